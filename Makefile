@@ -1,0 +1,46 @@
+# The two commands of a newcomer are `make serve` and `make test`; each makes the environment it needs.
+
+PYTHON ?= python3
+VENV := .venv
+SERVE := $(VENV)/serve
+FULL := $(VENV)/full
+PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
+LOCK := pyproject.toml constraints.txt
+
+export ANYVIEW_DEFAULT_MODEL ?= mnist
+
+.PHONY: serve test lint format train clean
+
+serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
+	$(SERVE)/bin/anyview-serve
+
+test: $(FULL)/.done  ## Run all tests
+	$(FULL)/bin/python -m pytest $(TESTS)
+
+lint: $(FULL)/.done  ## Lint, format check, types, Dockerfile
+	$(FULL)/bin/ruff check .
+	$(FULL)/bin/ruff format --check .
+	$(FULL)/bin/mypy
+	$(FULL)/bin/hadolint Dockerfile
+
+format: $(FULL)/.done  ## Format and mend what a linter can
+	$(FULL)/bin/ruff format .
+	$(FULL)/bin/ruff check --fix .
+
+train: $(FULL)/.done  ## Train and publish an experiment: make train EXPERIMENT=mnist
+	$(FULL)/bin/anyview-train fit $(EXPERIMENT)
+
+clean:  ## Remove the environments
+	rm -rf $(VENV)
+
+# The service alone: no torch.
+$(SERVE)/.done: $(LOCK)
+	$(PYTHON) -m venv $(SERVE)
+	$(SERVE)/bin/pip install $(PIP_FLAGS) -e .
+	touch $@
+
+# Service, training and tests.
+$(FULL)/.done: $(LOCK)
+	$(PYTHON) -m venv $(FULL)
+	$(FULL)/bin/pip install $(PIP_FLAGS) -e '.[training,test]'
+	touch $@
