@@ -1,0 +1,1 @@
+"""What a stored model is and means: all that training and serving share."""

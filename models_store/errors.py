@@ -1,0 +1,55 @@
+"""What can be wrong with a stored model or with a file, in the words of the domain."""
+
+from __future__ import annotations
+
+import reprlib
+
+
+class ModelsStoreError(Exception):
+    """Whatever this package refuses; its text is one sentence for the person who asked."""
+
+
+class ManifestError(ModelsStoreError):
+    """A manifest, or a value in it, says something that cannot be."""
+
+
+class BundleRefused(ModelsStoreError):
+    """A stored model that must not be served: incomplete, altered, or of an unknown format."""
+
+
+class VersionExists(ModelsStoreError):
+    """A version that is published never changes."""
+
+
+class UnknownModel(ModelsStoreError):
+    """No such model, or no such version of it."""
+
+
+class InputRefused(ModelsStoreError):
+    """A file or value that no row can be made of."""
+
+
+class UnreadableFile(InputRefused):
+    """Bytes that are not what they should be, such as half a picture."""
+
+
+class WrongValue(InputRefused):
+    """A value that can be read but does not fit: another shape, a label that does not exist."""
+
+
+class _Shown(reprlib.Repr):
+    """Cuts what was sent to a length that a sentence can hold, however deep or long it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxlist, self.maxdict = 3, 4, 3
+        self.maxstring = self.maxother = self.maxlong = 40
+
+    def repr_int(self, x: int, level: int) -> str:
+        return super().repr_int(x, level) if x.bit_length() < 1000 else f"an integer of {x.bit_length()} bits"
+
+
+def shown(value: object) -> str:
+    """A value as an error message shows it: at most 80 characters."""
+    text = _Shown().repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"

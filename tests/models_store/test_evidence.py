@@ -1,0 +1,130 @@
+"""Importance weights average to the likelihood, and say themselves how well."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from models_store.evidence import evidence
+from models_store.fusion import Gaussian
+from tests.models_store.examples import LIBRARIES, NumpyArray
+
+both_libraries = pytest.mark.parametrize("library", LIBRARIES)
+any_log_weights = arrays(np.float64, array_shapes(min_dims=2, max_dims=3), elements=st.floats(-1e4, 1e4))
+
+SCALE = 0.5
+"""Of the noise in the model z ~ N(0, 1), x | z ~ N(z, SCALE²), where x ~ N(0, 1 + SCALE²)."""
+
+
+def normal(mu: NumpyArray | float, variance: float) -> Gaussian:
+    return Gaussian(np.asarray(mu), np.log(variance))
+
+
+def log_likelihood(x: NumpyArray) -> NumpyArray:
+    """In closed form, for x of shape (rows, 1)."""
+    return normal(0.0, 1 + SCALE**2).log_prob(x)
+
+
+def log_weights(x: NumpyArray, draws: int, widened: float) -> NumpyArray:
+    """Of draws from the true posterior with its variance multiplied, (draws, rows)."""
+    q = normal(x / (1 + SCALE**2), widened * SCALE**2 / (1 + SCALE**2))
+    z = q.sample(np.random.default_rng(1).standard_normal((draws, *x.shape)))
+    return normal(0.0, 1).log_prob(z) + normal(z, SCALE**2).log_prob(x) - q.log_prob(z)
+
+
+def rows(n: int) -> NumpyArray:
+    return np.random.default_rng(0).normal(0, math.sqrt(1 + SCALE**2), (n, 1))
+
+
+@both_libraries
+def test_the_true_posterior_as_proposal_gives_the_likelihood_without_error(library: str) -> None:
+    x = rows(20)
+    estimate = evidence(LIBRARIES[library](log_weights(x, draws=10, widened=1)))
+    np.testing.assert_allclose(estimate.log_prob, log_likelihood(x), rtol=1e-10)
+    np.testing.assert_allclose(estimate.std_error, 0, atol=1e-6)
+    np.testing.assert_allclose(estimate.ess, 10)
+
+
+@both_libraries
+def test_many_draws_approach_the_likelihood_in_closed_form(library: str) -> None:
+    x = rows(20)
+    estimate = evidence(LIBRARIES[library](log_weights(x, draws=100_000, widened=2)))
+    np.testing.assert_allclose(estimate.log_prob, log_likelihood(x), atol=0.01)
+
+
+@pytest.mark.parametrize("widened", [1.5, 4.0])
+def test_two_standard_errors_cover_the_truth_in_nineteen_of_twenty_repeats(widened: float) -> None:
+    x = np.full((200, 1), 1.3)
+    estimate = evidence(log_weights(x, draws=500, widened=widened))
+    covered = np.abs(estimate.log_prob - log_likelihood(x)) < 1.96 * estimate.std_error
+    assert 0.90 <= covered.mean() <= 0.99
+
+
+def test_standard_error_is_the_spread_of_repeated_estimates() -> None:
+    estimate = evidence(log_weights(np.full((200, 1), 1.3), draws=500, widened=3))
+    assert estimate.std_error.mean() == pytest.approx(estimate.log_prob.std(), rel=0.15)
+
+
+@both_libraries
+@given(weights=any_log_weights)
+def test_effective_sample_size_is_between_one_and_the_number_of_draws(
+    library: str, weights: NumpyArray
+) -> None:
+    ess = np.asarray(evidence(LIBRARIES[library](weights)).ess)
+    assert ess.shape == weights.shape[1:]
+    assert (ess >= 1 - 1e-9).all()
+    assert (ess <= len(weights) * (1 + 1e-9)).all()
+
+
+@both_libraries
+@given(weights=any_log_weights)
+def test_equal_weights_are_worth_all_draws(library: str, weights: NumpyArray) -> None:
+    estimate = evidence(LIBRARIES[library](np.broadcast_to(weights[0], (7, *weights.shape[1:])).copy()))
+    np.testing.assert_allclose(estimate.ess, 7)
+    np.testing.assert_allclose(estimate.log_prob, weights[0], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(estimate.std_error, 0, atol=1e-6)
+
+
+@both_libraries
+def test_one_dominating_weight_is_worth_one_draw(library: str) -> None:
+    weights = np.array([-2000.0, 5.0, -2000.0, -2000.0])
+    estimate = evidence(LIBRARIES[library](weights))
+    assert float(estimate.ess) == 1
+    assert float(estimate.log_prob) == pytest.approx(5 - math.log(4))
+    assert float(estimate.std_error) == pytest.approx(1)
+
+
+@both_libraries
+def test_one_draw_is_its_own_weight(library: str) -> None:
+    estimate = evidence(LIBRARIES[library](np.array([[-3.0, 1e4]])))
+    assert np.array_equal(estimate.log_prob, [-3, 1e4])
+    assert np.array_equal(estimate.ess, [1, 1])
+
+
+@both_libraries
+def test_draws_of_weight_zero_count_as_draws(library: str) -> None:
+    estimate = evidence(LIBRARIES[library](np.array([2.0, -math.inf])))
+    assert float(estimate.log_prob) == pytest.approx(2 - math.log(2))
+
+
+@both_libraries
+def test_a_row_that_no_draw_explains_has_likelihood_zero(library: str) -> None:
+    estimate = evidence(LIBRARIES[library](np.full(3, -math.inf)))
+    assert float(estimate.log_prob) == -math.inf
+
+
+@both_libraries
+@given(weights=any_log_weights, shift=st.floats(-1e3, 1e3))
+def test_a_factor_moves_the_likelihood_and_nothing_else(
+    library: str, weights: NumpyArray, shift: float
+) -> None:
+    before = evidence(LIBRARIES[library](weights))
+    after = evidence(LIBRARIES[library](weights + shift))
+    np.testing.assert_allclose(after.log_prob, before.log_prob + shift, atol=1e-8)
+    np.testing.assert_allclose(after.ess, before.ess, rtol=1e-6)
+    np.testing.assert_allclose(after.std_error, before.std_error, atol=1e-5)
