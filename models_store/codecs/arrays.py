@@ -1,0 +1,127 @@
+"""Arrays as they were sent: their shape must match, their dtype must convert without loss."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from models_store.errors import UnreadableFile, WrongValue, shown
+from models_store.manifest import Modality
+
+MAGIC = npy.MAGIC_PREFIX
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def read_npy(content: bytes) -> Array:
+    """An array from the bytes of a ``.npy`` file, its header checked before anything is allocated.
+
+    Raises:
+        UnreadableFile: The header is damaged, asks for pickled objects, or promises other than what follows.
+    """
+    shape, fortran, dtype, start = _header(content)
+    if dtype.kind not in "biuf":
+        raise UnreadableFile(f"a .npy must hold numbers or booleans, this one holds {dtype}")
+    promised, following = math.prod(shape) * dtype.itemsize, len(content) - start
+    if promised != following:
+        raise UnreadableFile(f".npy header promises {promised} bytes of shape {shape}, {following} follow")
+    try:
+        return np.frombuffer(content, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
+    except ValueError:
+        raise UnreadableFile(f"no .npy can have the shape {shape}") from None
+
+
+def from_lists(modality: Modality, value: Any) -> Array:
+    """One row from nested lists of numbers; null is NaN.
+
+    Raises:
+        WrongValue: It is ragged or holds something else than numbers.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise WrongValue("rows of nested arrays must all have the same length") from None
+    if array.dtype == object:
+        array = _to_floats(modality, array)
+    if array.dtype.kind not in "biuf":
+        raise WrongValue(f"a {modality.kind} must be nested arrays of numbers, got {shown(value)}")
+    return array
+
+
+def rows(modality: Modality, array: Array) -> Array:
+    """Checks the shape of (n, *shape) and converts the dtype without loss (any float to any float).
+
+    Raises:
+        WrongValue: The shape differs, a value would change, or a value is not finite (NaN in a float
+            vector or counts excepted: there it is a missing cell).
+    """
+    if array.shape[1:] != modality.shape or array.ndim != len(modality.shape) + 1:
+        raise WrongValue(f"rows must have the shape {modality.shape}, got an array of shape {array.shape}")
+    if modality.labels:
+        _check_indices(array, len(modality.labels))
+    target = modality.numpy_dtype
+    with np.errstate(all="ignore"):
+        converted = array.astype(target, copy=False)
+    if not _lossless(array, converted):
+        raise WrongValue(f"values of dtype {array.dtype} do not convert to {target} without loss")
+    _check_finite(modality, array, converted)
+    return converted
+
+
+def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, Fortran order, dtype, and where the numbers begin."""
+    stream = io.BytesIO(content)
+    try:
+        version = npy.read_magic(stream)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = read(stream)
+    except Exception as error:  # numpy lets Python's parser loose on the header, which fails in many ways
+        raise UnreadableFile(f"damaged .npy header: {_one_line(error)}") from None
+    if any(type(size) is not int or size < 0 for size in shape):
+        raise UnreadableFile(f"no .npy can have the shape {shape}")
+    return shape, fortran, dtype, stream.tell()
+
+
+def _check_indices(array: Array, count: int) -> None:
+    wrong = array[(array < 0) | (array >= count)]
+    if len(wrong):
+        raise WrongValue(f"an index must be between 0 and {count - 1}, got {wrong[0]}")
+
+
+def _check_finite(modality: Modality, array: Array, converted: Array) -> None:
+    bad = ~np.isfinite(converted)
+    if modality.kind in {"vector", "counts"}:
+        bad &= ~np.isnan(array)
+    if bad.any():
+        raise WrongValue(f"values must be finite numbers within {converted.dtype}, got {array[bad][0]}")
+
+
+def _lossless(array: Array, converted: Array) -> bool:
+    if array.dtype.kind == "f" and converted.dtype.kind == "f":
+        return True
+    # Near 2^53 and 2^63 a float equals an integer that it is not, so equality alone does not tell.
+    with np.errstate(all="ignore"):
+        back = converted.astype(array.dtype)
+    bits = 8 * converted.itemsize - (converted.dtype.kind == "i")
+    below = array.dtype.kind != "f" or bool((array < 2.0**bits).all())
+    return below and np.array_equal(converted, array) and np.array_equal(back, array)
+
+
+def _to_floats(modality: Modality, array: Array) -> Array:
+    """What numpy could only hold as objects: nulls, and integers beyond 64 bits."""
+    if not all(item is None or type(item) in (int, float, bool) for item in array.flat):
+        raise WrongValue(f"a {modality.kind} must be nested arrays of numbers, got {shown(array.tolist())}")
+    try:
+        return np.array([math.nan if item is None else float(item) for item in array.flat]).reshape(
+            array.shape
+        )
+    except OverflowError:
+        raise WrongValue(f"numbers must be within float64, got {shown(array.tolist())}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__

@@ -1,0 +1,45 @@
+"""Categories: text is a label, an integer an index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from models_store.errors import UnreadableFile, WrongValue, shown
+from models_store.manifest import Modality
+
+
+def read_text(content: bytes) -> str:
+    """The label in the bytes of a form field or text file.
+
+    Raises:
+        UnreadableFile: It is not UTF-8.
+    """
+    try:
+        return content.decode().strip()
+    except UnicodeDecodeError:
+        raise UnreadableFile(
+            f"a label must be UTF-8 text, got bytes that begin with {content[:8]!r}"
+        ) from None
+
+
+def rows(modality: Modality, values: Sequence[Any]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Indices, with shape (n,), of labels or indices.
+
+    Raises:
+        WrongValue: A label or an index does not exist.
+    """
+    labels = modality.labels or ()
+    positions = {label: index for index, label in enumerate(labels)}
+    return np.array([_index(value, labels, positions) for value in values], modality.numpy_dtype)
+
+
+def _index(value: Any, labels: Sequence[str], positions: dict[str, int]) -> int:
+    if isinstance(value, str) and value in positions:
+        return positions[value]
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(labels):
+        return value
+    known = ", ".join(repr(label) for label in labels[:20]) + (", …" if len(labels) > 20 else "")
+    raise WrongValue(f"must be a label ({known}) or an index from 0 to {len(labels) - 1}, got {shown(value)}")

@@ -1,0 +1,105 @@
+"""Pictures: turned upright, converted and resized to the manifest's shape; and PNG out."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from models_store.errors import UnreadableFile
+from models_store.manifest import Modality
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+MAX_PIXELS = 50_000_000
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Pillow's mode by number of channels."""
+
+# read() refuses large pictures from their header, which Pillow's own limit would only warn of.
+Image.MAX_IMAGE_PIXELS = None
+
+Pixels = np.ndarray[Any, np.dtype[Any]]
+
+
+def read(modality: Modality, content: bytes) -> Pixels:
+    """One row, of the modality's shape and dtype, from the bytes of a picture.
+
+    Raises:
+        UnreadableFile: No picture of a known format, damaged, or too large.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise UnreadableFile(
+                    f"a picture may have {MAX_PIXELS} pixels, this one has {width} × {height}"
+                )
+            upright = _eight_bits(ImageOps.exif_transpose(picture))
+            fitted = upright.convert(MODES[_channels(modality)])
+    except UnreadableFile:
+        raise
+    except Exception as error:  # on damaged files Pillow raises whatever its parsers stumble over
+        raise UnreadableFile(
+            f"no readable picture ({', '.join(FORMATS)}) in {len(content)} bytes that begin with "
+            f"{content[:8]!r}: {_one_line(error)}"
+        ) from None
+    rows, columns = modality.shape[:2]
+    if fitted.size != (columns, rows):
+        fitted = fitted.resize((columns, rows), Image.Resampling.LANCZOS)
+    return _to_units(modality, np.asarray(fitted, np.uint8).reshape(modality.shape))
+
+
+def write_png(modality: Modality, values: Pixels) -> bytes:
+    """A PNG of one row of the modality, of any dtype."""
+    return _png(to_bytes(modality, values))
+
+
+def write_png_grid(modality: Modality, values: Pixels) -> bytes:
+    """A PNG of (n, N, *shape): n rows of N pictures, side by side."""
+    pixels = to_bytes(modality, values)
+    n, across, height, width = pixels.shape[:4]
+    rest = pixels.shape[4:]
+    joined = pixels.swapaxes(1, 2).reshape(n * height, across * width, *rest)
+    return _png(joined)
+
+
+def to_bytes(modality: Modality, values: Pixels) -> Pixels:
+    """Values in the modality's units to 0 … 255."""
+    low, high = modality.range or (0.0, 255.0)
+    scaled = (np.asarray(values, np.float64) - low) / (high - low) * 255
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def _png(pixels: Pixels) -> bytes:
+    squeezed = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
+    stream = io.BytesIO()
+    Image.fromarray(squeezed).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _channels(modality: Modality) -> int:
+    return modality.shape[2] if len(modality.shape) == 3 else 1
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Sixteen-bit grey to eight by dividing, since Pillow's own conversion clips; palettes to colours."""
+    if picture.mode == "P" and "transparency" in picture.info:
+        return picture.convert("RGBA")
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.clip(np.asarray(picture), 0, 65535) // 257).astype(np.uint8))
+
+
+def _to_units(modality: Modality, pixels: Pixels) -> Pixels:
+    low, high = modality.range or (0.0, 255.0)
+    if (low, high) == (0.0, 255.0):
+        return pixels.astype(modality.numpy_dtype)
+    scaled = low + (high - low) * (pixels / 255)
+    return (scaled if modality.numpy_dtype.kind == "f" else np.rint(scaled)).astype(modality.numpy_dtype)
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    # Pillow names the memory object that it read from, which helps nobody
+    return "not recognised" if "cannot identify" in text else text[:120]

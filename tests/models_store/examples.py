@@ -1,0 +1,90 @@
+"""Modalities and a manifest that the tests of this package share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import settings
+
+from models_store.codecs import Rows
+from models_store.errors import InputRefused
+from models_store.fusion import Array
+from models_store.manifest import Manifest, Modality
+
+# A busy machine is no reason to fail: pytest's own timeout is enough.
+settings.register_profile("anyview", deadline=None)
+settings.load_profile("anyview")
+
+NumpyArray = np.ndarray[Any, np.dtype[Any]]
+
+LIBRARIES: dict[str, Callable[[NumpyArray], Array]] = {"numpy": np.asarray, "torch": torch.tensor}
+"""From a numpy array to the same numbers in each library that the shared formulas must serve."""
+
+
+def rows_or_refusal(read: Callable[[Modality, Any], Rows], modality: Modality, sent: Any) -> Rows | str:
+    """What a reader makes of what was sent: rows, or its sentence; any other exception is a failure."""
+    try:
+        return read(modality, sent)
+    except InputRefused as refused:
+        return str(refused)
+
+
+def image(*shape: int, dtype: str = "uint8", value_range: tuple[float, float] = (0, 255)) -> Modality:
+    return Modality(
+        name="image",
+        kind="image",
+        shape=shape,
+        dtype=dtype,
+        likelihood="bernoulli",
+        parameters=("logits",),
+        range=value_range,
+    )
+
+
+def category(*labels: str) -> Modality:
+    return Modality(
+        name="label",
+        kind="category",
+        shape=(),
+        dtype="int64",
+        likelihood="categorical",
+        parameters=("logits",),
+        labels=labels,
+    )
+
+
+def array(kind: Any, *shape: int, dtype: str = "float32") -> Modality:
+    return Modality(
+        name="measured",
+        kind=kind,
+        shape=shape,
+        dtype=dtype,
+        likelihood="normal",
+        parameters=("loc", "log_scale"),
+    )
+
+
+def counts(columns: int) -> Modality:
+    return Modality(
+        name="genes",
+        kind="counts",
+        shape=(columns,),
+        dtype="float32",
+        likelihood="negative_binomial",
+        parameters=("log_mean", "log_total_count"),
+    )
+
+
+def manifest(**changes: Any) -> Manifest:
+    fields = {
+        "name": "digits",
+        "version": 1,
+        "created": datetime(2026, 1, 31, 12, tzinfo=UTC),
+        "latent_dim": 4,
+        "modalities": (image(8, 6), category("a", "b", "c"), array("vector", 3), counts(5)),
+    }
+    return Manifest.model_validate({**fields, **changes})
