@@ -1,0 +1,131 @@
+"""Golden values: what every graph of a bundle must answer, wherever it runs.
+
+Up to 64 rows: all modalities observed, none, each alone, random subsets.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from models_store.errors import BundleRefused
+from models_store.fusion import Gaussian, product
+from models_store.likelihoods import Parameters
+from models_store.manifest import Manifest
+
+FILE = "golden.npz"
+TOLERANCE = 1e-4
+"""Two numbers agree when abs(a - b) <= TOLERANCE * (1 + abs(b))."""
+
+NumpyArray = np.ndarray[Any, np.dtype[Any]]
+Golden = Mapping[str, NumpyArray]
+
+
+class Graphs(Protocol):
+    """Whatever runs the encoders and decoders of a model: torch, or a runtime of ONNX."""
+
+    def encode(self, modality: str, x: NumpyArray) -> Gaussian:
+        """The expert q(z | x), (batch, latent_dim)."""
+
+    def decode(self, modality: str, z: NumpyArray) -> Parameters:
+        """The parameters of p(x | z)."""
+
+
+def agree(a: NumpyArray, b: NumpyArray) -> bool:
+    """Whether all of ``a`` is within the tolerance of ``b``."""
+    return bool(a.shape == b.shape and np.all(np.abs(a - b) <= TOLERANCE * (1 + np.abs(b))))
+
+
+def presence(rows: int, modalities: int, rng: np.random.Generator) -> NumpyArray:
+    """Which modality is observed in which golden row, (rows, M): all, none, each alone, random subsets."""
+    fixed = np.concatenate(
+        [np.ones((1, modalities), bool), np.zeros((1, modalities), bool), np.eye(modalities, dtype=bool)]
+    )
+    random = rng.random((max(rows - len(fixed), 0), modalities)) < 0.5
+    return np.concatenate([fixed, random])[:rows]
+
+
+def make(
+    manifest: Manifest, values: Golden, present: NumpyArray, noise: NumpyArray, graphs: Graphs
+) -> dict[str, NumpyArray]:
+    """The golden values that these graphs give.
+
+    Arguments:
+        manifest: The model.
+        values: By modality, (G, *shape) complete rows.
+        present: (G, M).
+        noise: Standard normal, (G, latent_dim).
+        graphs: What answers.
+    """
+    answers = {f"{name}.x": values[name] for name in manifest.names}
+    answers["present"] = present
+    experts = [graphs.encode(name, values[name]) for name in manifest.names]
+    for name, expert in zip(manifest.names, experts, strict=True):
+        answers[f"{name}.mu"], answers[f"{name}.log_var"] = expert.mu, expert.log_var
+    stacked = Gaussian(np.stack([e.mu for e in experts]), np.stack([e.log_var for e in experts]))
+    posterior = product(stacked, present.T)
+    answers["mu"], answers["log_var"] = posterior.mu, posterior.log_var
+    answers["z"] = posterior.sample(noise).astype(np.float32)
+    for name in manifest.names:
+        for parameter, value in graphs.decode(name, answers["z"]).items():
+            answers[f"{name}.{parameter}"] = value
+    return answers
+
+
+def check(manifest: Manifest, golden: Golden, graphs: Graphs) -> None:
+    """Asks the graphs again, and compares.
+
+    Raises:
+        BundleRefused: Something is missing or differs; the text names the file and the value.
+    """
+    _check_rows(manifest, golden)
+    for modality in manifest.modalities:
+        name = modality.name
+        expert = graphs.encode(name, _value(golden, f"{name}.x"))
+        _compare(golden, f"{name}.mu", expert.mu, f"{name}.encoder.onnx")
+        _compare(golden, f"{name}.log_var", expert.log_var, f"{name}.encoder.onnx")
+        decoded = graphs.decode(name, _value(golden, "z"))
+        for parameter in modality.parameters:
+            _compare(golden, f"{name}.{parameter}", decoded[parameter], f"{name}.decoder.onnx")
+    mus = np.stack([_value(golden, f"{name}.mu") for name in manifest.names])
+    log_vars = np.stack([_value(golden, f"{name}.log_var") for name in manifest.names])
+    posterior = product(Gaussian(mus, log_vars), _value(golden, "present").T)
+    _compare(golden, "mu", posterior.mu, "the product of experts")
+    _compare(golden, "log_var", posterior.log_var, "the product of experts")
+
+
+def to_bytes(golden: Golden) -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, **golden)
+    return stream.getvalue()
+
+
+def from_bytes(content: bytes) -> dict[str, NumpyArray]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return {key: archive[key] for key in archive.files}
+
+
+def _check_rows(manifest: Manifest, golden: Golden) -> None:
+    """Every value has the same rows, and presence a column per modality."""
+    rows = len(_value(golden, "present"))
+    for key, value in golden.items():
+        if len(value) != rows:
+            raise BundleRefused(f"{FILE}: '{key}' has {len(value)} rows, 'present' has {rows}")
+    if golden["present"].shape != (rows, len(manifest.names)) or golden["present"].dtype != bool:
+        raise BundleRefused(f"{FILE}: 'present' must be boolean with a column per modality")
+
+
+def _value(golden: Golden, key: str) -> NumpyArray:
+    if key not in golden:
+        raise BundleRefused(f"{FILE}: '{key}' is missing")
+    return golden[key]
+
+
+def _compare(golden: Golden, key: str, answer: NumpyArray, source: str) -> None:
+    wanted = _value(golden, key)
+    if not agree(answer, wanted):
+        worst = np.abs(answer - wanted).max() if answer.shape == wanted.shape else "a wrong shape"
+        raise BundleRefused(f"{source} does not reproduce '{key}' of {FILE}: it is off by {worst}")

@@ -1,0 +1,78 @@
+"""The one question that is asked of an ONNX file before a runtime opens it: does it point outside?
+
+A tensor may name another file that holds its numbers. Only the protobuf fields on the way to a tensor
+are walked, so that serving needs no ONNX package.
+
+References:
+    | onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+    | https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+# Message -> field number -> message of that field, as in onnx.proto.
+CHILDREN: Mapping[str, Mapping[int, str]] = {
+    "Model": {7: "Graph", 20: "Training", 25: "Function"},
+    "Training": {1: "Graph", 2: "Graph"},
+    "Function": {7: "Node", 11: "Attribute"},
+    "Graph": {1: "Node", 5: "Tensor", 15: "Sparse"},
+    "Node": {5: "Attribute"},
+    "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "Sparse", 23: "Sparse"},
+    "Sparse": {1: "Tensor", 2: "Tensor"},
+}
+EXTERNAL_DATA = 13
+"""The field of a Tensor that says where its numbers lie."""
+
+
+def has_external_data(content: bytes) -> bool:
+    """Whether any tensor of the model keeps its numbers in another file.
+
+    Raises:
+        ValueError: The bytes are no protobuf message.
+    """
+    waiting = [("Model", memoryview(content))]
+    while waiting:
+        message, data = waiting.pop()
+        for number, value in _fields(data):
+            if message == "Tensor" and number == EXTERNAL_DATA:
+                return True
+            child = CHILDREN.get(message, {}).get(number)
+            if child is not None:
+                waiting.append((child, value))
+    return False
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The length-delimited fields of one message; the others are passed over."""
+    position = 0
+    while position < len(data):
+        key, position = _varint(data, position)
+        match key & 7:
+            case 0:
+                _, position = _varint(data, position)
+            case 1:
+                position += 8
+            case 5:
+                position += 4
+            case 2:
+                size, position = _varint(data, position)
+                yield key >> 3, data[position : position + size]
+                position += size
+            case kind:
+                raise ValueError(f"unknown wire type {kind}")
+    if position != len(data):
+        raise ValueError("a field ends beyond its message")
+
+
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while position < len(data):
+        byte = data[position]
+        position += 1
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            return value, position
+    raise ValueError("a number ends beyond its message")

@@ -1,0 +1,212 @@
+"""A folder of published models: ``ROOT/NAME/VERSION/``, where a version never changes.
+
+What is published is written beside its target, flushed to disk, and renamed: a crash at any moment
+leaves nothing that a reader would take for a bundle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from models_store import golden
+from models_store.errors import BundleRefused, ManifestError, UnknownModel, VersionExists
+from models_store.manifest import FileEntry, Manifest, decoder_file, encoder_file
+from models_store.onnx_wire import has_external_data
+
+SHIPPED = Path(__file__).parent / "bundles"
+"""The models that come with the project."""
+
+MANIFEST = "manifest.json"
+VERSION = re.compile(r"[1-9][0-9]*")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A stored model whose files were all there, with the right checksums, when it was opened."""
+
+    folder: Path
+    manifest: Manifest
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one file, checked again: what is used is what was checked.
+
+        Raises:
+            BundleRefused: It is missing, altered, or not one of the bundle's.
+        """
+        if name not in self.manifest.files:
+            raise BundleRefused(f"{_label(self.folder)}: {MANIFEST} does not list {name}")
+        return _read_checked(self.folder, name, self.manifest.files[name])
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Opens one version and checks every file of it.
+
+    Raises:
+        BundleRefused: One sentence that names the file and the reason.
+    """
+    folder = folder.absolute()
+    try:
+        manifest = Manifest.from_json(_read(folder, MANIFEST))
+    except ManifestError as error:
+        raise BundleRefused(f"{_label(folder)}: {error}") from None
+    if f"{manifest.name}/{manifest.version}" != _label(folder):
+        raise BundleRefused(f"{_label(folder)}: {MANIFEST} says {manifest.name}/{manifest.version}")
+    _check_listed(_label(folder), manifest, manifest.files)
+    for name, entry in manifest.files.items():
+        content = _read_checked(folder, name, entry)
+        if name.endswith(".onnx"):
+            _check_self_contained(_label(folder), name, content)
+    return Bundle(folder, manifest)
+
+
+def publish(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
+    """Writes one version, whole or not at all.
+
+    Arguments:
+        root: The store.
+        manifest: Name, version and the rest; its list of files is filled in here.
+        files: By name relative to the bundle, such as ``image.encoder.onnx`` or ``report/card.md``.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        VersionExists: That version is published already.
+        BundleRefused: A file is missing, or has a path that no bundle may have.
+    """
+    target = root / manifest.name / str(manifest.version)
+    if target.exists():
+        raise VersionExists(f"{_label(target)} is published already, and a version never changes")
+    _check_listed(_label(target), manifest, files)
+    for name in files:
+        if _inside(target, name) == target / MANIFEST:
+            raise BundleRefused(f"{_label(target)}: {MANIFEST} is written by publishing")
+    entries = {
+        name: FileEntry(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+        for name, content in files.items()
+    }
+    complete = manifest.model_copy(update={"files": entries})
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _flush(root)
+    # The dot keeps it out of versions(): a reader never looks inside.
+    draft = Path(tempfile.mkdtemp(prefix=f".{manifest.version}-", dir=target.parent))
+    try:
+        for name, content in {**files, MANIFEST: complete.to_json()}.items():
+            _write_flushed(_inside(draft, name), content)
+        for directory in [draft, *(path for path in draft.rglob("*") if path.is_dir())]:
+            _flush(directory)
+        draft.chmod(0o755)  # mkdtemp makes it private, but a service may run as somebody else
+        _rename(draft, target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    _flush(target.parent)
+    return target
+
+
+def names(root: Path) -> list[str]:
+    """The models that have at least one version, in alphabetical order."""
+    if not root.is_dir():
+        return []
+    return sorted(folder.name for folder in root.iterdir() if folder.is_dir() and versions(root, folder.name))
+
+
+def versions(root: Path, name: str) -> list[int]:
+    """The published versions of a model, oldest first; none if there is no such model."""
+    folder = root / name
+    if not folder.is_dir():
+        return []
+    return sorted(
+        int(path.name) for path in folder.iterdir() if VERSION.fullmatch(path.name) and path.is_dir()
+    )
+
+
+def newest(root: Path, name: str) -> Path:
+    """The folder of the newest version.
+
+    Raises:
+        UnknownModel: There is no version.
+    """
+    published = versions(root, name)
+    if not published:
+        raise UnknownModel(f"no model '{name}' in the store; there are {', '.join(names(root)) or 'none'}")
+    return root / name / str(published[-1])
+
+
+def _label(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"
+
+
+def _check_listed(label: str, manifest: Manifest, files: Collection[str]) -> None:
+    graphs = [file(name) for name in manifest.names for file in (encoder_file, decoder_file)]
+    for name in [*graphs, golden.FILE]:
+        if name not in files:
+            raise BundleRefused(f"{label}: {MANIFEST} does not list {name}")
+
+
+def _check_self_contained(label: str, name: str, content: bytes) -> None:
+    try:
+        external = has_external_data(content)
+    except ValueError:  # no protobuf at all: the runtime that is to open it says so
+        return
+    if external:
+        raise BundleRefused(f"{label}: {name} refers to data outside of its own file")
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The path of a bundle's file, which must not leave the folder, not by a link either."""
+    parts = PurePosixPath(name).parts
+    path = folder.joinpath(*parts)
+    escapes = not parts or parts[0] == "/" or ".." in parts or "\\" in name or "\0" in name
+    if escapes or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise BundleRefused(f"{_label(folder)}: the path '{name}' leaves the bundle's folder")
+    return path
+
+
+def _read(folder: Path, name: str) -> bytes:
+    path = _inside(folder, name)
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise BundleRefused(f"{_label(folder)}: {name} is missing or unreadable") from None
+
+
+def _read_checked(folder: Path, name: str, entry: FileEntry) -> bytes:
+    content = _read(folder, name)
+    if len(content) != entry.bytes or hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise BundleRefused(f"{_label(folder)}: {name} is not the file that was published (sha256 differs)")
+    return content
+
+
+def _write_flushed(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _rename(draft: Path, target: Path) -> None:
+    try:
+        draft.rename(target)
+    except OSError as error:  # somebody else was first: a rename never replaces a folder with files
+        if target.exists():
+            raise VersionExists(
+                f"{_label(target)} is published already, and a version never changes"
+            ) from error
+        raise
