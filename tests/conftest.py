@@ -1,0 +1,52 @@
+"""A real model, trained for one short epoch on the sample of MNIST in tests/data, for all who need one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from models_store import store
+from training import data
+from training.config import Experiment, read_experiment
+from training.export import export
+from training.fit import Fitted, fit
+
+DATA = Path(__file__).parent / "data"
+FULL_DATA = Path(os.environ.get("ANYVIEW_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+needs_full_data = pytest.mark.skipif(
+    not (FULL_DATA / "mnist").is_dir(), reason="full MNIST is neither in $ANYVIEW_DATA nor in ../shared/data"
+)
+
+
+@pytest.fixture(scope="session")
+def experiment() -> Experiment:
+    """The tiny experiment that comes with the project, on the sample in tests/data."""
+    chosen, _ = read_experiment("tiny")
+    return chosen.model_copy(update={"data": chosen.data.model_copy(update={"path": DATA / "mnist"})})
+
+
+@pytest.fixture(scope="session")
+def prepared(experiment: Experiment) -> data.Prepared:
+    return data.prepare(experiment)
+
+
+@pytest.fixture(scope="session")
+def fitted(
+    experiment: Experiment, prepared: data.Prepared, tmp_path_factory: pytest.TempPathFactory
+) -> Fitted:
+    return fit(experiment, prepared, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(
+    experiment: Experiment,
+    prepared: data.Prepared,
+    fitted: Fitted,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A published bundle, ``…/tiny/1``; copy the store before changing anything in it."""
+    manifest, files = export(fitted.model, experiment, "", prepared, number=1)
+    return store.publish(tmp_path_factory.mktemp("store"), manifest, files)

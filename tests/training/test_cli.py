@@ -1,0 +1,47 @@
+"""``anyview-train`` as a person types it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from models_store import store
+from tests.conftest import DATA
+
+TRAIN = [sys.executable, "-m", "training"]
+
+
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {"ANYVIEW_DATA": str(DATA), "PATH": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(  # noqa: S603 - our own command
+        [*TRAIN, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(tmp_path: Path) -> None:
+    done = run("fit", "tiny", "--store", str(tmp_path / "store"), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    bundle = store.open_bundle(tmp_path / "store" / "tiny" / "1")
+    card = bundle.read("report/card.md").decode()
+    assert f"{bundle.manifest.metrics['accuracy']['label|image']:.4f}" in card
+    again = run("evaluate", "tiny", "--store", str(tmp_path / "store"), folder=tmp_path)
+    assert again.stdout.strip() == card.strip()
+
+
+def test_a_second_fit_is_the_next_version(tmp_path: Path, bundle_folder: Path) -> None:
+    from training.cli import next_version
+
+    assert next_version(bundle_folder.parents[1], "tiny") == 2
+    assert next_version(tmp_path, "tiny") == 1
+
+
+def test_mistakes_are_one_sentence_and_a_failure(tmp_path: Path) -> None:
+    for arguments, message in {
+        ("fit", "nmist"): "anyview-train: no experiment file 'nmist'; built in are",
+        ("evaluate", "nmist"): "anyview-train: no model 'nmist' in the store; there are",
+    }.items():
+        done = run(*arguments, folder=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.startswith(message)
+        assert done.stderr.count("\n") == 1

@@ -1,0 +1,62 @@
+"""The experiment file: every mistake is named, with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from training.config import EXPERIMENTS, read_experiment
+from training.data import prepare
+from training.errors import ExperimentError, TrainingError
+
+MINIMAL = 'name = "x"\n[data]\nsource = "mnist"\n[modalities.image]\n'
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "x.toml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXPERIMENTS.glob("*.toml")))
+def test_every_built_in_experiment_reads_and_is_named_as_its_file(name: str) -> None:
+    experiment, text = read_experiment(name)
+    assert experiment.name == name
+    assert f"anyview-train fit {name}" in text.splitlines()[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINIMAL + "[fit]\nepoch = 3\n", "unknown key 'fit.epoch'"),
+        (MINIMAL + "[fit]\nepochs = 0\n", r"fit.epochs: .*greater than 0, got 0"),
+        (MINIMAL.replace('"x"', '"X!"'), "name: .*pattern"),
+        (MINIMAL + "[fit\n", "x.toml: .*line 5"),
+        ('name = "x"\n', "data: Field required"),
+    ],
+)
+def test_a_mistake_is_refused_with_its_place(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match=message):
+        read_experiment(written(tmp_path, text))
+
+
+def test_an_unknown_experiment_lists_the_built_in_ones() -> None:
+    with pytest.raises(ExperimentError, match=r"no experiment file 'nmist'; built in are .*mnist"):
+        read_experiment("nmist")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINIMAL.replace('"mnist"', '"nmist"'), "data.source is 'nmist'; known are mnist"),
+        (MINIMAL.replace(".image", ".sound"), "modalities.sound: 'mnist' has no such modality, it has image"),
+        (MINIMAL.replace('"mnist"', '"mnist"\npath = "PATH"\nvalidation = 1000'), "data.validation is 1000"),
+        (MINIMAL.replace('"mnist"', '"mnist"\npath = "/nowhere"'), "data.path: there is no folder /nowhere"),
+    ],
+)
+def test_what_the_data_cannot_give_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    sample = Path(__file__).parents[1] / "data" / "mnist"
+    experiment, _ = read_experiment(written(tmp_path, text.replace("PATH", str(sample))))
+    with pytest.raises(TrainingError, match=message):
+        prepare(experiment)

@@ -1,0 +1,91 @@
+"""The published graphs say what the torch networks say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.torch import load
+
+from models_store import golden, store
+from models_store.likelihoods import Parameters
+from models_store.manifest import Manifest, decoder_file, encoder_file
+from training import data
+from training.config import Experiment
+from training.errors import ExportError
+from training.export import OnnxGraphs, TorchGraphs, check_parity
+from training.fit import Fitted
+
+
+def files_of(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:
+    bundle = store.open_bundle(folder)
+    return bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files}
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+@pytest.mark.parametrize("name", ["image", "label"])
+def test_every_graph_agrees_with_torch(
+    name: str, batch: int, bundle_folder: Path, fitted: Fitted, prepared: data.Prepared
+) -> None:
+    manifest, files = files_of(bundle_folder)
+    ours, theirs = TorchGraphs(fitted.model), OnnxGraphs(manifest, files)
+    x = prepared.test.data[name].numpy()[:batch]
+    z = np.random.default_rng(batch).standard_normal((batch, manifest.latent_dim), np.float32)
+    assert golden.agree(theirs.encode(name, x).mu, ours.encode(name, x).mu)
+    assert golden.agree(theirs.encode(name, x).log_var, ours.encode(name, x).log_var)
+    assert golden.agree(theirs.decode(name, z)["logits"], ours.decode(name, z)["logits"])
+
+
+def test_a_graph_that_differs_from_torch_is_not_exported(
+    bundle_folder: Path, fitted: Fitted, prepared: data.Prepared
+) -> None:
+    manifest, files = files_of(bundle_folder)
+
+    class Off(OnnxGraphs):
+        def decode(self, modality: str, z: golden.NumpyArray) -> Parameters:
+            return {"logits": super().decode(modality, z)["logits"] * 1.01}
+
+    x = prepared.test.data["image"].numpy()[:64]
+    z = np.ones((64, manifest.latent_dim), np.float32)
+    with pytest.raises(ExportError, match="graph of 'image' differs from torch in logits, batch size 1"):
+        check_parity(manifest.modality("image"), TorchGraphs(fitted.model), Off(manifest, files), x, z)
+
+
+def test_the_weights_in_the_bundle_are_those_of_the_model(bundle_folder: Path, fitted: Fitted) -> None:
+    _, files = files_of(bundle_folder)
+    stored, own = load(files["weights.safetensors"]), fitted.model.state_dict()
+    assert stored.keys() == own.keys()
+    assert all(torch.equal(stored[key], own[key]) for key in own)
+
+
+def test_scaling_and_one_hot_are_part_of_the_graph(bundle_folder: Path) -> None:
+    manifest, files = files_of(bundle_folder)
+    inputs = {
+        name: onnx.load_from_string(files[encoder_file(name)]).graph.input[0].type.tensor_type.elem_type
+        for name in manifest.names
+    }
+    assert inputs == {"image": onnx.TensorProto.UINT8, "label": onnx.TensorProto.INT64}
+
+
+def test_no_graph_remembers_the_machine_that_made_it(bundle_folder: Path) -> None:
+    manifest, files = files_of(bundle_folder)
+    for name in manifest.names:
+        for content in (files[encoder_file(name)], files[decoder_file(name)]):
+            assert not re.search(rb"site-packages|\.py\b|/home|/tmp|Traceback", content)
+
+
+def test_the_manifest_tells_where_the_model_came_from(bundle_folder: Path, experiment: Experiment) -> None:
+    manifest, _ = files_of(bundle_folder)
+    assert manifest.trained["seed"] == experiment.seed
+    assert manifest.trained["data"] == {
+        "source": "mnist",
+        "train_rows": 900,
+        "validation_rows": 100,
+        "test_rows": 200,
+    }
+    assert manifest.trained["versions"]["torch"] == torch.__version__

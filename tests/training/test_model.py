@@ -1,0 +1,247 @@
+"""MVAE: the documented names, defaults and shapes, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.distributions import MultivariateNormal
+
+from tests.training.examples import incomplete_rows, small_model
+from training.data.rows import Rows
+from training.model import MVAE, MVAEConfig
+from training.networks import ModelOutput
+
+DOCUMENTED = {
+    "n_modalities": dataclasses.MISSING,
+    "latent_dim": 10,
+    "input_dims": None,
+    "uses_likelihood_rescaling": False,
+    "rescale_factors": None,
+    "decoders_dist": None,
+    "decoder_dist_params": None,
+    "custom_architectures": dataclasses.MISSING,
+    "use_subsampling": True,
+    "k": 0,
+    "warmup": 10,
+    "beta": 1,
+}
+
+
+def test_the_twelve_documented_fields_come_first_with_their_defaults_then_the_objective() -> None:
+    fields = dataclasses.fields(MVAEConfig)
+    assert {f.name: f.default for f in fields[:12]} == DOCUMENTED
+    assert (fields[12].name, fields[12].default) == ("objective", "paper")
+
+
+@pytest.mark.parametrize("cond_mod", ["all", ["image"], ["label", "vector"], "label"])
+def test_encode_gives_z_mu_and_log_var(cond_mod: Any) -> None:
+    output = small_model().encode(Rows(incomplete_rows(5, 0).data), cond_mod, N=3)
+    assert output.z.shape == (5, 3, 4)
+    assert output.mu.shape == output.log_var.shape == (5, 4)
+    assert output.one_latent_space is True
+
+
+def test_encode_flattens_row_by_row_and_repeats_the_mean() -> None:
+    output = small_model().encode(Rows(incomplete_rows(5, 0).data), N=2, return_mean=True, flatten=True)
+    torch.testing.assert_close(output.z, output.mu.repeat_interleave(2, dim=0))
+
+
+def test_draws_have_the_moments_of_the_posterior() -> None:
+    output = small_model().encode(
+        Rows(incomplete_rows(2, 0).data), N=20_000, generator=torch.Generator().manual_seed(1)
+    )
+    deviation = (output.log_var / 2).exp()
+    assert bool(((output.z.mean(dim=1) - output.mu).abs() < 5 * deviation / 20_000**0.5).all())
+    torch.testing.assert_close(output.z.std(dim=1), deviation, rtol=0.03, atol=0)
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_predict_gives_means_of_every_target(n: int) -> None:
+    output = small_model().predict(Rows(incomplete_rows(5, 0).data), ["label"], N=n)
+    assert {name: tuple(x.shape) for name, x in output.items()} == {
+        "image": (5, n, 3, 4),
+        "vector": (5, n, 5),
+        "label": (5, n, 3),
+    }
+    assert bool(((output.image >= 0) & (output.image <= 255)).all())
+    torch.testing.assert_close(output.label.sum(dim=-1), torch.ones(5, n))
+
+
+def test_generate_from_prior_is_ready_to_decode() -> None:
+    model = small_model()
+    drawn = model.generate_from_prior(6)
+    assert drawn.z.shape == (6, 1, 4)
+    assert model.decode(drawn, "vector").vector.shape == (6, 1, 5)
+
+
+def test_a_subset_means_the_same_however_it_is_asked_for() -> None:
+    model, rows = small_model(), incomplete_rows(7, 1)
+    mu, log_var = model.compute_mu_log_var_subset(rows, ["label", "image"])
+    output = model.encode(rows, ["image", "label"])
+    assert torch.equal(mu, output.mu)
+    assert torch.equal(log_var, output.log_var)
+
+
+def test_a_masked_row_has_the_posterior_of_what_it_has() -> None:
+    model, rows = small_model(), incomplete_rows(20, 2)
+    mu, log_var = model.compute_mu_log_var_subset(rows, ["image", "vector", "label"])
+    for row in range(20):
+        names = [name for name, mask in rows.masks.items() if mask[row]]
+        alone = {name: rows.data[name][row : row + 1] for name in names}
+        own_mu, own_log_var = model.compute_mu_log_var_subset(alone, names)
+        torch.testing.assert_close(own_mu[0], mu[row])
+        torch.testing.assert_close(own_log_var[0], log_var[row])
+
+
+def test_numpy_arrays_tensors_and_objects_with_data_and_masks_are_inputs_alike() -> None:
+    model, rows = small_model(), Rows(incomplete_rows(5, 0).data)
+    arrays = {name: x.numpy() for name, x in rows.data.items()}
+    for inputs in (arrays, dict(rows.data), ModelOutput(rows.data), rows):
+        assert torch.equal(model.encode(inputs, return_mean=True).z, model.encode(rows, return_mean=True).z)
+
+
+def test_forward_reports_loss_and_metrics() -> None:
+    output = small_model()(incomplete_rows(5, 0), epoch=3)
+    assert output.loss.ndim == 0
+    assert set(output.metrics) == {"elbo", "kl", "log_prob_image", "log_prob_vector", "log_prob_label"}
+
+
+@pytest.mark.parametrize(
+    ("warmup", "epoch", "ratio", "expected"),
+    [(10, 1, 0.0, 0.0), (10, 6, 0.5, 0.55 * 2), (10, 11, 0.0, 2.0), (10, 50, 0.9, 2.0), (0, 1, 0.0, 2.0)],
+)
+def test_the_divergence_is_weighted_in_over_the_warmup(
+    warmup: int, epoch: int, ratio: float, expected: float
+) -> None:
+    config = MVAEConfig(1, input_dims={"a": (2,)}, warmup=warmup, beta=2.0)
+    assert MVAE(config).beta_at(epoch, ratio) == pytest.approx(expected)
+
+
+def test_without_subsampling_only_the_joint_elbo_counts() -> None:
+    config = MVAEConfig(2, input_dims={"a": (2,), "b": (2,)}, use_subsampling=False, k=3)
+    assert MVAE(config).draw_subsets().tolist() == [[True, True]]
+
+
+def test_default_rescaling_weighs_modalities_by_their_number_of_cells() -> None:
+    config = MVAEConfig(2, input_dims={"a": (2, 6), "b": (3,)}, uses_likelihood_rescaling=True)
+    assert MVAE(config).weights.tolist() == [1.0, 4.0]
+
+
+NOISE = 0.5
+
+
+class LinearEncoder(nn.Module):
+    """The exact expert of a linear decoder with orthogonal columns, its variance made larger by a half."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        squares = (weight**2).sum(dim=0)
+        self.inverse = nn.Parameter(weight.T / squares[:, None])
+        self.log_var = nn.Parameter(torch.log(1.5 * NOISE**2 / squares))
+
+    def forward(self, x: torch.Tensor) -> ModelOutput:
+        return ModelOutput(embedding=x @ self.inverse.T, log_covariance=self.log_var.expand(len(x), -1))
+
+
+class LinearDecoder(nn.Module):
+    """A network in the form of the reference library."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, z: torch.Tensor) -> ModelOutput:
+        return ModelOutput(reconstruction=z @ self.weight.T)
+
+
+def linear_gaussian() -> MVAE:
+    """x_m = W_m z + 0.5 e: every marginal is a normal distribution in closed form."""
+    generator = torch.Generator().manual_seed(0)
+    dims = {"a": 3, "b": 2}
+    weights = {
+        name: torch.linalg.qr(torch.randn(size, 2, generator=generator))[0] * torch.tensor([1.5, 0.7])
+        for name, size in dims.items()
+    }
+    return MVAE(
+        MVAEConfig(2, latent_dim=2, decoder_dist_params={name: {"scale": NOISE} for name in dims}),
+        {name: LinearEncoder(weight) for name, weight in weights.items()},
+        {name: LinearDecoder(weight) for name, weight in weights.items()},
+    )
+
+
+def closed_form(model: MVAE, x: dict[str, torch.Tensor]) -> torch.Tensor:
+    weight = torch.cat([model.decoders[name].get_parameter("weight").detach() for name in x])
+    covariance = weight @ weight.T + NOISE**2 * torch.eye(len(weight))
+    return MultivariateNormal(torch.zeros(len(weight)), covariance).log_prob(torch.cat(list(x.values()), 1))
+
+
+@pytest.mark.parametrize("names", [["a"], ["b"], ["a", "b"]])
+def test_importance_sampling_finds_the_likelihood_of_a_linear_gaussian_model(names: list[str]) -> None:
+    model = linear_gaussian()
+    x = {name: torch.randn(20, {"a": 3, "b": 2}[name]) for name in names}
+    estimate = model.compute_log_prob(x, K=20_000, generator=torch.Generator().manual_seed(2))
+    error = (estimate.log_prob - closed_form(model, x)).abs()
+    assert bool((error < 4 * estimate.std_error + 1e-3).all())
+    assert bool((estimate.ess <= 20_000).all())
+
+
+def test_joint_nll_sums_over_the_rows_and_takes_incomplete_data() -> None:
+    model = linear_gaussian()
+    x = {"a": torch.randn(6, 3), "b": torch.randn(6, 2)}
+    masks = {"b": torch.tensor([True, True, False, True, False, True])}
+    torch.manual_seed(3)
+    nll = model.compute_joint_nll(Rows(x, masks), K=20_000, batch_size_K=5000)
+    complete = masks["b"]
+    expected = closed_form(model, {name: value[complete] for name, value in x.items()}).sum()
+    expected = expected + closed_form(model, {"a": x["a"][~complete]}).sum()
+    assert float(nll) == pytest.approx(-float(expected), abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_modalities": 3}, "n_modalities is 3, but input_dims or encoders name 2"),
+        (
+            {"decoders_dist": {"c": "normal"}},
+            "decoders_dist names the unknown modality 'c'; known are 'a' and 'b'",
+        ),
+        ({"decoders_dist": {"a": "gauss"}}, "decoders_dist of 'a' is 'gauss'; known are 'normal'"),
+        ({"decoder_dist_params": {"a": {"sd": 1}}}, "decoder_dist_params of 'a' has 'sd'"),
+        ({"objective": "elbo"}, "objective is 'elbo'; known are 'paper'"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused_with_what_is_known(
+    changes: dict[str, Any], message: str
+) -> None:
+    given: dict[str, Any] = {"n_modalities": 2, "input_dims": {"a": (2,), "b": (3,)}, **changes}
+    with pytest.raises(ValueError, match=message):
+        MVAE(MVAEConfig(**given))
+
+
+def test_unknown_names_are_refused_never_dropped() -> None:
+    model, rows = small_model(), Rows(incomplete_rows(2, 0).data)
+    for ask in (
+        lambda: model.encode(rows, ["image", "sound"]),
+        lambda: model.predict(rows, "all", ["sound"]),
+        lambda: model.encode({"sound": torch.zeros(2, 3)}),
+        lambda: model.compute_mu_log_var_subset(rows, ["sound"]),
+    ):
+        with pytest.raises(ValueError, match="unknown modality 'sound'; this model knows 'image'"):
+            ask()
+
+
+def test_different_numbers_of_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"same number of rows, got .*'image': 2.*'label': 3"):
+        small_model().encode({"image": torch.zeros(2, 3, 4), "label": torch.zeros(3, dtype=torch.int64)})
+
+
+def test_a_constant_scale_enters_the_density() -> None:
+    model = linear_gaussian()
+    parameters = model.parameters_of("a", torch.zeros(1, 2))
+    assert np.allclose(parameters["log_scale"], math.log(0.5))

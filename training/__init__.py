@@ -1,0 +1,1 @@
+"""Fits, measures, exports and publishes a multimodal VAE."""

@@ -1,0 +1,122 @@
+"""``anyview-train``: fit an experiment and publish it; evaluate what was published."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from models_store import store
+from models_store.errors import ModelsStoreError
+from models_store.manifest import Manifest
+from models_store.store import Bundle
+from training import data, fit
+from training.card import CARD, report
+from training.config import Experiment, read_experiment
+from training.errors import TrainingError
+from training.evaluate import Examinee, measure
+from training.export import OnnxGraphs, export
+
+app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+console = Console()
+
+Store = Annotated[
+    Path, typer.Option("--store", envvar="ANYVIEW_STORE", help="The folder of published models.")
+]
+
+
+@app.command("fit")
+def fit_command(
+    experiment: Annotated[str, typer.Argument(help="An experiment file, or the name of a built-in one.")],
+    store_folder: Store = Path("store"),
+    workdir: Annotated[Path | None, typer.Option(help="Default: runs/NAME-TIME.")] = None,
+) -> None:
+    """Trains a model, checks its ONNX graphs against torch, measures it and publishes it."""
+    chosen, text = read_experiment(experiment)
+    folder = workdir or Path("runs") / f"{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    prepared = data.prepare(chosen)
+    console.print(
+        f"{chosen.name}: {len(prepared.train)} training, {len(prepared.validation)} validation, "
+        f"{len(prepared.test)} test rows of {', '.join(chosen.modalities)}; writing to {folder}"
+    )
+    fitted = _fit_with_progress(chosen, prepared, folder)
+    number = next_version(store_folder, chosen.name)
+    manifest, files = export(fitted.model, chosen, text, prepared, number)
+    console.print("the ONNX graphs agree with torch; measuring on held-out rows")
+    examinee = _examinee(chosen, manifest, OnnxGraphs(manifest, files), prepared)
+    measured = manifest.model_copy(update={"metrics": measure(examinee)})
+    target = store.publish(store_folder, measured, {**files, **report(examinee, measured)})
+    print((target / CARD).read_text())
+    console.print(f"published {target}")
+
+
+@app.command("evaluate")
+def evaluate_command(
+    model: Annotated[str, typer.Argument(help="NAME, or NAME/VERSION, of a published model.")],
+    store_folder: Store = store.SHIPPED,
+) -> None:
+    """Computes the numbers of a published model's card again, from its graphs, and prints them."""
+    bundle = open_named(store_folder, model)
+    chosen, _ = read_experiment(str(bundle.folder / "experiment.toml"))
+    prepared = data.prepare(chosen)
+    files = {name: bundle.read(name) for name in bundle.manifest.files if name.endswith(".onnx")}
+    examinee = _examinee(chosen, bundle.manifest, OnnxGraphs(bundle.manifest, files), prepared)
+    measured = bundle.manifest.model_copy(update={"metrics": measure(examinee)})
+    print(report(examinee, measured)[CARD].decode())
+
+
+def open_named(root: Path, model: str) -> Bundle:
+    """The bundle of NAME (its newest version) or NAME/VERSION."""
+    name, _, number = model.partition("/")
+    return store.open_bundle(root / name / number if number else store.newest(root, name))
+
+
+def next_version(root: Path, name: str) -> int:
+    """One more than the newest version; 1 for a new model."""
+    return max(store.versions(root, name), default=0) + 1
+
+
+def main() -> None:
+    try:
+        app()
+    except (TrainingError, ModelsStoreError) as error:
+        print(f"anyview-train: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _examinee(
+    chosen: Experiment, manifest: Manifest, graphs: OnnxGraphs, prepared: data.Prepared
+) -> Examinee:
+    return Examinee(manifest, graphs, prepared.train, prepared.test, chosen.evaluation, chosen.seed)
+
+
+def _fit_with_progress(chosen: Experiment, prepared: data.Prepared, folder: Path) -> fit.Fitted:
+    batches = -(-len(prepared.train) // chosen.fit.batch_size)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("loss {task.fields[loss]:.2f}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("epoch 1", total=chosen.fit.epochs * batches, loss=float("nan"))
+
+        def on_batch(epoch: int, batch: int, loss: float) -> None:
+            done = (epoch - 1) * batches + batch
+            bar.update(task, description=f"epoch {epoch}/{chosen.fit.epochs}", completed=done, loss=loss)
+
+        def on_epoch(done: fit.EpochReport) -> None:
+            validation = "" if done.validation_loss is None else f", validation {done.validation_loss:.3f}"
+            best = ", the best so far" if done.best and done.validation_loss is not None else ""
+            bar.console.print(
+                f"epoch {done.epoch}: loss {done.train_loss:.3f}{validation}{best} ({done.seconds:.1f} s)",
+                highlight=False,
+            )
+
+        return fit.fit(chosen, prepared, folder, fit.Progress(on_batch, on_epoch))

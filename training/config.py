@@ -1,0 +1,136 @@
+"""The experiment file: everything that a training run depends on, typed and frozen.
+
+An unknown key is an error, so that a misspelt setting is never silently a default.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models_store.manifest import Column, Kind, Modality, Name
+from training.errors import ExperimentError
+
+EXPERIMENTS = Path(__file__).parent / "experiments"
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Network(_Frozen):
+    """The hidden layers of an encoder and, in reverse, of its decoder."""
+
+    type: Literal["mlp"] = "mlp"
+    hidden: tuple[Positive, ...] = (512, 512)
+    activation: Literal["relu", "silu"] = "silu"
+
+
+class ModalityChoice(_Frozen):
+    """What an experiment says of one modality; what it leaves out, the data source knows."""
+
+    kind: Kind | None = None
+    likelihood: str | None = None
+    labels: tuple[str, ...] | None = None
+    columns: tuple[Column, ...] | None = None
+    range: tuple[float, float] | None = None
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """lambda: by how much the log-likelihood of this modality is multiplied in the objective."""
+    network: Network = Network()
+
+    def of(self, known: Modality) -> Modality:
+        """The source's description, with what the experiment says put in its place."""
+        own = ("kind", "likelihood", "labels", "columns", "range")
+        said = {key: value for key in own if (value := getattr(self, key)) is not None}
+        return known.with_changes(said)
+
+
+class Data(_Frozen):
+    """Where the rows come from."""
+
+    source: str
+    path: Path | None = None
+    """The folder of the source; default: $ANYVIEW_DATA/SOURCE, else ../shared/data/SOURCE."""
+    validation: Annotated[int, Field(ge=0)] = 0
+    """Rows held out of training for the validation loss; 0: none, and the last epoch is the best."""
+    limit: Positive | None = None
+    """Use only the first rows of each split."""
+
+
+class Model(_Frozen):
+    """The fields of MVAEConfig that an experiment chooses."""
+
+    latent_dim: Positive = 10
+    objective: str = "matched"
+    use_subsampling: bool = True
+    k: Annotated[int, Field(ge=0)] = 0
+    warmup: Annotated[int, Field(ge=0)] = 10
+    beta: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Fit(_Frozen):
+    """The optimizer: Adam, its learning rate rising over the first 5 % and falling to 0 as a cosine."""
+
+    epochs: Positive = 100
+    batch_size: Positive = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class Evaluation(_Frozen):
+    """How the numbers of the model card are made."""
+
+    rows: Positive = 1000
+    """Held-out rows whose log-likelihood is estimated."""
+    importance_samples: Positive = 1000
+    generated_per_label: Positive = 500
+
+
+class Experiment(_Frozen):
+    """One training run."""
+
+    name: Name
+    description: str = ""
+    licence: str = ""
+    seed: int = 0
+    data: Data
+    modalities: dict[Name, ModalityChoice]
+    model: Model = Model()
+    fit: Fit = Fit()
+    evaluation: Evaluation = Evaluation()
+
+
+def read_experiment(name_or_path: str) -> tuple[Experiment, str]:
+    """The experiment of that path, or of that name among those that come with the project.
+
+    Returns:
+        The experiment and the text of its file.
+
+    Raises:
+        ExperimentError: There is no such file, it is no TOML, or a key or value in it is wrong.
+    """
+    path = Path(name_or_path)
+    if not path.exists():
+        path = EXPERIMENTS / f"{name_or_path}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in EXPERIMENTS.glob("*.toml")))
+        raise ExperimentError(f"no experiment file '{name_or_path}'; built in are {known}")
+    text = path.read_text()
+    try:
+        return Experiment.model_validate(tomllib.loads(text)), text
+    except tomllib.TOMLDecodeError as error:
+        raise ExperimentError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise ExperimentError(f"{path}: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    first: Any = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{where}'"
+    return f"{where}: {first['msg']}, got {first['input']!r}"

@@ -1,0 +1,230 @@
+"""Torch to ONNX, checked against torch before anything is published."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
+
+from models_store import golden
+from models_store.fusion import Gaussian
+from models_store.likelihoods import Parameters
+from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
+from training.config import Experiment
+from training.data import Prepared
+from training.errors import ExportError
+from training.model import MVAE
+
+OPSET = 20
+PARITY_BATCHES = (1, 7, 64)
+GOLDEN_ROWS = 32
+
+NumpyArray = np.ndarray[Any, np.dtype[Any]]
+
+
+class TorchGraphs:
+    """The encoders and decoders of a model, run by torch."""
+
+    def __init__(self, model: MVAE) -> None:
+        self.model = model
+
+    @torch.no_grad()
+    def encode(self, modality: str, x: NumpyArray) -> Gaussian:
+        expert = self.model.encoders[modality](torch.from_numpy(x))
+        return Gaussian(expert.embedding.numpy(), expert.log_covariance.numpy())
+
+    @torch.no_grad()
+    def decode(self, modality: str, z: NumpyArray) -> Parameters:
+        parameters = self.model.parameters_of(modality, torch.from_numpy(z))
+        return {name: value.numpy() for name, value in parameters.items()}
+
+
+class OnnxGraphs:
+    """The same from a bundle's files, run by onnxruntime."""
+
+    def __init__(self, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+        self.manifest = manifest
+        self.sessions = {
+            name: onnxruntime.InferenceSession(files[name], providers=["CPUExecutionProvider"])
+            for modality in manifest.names
+            for name in (encoder_file(modality), decoder_file(modality))
+        }
+
+    def encode(self, modality: str, x: NumpyArray) -> Gaussian:
+        mu, log_var = self.sessions[encoder_file(modality)].run(["mu", "log_var"], {"x": x})
+        return Gaussian(mu, log_var)
+
+    def decode(self, modality: str, z: NumpyArray) -> Parameters:
+        names = list(self.manifest.modality(modality).parameters)
+        values = self.sessions[decoder_file(modality)].run(names, {"z": z})
+        return dict(zip(names, values, strict=True))
+
+
+class _EncoderGraph(nn.Module):
+    def __init__(self, model: MVAE, modality: Modality) -> None:
+        super().__init__()
+        self.encoder = model.encoders[modality.name]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        expert = self.encoder(x)
+        return expert.embedding, expert.log_covariance
+
+
+class _DecoderGraph(nn.Module):
+    def __init__(self, model: MVAE, modality: Modality) -> None:
+        super().__init__()
+        self.model = model
+        self.modality = modality
+
+    def forward(self, z: Tensor) -> tuple[Tensor, ...]:
+        parameters = self.model.parameters_of(self.modality.name, z)
+        return tuple(parameters[name] for name in self.modality.parameters)
+
+
+def export(
+    model: MVAE, experiment: Experiment, text: str, prepared: Prepared, number: int
+) -> tuple[Manifest, dict[str, bytes]]:
+    """Everything of a bundle but its report.
+
+    Arguments:
+        model: What was trained.
+        experiment: How.
+        text: The text of the experiment file.
+        prepared: Its data; held-out rows become the golden inputs.
+        number: The version that this is to be.
+
+    Raises:
+        ExportError: A graph does not agree with torch.
+    """
+    model = model.eval().cpu()
+    manifest = Manifest(
+        name=experiment.name,
+        version=number,
+        created=datetime.now(UTC).replace(microsecond=0),
+        description=experiment.description,
+        licence=experiment.licence,
+        latent_dim=model.latent_dim,
+        modalities=prepared.modalities,
+        trained=_origin(experiment, prepared),
+    )
+    files = {"experiment.toml": text.encode(), "weights.safetensors": safetensors_bytes(model.state_dict())}
+    rng = np.random.default_rng(experiment.seed)
+    z = rng.standard_normal((max(PARITY_BATCHES), model.latent_dim)).astype(np.float32)
+    values = {name: golden_rows(x.numpy(), max(PARITY_BATCHES)) for name, x in prepared.test.data.items()}
+    for modality in manifest.modalities:
+        x = values[modality.name]
+        files[encoder_file(modality.name)] = to_onnx(
+            _EncoderGraph(model, modality), x, "x", ["mu", "log_var"]
+        )
+        files[decoder_file(modality.name)] = to_onnx(
+            _DecoderGraph(model, modality), z, "z", modality.parameters
+        )
+    torch_graphs, onnx_graphs = TorchGraphs(model), OnnxGraphs(manifest, files)
+    for modality in manifest.modalities:
+        check_parity(modality, torch_graphs, onnx_graphs, values[modality.name], z)
+    present = golden.presence(GOLDEN_ROWS, len(manifest.names), rng)
+    first = {name: x[:GOLDEN_ROWS] for name, x in values.items()}
+    expected = golden.make(manifest, first, present, z[:GOLDEN_ROWS], torch_graphs)
+    golden.check(manifest, expected, onnx_graphs)
+    files[golden.FILE] = golden.to_bytes(expected)
+    return manifest, files
+
+
+def to_onnx(
+    graph: nn.Module, example: NumpyArray, argument: str, outputs: tuple[str, ...] | list[str]
+) -> bytes:
+    """One graph with a dynamic batch axis, without a trace of the machine that made it.
+
+    Arguments:
+        graph: The module.
+        example: A batch of at least two rows.
+        argument: The name of its input.
+        outputs: The names of its outputs.
+    """
+    # What the exporter says of its own insides helps nobody who trains.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        program = torch.onnx.export(
+            graph.eval(),
+            (torch.from_numpy(example[:2]),),
+            input_names=[argument],
+            output_names=list(outputs),
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError(f"torch gave no ONNX graph for the outputs {', '.join(outputs)}")
+    proto = program.model_proto
+    _forget_origin(proto)
+    onnx.checker.check_model(proto)
+    return bytes(proto.SerializeToString())
+
+
+def check_parity(
+    modality: Modality, expected: golden.Graphs, actual: golden.Graphs, x: NumpyArray, z: NumpyArray
+) -> None:
+    """Compares the two graphs of one modality, batch by batch.
+
+    Raises:
+        ExportError: They differ by more than the tolerance; the text says where.
+    """
+    for size in PARITY_BATCHES:
+        ours, theirs = expected.encode(modality.name, x[:size]), actual.encode(modality.name, x[:size])
+        pairs = {"mu": (ours.mu, theirs.mu), "log_var": (ours.log_var, theirs.log_var)}
+        wanted, got = expected.decode(modality.name, z[:size]), actual.decode(modality.name, z[:size])
+        pairs |= {name: (wanted[name], got[name]) for name in modality.parameters}
+        for name, (a, b) in pairs.items():
+            if not golden.agree(b, a):
+                raise ExportError(
+                    f"the ONNX graph of '{modality.name}' differs from torch in {name}, batch size {size}"
+                )
+
+
+def golden_rows(x: NumpyArray, count: int) -> NumpyArray:
+    """``count`` rows, from the start again where there are fewer."""
+    return np.resize(x, (count, *x.shape[1:]))
+
+
+def _forget_origin(proto: onnx.ModelProto) -> None:
+    """Removes stack traces and paths, which the exporter writes beside every node."""
+    graphs = [proto.graph, *proto.functions]
+    del proto.metadata_props[:]
+    for graph in graphs:
+        graph.doc_string = ""
+        del graph.metadata_props[:]
+        for item in [*graph.node, *graph.value_info, *getattr(graph, "initializer", [])]:
+            item.doc_string = ""
+            del item.metadata_props[:]
+    for value in [*proto.graph.input, *proto.graph.output]:
+        value.doc_string = ""
+        del value.metadata_props[:]
+
+
+def _origin(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
+    packages = ("anyview", "torch", "onnx", "onnxruntime", "numpy")
+    return {
+        "experiment": experiment.name,
+        "data": {
+            "source": experiment.data.source,
+            "train_rows": len(prepared.train),
+            "validation_rows": len(prepared.validation),
+            "test_rows": len(prepared.test),
+        },
+        "seed": experiment.seed,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+    }

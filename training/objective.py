@@ -1,0 +1,206 @@
+r"""The objectives: evidence lower bounds of several subsets of the modalities, in one pass.
+
+Each encoder has run once; what is fused here is its output, for all subsets at once. For a row with
+observed set :math:`A` and a subset :math:`S` (always intersected with :math:`A`), the ELBO of `paper` is
+
+.. math:: \mathcal L_S = \sum_{m \in S} \lambda_m \, E_{q(z \mid x_S)} \log p(x_m \mid z)
+    - \beta \, KL(q(z \mid x_S) \,\|\, p(z))
+
+and a row's bounds are averaged over the subsets that it has something of, then multiplied by the number
+of subsets: on complete data this is the sum of the paper, and no row weighs more for what it lacks.
+
+References:
+    | Multimodal Generative Models for Scalable Weakly-Supervised Learning (Wu & Goodman, 2018), eq. 5
+    | https://arxiv.org/abs/1802.05335
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models_store.fusion import Gaussian, product, standard_normal
+
+Reconstruct = Callable[[int, Tensor], Tensor]
+"""(modality, z of shape (S, B, D)) to the log-likelihood of that modality's x, of shape (S, B)."""
+
+
+def subsets(n_modalities: int, k: int, generator: torch.Generator | None = None) -> Tensor:
+    """The family of subsets of the paper: the joint one first, then each modality alone, then k random ones.
+
+    A random subset is uniform among those with at least two modalities that are not all of them (there are
+    none below three modalities); nothing enumerates the :math:`2^M`.
+
+    Returns:
+        Which modality is in which subset, boolean, with shape :math:`(S, M)`.
+    """
+    joint = torch.ones(1, n_modalities, dtype=torch.bool)
+    if n_modalities == 1:
+        return joint
+    family = [joint, torch.eye(n_modalities, dtype=torch.bool)]
+    sizes = torch.arange(2, n_modalities, dtype=torch.float64)
+    if len(sizes) and k:
+        n = torch.tensor(float(n_modalities), dtype=torch.float64)
+        log_ways = torch.lgamma(n + 1) - torch.lgamma(sizes + 1) - torch.lgamma(n - sizes + 1)
+        ways = torch.softmax(log_ways, dim=0)
+        drawn = 2 + torch.multinomial(ways, k, replacement=True, generator=generator)
+        ranks = torch.rand(k, n_modalities, generator=generator).argsort(dim=1).argsort(dim=1)
+        family.append(ranks < drawn[:, None])
+    return torch.cat(family)
+
+
+@dataclass(frozen=True)
+class Terms:
+    r"""What an objective may combine; S subsets, M modalities, B rows.
+
+    Arguments:
+        posterior: :math:`q(z | x_S)`, with shape (S, B, D); the first subset is the joint one.
+        log_likelihood: :math:`\lambda_m \log p(x_m | z_S)` where asked for and observed, else 0: (S, M, B).
+        present: Which modality is observed in which row: (M, B).
+        family: Which modality is in which subset: (S, M).
+        beta: The weight of every divergence.
+    """
+
+    posterior: Gaussian
+    log_likelihood: Tensor
+    present: Tensor
+    family: Tensor
+    beta: float
+
+    @property
+    def joint(self) -> Gaussian:
+        """The posterior given all that a row has, with shape (1, B, D)."""
+        return Gaussian(self.posterior.mu[:1], self.posterior.log_var[:1])
+
+    def elbo(self) -> Tensor:
+        """What each subset reconstructs, less its divergence from the prior: (S, B)."""
+        prior = standard_normal(self.posterior.mu)
+        return self.log_likelihood.sum(dim=1) - self.beta * self.posterior.kl(prior)
+
+    def rest_from_joint(self) -> Tensor:
+        """The log-likelihood, at z of the joint posterior, of what each subset lacks: (S, B)."""
+        lacking = (~self.family)[:, :, None]
+        return (self.log_likelihood[:1] * lacking).sum(dim=1)
+
+
+def _paper(terms: Terms) -> Tensor:
+    return terms.elbo()
+
+
+def _matched(terms: Terms) -> Tensor:
+    joint = Gaussian(terms.joint.mu.detach(), terms.joint.log_var.detach())
+    return terms.elbo() - terms.beta * joint.kl(terms.posterior)
+
+
+def _conditional(terms: Terms) -> Tensor:
+    return terms.elbo() + terms.rest_from_joint() - terms.beta * terms.joint.kl(terms.posterior)
+
+
+def _own(family: Tensor, _category: Tensor) -> Tensor:
+    return family
+
+
+def _own_and_categories(family: Tensor, category: Tensor) -> Tensor:
+    return family | category
+
+
+def _everything(family: Tensor, _category: Tensor) -> Tensor:
+    return torch.ones_like(family)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One way to weigh subsets against each other.
+
+    Arguments:
+        reconstructs: (family (S, M), is a category (M,)) to which subset reconstructs which modality, (S, M).
+        bound: What is maximised, per subset and row, with shape (S, B).
+    """
+
+    reconstructs: Callable[[Tensor, Tensor], Tensor]
+    bound: Callable[[Terms], Tensor]
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    # Each subset reconstructs itself. Nothing ties what one posterior says of another modality.
+    "paper": Objective(_own, _paper),
+    # Each subset reconstructs all that the row has: right labels, but posteriors that are too narrow.
+    "cross": Objective(_everything, _paper),
+    # `paper`, and each proper subset bounds log p(x_rest | x_S) with z drawn from the joint posterior.
+    "conditional": Objective(_own_and_categories, _conditional),
+    # `paper`, and each proper subset's posterior is drawn towards the (fixed) joint one: posterior matching.
+    "matched": Objective(_own_and_categories, _matched),
+}
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The number to minimise and what it is made of, averaged over the rows that have anything.
+
+    Arguments:
+        loss: Minus the weighted bounds, in nats per row.
+        elbo: The ELBO of the joint subset, with the weights and beta of training.
+        kl: The divergence of the joint posterior from the prior.
+        reconstruction: The weighted log-likelihood of each modality at z of the joint posterior, per row
+            that has it.
+    """
+
+    loss: Tensor
+    elbo: Tensor
+    kl: Tensor
+    reconstruction: Sequence[Tensor]
+
+
+def evaluate(
+    objective: Objective,
+    experts: Gaussian,
+    present: Tensor,
+    family: Tensor,
+    category: Tensor,
+    noise: Tensor,
+    weights: Tensor,
+    beta: float,
+    reconstruct: Reconstruct,
+) -> Loss:
+    r"""The objective on one batch; every decoder runs once, over the z of all subsets that ask for it.
+
+    Arguments:
+        objective: One of ``OBJECTIVES``.
+        experts: The encoders' outputs, with shape (M, B, D).
+        present: Which modality is observed in which row: (M, B).
+        family: The subsets, the joint one first: (S, M).
+        category: Which modality is a category: (M,).
+        noise: Standard normal draws: (S, B, D).
+        weights: :math:`\lambda_m`: (M,).
+        beta: The weight of the divergences.
+        reconstruct: The decoders.
+    """
+    seen = family[:, :, None] & present  # (S, M, B)
+    posterior = product(Gaussian(experts.mu[:, None], experts.log_var[:, None]), seen.movedim(1, 0))
+    z = posterior.sample(noise)
+    wanted = objective.reconstructs(family, category)
+    columns = []
+    for m in range(len(present)):
+        rows = wanted[:, m].nonzero()[:, 0]
+        log_prob = torch.where(present[m], reconstruct(m, z[rows]), 0.0)
+        column = z.new_zeros(z.shape[:2]).index_copy(0, rows, log_prob)
+        columns.append(weights[m] * column)
+    terms = Terms(posterior, torch.stack(columns, dim=1), present, family, beta)
+    return _summarise(terms, objective.bound(terms), seen.any(dim=1))
+
+
+def _summarise(terms: Terms, bound: Tensor, nonempty: Tensor) -> Loss:
+    per_row = torch.where(nonempty, bound, 0.0).sum(dim=0) / nonempty.sum(dim=0).clamp(min=1)
+    rows = nonempty[0].sum().clamp(min=1)
+    kl = terms.joint.kl(standard_normal(terms.joint.mu))[0]
+    likelihood = terms.log_likelihood[0]
+    having = terms.present.sum(dim=1).clamp(min=1)
+    return Loss(
+        loss=-len(bound) * per_row.sum() / rows,
+        elbo=(likelihood.sum(dim=0) - terms.beta * kl).sum().detach() / rows,
+        kl=kl.sum().detach() / rows,
+        reconstruction=(likelihood.sum(dim=1) / having).detach().unbind(),
+    )
