@@ -1,0 +1,24 @@
+"""The command ``anyview-serve``."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+from pydantic_settings import CliApp, SettingsError
+
+from service.app import create_app
+from service.settings import Settings
+
+
+def main() -> None:
+    try:
+        settings = CliApp.run(Settings)
+    except (ValidationError, SettingsError) as error:
+        sys.exit(f"anyview-serve: {error}")
+    uvicorn.run(create_app(settings), host=settings.host, port=settings.port)
+
+
+if __name__ == "__main__":
+    main()

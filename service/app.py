@@ -1,0 +1,153 @@
+"""Joins the parts, and says which error becomes which status."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any, TypedDict
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from models_store.errors import BundleRefused, shown
+from service.catalog import Catalog
+from service.errors import (
+    NotAcceptable,
+    NotFound,
+    NotReady,
+    Refusal,
+    TooLarge,
+    UnknownMediaType,
+    Unparsable,
+    WrongInput,
+)
+from service.routes import health, models, questions
+from service.schemas import Problem
+from service.settings import Settings
+
+log = logging.getLogger("anyview")
+
+STATUS: dict[type[Refusal], HTTPStatus] = {
+    Unparsable: HTTPStatus.BAD_REQUEST,
+    NotFound: HTTPStatus.NOT_FOUND,
+    NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
+    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UnknownMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    WrongInput: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+class State(TypedDict):
+    """What every request finds in ``request.state``."""
+
+    catalog: Catalog
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service.
+
+    Arguments:
+        settings: Everything that it depends on.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+        catalog = Catalog(settings)
+        await asyncio.to_thread(catalog.load_all)
+        try:
+            yield {"catalog": catalog}
+        finally:
+            catalog.close()
+
+    app = FastAPIOffline(
+        title="AnyView",
+        description="Any view in, any view out: send whatever modalities you have, get the others.",
+        version="0.1.0",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    for router in (questions.router, models.router, health.router):
+        app.include_router(router)
+    app.add_exception_handler(Refusal, _on_refusal)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(BundleRefused, _on_lost_file)
+    app.add_exception_handler(Exception, _on_bug)
+    app.add_middleware(RequestId)
+    return app
+
+
+class RequestId:
+    """Gives every request an id, its own ``X-Request-ID`` if it brings one, and sends it back."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        brought = dict(scope["headers"]).get(b"x-request-id", b"")
+        printable = 0 < len(brought) <= 128 and brought.isascii() and brought.decode("ascii").isprintable()
+        request_id = brought if printable else uuid.uuid4().hex.encode()
+        scope.setdefault("state", {})["request_id"] = request_id.decode()
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+def _problem(request: Request, status: HTTPStatus, detail: str, headers: Any = None) -> Response:
+    problem = Problem(
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        error=detail,
+        request_id=request.state.request_id,
+    )
+    return Response(problem.model_dump_json(), status, headers, media_type="application/problem+json")
+
+
+async def _on_refusal(request: Request, error: Exception) -> Response:
+    return _problem(request, STATUS[type(error)], str(error))  # type: ignore[index]  # it is a Refusal
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    errors: Sequence[Any] = error.errors() if isinstance(error, RequestValidationError) else []
+    return _problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(map(_sentence, errors)))
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    return _problem(request, HTTPStatus(error.status_code), detail, error.headers)
+
+
+async def _on_lost_file(request: Request, error: Exception) -> Response:
+    return _problem(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    log.exception("request %s failed", request.state.request_id, exc_info=error)
+    detail = "the service failed; its log has the reason under this request_id"
+    return _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+
+
+def _sentence(error: Any) -> str:
+    """One validation error: where, what is wrong, what came."""
+    where = " ".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown parameter '{error['loc'][-1]}'"
+    return f"{where}: {error['msg']}, got {shown(error['input'])}"

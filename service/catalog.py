@@ -1,0 +1,161 @@
+"""Which models are loaded, and which version answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from models_store import golden, store
+from models_store.errors import BundleRefused, ModelsStoreError
+from models_store.fusion import Gaussian
+from models_store.likelihoods import Parameters
+from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
+from models_store.store import Bundle
+from service.batching import GraphQueue
+from service.errors import NotFound, NotReady
+from service.inference import Limits, Model, listed
+from service.sessions import Array, Session, UnfitGraph, cpu_quota
+from service.settings import Settings
+
+MOST_ROWS = 256
+"""The largest batch of a graph."""
+
+log = logging.getLogger("anyview")
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A version that is not served, and the one sentence that says why."""
+
+    model: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that answers, and the bundle that it came from."""
+
+    model: Model
+    bundle: Bundle
+
+
+@dataclass
+class Catalog:
+    """The loaded models.
+
+    Arguments:
+        settings: Where the store is, and what is wanted of it.
+    """
+
+    settings: Settings
+    loaded: dict[str, Loaded] = field(default_factory=dict)
+    refused: list[Refused] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._executor = ThreadPoolExecutor(self.settings.threads or cpu_quota(), thread_name_prefix="graph")
+
+    def load_all(self) -> None:
+        """Loads of every model the newest version that can be served; blocks."""
+        for name in store.names(self.settings.store):
+            for number in reversed(store.versions(self.settings.store, name)):
+                try:
+                    self.loaded[name] = self._load(name, number)
+                    break
+                except ModelsStoreError as error:
+                    log.error("refused %s/%s: %s", name, number, error)
+                    self.refused.append(Refused(name, number, str(error)))
+
+    def get(self, name: str | None, number: int | None = None) -> Loaded:
+        """The model of that name, or the default one.
+
+        Raises:
+            NotFound: No such model or version is loaded; the text says which are.
+            NotReady: None is.
+        """
+        if not self.loaded:
+            raise NotReady(f"no model is loaded from the store {self.settings.store}")
+        chosen = name or self.default
+        if chosen is None:
+            raise NotFound(
+                f"there is no default model; ask /models/NAME/…, where NAME is one of {listed(self.loaded)}"
+            )
+        if chosen not in self.loaded:
+            raise NotFound(f"no model '{chosen}' is loaded; there is {listed(self.loaded)}")
+        found = self.loaded[chosen]
+        if number not in (None, found.bundle.manifest.version):
+            raise NotFound(
+                f"version {number} of '{chosen}' is not loaded; there is {found.bundle.manifest.version}"
+            )
+        return found
+
+    @property
+    def default(self) -> str | None:
+        """The model that /encode means: the one that was set, else the only one."""
+        if self.settings.default_model is not None:
+            return self.settings.default_model
+        return next(iter(self.loaded)) if len(self.loaded) == 1 else None
+
+    @property
+    def missing(self) -> list[str]:
+        """Models that are wanted but not loaded; the service is not ready while there are any."""
+        default = [self.settings.default_model] if self.settings.default_model else []
+        return [name for name in dict.fromkeys([*self.settings.models, *default]) if name not in self.loaded]
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.loaded) and not self.missing
+
+    def close(self) -> None:
+        self._executor.shutdown()
+
+    def _load(self, name: str, number: int) -> Loaded:
+        bundle = store.open_bundle(self.settings.store / name / str(number))
+        sessions = open_sessions(bundle)
+        golden.check(bundle.manifest, golden.from_bytes(bundle.read(golden.FILE)), SessionGraphs(sessions))
+        queues = {file: GraphQueue(graph, self._executor, MOST_ROWS) for file, graph in sessions.items()}
+        limits = Limits(rows=self.settings.max_rows, draws=self.settings.max_draws)
+        return Loaded(Model(bundle.manifest, queues, limits), bundle)
+
+
+class SessionGraphs:
+    """The graphs of a bundle, asked directly."""
+
+    def __init__(self, sessions: Mapping[str, Session]) -> None:
+        self._sessions = sessions
+
+    def encode(self, modality: str, x: Array) -> Gaussian:
+        outputs = self._sessions[encoder_file(modality)].run(x)
+        return Gaussian(outputs["mu"], outputs["log_var"])
+
+    def decode(self, modality: str, z: Array) -> Parameters:
+        return self._sessions[decoder_file(modality)].run(z)
+
+
+def open_sessions(bundle: Bundle) -> dict[str, Session]:
+    """Every graph of a bundle, its inputs and outputs checked against the manifest.
+
+    Raises:
+        BundleRefused: A graph does not load or does not fit; the text names the file.
+    """
+    sessions = {}
+    for modality in bundle.manifest.modalities:
+        for file in (encoder_file(modality.name), decoder_file(modality.name)):
+            try:
+                sessions[file] = Session(bundle.read(file))
+                _check(sessions[file], file, modality, bundle.manifest)
+            except UnfitGraph as error:
+                where = f"{bundle.manifest.name}/{bundle.manifest.version}"
+                raise BundleRefused(f"{where}: {file} {error}") from None
+    return sessions
+
+
+def _check(session: Session, file: str, modality: Modality, manifest: Manifest) -> None:
+    latent = (manifest.latent_dim,)
+    if file == encoder_file(modality.name):
+        session.check("x", modality.shape, modality.dtype, {"mu": latent, "log_var": latent})
+    else:
+        shape = modality.parameter_shape()
+        session.check("z", latent, "float32", dict.fromkeys(modality.parameters, shape))

@@ -1,0 +1,35 @@
+"""What a request can get wrong, in the words of the domain; app.py says which HTTP status each one is."""
+
+from __future__ import annotations
+
+
+class Refusal(Exception):
+    """A request that gets no answer; the text says what came, what was wanted, and where."""
+
+
+class Unparsable(Refusal):
+    """Bytes that are not what they claim to be: half a form, damaged JSON, a broken picture."""
+
+
+class WrongInput(Refusal):
+    """Readable, but no question for this model: a wrong subset, shape, label or parameter."""
+
+
+class TooLarge(Refusal):
+    """More bytes, rows or draws than the service is set to take."""
+
+
+class UnknownMediaType(Refusal):
+    """A request body in a form that is not known."""
+
+
+class NotAcceptable(Refusal):
+    """No form of the answer that was asked for exists."""
+
+
+class NotFound(Refusal):
+    """No such model or file."""
+
+
+class NotReady(Refusal):
+    """No model can answer at present."""

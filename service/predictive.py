@@ -1,0 +1,113 @@
+r"""Summaries of the predictive :math:`\int p(x \mid z) \, q(z \mid x_S) \, dz`, from draws of z. Pure numpy.
+
+Every row draws from a generator of its own, seeded with (seed, row, purpose): an answer does not depend
+on what else is in the request, nor on how it was cut into pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from models_store.fusion import Gaussian
+from models_store.likelihoods import Parameters
+from models_store.manifest import Modality
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Summary = dict[str, Any]
+
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def generator(seed: int, row: int, purpose: str) -> np.random.Generator:
+    return np.random.default_rng([seed, row, crc32(purpose.encode())])
+
+
+def draw_z(posterior: Gaussian, seed: int, draws: int, first_row: int = 0) -> Array:
+    """Draws of z, (n, draws, D); the first draws do not depend on how many there are.
+
+    Arguments:
+        posterior: (n, D).
+        seed: Of the request.
+        draws: How many per row.
+        first_row: The number of the first row in the request.
+    """
+    n, dimension = posterior.mu.shape
+    noise = np.stack(
+        [
+            generator(seed, first_row + row, "z").standard_normal((draws, dimension), np.float32)
+            for row in range(n)
+        ]
+    )
+    return Gaussian(posterior.mu[:, None], posterior.log_var[:, None]).sample(noise)
+
+
+def summarise(
+    modality: Modality,
+    parameters: Parameters,
+    fields: Collection[str],
+    seed: int,
+    first_row: int = 0,
+) -> Summary:
+    """The asked-for summaries of one target.
+
+    Arguments:
+        modality: The target.
+        parameters: The decoder's outputs at K draws of z per row: (n, K, *shape).
+        fields: Of ``mean``, ``std``, ``quantiles``, ``probabilities``; those that the kind has are given.
+        seed: Of the request.
+        first_row: The number of the first row in the request.
+    """
+    if modality.kind == "category":
+        return _category(modality, parameters, fields)
+    summary: Summary = {}
+    distribution = modality.distribution
+    means = distribution.mean(parameters)
+    if "mean" in fields:
+        summary["mean"] = means.mean(axis=1)
+    if "std" in fields:
+        # the law of total variance
+        spread = distribution.variance(parameters).mean(axis=1) + means.var(axis=1)
+        summary["std"] = np.sqrt(spread)
+    if "quantiles" in fields:
+        summary["quantiles"] = _quantiles(modality, parameters, seed, first_row)
+        summary["levels"] = list(LEVELS)
+    return summary
+
+
+def samples(modality: Modality, parameters: Parameters, noise: bool, seed: int, first_row: int = 0) -> Array:
+    """The mean of p(x | z) at each draw of z, or with ``noise`` a draw of x: (n, N, *shape)."""
+    return draw_x(modality, parameters, seed, first_row) if noise else modality.distribution.mean(parameters)
+
+
+def draw_x(modality: Modality, parameters: Parameters, seed: int, first_row: int) -> Array:
+    """One draw of x per draw of z: (n, K, *shape)."""
+    rows = len(next(iter(parameters.values())))
+    return np.stack(
+        [
+            modality.distribution.sample(
+                {name: value[row] for name, value in parameters.items()},
+                generator(seed, first_row + row, modality.name),
+            )
+            for row in range(rows)
+        ]
+    )
+
+
+def _category(modality: Modality, parameters: Parameters, fields: Collection[str]) -> Summary:
+    labels: Sequence[str] = modality.labels or ()
+    probabilities = modality.distribution.mean(parameters).mean(axis=1)
+    if "probabilities" not in fields:
+        return {}
+    order = np.argsort(-probabilities, axis=-1, kind="stable")
+    return {"ranked": np.array(labels)[order], "probabilities": probabilities}
+
+
+def _quantiles(modality: Modality, parameters: Parameters, seed: int, first_row: int) -> Array:
+    """(n, levels, *shape), from one draw of x per draw of z."""
+    drawn = draw_x(modality, parameters, seed, first_row)
+    # "weibull": of K draws, a share p of future ones lies below the quantile p on average
+    return np.moveaxis(np.quantile(drawn, LEVELS, axis=1, method="weibull"), 0, 1)

@@ -1,0 +1,1 @@
+"""Parse, call, reply; one module per family of paths."""

@@ -1,0 +1,104 @@
+"""What every question needs: the model that it is for, and what was observed."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Annotated, Any
+
+from fastapi import Depends, Query, Request
+
+from service import bodies
+from service.catalog import Catalog, Loaded
+from service.errors import WrongInput
+from service.inference import Observations
+from service.schemas import EncodeQuery, Problem
+
+
+def _catalog(request: Request) -> Catalog:
+    catalog: Catalog = request.state.catalog
+    return catalog
+
+
+CurrentCatalog = Annotated[Catalog, Depends(_catalog)]
+
+
+def _loaded(
+    catalog: CurrentCatalog, name: str | None = None, version: Annotated[int | None, Query(ge=1)] = None
+) -> Loaded:
+    return catalog.get(name, version)
+
+
+CurrentModel = Annotated[Loaded, Depends(_loaded)]
+
+
+async def _observed(request: Request, current: CurrentModel, catalog: CurrentCatalog) -> Observations:
+    body = await bodies.read(request.stream(), catalog.settings.max_body_bytes)
+    return await asyncio.to_thread(bodies.parse, current.model, request.headers.get("content-type"), body)
+
+
+Observed = Annotated[Observations, Depends(_observed)]
+
+
+def rows_of(observations: Observations, query: EncodeQuery) -> Observations:
+    """The observations, or for ``cond_mod=none`` the rows of nothing that ``n_data`` asks for.
+
+    Raises:
+        WrongInput: ``n_data`` beside observations.
+    """
+    if query.cond_mod == ["none"] and not observations.columns:
+        return Observations({}, query.n_data or 1)
+    if query.n_data is not None:
+        raise WrongInput(
+            "n_data goes with cond_mod=none alone; otherwise there are as many rows as were sent"
+        )
+    return observations
+
+
+def seed_of(query: EncodeQuery) -> int:
+    """The seed that was sent, or a new one."""
+    return secrets.randbits(32) if query.seed is None else query.seed
+
+
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "description": "What is observed: one field per modality; a modality that is not sent is missing.",
+        "content": {
+            bodies.MULTIPART: {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": {"type": "string", "format": "binary"},
+                    "description": "One part per modality; several parts of one name are several rows. "
+                    "A picture (PNG, JPEG, …), a label as text, or .npy with a leading row axis.",
+                }
+            },
+            bodies.JSON: {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "inputs": {
+                            "type": "object",
+                            "additionalProperties": {"type": "array", "items": {}},
+                            "description": "By modality a list of rows: nested arrays, a label or its index, "
+                            "base64 of a file; null where the row lacks the modality.",
+                        }
+                    },
+                }
+            },
+        },
+    }
+}
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": description, "content": {"application/problem+json": {}}}
+    for status, description in {
+        400: "The body, or a file in it, cannot be read.",
+        404: "No such model.",
+        406: "The answer has no form that Accept allows.",
+        413: "Too many bytes, rows or draws.",
+        415: "The body has an unknown media type.",
+        422: "A wrong subset, shape, label or parameter.",
+        503: "No model is ready.",
+    }.items()
+}

@@ -1,0 +1,89 @@
+"""The wire format: the query of a question, and the answers about models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from service.inference import FIELDS
+
+
+def _split(value: object) -> object:
+    """Repeated and comma-separated values alike become one list."""
+    if not isinstance(value, list):
+        return value
+    return [name.strip() for item in value for name in str(item).split(",")]
+
+
+Names = Annotated[list[str], BeforeValidator(_split), Field(min_length=1)]
+
+
+class EncodeQuery(BaseModel):
+    """How to encode."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cond_mod: Names = Field(
+        ["all"], description="Modalities to condition on; `all`: what was sent; `none`: the prior."
+    )
+    N: int = Field(1, ge=1, description="Draws per row.")
+    return_mean: bool = Field(False, description="z is the posterior's mean instead of a draw.")
+    flatten: bool = Field(False, description="Join the axes n_data and N, row by row.")
+    seed: int | None = Field(
+        None, ge=0, lt=2**53, description="Of every draw; the same seed gives the same answer."
+    )
+    n_data: int | None = Field(None, ge=1, description="Rows to draw; only with cond_mod=none.")
+    version: int | None = Field(None, ge=1, description="Of the model; default: the one that is served.")
+
+
+class GenerateQuery(EncodeQuery):
+    """How to generate."""
+
+    gen_mod: Names = Field(["all"], description="Modalities to generate.")
+    K: int = Field(100, ge=1, description="Draws of z behind mean, std, quantiles and probabilities.")
+    fields: Names = Field(list(FIELDS), description="What to answer of each target.")
+    noise: bool = Field(False, description="Samples are draws of x instead of means of p(x | z).")
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 describes it."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    error: str = Field(description="The detail again, for clients of the Open Inference Protocol.")
+    request_id: str
+
+
+class ModelEntry(BaseModel):
+    """A model that answers."""
+
+    name: str
+    version: int
+    description: str
+    modalities: list[str]
+
+
+class RefusedEntry(BaseModel):
+    """A stored version that is not served."""
+
+    model: str
+    version: int
+    reason: str
+
+
+class ModelList(BaseModel):
+    """What is loaded, and what was refused."""
+
+    default: str | None
+    models: list[ModelEntry]
+    refused: list[RefusedEntry]
+
+
+class Health(BaseModel):
+    """Whether the service lives, or is ready."""
+
+    status: Literal["alive", "ready", "not ready"]
+    missing: list[str] = []

@@ -1,0 +1,102 @@
+"""Graphs in onnxruntime; the only file that knows it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+PROVIDER = "CPUExecutionProvider"
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(bool)": "bool",
+    **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+
+
+class Graph(Protocol):
+    """One function from a batch of rows to named outputs, each with the same rows."""
+
+    def run(self, rows: Array) -> dict[str, Array]:
+        """Computes; blocks, and may be called from several threads."""
+
+
+class UnfitGraph(Exception):
+    """A graph that does not load, or whose inputs and outputs are not as they should be."""
+
+
+class Session:
+    """A graph of one input, run by onnxruntime."""
+
+    def __init__(self, content: bytes) -> None:
+        options = onnxruntime.SessionOptions()
+        # Several graphs run at once; threads inside each would fight over the cores.
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # batches change their size from call to call
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=[PROVIDER])
+        except Exception as error:  # onnxruntime raises a dozen classes without a common one
+            raise UnfitGraph(f"does not load: {str(error).splitlines()[0][:200]}") from None
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise UnfitGraph(f"must have one input, has {len(inputs)}")
+        self._input = inputs[0].name
+
+    def run(self, rows: Array) -> dict[str, Array]:
+        values = self._session.run(self._outputs, {self._input: rows})
+        return dict(zip(self._outputs, values, strict=True))
+
+    def check(
+        self, argument: str, shape: Sequence[int], dtype: str, outputs: Mapping[str, Sequence[int]]
+    ) -> None:
+        """Compares inputs and outputs with what the manifest says.
+
+        Arguments:
+            argument: The name of the input.
+            shape: Of one row of it.
+            dtype: Of the input.
+            outputs: By name, the shape of one row.
+
+        Raises:
+            UnfitGraph: The text says what differs.
+        """
+        (found,) = self._session.get_inputs()
+        if (found.name, DTYPES.get(found.type)) != (argument, dtype):
+            raise UnfitGraph(
+                f"takes '{found.name}' of {found.type}, the manifest says '{argument}' of {dtype}"
+            )
+        _check_rows(found.name, found.shape, shape)
+        given = {output.name: output for output in self._session.get_outputs()}
+        if given.keys() != outputs.keys():
+            raise UnfitGraph(f"gives {sorted(given)}, the manifest says {sorted(outputs)}")
+        for name, row in outputs.items():
+            _check_rows(name, given[name].shape, row)
+
+
+def _check_rows(name: str, found: Sequence[int | str | None], row: Sequence[int]) -> None:
+    fixed = [size for size in found[1:] if isinstance(size, int)]
+    if isinstance(found[0], int) or len(found) != len(row) + 1 or fixed != list(row):
+        raise UnfitGraph(f"'{name}' has the shape {found}, the manifest says (batch, *{tuple(row)})")
+
+
+def cpu_quota() -> int:
+    """How many cores this process may use: its affinity, and the quota of its control group (version 2)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no control group, or "max": no quota
+        return cores

@@ -1,0 +1,41 @@
+"""What can be set, from the environment (``ANYVIEW_…``) or the command line, with its meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models_store.store import SHIPPED
+
+
+class Settings(BaseSettings):
+    """Serve multimodal VAEs over HTTP."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ANYVIEW_",
+        env_ignore_empty=True,
+        frozen=True,
+        cli_prog_name="anyview-serve",
+        cli_kebab_case=True,
+    )
+
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; only this machine unless told otherwise."
+    )
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
+    store: Path = Field(SHIPPED, description="Folder of published models.")
+    models: list[str] = Field(
+        [], description="Models that must be loaded before the service is ready; default: any one."
+    )
+    default_model: str | None = Field(
+        None, description="Model that /encode and /generate mean; default: the only one."
+    )
+    threads: int | None = Field(
+        None, ge=1, description="Threads in which graphs run; default: the CPU quota of this process."
+    )
+    max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest request body.")
+    max_rows: int = Field(10_000, gt=0, description="Most rows in one request.")
+    max_draws: int = Field(10_000, gt=0, description="Largest N and K.")

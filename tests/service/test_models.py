@@ -1,0 +1,157 @@
+"""GET /models, health, and stores in which not everything is sound."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from models_store.manifest import Manifest
+from service.app import create_app
+from service.settings import Settings
+from tests.service.asking import SEVEN, parts
+
+
+def serving(store: Path, **options: object) -> TestClient:
+    return TestClient(create_app(Settings.model_validate({"store": store, **options})))
+
+
+@pytest.fixture
+def store(bundle_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model as ``tiny/1``, ``tiny/2`` and ``other/1``."""
+    for name, version in (("tiny", 1), ("tiny", 2), ("other", 1)):
+        copy = shutil.copytree(bundle_folder, tmp_path / name / str(version))
+        manifest = json.loads((copy / "manifest.json").read_bytes())
+        (copy / "manifest.json").write_text(json.dumps({**manifest, "name": name, "version": version}))
+    return tmp_path
+
+
+def change_byte(folder: Path) -> None:
+    content = bytearray((folder / "image.encoder.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "image.encoder.onnx").write_bytes(content)
+
+
+def change_manifest(**changes: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+
+    return change
+
+
+def add_path(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["files"]["../../other/1/golden.npz"] = manifest["files"]["golden.npz"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "one byte": (change_byte, "tiny/2: image.encoder.onnx is not the file that was published"),
+    "a missing file": (lambda f: (f / "golden.npz").unlink(), "tiny/2: golden.npz is missing"),
+    "no manifest": (lambda f: (f / "manifest.json").unlink(), "tiny/2: manifest.json is missing"),
+    "another format": (change_manifest(format=2), "manifest.json: format is 2, this program reads format 1"),
+    "another size": (change_manifest(latent_dim=17), "image.encoder.onnx 'mu' has the shape"),
+    "a path outside": (add_path, "the path '../../other/1/golden.npz' leaves the bundle's folder"),
+}
+
+
+@pytest.mark.parametrize(("damage", "reason"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_version_is_refused_by_name_and_everything_else_serves(
+    store: Path, damage: Callable[[Path], None], reason: str
+) -> None:
+    damage(store / "tiny" / "2")
+    with serving(store, default_model="tiny") as client:
+        listed = client.get("/models").json()
+        assert {(m["name"], m["version"]) for m in listed["models"]} == {("tiny", 1), ("other", 1)}
+        assert [(r["model"], r["version"]) for r in listed["refused"]] == [("tiny", 2)]
+        assert reason in listed["refused"][0]["reason"]
+        assert client.post("/encode", **parts(image=SEVEN)).json()["version"] == 1
+        assert client.post("/models/other/encode", **parts(image=SEVEN)).status_code == 200
+        assert client.get("/readyz").status_code == 200
+
+
+def test_a_graph_that_no_longer_gives_its_golden_values_is_refused(store: Path) -> None:
+    """The checksums are right, the numbers are not: the graphs of another training."""
+    import hashlib
+
+    folder = store / "tiny" / "2"
+    content = (folder / "image.encoder.onnx").read_bytes()
+    swapped = content.replace(content[-4000:], content[-4000:][::-1])
+    (folder / "image.encoder.onnx").write_bytes(swapped)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["files"]["image.encoder.onnx"] = {
+        "sha256": hashlib.sha256(swapped).hexdigest(),
+        "bytes": len(swapped),
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with serving(store, default_model="tiny") as client:
+        (refused,) = client.get("/models").json()["refused"]
+        assert refused["reason"].startswith("tiny/2: image.encoder.onnx ")
+
+
+def test_the_newest_version_answers(store: Path) -> None:
+    with serving(store) as client:
+        assert client.post("/models/tiny/encode", **parts(image=SEVEN)).json()["version"] == 2
+
+
+def test_among_several_models_one_must_be_named_or_set(store: Path) -> None:
+    with serving(store) as client:
+        response = client.post("/encode", **parts(image=SEVEN))
+        assert response.status_code == 404
+        assert "ask /models/NAME/…, where NAME is one of 'other' and 'tiny'" in response.json()["detail"]
+    with serving(store, default_model="other") as client:
+        assert client.post("/encode", **parts(image=SEVEN)).json()["model"] == "other"
+
+
+def test_the_manifest_is_served_as_it_was_published(client: TestClient, bundle_folder: Path) -> None:
+    served = client.get("/models/tiny").content
+    assert Manifest.from_json(served) == Manifest.from_json((bundle_folder / "manifest.json").read_bytes())
+
+
+def test_models_are_listed(client: TestClient) -> None:
+    listed = client.get("/models").json()
+    assert listed["default"] == "tiny"
+    assert listed["models"][0]["modalities"] == ["image", "label"]
+
+
+def test_what_a_bundle_does_not_have_is_not_found(client: TestClient) -> None:
+    for path in ("/models/tiny/card", "/models/tiny/report/x.png", "/models/tiny/report/..%2Fmanifest.json"):
+        assert client.get(path).status_code == 404
+
+
+def test_an_empty_store_lives_but_is_not_ready(tmp_path: Path) -> None:
+    with serving(tmp_path) as client:
+        assert client.get("/livez").status_code == 200
+        assert client.get("/readyz").status_code == 503
+        response = client.post("/encode", **parts(image=SEVEN))
+        assert (response.status_code, response.json()["status"]) == (503, 503)
+        assert "no model is loaded from the store" in response.json()["detail"]
+
+
+def test_a_wanted_model_that_is_not_there_is_named_by_readiness(store: Path) -> None:
+    with serving(store, models=["tiny", "digits"]) as client:
+        assert client.get("/readyz").json() == {"status": "not ready", "missing": ["digits"]}
+
+
+def test_docs_load_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/docs").text
+    assert "http" not in page.replace("https://fastapi.tiangolo.com/img/favicon.png", "http")
+    for path in ("/static-offline-docs/swagger-ui-bundle.js", "/static-offline-docs/swagger-ui.css"):
+        assert path in page
+        assert client.get(path).status_code == 200
+
+
+def test_openapi_tells_bodies_errors_and_stable_operation_ids(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for path, operation in {"/encode": "encode", "/models/{name}/generate": "generate_with"}.items():
+        post = paths[path]["post"]
+        assert post["operationId"] == operation
+        assert set(post["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
+        assert {"400", "406", "413", "415", "422", "503"} <= set(post["responses"])
+        names = [parameter["name"] for parameter in post["parameters"]]
+        assert len(names) == len(set(names))

@@ -1,0 +1,93 @@
+"""Summaries of the predictive distribution, against laws that do not use the code."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models_store.fusion import Gaussian
+from models_store.manifest import Modality
+from service.predictive import draw_z, samples, summarise
+
+VECTOR = Modality(
+    name="body",
+    kind="vector",
+    shape=(2,),
+    dtype="float32",
+    likelihood="normal",
+    parameters=("loc", "log_scale"),
+)
+LABEL = Modality(
+    name="label",
+    kind="category",
+    shape=(),
+    dtype="int64",
+    likelihood="categorical",
+    parameters=("logits",),
+    labels=("a", "b", "c"),
+)
+
+
+def linear_decoder(z: np.ndarray) -> dict[str, np.ndarray]:
+    """x = 3 z + N(0, 4^2), for z of shape (n, K, 2)."""
+    return {"loc": 3 * z, "log_scale": np.full_like(z, np.log(4))}
+
+
+def wide_draws(n: int = 1, draws: int = 40_000, seed: int = 1) -> np.ndarray:
+    posterior = Gaussian(np.tile([1.0, -2.0], (n, 1)), np.zeros((n, 2)))
+    return draw_z(posterior, seed, draws)
+
+
+def test_mean_and_std_are_those_of_the_sum_of_both_uncertainties() -> None:
+    """z ~ N(mu, 1), x | z ~ N(3 z, 4^2): x ~ N(3 mu, 5^2)."""
+    summary = summarise(VECTOR, linear_decoder(wide_draws()), {"mean", "std"}, seed=1)
+    np.testing.assert_allclose(summary["mean"], [[3.0, -6.0]], atol=0.1)
+    np.testing.assert_allclose(summary["std"], [[5.0, 5.0]], rtol=0.02)
+
+
+def test_quantiles_are_those_of_the_predictive_distribution() -> None:
+    summary = summarise(VECTOR, linear_decoder(wide_draws()), {"quantiles"}, seed=1)
+    expected = 5 * np.array([-1.6449, -0.6745, 0.0, 0.6745, 1.6449])
+    np.testing.assert_allclose(summary["quantiles"][0, :, 0], 3 + expected, atol=0.15)
+    assert summary["quantiles"].shape == (1, 5, 2)
+
+
+def test_ninety_per_cent_intervals_from_a_hundred_draws_cover_ninety_per_cent() -> None:
+    n = 3000
+    z = wide_draws(n, draws=100)
+    quantiles = summarise(VECTOR, linear_decoder(z), {"quantiles"}, seed=2)["quantiles"]
+    rng = np.random.default_rng(3)
+    truth = rng.normal([3.0, -6.0], 5.0, size=(n, 2))
+    covered = (quantiles[:, 0] <= truth) & (truth <= quantiles[:, 4])
+    assert covered.mean() == pytest.approx(0.90, abs=0.015)
+
+
+def test_probabilities_are_averaged_over_z_and_ranked() -> None:
+    logits = np.log(np.array([[[0.7, 0.2, 0.1], [0.1, 0.2, 0.7], [0.2, 0.2, 0.6]]]))
+    summary = summarise(LABEL, {"logits": logits}, {"probabilities", "mean"}, seed=0)
+    np.testing.assert_allclose(summary["probabilities"], [[1 / 3, 0.2, 1.4 / 3]])
+    assert summary["ranked"].tolist() == [["c", "a", "b"]]
+
+
+def test_noise_makes_samples_draws_of_x() -> None:
+    parameters = linear_decoder(wide_draws())
+    assert np.std(samples(VECTOR, parameters, noise=True, seed=1)) > np.std(
+        samples(VECTOR, parameters, noise=False, seed=1)
+    )
+    assert samples(LABEL, {"logits": np.zeros((2, 5, 3))}, noise=True, seed=1).shape == (2, 5)
+
+
+def test_a_row_has_its_own_draws_wherever_it_stands() -> None:
+    whole = wide_draws(3, draws=4)
+    posterior = Gaussian(np.array([[1.0, -2.0]]), np.zeros((1, 2)))
+    assert np.array_equal(draw_z(posterior, 1, 4, first_row=2), whole[2:])
+    parameters = linear_decoder(whole)
+    last = {name: value[2:] for name, value in parameters.items()}
+    one = samples(VECTOR, last, noise=True, seed=1, first_row=2)
+    assert np.array_equal(one, samples(VECTOR, parameters, noise=True, seed=1)[2:])
+
+
+def test_rows_and_seeds_draw_differently() -> None:
+    z = wide_draws(2, draws=4)
+    assert not np.array_equal(z[0], z[1])
+    assert not np.array_equal(z, wide_draws(2, draws=4, seed=2))
