@@ -49,6 +49,8 @@ def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
     position = 0
     while position < len(data):
         key, position = _varint(data, position)
+        if not 8 <= key < 2**32:  # a runtime would cut it to 32 bits, and read another field
+            raise ValueError(f"impossible field number {key >> 3}")
         match key & 7:
             case 0:
                 _, position = _varint(data, position)

@@ -154,8 +154,8 @@ def _check_listed(label: str, manifest: Manifest, files: Collection[str]) -> Non
 def _check_self_contained(label: str, name: str, content: bytes) -> None:
     try:
         external = has_external_data(content)
-    except ValueError:  # no protobuf at all: the runtime that is to open it says so
-        return
+    except ValueError as error:  # a runtime may be more lenient, and find what we could not
+        raise BundleRefused(f"{label}: {name} is no ONNX file: {error}") from None
     if external:
         raise BundleRefused(f"{label}: {name} refers to data outside of its own file")
 

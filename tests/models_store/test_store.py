@@ -25,10 +25,22 @@ from tests.models_store.examples import image, manifest
 
 REPOSITORY = Path(__file__).parents[2]
 
+
+def graph(inner: str = "h", *weights: onnx.TensorProto) -> onnx.ModelProto:
+    """h = x, y = h, with the intermediate value of that name."""
+    x, y, h = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 2])
+        for name in ("x", "y", inner)
+    )
+    nodes = [onnx.helper.make_node("Identity", [a], [b]) for a, b in (("x", inner), (inner, "y"))]
+    made = onnx.helper.make_graph(nodes, "graph", [x], [y], weights, value_info=[h])
+    return onnx.helper.make_model(made)
+
+
 MODEL = manifest(modalities=[image(8, 6)])
 GRAPHS = ["image.encoder.onnx", "image.decoder.onnx"]
 FILES = {
-    **{name: name.encode() * 100 for name in GRAPHS},
+    **{name: graph(name).SerializeToString() for name in GRAPHS},
     "golden.npz": b"numbers",
     "report/card.md": b"# Digits",
     "report/empty.csv": b"",
@@ -184,13 +196,20 @@ def test_a_publisher_killed_at_any_step_leaves_a_whole_version_or_none(tmp_path:
     assert len(stores) > 4 * len(FILES)
     assert published.index(True) > 3 * len(FILES)
     assert published == sorted(published)  # killed before some step there is none, after it there is one
-    for store, whole in zip(stores, published, strict=True):
-        if not whole:
-            assert all(name.startswith(".") for path in store.iterdir() for name in entries(path))
-            assert names(store) == []
-            assert versions(store, "digits") == []
-            publish(store, MODEL, FILES)  # the remains are in nobody's way
-        assert set(open_bundle(newest(store, "digits")).manifest.files) == set(FILES)
+    for store in stores[: published.index(True)]:
+        assert all(name.startswith(".") for folder in store.iterdir() for name in entries(folder))
+        assert names(store) == []
+        assert versions(store, "digits") == []
+    for store in stores[published.index(True) :]:
+        assert files_in(open_bundle(newest(store, "digits")).folder).keys() == {*FILES, "manifest.json"}
+
+
+def test_what_a_killed_publisher_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    draft = tmp_path / "digits" / ".1-abandoned"
+    draft.mkdir(parents=True)
+    (draft / "manifest.json").write_bytes(b"{")
+    publish(tmp_path, MODEL, FILES)
+    assert open_bundle(newest(tmp_path, "digits")).read("golden.npz") == FILES["golden.npz"]
 
 
 @pytest.mark.parametrize("failing", ["fsync", "rename"])
@@ -363,17 +382,6 @@ def test_a_file_that_the_manifest_does_not_list_is_never_read(bundle: Path) -> N
         open_bundle(bundle).read("more.npz")
 
 
-def graph(inner: str = "h", *weights: onnx.TensorProto) -> onnx.ModelProto:
-    """h = x, y = h, with the intermediate value of that name."""
-    x, y, h = (
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 2])
-        for name in ("x", "y", inner)
-    )
-    nodes = [onnx.helper.make_node("Identity", [a], [b]) for a, b in (("x", inner), (inner, "y"))]
-    made = onnx.helper.make_graph(nodes, "graph", [x], [y], weights, value_info=[h])
-    return onnx.helper.make_model(made)
-
-
 def external_weight() -> onnx.TensorProto:
     """A tensor whose numbers lie in another file."""
     tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[2])
@@ -421,13 +429,18 @@ def in_a_sparse_weight(model: onnx.ModelProto) -> None:
     model.graph.sparse_initializer.add(values=external_weight(), dims=[9])
 
 
+def in_training(model: onnx.ModelProto) -> None:
+    model.training_info.add(initialization=graph("h", external_weight()).graph)
+
+
 def in_a_function(model: onnx.ModelProto) -> None:
     node = onnx.helper.make_node("Constant", [], ["w"], value=external_weight())
     model.functions.append(onnx.FunctionProto(name="f", domain="own", output=["w"], node=[node]))
 
 
 @pytest.mark.parametrize(
-    "hide", [in_a_constant, in_a_branch, in_one_of_many_graphs, in_a_sparse_weight, in_a_function]
+    "hide",
+    [in_a_constant, in_a_branch, in_one_of_many_graphs, in_a_sparse_weight, in_a_function, in_training],
 )
 def test_a_graph_with_data_elsewhere_is_refused_however_deep_it_hides(
     bundle: Path, hide: Callable[[onnx.ModelProto], None]
@@ -435,6 +448,33 @@ def test_a_graph_with_data_elsewhere_is_refused_however_deep_it_hides(
     model = graph()
     hide(model)
     assert "image.decoder.onnx" in refusal(with_graph(bundle, model.SerializeToString()))
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda model, graph: (
+            b"\x9b\x06\x9c\x06" + model + b"\x3a" + graph
+        ),  # after a group, which is obsolete
+        lambda model, graph: model + b"\xba\x80\x80\x80\x10" + graph,  # under a number of more than 32 bits
+    ],
+    ids=["group", "long number"],
+)
+def test_bytes_that_a_runtime_reads_more_kindly_than_we_do_are_refused(
+    bundle: Path, hide: Callable[[bytes, bytes], bytes]
+) -> None:
+    """onnxruntime opens both, and finds the tensor whose numbers lie elsewhere."""
+    model = graph("h", external_weight())
+    content = model.graph.SerializeToString()
+    model.ClearField("graph")
+    length = bytes([len(content) & 127 | 128, len(content) >> 7])
+    hidden = hide(model.SerializeToString(), length + content)
+    assert "image.decoder.onnx" in refusal(with_graph(bundle, hidden))
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"<html>", graph().SerializeToString()[:-1]])
+def test_a_file_that_is_no_graph_is_refused_by_name(bundle: Path, content: bytes) -> None:
+    assert "image.decoder.onnx" in refusal(with_graph(bundle, content))
 
 
 @pytest.mark.parametrize("inner", ["h", "location"])
