@@ -23,8 +23,9 @@ class Evidence:
 
     Arguments:
         log_prob: The estimate, in nats, with shape (*).
-        std_error: Its standard error, by the delta method, in nats.
-        ess: The effective sample size, between 1 and K: how many of the draws carry the estimate.
+        std_error: Its standard error, by the delta method, in nats; NaN where a single draw, or none that
+            explains the row, tells nothing of it.
+        ess: The effective sample size, between 1 and K: how many of the draws carry the estimate; 0 if none.
     """
 
     log_prob: Array
@@ -47,6 +48,12 @@ def evidence(log_weights: Array) -> Evidence:
     total, squares = xp.sum(weights, axis=0), xp.sum(weights**2, axis=0)
     ess = total**2 / squares
     # Var(mean of w) / mean^2 = (1/ess - 1/n) * n / (n - 1); below 0 only by rounding
-    spread = xp.sqrt(xp.clip((1 / ess - 1 / n) * n / max(n - 1, 1), min=0.0))
+    spread = (
+        xp.sqrt(xp.clip((1 / ess - 1 / n) * n / (n - 1), min=0.0)) if n > 1 else xp.full_like(ess, math.nan)
+    )
     log_prob = xp.where(possible, largest + xp.log(total) - math.log(n), -math.inf)
-    return Evidence(log_prob=log_prob, std_error=spread, ess=ess)
+    return Evidence(
+        log_prob=log_prob,
+        std_error=xp.where(possible, spread, math.nan),
+        ess=xp.where(possible, ess, 0.0),
+    )

@@ -6,6 +6,7 @@ Up to 64 rows: all modalities observed, none, each alone, random subsets.
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -104,8 +105,16 @@ def to_bytes(golden: Golden) -> bytes:
 
 
 def from_bytes(content: bytes) -> dict[str, NumpyArray]:
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        return {key: archive[key] for key in archive.files}
+    """The golden values of a bundle.
+
+    Raises:
+        BundleRefused: The file is no archive of arrays.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise BundleRefused(f"{FILE} is no archive of arrays: {error}") from None
 
 
 def _check_rows(manifest: Manifest, golden: Golden) -> None:

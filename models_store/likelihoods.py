@@ -18,6 +18,9 @@ from scipy import special
 from models_store.errors import ManifestError
 from models_store.fusion import LOG_2PI, Array
 
+MAX_RATE = 9e18
+"""The largest rate whose counts fit into an int64."""
+
 Parameters: TypeAlias = Mapping[str, Array]
 """A decoder's outputs by name, each with shape (*, *shape), for a category (*, classes)."""
 
@@ -227,7 +230,7 @@ class Poisson(Likelihood):
         return self.mean(parameters)
 
     def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:
-        return rng.poisson(np.exp(parameters["log_rate"]))
+        return rng.poisson(np.minimum(np.exp(parameters["log_rate"]), MAX_RATE))
 
     def _log_prob(self, x: Array, parameters: Parameters) -> Array:
         log_rate = parameters["log_rate"]
@@ -246,13 +249,14 @@ class NegativeBinomial(Likelihood):
         return array_namespace(log_mean).exp(log_mean)
 
     def variance(self, parameters: Parameters) -> Array:
-        log_mean, log_total = parameters["log_mean"], parameters["log_total_count"]
+        log_mean, log_total = parameters["log_mean"], _bounded(parameters["log_total_count"])
         xp = array_namespace(log_mean)
         return xp.exp(log_mean) + xp.exp(2 * log_mean - log_total)
 
     def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:
         total = np.exp(_bounded(parameters["log_total_count"]))
-        return rng.poisson(rng.gamma(total, np.exp(parameters["log_mean"]) / total))
+        rate = rng.gamma(total, np.exp(parameters["log_mean"]) / total)
+        return rng.poisson(np.minimum(rate, MAX_RATE))
 
     def _log_prob(self, x: Array, parameters: Parameters) -> Array:
         log_mean, log_total = parameters["log_mean"], parameters["log_total_count"]

@@ -305,7 +305,9 @@ def test_values_nested_too_deep_are_refused(wrap: Callable[[Any], Any], depth: i
 
 numbers = st.none() | st.booleans() | st.integers() | st.floats() | st.just(10**400)
 json_like = st.recursive(
-    numbers | st.text(), lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner)
+    numbers | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=12,
 )
 npy_headers = st.builds(
     header,

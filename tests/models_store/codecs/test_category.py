@@ -89,11 +89,12 @@ def test_an_integer_too_long_to_print_is_refused() -> None:
 
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["cat", 1]),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
 )
 
 
-@given(values=st.lists(json_like))
+@given(values=st.lists(json_like, max_size=4))
 def test_any_values_give_indices_or_are_refused(values: list[Any]) -> None:
     rows = rows_or_refusal(read_values, ANIMALS, values)
     if isinstance(rows, str):
