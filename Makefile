@@ -7,10 +7,9 @@ FULL := $(VENV)/full
 PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 LOCK := pyproject.toml constraints.txt
 
-export ANYVIEW_DEFAULT_MODEL ?= mnist
-
 .PHONY: serve test lint format train clean
 
+serve: export ANYVIEW_DEFAULT_MODEL ?= mnist
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
 	$(SERVE)/bin/anyview-serve
 

@@ -13,6 +13,10 @@ from training.config import Experiment, read_experiment
 from training.export import export
 from training.fit import Fitted, fit
 
+# The settings of whoever runs the tests are not those of the services under test.
+for name in [name for name in os.environ if name.startswith("ANYVIEW_") and name != "ANYVIEW_DATA"]:
+    del os.environ[name]
+
 DATA = Path(__file__).parent / "data"
 FULL_DATA = Path(os.environ.get("ANYVIEW_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import DATA
 from training.config import EXPERIMENTS, read_experiment
 from training.data import prepare
 from training.errors import ExperimentError, TrainingError
@@ -51,12 +52,14 @@ def test_an_unknown_experiment_lists_the_built_in_ones() -> None:
     [
         (MINIMAL.replace('"mnist"', '"nmist"'), "data.source is 'nmist'; known are mnist"),
         (MINIMAL.replace(".image", ".sound"), "modalities.sound: 'mnist' has no such modality, it has image"),
-        (MINIMAL.replace('"mnist"', '"mnist"\npath = "PATH"\nvalidation = 1000'), "data.validation is 1000"),
+        (MINIMAL.replace('"mnist"', '"mnist"\nvalidation = 1000'), "data.validation is 1000"),
         (MINIMAL.replace('"mnist"', '"mnist"\npath = "/nowhere"'), "data.path: there is no folder /nowhere"),
     ],
 )
-def test_what_the_data_cannot_give_is_refused(text: str, message: str, tmp_path: Path) -> None:
-    sample = Path(__file__).parents[1] / "data" / "mnist"
-    experiment, _ = read_experiment(written(tmp_path, text.replace("PATH", str(sample))))
+def test_what_the_data_cannot_give_is_refused(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANYVIEW_DATA", str(DATA))
+    experiment, _ = read_experiment(written(tmp_path, text))
     with pytest.raises(TrainingError, match=message):
         prepare(experiment)
