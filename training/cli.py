@@ -102,14 +102,16 @@ def _fit_with_progress(chosen: Experiment, prepared: data.Prepared, folder: Path
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("loss {task.fields[loss]:.2f}"),
+        TextColumn("loss {task.fields[loss]}"),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("epoch 1", total=chosen.fit.epochs * batches, loss=float("nan"))
+        task = bar.add_task("epoch 1", total=chosen.fit.epochs * batches, loss="…")
 
         def on_batch(epoch: int, batch: int, loss: float) -> None:
             done = (epoch - 1) * batches + batch
-            bar.update(task, description=f"epoch {epoch}/{chosen.fit.epochs}", completed=done, loss=loss)
+            bar.update(
+                task, description=f"epoch {epoch}/{chosen.fit.epochs}", completed=done, loss=f"{loss:.2f}"
+            )
 
         def on_epoch(done: fit.EpochReport) -> None:
             validation = "" if done.validation_loss is None else f", validation {done.validation_loss:.3f}"
