@@ -12,7 +12,7 @@ from service import bodies
 from service.catalog import Catalog, Loaded
 from service.errors import WrongInput
 from service.inference import Observations
-from service.schemas import EncodeQuery, Problem
+from service.schemas import EncodeQuery, Problem, ScoreQuery
 
 
 def _catalog(request: Request) -> Catalog:
@@ -55,7 +55,7 @@ def rows_of(observations: Observations, query: EncodeQuery) -> Observations:
     return observations
 
 
-def seed_of(query: EncodeQuery) -> int:
+def seed_of(query: EncodeQuery | ScoreQuery) -> int:
     """The seed that was sent, or a new one."""
     return secrets.randbits(32) if query.seed is None else query.seed
 

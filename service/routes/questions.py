@@ -1,7 +1,8 @@
-"""POST /encode and /generate, of the default model and of any."""
+"""POST /encode, /generate and /score, of the default model and of any."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from fastapi import APIRouter, Query, Request, Response
 from models_store.manifest import Modality
 from service import replies
 from service.errors import WrongInput
-from service.inference import FIELDS, Encoded, Generated, Model, listed
+from service.inference import FIELDS, Encoded, Model, listed
 from service.routes.common import BODY, ERRORS, CurrentModel, Observed, rows_of, seed_of
-from service.schemas import EncodeQuery, GenerateQuery
+from service.schemas import EncodeQuery, GenerateQuery, ScoreQuery
+from service.scoring import Scored
 
 router = APIRouter(tags=["questions"], responses=ERRORS)
 
@@ -28,7 +30,9 @@ async def encode(
     encoded = await current.model.encode(
         rows, query.cond_mod, draws=query.N, seed=seed, return_mean=query.return_mean
     )
-    return replies.reply(media, {**_head(current.model, rows.n, seed, encoded), **_encoding(encoded, query)})
+    return replies.reply(
+        media, {**_head(current.model, rows.n, seed, encoded.condition), **_encoding(encoded, query)}
+    )
 
 
 @router.post("/generate", openapi_extra=BODY, operation_id="generate")
@@ -56,16 +60,33 @@ async def generate(
         name: _target(current.model.manifest.modality(name), summary, query.flatten)
         for name, summary in generated.targets.items()
     }
-    return replies.reply(media, {**_head(current.model, rows.n, seed, generated), "targets": targets})
+    return replies.reply(
+        media, {**_head(current.model, rows.n, seed, generated.condition), "targets": targets}
+    )
 
 
-def _head(model: Model, n: int, seed: int, answer: Encoded | Generated) -> dict[str, Any]:
+@router.post("/score", openapi_extra=BODY, operation_id="score")
+@router.post("/models/{name}/score", openapi_extra=BODY, operation_id="score_with")
+async def score(
+    request: Request, observed: Observed, current: CurrentModel, query: Annotated[ScoreQuery, Query()]
+) -> Response:
+    """The log-likelihood of what was sent: of all together, of some, or of some given others."""
+    media = replies.negotiate(request.headers.get("accept"), (replies.JSON, replies.NPZ))
+    seed = seed_of(query)
+    scored = await current.model.score(
+        observed, query.cond_mod, query.gen_mod, draws=query.K, at_once=query.batch_size_K, seed=seed
+    )
+    head = _head(current.model, observed.n, seed, scored.condition)
+    return replies.reply(media, {**head, "gen_mod": list(scored.targets), "K": query.K, **_scores(scored)})
+
+
+def _head(model: Model, n: int, seed: int, condition: Sequence[str]) -> dict[str, Any]:
     return {
         "model": model.manifest.name,
         "version": model.manifest.version,
         "n_data": n,
         "seed": seed,
-        "cond_mod": list(answer.condition),
+        "cond_mod": list(condition),
     }
 
 
@@ -75,6 +96,19 @@ def _encoding(encoded: Encoded, query: EncodeQuery) -> dict[str, Any]:
         "mu": encoded.posterior.mu,
         "log_var": encoded.posterior.log_var,
         "one_latent_space": True,
+        "contributions": encoded.contributions,
+        "information": encoded.information,
+        "disagreement": encoded.disagreement,
+    }
+
+
+def _scores(scored: Scored) -> dict[str, Any]:
+    return {
+        "question": list(scored.questions),
+        "log_prob": scored.evidence.log_prob,
+        "std_error": scored.evidence.std_error,
+        "ess": scored.evidence.ess,
+        "p_value": scored.p_value,
     }
 
 
