@@ -39,11 +39,28 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table as it was sent, cell by cell."""
+
+    header: tuple[str, ...]
+    lines: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class Observations:
-    """What was sent: one column per modality sent, all with n rows."""
+    """What was sent: one column per modality sent, all with n rows.
+
+    Arguments:
+        columns: By modality.
+        n: How many rows.
+        table: What they were read from, where it was a table.
+        first_row: The number of the first row, where they are a piece of something longer.
+    """
 
     columns: Mapping[str, Column]
     n: int
+    table: Table | None = None
+    first_row: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,7 +159,7 @@ class Model:
 
         def compute() -> Encoded:
             posterior = product(experts, present)
-            z = _draws(posterior, seed, draws, return_mean)
+            z = _draws(posterior, seed, draws, return_mean, observations.first_row)
             return Encoded(posterior, z, names, *self._explanation(posterior, names, experts, present))
 
         return await asyncio.to_thread(compute)
@@ -182,12 +199,13 @@ class Model:
         self._check_size(observations.n, max(draws, summary_draws))
         needs = (summary_draws if set(fields) & set(SUMMARIES) else 0, draws if "samples" in fields else 0)
         posterior = product(*await self._experts(observations, names))
-        z = await asyncio.to_thread(_draws, posterior, seed, max(*needs, 1), return_mean)
+        first_row = observations.first_row
+        z = await asyncio.to_thread(_draws, posterior, seed, max(*needs, 1), return_mean, first_row)
         answers = {}
         for name in wanted:
             modality = self.manifest.modality(name)
             pieces = [
-                await self._target(modality, z[rows], fields, needs, seed, rows.start, noise)
+                await self._target(modality, z[rows], fields, needs, seed, first_row + rows.start, noise)
                 for rows in _pieces(observations.n, z.shape[1], [modality])
             ]
             answers[name] = _joined(pieces)
@@ -280,7 +298,9 @@ class Model:
         weights = []
         for rows in _pieces(observations.n, min(at_once, draws), modalities):
             own = Gaussian(*(value[rows].astype(np.float64) for value in (posterior.mu, posterior.log_var)))
-            noise = Noise(seed, rows.start, names, present[:, rows], self.manifest.latent_dim)
+            noise = Noise(
+                seed, observations.first_row + rows.start, names, present[:, rows], self.manifest.latent_dim
+            )
             chunks = [
                 await self._log_weights(observations, modalities, rows, own, noise, count)
                 for count in _counts(draws, at_once)
@@ -427,12 +447,14 @@ def _check_observed(observations: Observations, names: Sequence[str]) -> None:
     """Refuses the first row that has none of these."""
     observed = np.stack([observations.columns[name].present for name in names]).any(axis=0)
     if not observed.all():
-        row = int(np.argmin(observed))
+        row = observations.first_row + int(np.argmin(observed))
         raise WrongInput(f"row {row} (counted from 0) has nothing observed of {listed(names)}")
 
 
-def _draws(posterior: Gaussian, seed: int, draws: int, return_mean: bool) -> Array:
-    return np.repeat(posterior.mu[:, None], draws, axis=1) if return_mean else draw_z(posterior, seed, draws)
+def _draws(posterior: Gaussian, seed: int, draws: int, return_mean: bool, first_row: int) -> Array:
+    if return_mean:
+        return np.repeat(posterior.mu[:, None], draws, axis=1)
+    return draw_z(posterior, seed, draws, first_row)
 
 
 def _pieces(n: int, draws: int, modalities: Sequence[Modality]) -> Iterator[slice]:

@@ -10,13 +10,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.service.asking import SEVEN, inputs, npy, parts, pixels
-
-
-def ask(client: TestClient, path: str, /, *, accept: str = "application/json", **body: Any) -> Any:
-    response = client.post(path, headers={"accept": accept}, **body)
-    assert response.status_code == 200, response.text
-    return response.json() if accept == "application/json" else response.content
+from tests.service.asking import SEVEN, ask, inputs, npy, parts, pixels
 
 
 def test_label_from_image(client: TestClient) -> None:
