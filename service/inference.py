@@ -389,7 +389,7 @@ class Model:
                 "or ask for the prior with cond_mod=none"
             )
         names = self._sent(observations, "cond_mod", condition)
-        _check_observed(observations, names)
+        check_observed(observations, names)
         return names
 
     def _question(
@@ -410,7 +410,7 @@ class Model:
         if both:
             raise WrongInput(f"{listed(both)} cannot be scored given itself: it is in cond_mod and gen_mod")
         for names in filter(None, (given, asked)):
-            _check_observed(observations, names)
+            check_observed(observations, names)
         return given, asked
 
     def _sent(self, observations: Observations, parameter: str, chosen: Sequence[str]) -> tuple[str, ...]:
@@ -443,8 +443,12 @@ class Model:
             )
 
 
-def _check_observed(observations: Observations, names: Sequence[str]) -> None:
-    """Refuses the first row that has none of these."""
+def check_observed(observations: Observations, names: Sequence[str]) -> None:
+    """Refuses the first row that has none of these modalities.
+
+    Raises:
+        WrongInput: There is such a row.
+    """
     observed = np.stack([observations.columns[name].present for name in names]).any(axis=0)
     if not observed.all():
         row = observations.first_row + int(np.argmin(observed))
