@@ -18,9 +18,6 @@ from scipy import special
 from models_store.errors import ManifestError
 from models_store.fusion import LOG_2PI, Array
 
-MAX_RATE = 9e18
-"""The largest rate whose counts fit into an int64."""
-
 Parameters: TypeAlias = Mapping[str, Array]
 """A decoder's outputs by name, each with shape (*, *shape), for a category (*, classes)."""
 
@@ -96,6 +93,12 @@ def _log_rising(count: Array, total: Array, log_total: Array) -> Array:
     small = xp.where(large, 20.0, total)
     exact = _log_gamma(count + small) - _log_gamma(small)
     return xp.where(large, series + count * log_total, exact)
+
+
+def _draw_counts(rate: Array, rng: np.random.Generator) -> Array:
+    """Poisson draws; from 1e15 on, which numpy does not take, a draw is its rate to within rounding."""
+    usual = rate < 1e15
+    return np.where(usual, rng.poisson(np.where(usual, rate, 0.0)), rate)
 
 
 def _softplus(x: Array) -> Array:
@@ -230,7 +233,7 @@ class Poisson(Likelihood):
         return self.mean(parameters)
 
     def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:
-        return rng.poisson(np.minimum(np.exp(parameters["log_rate"]), MAX_RATE))
+        return _draw_counts(np.exp(parameters["log_rate"]), rng)
 
     def _log_prob(self, x: Array, parameters: Parameters) -> Array:
         log_rate = parameters["log_rate"]
@@ -255,8 +258,7 @@ class NegativeBinomial(Likelihood):
 
     def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:
         total = np.exp(_bounded(parameters["log_total_count"]))
-        rate = rng.gamma(total, np.exp(parameters["log_mean"]) / total)
-        return rng.poisson(np.minimum(rate, MAX_RATE))
+        return _draw_counts(rng.gamma(total, np.exp(parameters["log_mean"]) / total), rng)
 
     def _log_prob(self, x: Array, parameters: Parameters) -> Array:
         log_mean, log_total = parameters["log_mean"], parameters["log_total_count"]
