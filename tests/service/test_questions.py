@@ -95,7 +95,7 @@ def test_the_prior_comes_from_itself(client: TestClient) -> None:
 def test_the_right_label_scores_highest(client: TestClient) -> None:
     labels = list(range(10))
     body = inputs(image=[pixels(SEVEN).tolist()] * 10, label=labels)
-    answer = ask(client, "/score?cond_mod=image&K=200", **body)
+    answer = ask(client, "/score?cond_mod=image&K=200&seed=1", **body)
     assert answer["question"] == ["label|image"] * 10
     assert int(np.argmax(answer["log_prob"])) == 7
     assert answer["p_value"] == [None] * 10
