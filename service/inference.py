@@ -119,7 +119,7 @@ class Model:
     def __init__(self, manifest: Manifest, graphs: Mapping[str, Runner], limits: Limits) -> None:
         self.manifest = manifest
         self._graphs = graphs
-        self._limits = limits
+        self.limits = limits
 
     def modality(self, name: str) -> Modality:
         """The modality of that name.
@@ -435,11 +435,11 @@ class Model:
         return tuple(name for name in self.manifest.names if name in targets)
 
     def _check_size(self, n: int, draws: int) -> None:
-        if n > self._limits.rows:
-            raise TooLarge(f"{n} rows are more than the {self._limits.rows} that one request may have")
-        if draws > self._limits.draws:
+        if n > self.limits.rows:
+            raise TooLarge(f"{n} rows are more than the {self.limits.rows} that one request may have")
+        if draws > self.limits.draws:
             raise TooLarge(
-                f"{draws} draws are more than the {self._limits.draws} that one request may ask for"
+                f"{draws} draws are more than the {self.limits.draws} that one request may ask for"
             )
 
 

@@ -177,8 +177,10 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "an empty row": (table("mass,animal\n3,cat\n,\n"), 422, "row 1 .*has nothing observed"),
     "a short line": (table("mass,animal\n3\n"), 400, r"the body: line 1 \(counted from 0\) has 1 cells"),
     "a header alone": (table("mass,animal\n"), 422, "was sent without a single row"),
+    "rows": (table("mass\n" + "1\n" * 51), 413, "51 rows are more than the 50 that one request may have"),
+    "cells": (table("mass\n" + "," * 700), 413, "more than the 450 cells that one request may have"),
     "an empty line": (table("\n"), 422, "the table is empty"),
-    "another coding": (raw(b"mass\n\xff\n", "text/csv"), 400, "the body: must be text"),
+    "another coding": (raw(b"mass\n\xff\n", "text/csv"), 400, "the body: must be text .UTF-8."),
     "an image": (table("image\n3\n"), 422, "unknown column 'image' of the table"),
     # files
     "a silent sound": (parts(sound=b"RIFF"), 400, "part 'sound': no readable sound"),
