@@ -131,6 +131,15 @@ class Model:
             raise WrongInput(f"unknown modality '{name}'; this model knows {listed(self.manifest.names)}")
         return self.manifest.modality(name)
 
+    def check_rows(self, n: int) -> None:
+        """Refuses more rows than one request may have; best before anything is made of them.
+
+        Raises:
+            TooLarge: They are more.
+        """
+        if n > self.limits.rows:
+            raise TooLarge(f"{n} rows are more than the {self.limits.rows} that one request may have")
+
     async def encode(
         self,
         observations: Observations,
@@ -435,8 +444,7 @@ class Model:
         return tuple(name for name in self.manifest.names if name in targets)
 
     def _check_size(self, n: int, draws: int) -> None:
-        if n > self.limits.rows:
-            raise TooLarge(f"{n} rows are more than the {self.limits.rows} that one request may have")
+        self.check_rows(n)
         if draws > self.limits.draws:
             raise TooLarge(
                 f"{draws} draws are more than the {self.limits.draws} that one request may ask for"

@@ -13,7 +13,7 @@ from models_store import codecs
 from models_store.codecs import arrays, table
 from models_store.manifest import Manifest, Modality
 from service.errors import TooLarge, WrongInput, located
-from service.inference import Array, Column, Generated, Observations, Table, listed
+from service.inference import Array, Column, Generated, Model, Observations, Table, listed
 
 TABULAR = ("vector", "counts", "category")
 """Kinds whose rows are cells of a table."""
@@ -34,7 +34,7 @@ class Place:
     cell: int
 
 
-def read(manifest: Manifest, content: bytes, most_rows: int) -> Table:
+def read(model: Model, content: bytes) -> Table:
     """A header and the lines below it.
 
     Raises:
@@ -42,10 +42,8 @@ def read(manifest: Manifest, content: bytes, most_rows: int) -> Table:
         WrongInput: There is no header.
         TooLarge: It has more rows than there may be, or more cells than so many rows can have.
     """
-    rows = max(content.rstrip().count(b"\n"), content.rstrip().count(b"\r"))
-    if rows > most_rows:
-        raise TooLarge(f"{rows} rows are more than the {most_rows} that one request may have")
-    cells = most_rows * (len(_columns(manifest)[0]) + 1)
+    model.check_rows(max(content.rstrip().count(b"\n"), content.rstrip().count(b"\r")))
+    cells = model.limits.rows * (len(_columns(model.manifest)[0]) + 1)
     if content.count(b",") > cells:
         raise TooLarge(f"the table has more than the {cells} cells that one request may have")
     lines: list[list[str]] = located(

@@ -59,7 +59,7 @@ def parse(model: Model, content_type: str | None, body: bytes, limit: int) -> Ob
         case "application/x-npz" | "application/octet-stream":
             return _together(archive.columns(model, body, limit))
         case "text/csv":
-            sent = tables.read(model.manifest, body, model.limits.rows)
+            sent = tables.read(model, body)
             observations = tables.observed(model.manifest, sent)
             _check_rows(dict.fromkeys(observations.columns, observations.n))
             return observations
