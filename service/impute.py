@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import csv
-import os
 import secrets
 import sys
 import time
@@ -16,7 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from models_store.errors import shown
+from models_store.codecs import table
+from models_store.errors import InputRefused
 from service import tables
 from service.catalog import Catalog
 from service.errors import Refusal, WrongInput
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
         model = _model(catalog, chosen.model)
         with _written(chosen.output) as target:
             asyncio.run(_impute(model, chosen, target, Progress(sys.stderr)))
-    except (Refusal, OSError) as error:
+    except (Refusal, InputRefused, OSError) as error:
         sys.exit(f"anyview-serve impute: {error}")
     finally:
         catalog.close()
@@ -102,6 +102,8 @@ async def _impute(model: Model, chosen: argparse.Namespace, target: TextIO, prog
     """Reads the table twice: so whatever is wrong with it is said before hours are spent."""
     for piece in _pieces(chosen.file):
         observations = _observed(model, piece, chosen.keep)
+        if not observations.columns:
+            raise WrongInput(f"no column of the table is the model's: {listed(piece.table.header)}")
         check_observed(observations, list(observations.columns))
         progress.show("checked", piece.done, piece.first_row + observations.n)
     progress.restart()
@@ -109,11 +111,11 @@ async def _impute(model: Model, chosen: argparse.Namespace, target: TextIO, prog
     writer = csv.writer(target, lineterminator="\n")
     for piece in _pieces(chosen.file):
         observations = _observed(model, piece, chosen.keep)
-        table, targets = tables.question(model.manifest, observations, chosen.gen_mod)
+        sent, targets = tables.question(model.manifest, observations, chosen.gen_mod)
         generated = await model.generate(
             observations, ["all"], targets, fields=tables.FIELDS, summary_draws=chosen.K, seed=seed
         )
-        lines = tables.fill(model.manifest, table, generated)
+        lines = tables.fill(model.manifest, sent, generated)
         writer.writerows(lines if piece.first_row == 0 else islice(lines, 1, None))
         progress.show("filled ", piece.done, piece.first_row + observations.n)
     progress.end()
@@ -132,31 +134,15 @@ def _pieces(path: Path) -> Iterator[Piece]:
     size = path.stat().st_size
     if not path.is_file():
         raise WrongInput(f"{path} is no file, and a table is read twice: first to check it")
-    with path.open("rb") as raw, open(raw.fileno(), newline="", encoding="utf-8-sig", closefd=False) as file:
-        lines = _lines(file)
+    with path.open("rb") as file, table.as_text(file) as text:
+        lines = table.read_csv(text)
         header = tuple(next(lines, ()))
         first_row = 0
         while piece := list(islice(lines, ROWS_AT_ONCE)):
-            yield Piece(Table(header, piece), first_row, os.lseek(raw.fileno(), 0, os.SEEK_CUR) / size)
+            yield Piece(Table(header, piece), first_row, file.tell() / size)
             first_row += len(piece)
     if first_row == 0:
         raise WrongInput(f"{path} has no rows below its header")
-
-
-def _lines(file: TextIO) -> Iterator[list[str]]:
-    width = None
-    reader = csv.reader(file)
-    try:
-        for line in reader:
-            width = len(line) if width is None else width
-            if line and len(line) != width:
-                raise WrongInput(
-                    f"line {reader.line_num} of {file.name} has {len(line)} cells, its header has {width}"
-                )
-            if line:
-                yield [cell.strip() for cell in line]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise WrongInput(f"line {reader.line_num + 1} cannot be read: {shown(str(error))}") from None
 
 
 def _model(catalog: Catalog, name: str | None) -> Model:

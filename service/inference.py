@@ -119,7 +119,7 @@ class Model:
     def __init__(self, manifest: Manifest, graphs: Mapping[str, Runner], limits: Limits) -> None:
         self.manifest = manifest
         self._graphs = graphs
-        self._limits = limits
+        self.limits = limits
 
     def modality(self, name: str) -> Modality:
         """The modality of that name.
@@ -130,6 +130,15 @@ class Model:
         if name not in self.manifest.names:
             raise WrongInput(f"unknown modality '{name}'; this model knows {listed(self.manifest.names)}")
         return self.manifest.modality(name)
+
+    def check_rows(self, n: int) -> None:
+        """Refuses more rows than one request may have; best before anything is made of them.
+
+        Raises:
+            TooLarge: They are more.
+        """
+        if n > self.limits.rows:
+            raise TooLarge(f"{n} rows are more than the {self.limits.rows} that one request may have")
 
     async def encode(
         self,
@@ -435,11 +444,10 @@ class Model:
         return tuple(name for name in self.manifest.names if name in targets)
 
     def _check_size(self, n: int, draws: int) -> None:
-        if n > self._limits.rows:
-            raise TooLarge(f"{n} rows are more than the {self._limits.rows} that one request may have")
-        if draws > self._limits.draws:
+        self.check_rows(n)
+        if draws > self.limits.draws:
             raise TooLarge(
-                f"{draws} draws are more than the {self._limits.draws} that one request may ask for"
+                f"{draws} draws are more than the {self.limits.draws} that one request may ask for"
             )
 
 

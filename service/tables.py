@@ -12,8 +12,8 @@ import numpy as np
 from models_store import codecs
 from models_store.codecs import arrays, table
 from models_store.manifest import Manifest, Modality
-from service.errors import WrongInput, located
-from service.inference import Array, Column, Generated, Observations, Table, listed
+from service.errors import TooLarge, WrongInput, located
+from service.inference import Array, Column, Generated, Model, Observations, Table, listed
 
 TABULAR = ("vector", "counts", "category")
 """Kinds whose rows are cells of a table."""
@@ -34,12 +34,21 @@ class Place:
     cell: int
 
 
-def table_of(lines: Sequence[Sequence[str]]) -> Table:
+def read(model: Model, content: bytes) -> Table:
     """A header and the lines below it.
 
     Raises:
+        Unparsable: It is no table.
         WrongInput: There is no header.
+        TooLarge: It has more rows than there may be, or more cells than so many rows can have.
     """
+    model.check_rows(max(content.rstrip().count(b"\n"), content.rstrip().count(b"\r")))
+    cells = model.limits.rows * (len(_columns(model.manifest)[0]) + 1)
+    if content.count(b",") > cells:
+        raise TooLarge(f"the table has more than the {cells} cells that one request may have")
+    lines: list[list[str]] = located(
+        "the body", lambda: list(table.read_csv(table.as_text(io.BytesIO(content))))
+    )
     if not lines:
         raise WrongInput("the table is empty; its first line must name columns")
     return Table(tuple(lines[0]), lines[1:])

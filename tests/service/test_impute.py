@@ -81,8 +81,9 @@ REFUSED: dict[str, tuple[str, list[str], list[str], str]] = {
     "an unknown column": ("key,height", ["1,2"], [], "unknown column 'key' of the table"),
     "a word": ("height", ["1"] * 2500 + ["tall"], [], "row 2500 (counted from 0), column 'height'"),
     "an empty row": ("height,mass", ["1,2"] * 2500 + [","], [], "row 2500 (counted from 0) has nothing"),
-    "a short line": ("height,mass", ["1,2", "1"], [], "line 3 of"),
+    "a short line": ("height,mass", ["1,2", "1"], [], "line 2 (counted from 0) has 1 cells, line 0 has 2"),
     "no rows": ("height", [], [], "has no rows below its header"),
+    "nothing but keys": ("key", ["1"], ["--keep", "key"], "no column of the table is the model's: 'key'"),
     "another model": ("height", ["1"], ["--model", "digits"], "no model 'digits' is loaded; there is"),
     "no table": ("height", ["1"], ["--gen-mod", "image"], "but 'image' is none of them"),
 }  # fmt: skip
@@ -113,7 +114,7 @@ def test_a_file_that_is_not_there_is_one_sentence(store: Path, tmp_path: Path) -
 def test_bytes_that_are_no_text_are_refused(store: Path, tmp_path: Path) -> None:
     file = tmp_path / "table.csv"
     file.write_bytes(b"height\n1\n\xff\n")
-    with pytest.raises(SystemExit, match="cannot be read"):
+    with pytest.raises(SystemExit, match="must be text"):
         filled(store, file)
 
 
