@@ -55,7 +55,8 @@ class Data(_Frozen):
 
     source: str
     path: Path | None = None
-    """The folder of the source; default: $ANYVIEW_DATA/SOURCE, else ../shared/data/SOURCE."""
+    """The folder of the source (of `digits`: of its three); default: $ANYVIEW_DATA/SOURCE, else
+    ../shared/data/SOURCE."""
     validation: Annotated[int, Field(ge=0)] = 0
     """Rows held out of training for the validation loss; 0: none, and the last epoch is the best."""
     limit: Positive | None = None

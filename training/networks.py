@@ -202,7 +202,7 @@ def _ends(modality: Modality, x: Tensor) -> tuple[nn.Module, int, nn.Module | No
         return Standardise(low, high - low), cells, None
     shift, scale = column_scales(x)
     fill = FillMissing(Standardise(shift, scale))
-    outputs = InUnits(shift, scale, modality.shape)
+    outputs = InUnits(shift.clone(), scale.clone(), modality.shape)  # weights are stored unshared
     may_be_missing = modality.kind in {"vector", "counts"} and x.is_floating_point()
     return (fill, 2 * cells, outputs) if may_be_missing else (fill.standardise, cells, outputs)
 
