@@ -10,7 +10,7 @@ from pathlib import Path
 
 from models_store.manifest import Modality
 from training.config import Data, Experiment
-from training.data import digits, fashion_mnist, mfeat, mnist
+from training.data import digits, fashion_mnist, mfeat, mnist, table
 from training.data.rows import Rows, Splits
 from training.errors import DataError, ExperimentError
 
@@ -52,7 +52,9 @@ def prepare(experiment: Experiment) -> Prepared:
     wanted = experiment.data
     if wanted.source not in SOURCES:
         raise ExperimentError(f"data.source is '{wanted.source}'; known are {', '.join(SOURCES)}")
-    splits = SOURCES[wanted.source](wanted)
+    if wanted.source != "table":
+        _refuse_what_tables_have(experiment)
+    splits = SOURCES[wanted.source](experiment)
     known = {modality.name: modality for modality in splits.modalities}
     for name in experiment.modalities:
         if name not in known:
@@ -61,9 +63,12 @@ def prepare(experiment: Experiment) -> Prepared:
             )
     names = tuple(experiment.modalities)
     train, test = splits.train.only(names).head(wanted.limit), splits.test.only(names).head(wanted.limit)
-    if wanted.validation >= len(train):
+    if splits.validation is not None:
+        source, validation = train, splits.validation.only(names)
+    elif wanted.validation < len(train):
+        source, validation = train.hold_out(wanted.validation, experiment.seed)
+    else:
         raise ExperimentError(f"data.validation is {wanted.validation}, but there are {len(train)} rows")
-    source, validation = train.hold_out(wanted.validation, experiment.seed)
     return Prepared(
         modalities=tuple(choice.of(known[name]) for name, choice in experiment.modalities.items()),
         train=source.in_epoch(experiment.seed, 0),
@@ -73,28 +78,26 @@ def prepare(experiment: Experiment) -> Prepared:
     )
 
 
-def _mnist(wanted: Data) -> Splits:
-    return mnist.load(_folder(wanted))
-
-
-def _fashion_mnist(wanted: Data) -> Splits:
-    return fashion_mnist.load(_folder(wanted))
-
-
-def _mfeat(wanted: Data) -> Splits:
-    return mfeat.load(_needed(wanted, "mfeat"))
-
-
 def _digits(wanted: Data) -> Splits:
     return digits.load(_folder(wanted, "mnist"), _needed(wanted, "fsdd"), _needed(wanted, "pendigits"))
 
 
-SOURCES: Mapping[str, Callable[[Data], Splits]] = {
-    "mnist": _mnist,
-    "fashion_mnist": _fashion_mnist,
-    "mfeat": _mfeat,
-    "digits": _digits,
+SOURCES: Mapping[str, Callable[[Experiment], Splits]] = {
+    "mnist": lambda experiment: mnist.load(_folder(experiment.data)),
+    "fashion_mnist": lambda experiment: fashion_mnist.load(_folder(experiment.data)),
+    "mfeat": lambda experiment: mfeat.load(_needed(experiment.data, "mfeat")),
+    "digits": lambda experiment: _digits(experiment.data),
+    "table": table.load,
 }
+
+
+def _refuse_what_tables_have(experiment: Experiment) -> None:
+    said = [f"data.{key}" for key in ("files", "key", "test") if getattr(experiment.data, key)]
+    for name, choice in experiment.modalities.items():
+        own = ("field", "shape", "spectrogram")
+        said += [f"modalities.{name}.{key}" for key in own if getattr(choice, key) is not None]
+    if said:
+        raise ExperimentError(f"{said[0]} is for the source 'table', not for '{experiment.data.source}'")
 
 
 def _folder(wanted: Data, part: str | None = None) -> Path | None:

@@ -75,8 +75,16 @@ class Rows:
 
 @dataclass(frozen=True)
 class Splits:
-    """What a source gives: its modalities, each with the likelihood usual for its kind, and its rows."""
+    """What a source gives: its modalities, each with the likelihood usual for its kind, and its rows.
+
+    Arguments:
+        modalities: All that it has.
+        train: To train on.
+        test: Never trained on.
+        validation: Held out already; None: to be taken from ``train``.
+    """
 
     modalities: tuple[Modality, ...]
     train: Source
     test: Rows
+    validation: Rows | None = None
