@@ -81,6 +81,7 @@ def test_images_from_labels_are_right_and_vary(client: TestClient, splits: tuple
     """Coherent but all alike is a failure, and so is varied but wrong."""
     train, test = splits
     judge = Judge.learn(train, "label", "image")
+    assert judge is not None
     assert judge.accuracy(test) > 0.97
     labels = np.arange(10)
     answer = asked(client, f"/generate?gen_mod=image&fields=samples&N={PER_LABEL}&seed=2", label=npy(labels))

@@ -52,7 +52,9 @@ def test_measuring_twice_gives_the_same_numbers(examinee: Examinee) -> None:
 
 
 def test_a_judge_learns_from_real_rows(examinee: Examinee) -> None:
-    assert Judge.learn(examinee.train, "label", "image").accuracy(examinee.test) > 0.85
+    judge = Judge.learn(examinee.train, "label", "image")
+    assert judge is not None
+    assert judge.accuracy(examinee.test) > 0.85
 
 
 class Alike:
