@@ -373,7 +373,7 @@ def _written(
         weight = round(largest / (16 * guess.cells))
         if weight > 1:
             lines.append(
-                f"weight = {weight}.0     # {guess.cells} numbers beside {largest} would hardly be seen"
+                f"weight = {weight}.0     # {guess.cells} of its cells beside {largest} would hardly be seen"
             )
         width = 64 if guess.cells <= 32 else 256 if guess.cells <= 512 else 400
         lines.append(f"network = {{ hidden = [{width}, {width}] }}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 
@@ -201,3 +202,19 @@ def test_a_picture_that_is_none_is_refused_by_its_path() -> None:
     Path("a.png").write_text("no picture")
     with pytest.raises(TrainingError, match=r"a\.png: no readable picture"):
         prepared(HEAD + '[modalities.photo]\nkind = "image"\nfield = "photo"\nshape = [3, 4]\n')
+
+
+def test_sounds_become_spectrograms() -> None:
+    pytest.importorskip("models_store.codecs.audio")
+    times = np.arange(8000) / 8000
+    soundfile.write("a.png", np.sin(2 * np.pi * 440 * times), 8000, format="WAV")
+    said = "rate = 8000, samples = 8192, window = 512, hop = 256, frames = 32, bands = 32"
+    said += ", f_min = 50, f_max = 4000, floor_db = -80"
+    Path("b.png").unlink()
+    kind = f'kind = "audio"\nfield = "photo"\nspectrogram = {{ {said} }}\n'
+    found = prepared(HEAD + f"[modalities.tone]\n{kind}")
+    assert found.train.masks["tone"].tolist() == [True, False, False, False]
+    levels = found.train.data["tone"][0, :, 5:25].float()
+    loudest = levels.mean(dim=1).argmax()
+    assert levels.max() == 255
+    assert 5 <= loudest <= 9  # 440 Hz on 32 bands of the mel scale from 50 to 4000 Hz
