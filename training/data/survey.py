@@ -106,6 +106,7 @@ class Field:
             self.low, self.high = min(self.low, float(found.min())), max(self.high, float(found.max()))
             self.zeros += int((found == 0).sum())
             self.whole &= bool((found == np.floor(found)).all())
+            self.labels = self.labels if self.whole else None
 
     def _single(self, values: Any) -> NumpyArray | None:
         """Numbers, NaN where missing; None where they are text. Either way, labels are collected."""

@@ -15,8 +15,9 @@ from pyarrow import parquet
 
 from training.config import read_experiment
 from training.data import prepare
+from training.data.files import open_file
 from training.data.guess import experiment_for
-from training.data.survey import unit_of
+from training.data.survey import Field, look, unit_of
 from training.errors import TrainingError
 
 N = 40
@@ -129,6 +130,17 @@ def test_what_tells_nothing_is_left_out_with_the_reason() -> None:
         "#   empty: always empty",
     ):
         assert line in text
+
+
+def test_a_column_that_turns_out_to_be_text_is_no_category_of_half_its_values() -> None:
+    values = [*RNG.normal(size=20).round(3), *(["low"] * 20)]
+    write_csv("x.csv", mixed=values, x=RNG.normal(size=N).round(3))
+    field = look(open_file(Path("x.csv")))[0]
+    assert field.labels is not None  # within one block all of it is seen as text
+    one = Field(field.file, "mixed", ())
+    one.see(pa.array(["1.5", "2.5"]))
+    one.see(pa.array(["low", None]))
+    assert (one.numeric, one.labels, one.present, one.rows) == (False, None, 3, 4)
 
 
 def test_several_files_are_joined_by_the_column_that_they_share() -> None:
