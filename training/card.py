@@ -71,6 +71,13 @@ def _measured(manifest: Manifest) -> list[str]:
         lines.append(f"| log-likelihood, nats per row ({how}) | `log p({question})` | {number} |")
     for question, value in metrics["accuracy"].items():
         lines.append(f"| accuracy | `{_cell(question)}` | {value:.4f} |")
+    for question, value in metrics.get("intervals", {}).items():
+        shown = f"`{_cell(question)}`"
+        lines.append(
+            f"| R², averaged over the columns ({value['rows']} rows) | {shown} | {value['r2']:.3f} |"
+        )
+        both = f"{value['coverage_50']:.3f}, {value['coverage_90']:.3f}"
+        lines.append(f"| share of cells within their 50 % and 90 % intervals | {shown} | {both} |")
     for question, value in metrics["coherence"].items():
         judge = metrics["judge_accuracy"][question]
         how = f"a classifier of real rows, itself right on {judge:.4f} of the test rows, names the label"

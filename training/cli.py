@@ -1,4 +1,4 @@
-"""``anyview-train``: fit an experiment and publish it; evaluate what was published."""
+"""``anyview-train``: guess an experiment from files, fit it and publish it; evaluate what was published."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from models_store.store import Bundle
 from training import data, fit
 from training.card import CARD, report
 from training.config import Experiment, read_experiment
-from training.errors import TrainingError
+from training.data.guess import experiment_for
+from training.errors import ExperimentError, TrainingError
 from training.evaluate import Examinee, measure
 from training.export import OnnxGraphs, export
 
@@ -28,6 +29,25 @@ console = Console()
 Store = Annotated[
     Path, typer.Option("--store", envvar="ANYVIEW_STORE", help="The folder of published models.")
 ]
+
+
+@app.command("init")
+def init_command(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="CSV, Parquet, npz or npy, or folders with a table of paths of images or sounds."
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="The experiment file to write.")] = Path("experiment.toml"),
+) -> None:
+    """Looks at files, and writes an experiment file for them, to be read and edited."""
+    if output.exists():
+        raise ExperimentError(f"{output} exists already; choose another name with --output")
+    output.write_text(experiment_for(files, output))
+    console.print(
+        f"wrote {output}: read it, correct it, then run: anyview-train fit {output}", soft_wrap=True
+    )
 
 
 @app.command("fit")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models_store.manifest import Column, Kind, Modality, Name
+from models_store.manifest import Column, Kind, Modality, Name, Spectrogram
 from training.errors import ExperimentError
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
@@ -31,13 +31,34 @@ class Network(_Frozen):
     activation: Literal["relu", "silu"] = "silu"
 
 
+class TableColumn(_Frozen):
+    """One column of a vector or counts, and where it is found."""
+
+    name: str
+    unit: str | None = None
+    range: tuple[float, float] | None = None
+    field: str | None = None
+    """Its header in the file; default: its name."""
+
+    @property
+    def column(self) -> Column:
+        return Column(name=self.name, unit=self.unit, range=self.range)
+
+
 class ModalityChoice(_Frozen):
     """What an experiment says of one modality; what it leaves out, the data source knows."""
 
     kind: Kind | None = None
+    field: str | None = None
+    """Of the source `table`: the column or array that holds it, where it is one; ``FILE:FIELD`` where
+    several files have one of that name. Of a vector of several columns, each column names its own."""
+    shape: tuple[Positive, ...] | None = None
+    """Of the source `table`: what pictures are resized to."""
+    spectrogram: Spectrogram | None = None
+    """Of the source `table`: what a sound becomes."""
     likelihood: str | None = None
     labels: tuple[str, ...] | None = None
-    columns: tuple[Column, ...] | None = None
+    columns: tuple[TableColumn, ...] | None = None
     range: tuple[float, float] | None = None
     weight: Annotated[float, Field(gt=0)] = 1.0
     """lambda: by how much the log-likelihood of this modality is multiplied in the objective."""
@@ -45,8 +66,10 @@ class ModalityChoice(_Frozen):
 
     def of(self, known: Modality) -> Modality:
         """The source's description, with what the experiment says put in its place."""
-        own = ("kind", "likelihood", "labels", "columns", "range")
+        own = ("kind", "likelihood", "labels", "range")
         said = {key: value for key in own if (value := getattr(self, key)) is not None}
+        if self.columns is not None:
+            said["columns"] = [column.column for column in self.columns]
         return known.with_changes(said)
 
 
@@ -55,7 +78,14 @@ class Data(_Frozen):
 
     source: str
     path: Path | None = None
-    """The folder of the source; default: $ANYVIEW_DATA/SOURCE, else ../shared/data/SOURCE."""
+    """The folder of the source (of `digits`: of its three); default: $ANYVIEW_DATA/SOURCE, else
+    ../shared/data/SOURCE."""
+    files: tuple[Path, ...] = ()
+    """Of the source `table`: CSV, Parquet, npz, npy, or folders with one table in each."""
+    key: str | None = None
+    """Of the source `table`: the column that joins the rows of several files; default: row by row."""
+    test: Annotated[int, Field(ge=0)] = 0
+    """Of the source `table`: random rows that are kept from training to measure the model on."""
     validation: Annotated[int, Field(ge=0)] = 0
     """Rows held out of training for the validation loss; 0: none, and the last epoch is the best."""
     limit: Positive | None = None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
@@ -27,6 +28,12 @@ DRAWS = 100
 """Draws of z behind one predictive probability, as in the service."""
 CHUNK = 10_000
 """Rows decoded at a time."""
+MEASURED_KINDS = frozenset({"vector", "counts", "points", "tensor"})
+"""What is asked for its numbers; a picture or a sound is judged as a whole."""
+MOST_JUDGED = 60_000
+"""Training rows from which a judge learns; the others stay where they are, perhaps on a disk."""
+FEWEST_JUDGED = 20
+"""With fewer rows than this nobody learns to judge."""
 
 
 @dataclass(frozen=True)
@@ -73,21 +80,34 @@ def observed(rows: Rows, name: str) -> NumpyArray:
     return rows.masks[name].numpy() if name in rows.masks else np.ones(len(rows), bool)
 
 
+def having(rows: Rows, names: Sequence[str]) -> Rows:
+    """The rows that have at least one of these modalities."""
+    if all(name in rows.masks for name in names):
+        return rows.take(torch.from_numpy(np.any([observed(rows, name) for name in names], axis=0)))
+    return rows
+
+
+def _both(rows: Rows, one: str, other: str) -> NumpyArray:
+    return observed(rows, one) & observed(rows, other)
+
+
 def measure(examinee: Examinee) -> dict[str, Any]:
     """All the numbers of a model card; every key is a question.
 
     Returns:
-        ``log_prob`` (nats per row, with its standard error), ``accuracy`` of categories,
-        ``judge_accuracy``, ``coherence`` and ``variety`` of what is generated from a category.
+        ``log_prob`` (nats per row, with its standard error), ``accuracy`` of categories, ``intervals`` of
+        numbers, ``judge_accuracy``, ``coherence`` and ``variety`` of what is generated from a category.
+        A question that no held-out row can answer is left out.
     """
     categories = [m for m in examinee.manifest.modalities if m.kind == "category"]
     others = [m for m in examinee.manifest.modalities if m.kind != "category"]
     metrics: dict[str, Any] = {"log_prob": dict(_log_probs(examinee)), "accuracy": {}}
     for category in categories:
         for given in examinee.manifest.names:
-            if given != category.name:
+            if given != category.name and _both(examinee.test, category.name, given).any():
                 question = f"{category.name}|{given}"
                 metrics["accuracy"][question] = _accuracy(examinee, category.name, given)
+    metrics["intervals"] = dict(_intervals(examinee))
     judged: dict[str, dict[str, Any]] = {"judge_accuracy": {}, "coherence": {}, "variety": {}}
     for category in categories:
         for target in others:
@@ -126,9 +146,11 @@ def log_prob(examinee: Examinee, rows: Rows, names: Sequence[str]) -> Mapping[st
 
 def _log_probs(examinee: Examinee) -> Iterator[tuple[str, dict[str, float]]]:
     """Of each modality alone, and of all."""
-    rows = examinee.test.head(examinee.settings.rows)
     names = examinee.manifest.names
     for asked in [*[(name,) for name in names], names] if len(names) > 1 else [names]:
+        rows = having(examinee.test, asked).head(examinee.settings.rows)
+        if len(rows) < 2:
+            continue
         estimate = log_prob(examinee, rows, asked)
         values = estimate["log_prob"]
         yield (
@@ -145,7 +167,7 @@ def _log_probs(examinee: Examinee) -> Iterator[tuple[str, dict[str, float]]]:
 
 def _accuracy(examinee: Examinee, category: str, given: str) -> float:
     """How often the most probable label, given another modality alone, is the right one."""
-    both = observed(examinee.test, category) & observed(examinee.test, given)
+    both = _both(examinee.test, category, given)
     posterior = examinee.posterior(examinee.test, [given])
     probabilities = np.zeros(())
     rng = np.random.default_rng(examinee.seed)
@@ -156,12 +178,77 @@ def _accuracy(examinee: Examinee, category: str, given: str) -> float:
     return round(float(right[both].mean()), 4)
 
 
+def _intervals(examinee: Examinee) -> Iterator[tuple[str, dict[str, float]]]:
+    """How well the numbers of one modality are told from each other one alone, and from all others."""
+    names = examinee.manifest.names
+    for target in examinee.manifest.modalities:
+        others = [name for name in names if name != target.name]
+        for given in [*[[name] for name in others], others] if len(others) > 1 else [others]:
+            if target.kind in MEASURED_KINDS and given:
+                rows = having(having(examinee.test, given), [target.name]).head(examinee.settings.rows)
+                if len(rows) > 1:
+                    yield f"{target.name}|{','.join(given)}", intervals(examinee, target, given, rows)
+
+
+def intervals(examinee: Examinee, target: Modality, given: Sequence[str], rows: Rows) -> dict[str, float]:
+    """Holds the predictive distribution of a target against what was observed.
+
+    Returns:
+        ``r2`` of its mean, averaged over columns; ``coverage_50`` and ``coverage_90``, the shares of
+        observed cells within the central intervals; ``rows``.
+    """
+    x = rows.data[target.name].numpy().astype(np.float64)
+    mean, quantiles = predictive(examinee, target, given, rows)
+    low, lower, upper, high = quantiles
+    seen = ~np.isnan(x)
+    return {
+        "r2": round(_r2(x.reshape(len(x), -1), mean.reshape(len(x), -1)), 4),
+        "coverage_50": round(float(((lower <= x) & (x <= upper))[seen].mean()), 4),
+        "coverage_90": round(float(((low <= x) & (x <= high))[seen].mean()), 4),
+        "rows": len(rows),
+    }
+
+
+def predictive(
+    examinee: Examinee, target: Modality, given: Sequence[str], rows: Rows
+) -> tuple[NumpyArray, NumpyArray]:
+    """The mean of the target, (n, *shape), and its quantiles at 5, 25, 75 and 95 %, (4, n, *shape)."""
+    posterior = examinee.posterior(rows, given)
+    rng = np.random.default_rng(examinee.seed)
+    means, quantiles = [], []
+    step = max(1, CHUNK // DRAWS)
+    for start in range(0, len(rows), step):
+        some = Gaussian(posterior.mu[start : start + step], posterior.log_var[start : start + step])
+        z = some.sample(rng.standard_normal((DRAWS, *some.mu.shape), np.float32))
+        decoded = examinee.graphs.decode(target.name, z.reshape(-1, z.shape[-1]).astype(np.float32))
+        wide = {key: value.reshape(*z.shape[:2], *value.shape[1:]) for key, value in decoded.items()}
+        means.append(target.distribution.mean(wide).mean(axis=0))
+        drawn = target.distribution.sample(wide, rng)
+        quantiles.append(np.quantile(drawn, [0.05, 0.25, 0.75, 0.95], axis=0, method="weibull"))
+    return np.concatenate(means), np.concatenate(quantiles, axis=1)
+
+
+def _r2(x: NumpyArray, mean: NumpyArray) -> float:
+    """One less the share of the variance that is left, averaged over the columns that vary: (n, columns)."""
+    left = np.nansum((x - mean) ** 2, axis=0)
+    total = np.nansum((x - _column_means(x)) ** 2, axis=0)
+    vary = total > 0
+    return float((1 - left[vary] / total[vary]).mean()) if vary.any() else 0.0
+
+
+def _column_means(x: NumpyArray) -> NumpyArray:
+    seen = (~np.isnan(x)).sum(axis=0)
+    return np.nansum(x, axis=0) / np.maximum(seen, 1)
+
+
 def _judge(
     examinee: Examinee, category: Modality, target: Modality, judged: dict[str, dict[str, Any]]
 ) -> None:
     """Generates the target from each label, z sampled, and asks a classifier that knows only real rows."""
     question = f"{target.name}|{category.name}"
     judge = Judge.learn(examinee.train, category.name, target.name)
+    if judge is None or not _both(examinee.test, category.name, target.name).any():
+        return
     judged["judge_accuracy"][question] = round(judge.accuracy(examinee.test), 4)
     labels = np.arange(len(category.labels or ()))
     generated = generate(examinee, category.name, target.name, labels)
@@ -169,10 +256,11 @@ def _judge(
     wanted = labels.repeat(generated.shape[1])
     judged["coherence"][question] = round(float((judge.predict(flat) == wanted).mean()), 4)
     ratios = _variance_ratios(examinee.test, category.name, target.name, generated)
-    judged["variety"][question] = {
-        "mean": round(float(ratios.mean()), 3),
-        "lowest": round(float(ratios.min()), 3),
-    }
+    if len(ratios):
+        judged["variety"][question] = {
+            "mean": round(float(ratios.mean()), 3),
+            "lowest": round(float(ratios.min()), 3),
+        }
 
 
 def generate(examinee: Examinee, category: str, target: str, labels: NumpyArray) -> NumpyArray:
@@ -189,15 +277,14 @@ def generate(examinee: Examinee, category: str, target: str, labels: NumpyArray)
 
 def _variance_ratios(test: Rows, category: str, target: str, generated: NumpyArray) -> NumpyArray:
     """Per label: the variance of a cell among generated rows ÷ that among real ones, summed over cells."""
-    both = observed(test, category) & observed(test, target)
+    both = _both(test, category, target)
     real, labels = test.data[target].numpy()[both], test.data[category].numpy()[both]
-    return np.array(
-        [
-            generated[index].var(axis=0).sum() / real[labels == index].var(axis=0, dtype=np.float64).sum()
-            for index in range(len(generated))
-            if (labels == index).any()
-        ]
-    )
+    variances = [
+        (generated[index].var(axis=0).sum(), np.nanvar(real[labels == index], axis=0, dtype=np.float64).sum())
+        for index in range(len(generated))
+        if (labels == index).any()
+    ]
+    return np.array([ours / theirs for ours, theirs in variances if theirs > 0])
 
 
 @dataclass(frozen=True)
@@ -211,22 +298,33 @@ class Judge:
     scale: float
 
     @classmethod
-    def learn(cls, train: Rows, category: str, target: str) -> Judge:
-        both = observed(train, category) & observed(train, target)
-        x = train.data[target].numpy()[both].astype(np.float32)
+    def learn(cls, train: Rows, category: str, target: str) -> Judge | None:
+        """A judge, or None where there are too few rows, or only one label, to learn from."""
+        some = train.head(MOST_JUDGED)
+        both = _both(some, category, target)
+        x, labels = some.data[target].numpy()[both].astype(np.float32), some.data[category].numpy()[both]
+        if len(x) < FEWEST_JUDGED or len(np.unique(labels)) < 2:
+            return None
         flat = x.reshape(len(x), -1)
-        shift, scale = flat.mean(axis=0), float(flat.std()) or 1.0
-        classifier = MLPClassifier((256,), batch_size=200, max_iter=15, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of a column that nobody has
+            shift, scale = np.nan_to_num(np.nanmean(flat, axis=0)), float(np.nanstd(flat)) or 1.0
+        classifier = MLPClassifier((256,), batch_size=min(200, len(x)), max_iter=15, random_state=0)
+        judge = cls(classifier, category, target, shift, scale)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # fifteen epochs are what is wanted
-            classifier.fit((flat - shift) / scale, train.data[category].numpy()[both])
-        return cls(classifier, category, target, shift, scale)
+            classifier.fit(judge.scaled(x), labels)
+        return judge
+
+    def scaled(self, x: NumpyArray) -> NumpyArray:
+        """What the classifier sees; a missing cell is an average one."""
+        flat = x.reshape(len(x), -1).astype(np.float32)
+        return np.where(np.isnan(flat), 0.0, (flat - self.shift) / self.scale)
 
     def predict(self, x: NumpyArray) -> NumpyArray:
-        flat = x.reshape(len(x), -1).astype(np.float32)
-        return np.asarray(self.classifier.predict((flat - self.shift) / self.scale))
+        return np.asarray(self.classifier.predict(self.scaled(x)))
 
     def accuracy(self, rows: Rows) -> float:
-        both = observed(rows, self.category) & observed(rows, self.target)
+        both = _both(rows, self.category, self.target)
         right = self.predict(rows.data[self.target].numpy()[both]) == rows.data[self.category].numpy()[both]
         return float(right.mean())

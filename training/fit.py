@@ -106,7 +106,7 @@ def fit(
     for epoch in range(1, settings.epochs + 1):
         started = time.monotonic()
         total = 0.0
-        for index, (rows, output) in enumerate(_losses(model, experiment, prepared.train, epoch)):
+        for index, (rows, output) in enumerate(_losses(model, experiment, prepared.in_epoch(epoch), epoch)):
             loss = float(output.loss.detach())
             if loss != loss:
                 raise TrainingError(

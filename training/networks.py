@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from models_store.manifest import Modality
 from training.config import Network
 
+ROWS_AT_ONCE = 4096
+"""Rows of which the scales are computed together."""
 LOG_VAR_BOUND = 12.0
 """|log sigma^2| of an expert stays below this: a variance of e^-12 is far below what any data resolves."""
 
@@ -202,15 +204,24 @@ def _ends(modality: Modality, x: Tensor) -> tuple[nn.Module, int, nn.Module | No
         return Standardise(low, high - low), cells, None
     shift, scale = column_scales(x)
     fill = FillMissing(Standardise(shift, scale))
-    outputs = InUnits(shift, scale, modality.shape)
+    outputs = InUnits(shift.clone(), scale.clone(), modality.shape)  # weights are stored unshared
     may_be_missing = modality.kind in {"vector", "counts"} and x.is_floating_point()
     return (fill, 2 * cells, outputs) if may_be_missing else (fill.standardise, cells, outputs)
 
 
 def column_scales(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each cell over the rows that have it; a constant cell has scale 1."""
-    values = x.to(torch.float64)
-    mean = values.nanmean(dim=0)
-    deviation = (values - mean).square().nanmean(dim=0).sqrt()
+    mean = _nanmean(x, lambda values: values)
+    deviation = _nanmean(x, lambda values: (values - mean).square()).sqrt()
     usable = deviation.isfinite() & (deviation > 0)
     return mean.nan_to_num().float(), torch.where(usable, deviation, 1.0).float()
+
+
+def _nanmean(x: Tensor, quantity: Callable[[Tensor], Tensor]) -> Tensor:
+    """The mean over rows of a quantity of each cell, some rows at a time: x may be larger than memory."""
+    total, count = torch.zeros((2, *x.shape[1:]), dtype=torch.float64)
+    for start in range(0, len(x), ROWS_AT_ONCE):
+        cells = quantity(x[start : start + ROWS_AT_ONCE].to(torch.float64))
+        total += cells.nansum(dim=0)
+        count += (~cells.isnan()).sum(dim=0)
+    return total / count

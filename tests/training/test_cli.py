@@ -45,3 +45,15 @@ def test_mistakes_are_one_sentence_and_a_failure(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert done.stderr.startswith(message)
         assert done.stderr.count("\n") == 1
+
+
+def test_init_writes_an_experiment_and_never_over_one(tmp_path: Path) -> None:
+    done = run("init", str(DATA / "patients.csv"), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "anyview-train fit experiment.toml" in done.stdout
+    assert "[modalities.height]" in (tmp_path / "experiment.toml").read_text()
+    (tmp_path / "experiment.toml").write_text("mine")
+    again = run("init", str(DATA / "patients.csv"), folder=tmp_path)
+    assert again.returncode == 1
+    assert again.stderr.startswith("anyview-train: experiment.toml exists already")
+    assert (tmp_path / "experiment.toml").read_text() == "mine"

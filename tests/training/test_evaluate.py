@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from models_store import store
 from models_store.fusion import Gaussian
 from models_store.golden import NumpyArray
 from models_store.likelihoods import Parameters
+from models_store.manifest import Manifest, Modality
 from training import data
 from training.config import Evaluation, Experiment
 from training.data.rows import Rows
-from training.evaluate import Examinee, Judge, generate, log_prob, measure
+from training.evaluate import Examinee, Judge, generate, intervals, log_prob, measure
 from training.export import OnnxGraphs
 from training.fit import Fitted
 
@@ -52,7 +54,9 @@ def test_measuring_twice_gives_the_same_numbers(examinee: Examinee) -> None:
 
 
 def test_a_judge_learns_from_real_rows(examinee: Examinee) -> None:
-    assert Judge.learn(examinee.train, "label", "image").accuracy(examinee.test) > 0.85
+    judge = Judge.learn(examinee.train, "label", "image")
+    assert judge is not None
+    assert judge.accuracy(examinee.test) > 0.85
 
 
 class Alike:
@@ -84,3 +88,88 @@ def test_rows_without_the_target_do_not_count(examinee: Examinee) -> None:
     part = Examinee(examinee.manifest, examinee.graphs, examinee.train, rows, SETTINGS, 1)
     whole = Examinee(examinee.manifest, examinee.graphs, examinee.train, examinee.test.head(50), SETTINGS, 1)
     assert measure(part)["accuracy"] == measure(whole)["accuracy"]
+
+
+class LinearGaussian:
+    """a = z + noise of variance 1/4, b = (2 z, -z) + noise of variance 1; its experts are exact."""
+
+    def encode(self, modality: str, x: NumpyArray) -> Gaussian:
+        if modality == "a":
+            return Gaussian(x, np.full_like(x, np.log(0.25)))
+        weights = np.where(np.isnan(x), 0.0, np.array([2.0, -1.0])).astype(np.float32)
+        precision = (weights**2).sum(axis=1, keepdims=True)
+        mu = (weights * np.nan_to_num(x)).sum(axis=1, keepdims=True) / precision
+        return Gaussian(mu, -np.log(precision))
+
+    def decode(self, modality: str, z: NumpyArray) -> Parameters:
+        loc = z if modality == "a" else np.concatenate([2 * z, -z], axis=1)
+        return {"loc": loc, "log_scale": np.full_like(loc, np.log(0.5 if modality == "a" else 1.0))}
+
+
+def linear_gaussian(n: int, masks: dict[str, torch.Tensor] | None = None) -> Examinee:
+    generator = torch.Generator().manual_seed(1)
+    z, noise_a, noise_b = (torch.randn(n, size, generator=generator) for size in (1, 1, 2))
+    b = torch.cat([2 * z, -z], dim=1) + noise_b
+    b[::5, 1] = torch.nan
+    rows = Rows({"a": z + noise_a / 2, "b": b}, masks or {})
+    modalities = tuple(
+        Modality(
+            name=name,
+            kind="vector",
+            shape=(size,),
+            dtype="float32",
+            likelihood="normal",
+            parameters=("loc", "log_scale"),
+        )
+        for name, size in (("a", 1), ("b", 2))
+    )
+    manifest = Manifest(
+        name="x", version=1, created=datetime(2026, 1, 1, tzinfo=UTC), latent_dim=1, modalities=modalities
+    )
+    settings = Evaluation(rows=n, importance_samples=10)
+    return Examinee(manifest, LinearGaussian(), rows, rows, settings, 0)
+
+
+def test_intervals_of_an_exact_model_cover_as_often_as_they_say() -> None:
+    examinee = linear_gaussian(3000)
+    b = examinee.manifest.modality("b")
+    found = intervals(examinee, b, ["a"], examinee.test)
+    assert found["coverage_50"] == pytest.approx(0.5, abs=0.025)
+    assert found["coverage_90"] == pytest.approx(0.9, abs=0.015)
+    # z has the variance 1/5 given a, so b = (2 z, -z) + noise has 4/5 + 1 of 5 and 1/5 + 1 of 2
+    assert found["r2"] == pytest.approx(1 - (1.8 / 5 + 1.2 / 2) / 2, abs=0.03)
+
+
+def test_a_model_of_vectors_alone_with_rows_that_lack_things_is_measured_on_what_they_have() -> None:
+    n = 30
+    half = torch.arange(n) % 2 == 0
+    metrics = measure(linear_gaussian(n, {"a": half, "b": torch.arange(n) % 3 == 0}))
+    assert {question: value["rows"] for question, value in metrics["log_prob"].items()} == {
+        "a": 15,
+        "b": 10,
+        "a,b": 20,
+    }
+    assert {question: value["rows"] for question, value in metrics["intervals"].items()} == {
+        "a|b": 5,
+        "b|a": 5,
+    }
+    assert metrics["accuracy"] == metrics["coherence"] == {}
+
+
+def test_a_question_that_no_row_can_answer_is_left_out() -> None:
+    half = torch.arange(30) % 2 == 0
+    metrics = measure(linear_gaussian(30, {"a": half, "b": ~half}))
+    assert metrics["intervals"] == {}
+    assert set(metrics["log_prob"]) == {"a", "b", "a,b"}
+
+
+def test_a_judge_bears_missing_cells_and_wants_enough_rows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    label = torch.arange(200) % 2
+    x = torch.randn(200, 3, generator=generator) + 4 * label[:, None]
+    x[::7, 1], x[:, 2] = torch.nan, torch.nan
+    judge = Judge.learn(Rows({"x": x, "label": label}), "label", "x")
+    assert judge is not None
+    assert judge.accuracy(Rows({"x": x, "label": label})) > 0.9
+    assert Judge.learn(Rows({"x": x[:19], "label": label[:19]}), "label", "x") is None
+    assert Judge.learn(Rows({"x": x, "label": label * 0}), "label", "x") is None

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import torch
 
 from models_store.manifest import Modality
 from training.config import Data, Experiment
-from training.data import mnist
+from training.data import digits, fashion_mnist, mfeat, mnist, table
 from training.data.rows import Rows, Splits
 from training.errors import DataError, ExperimentError
 
-SOURCES: Mapping[str, Callable[[Path | None], Splits]] = {"mnist": mnist.load}
+HOME = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+"""Where a working copy may have the data beside it."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,19 @@ class Prepared:
         train: What is fitted.
         validation: Held out of the training split; empty if the experiment asks for none.
         test: The source's own test split.
+        anew: Gives the training rows of an epoch, where they are paired anew in each; ``train`` is then
+            one such pairing.
     """
 
     modalities: tuple[Modality, ...]
     train: Rows
     validation: Rows
     test: Rows
+    anew: Callable[[int], Rows] | None = None
+
+    def in_epoch(self, epoch: int) -> Rows:
+        """The training rows of that epoch; always as many."""
+        return self.train if self.anew is None else self.anew(epoch)
 
 
 def prepare(experiment: Experiment) -> Prepared:
@@ -45,7 +52,9 @@ def prepare(experiment: Experiment) -> Prepared:
     wanted = experiment.data
     if wanted.source not in SOURCES:
         raise ExperimentError(f"data.source is '{wanted.source}'; known are {', '.join(SOURCES)}")
-    splits = SOURCES[wanted.source](_folder(wanted))
+    if wanted.source != "table":
+        _refuse_what_tables_have(experiment)
+    splits = SOURCES[wanted.source](experiment)
     known = {modality.name: modality for modality in splits.modalities}
     for name in experiment.modalities:
         if name not in known:
@@ -54,26 +63,61 @@ def prepare(experiment: Experiment) -> Prepared:
             )
     names = tuple(experiment.modalities)
     train, test = splits.train.only(names).head(wanted.limit), splits.test.only(names).head(wanted.limit)
-    if wanted.validation >= len(train):
+    if splits.validation is not None:
+        source, validation = train, splits.validation.only(names)
+    elif wanted.validation < len(train):
+        source, validation = train.hold_out(wanted.validation, experiment.seed)
+    else:
         raise ExperimentError(f"data.validation is {wanted.validation}, but there are {len(train)} rows")
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(experiment.seed))
-    held_out = order[: wanted.validation]
     return Prepared(
         modalities=tuple(choice.of(known[name]) for name, choice in experiment.modalities.items()),
-        train=train.take(order[wanted.validation :].sort().values),
-        validation=train.take(held_out),
+        train=source.in_epoch(experiment.seed, 0),
+        validation=validation,
         test=test,
+        anew=partial(source.in_epoch, experiment.seed),
     )
 
 
-def _folder(data: Data) -> Path | None:
-    """Where the source lies on this machine, if anywhere."""
-    if data.path is not None:
-        if not data.path.is_dir():
-            raise DataError(f"data.path: there is no folder {data.path}")
-        return data.path
-    home = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    for root in (os.environ.get("ANYVIEW_DATA"), home):
-        if root and (Path(root) / data.source).is_dir():
-            return Path(root) / data.source
+def _digits(wanted: Data) -> Splits:
+    return digits.load(_folder(wanted, "mnist"), _needed(wanted, "fsdd"), _needed(wanted, "pendigits"))
+
+
+SOURCES: Mapping[str, Callable[[Experiment], Splits]] = {
+    "mnist": lambda experiment: mnist.load(_folder(experiment.data)),
+    "fashion_mnist": lambda experiment: fashion_mnist.load(_folder(experiment.data)),
+    "mfeat": lambda experiment: mfeat.load(_needed(experiment.data, "mfeat")),
+    "digits": lambda experiment: _digits(experiment.data),
+    "table": table.load,
+}
+
+
+def _refuse_what_tables_have(experiment: Experiment) -> None:
+    said = [f"data.{key}" for key in ("files", "key", "test") if getattr(experiment.data, key)]
+    for name, choice in experiment.modalities.items():
+        own = ("field", "shape", "spectrogram")
+        said += [f"modalities.{name}.{key}" for key in own if getattr(choice, key) is not None]
+    if said:
+        raise ExperimentError(f"{said[0]} is for the source 'table', not for '{experiment.data.source}'")
+
+
+def _folder(wanted: Data, part: str | None = None) -> Path | None:
+    """Where the source lies on this machine, if anywhere; a ``part`` of it in a folder of that name."""
+    if wanted.path is not None:
+        folder = wanted.path / (part or "")
+        if not folder.is_dir():
+            raise DataError(f"data.path: there is no folder {folder}")
+        return folder
+    for root in (os.environ.get("ANYVIEW_DATA"), HOME):
+        if root and (Path(root) / (part or wanted.source)).is_dir():
+            return Path(root) / (part or wanted.source)
     return None
+
+
+def _needed(wanted: Data, part: str) -> Path:
+    """The same where nothing can be downloaded."""
+    folder = _folder(wanted, part if wanted.source != part else None)
+    if folder is None:
+        raise DataError(
+            f"the source '{wanted.source}' needs a folder '{part}'; set ANYVIEW_DATA to the folder above it"
+        )
+    return folder

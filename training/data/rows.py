@@ -1,13 +1,34 @@
-"""Rows of several modalities, some of them missing, in memory."""
+"""Rows of several modalities, some of them missing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, Self
 
+import torch
 from torch import Tensor
 
 from models_store.manifest import Modality
+
+
+class Source(Protocol):
+    """What rows to train on come from: rows as they are, or pools that are paired anew in every epoch."""
+
+    def __len__(self) -> int:
+        """The number of rows in an epoch."""
+
+    def only(self, names: Sequence[str]) -> Self:
+        """The modalities of these names, in their order."""
+
+    def head(self, count: int | None) -> Self:
+        """The first rows; all of them for None."""
+
+    def hold_out(self, count: int, seed: int) -> tuple[Self, Rows]:
+        """What is left without ``count`` rows, and these rows; nothing is in both."""
+
+    def in_epoch(self, seed: int, epoch: int) -> Rows:
+        """The rows of one epoch, the same whatever came before it."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +64,27 @@ class Rows:
             {name: self.masks[name] for name in names if name in self.masks},
         )
 
+    def hold_out(self, count: int, seed: int) -> tuple[Rows, Rows]:
+        """The rows without ``count`` random ones, in their order, and those."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self.take(order[count:].sort().values), self.take(order[:count])
+
+    def in_epoch(self, seed: int, epoch: int) -> Rows:  # noqa: ARG002 - the same in every epoch
+        return self
+
 
 @dataclass(frozen=True)
 class Splits:
-    """What a source gives: its modalities, each with the likelihood usual for its kind, and its rows."""
+    """What a source gives: its modalities, each with the likelihood usual for its kind, and its rows.
+
+    Arguments:
+        modalities: All that it has.
+        train: To train on.
+        test: Never trained on.
+        validation: Held out already; None: to be taken from ``train``.
+    """
 
     modalities: tuple[Modality, ...]
-    train: Rows
+    train: Source
     test: Rows
+    validation: Rows | None = None

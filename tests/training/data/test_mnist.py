@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.conftest import DATA, FULL_DATA, needs_full_data
-from training.data import mnist
+from training.data import idx, mnist
 from training.errors import DataError
 
 
@@ -35,9 +35,9 @@ def mirror(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def test_the_sample_reads_as_pictures_and_labels() -> None:
     splits = mnist.load(DATA / "mnist")
-    assert splits.train.data["image"].shape == (1000, 28, 28)
-    assert splits.train.data["image"].dtype == torch.uint8
-    assert splits.train.data["label"][:8].tolist() == [5, 0, 4, 1, 9, 2, 1, 3]
+    assert splits.train.in_epoch(0, 0).data["image"].shape == (1000, 28, 28)
+    assert splits.train.in_epoch(0, 0).data["image"].dtype == torch.uint8
+    assert splits.train.in_epoch(0, 0).data["label"][:8].tolist() == [5, 0, 4, 1, 9, 2, 1, 3]
     assert len(splits.test) == 200
 
 
@@ -50,21 +50,21 @@ def test_the_full_data_has_the_official_sizes() -> None:
 @needs_full_data
 @pytest.mark.parametrize("mirror", [FULL_DATA / "mnist"], indirect=True)
 def test_what_is_not_there_is_fetched_once_and_its_md5_checked(mirror: str, tmp_path: Path) -> None:
-    folder = mnist.download(tmp_path / "cache", mirror)
+    folder = idx.download(tmp_path / "cache", mirror, mnist.MD5)
     assert sorted(path.name for path in folder.iterdir()) == sorted(mnist.MD5)
-    assert mnist.download(folder, "http://127.0.0.1:9/") == folder
+    assert idx.download(folder, "http://127.0.0.1:9/", mnist.MD5) == folder
 
 
 @pytest.mark.parametrize("mirror", [DATA / "mnist"], indirect=True)
 def test_a_file_with_another_md5_is_not_kept(mirror: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not the official file: its md5 is not"):
-        mnist.download(tmp_path, mirror)
+        idx.download(tmp_path, mirror, mnist.MD5)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_mirror_that_does_not_answer_leaves_advice(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot fetch http://127.0.0.1:9/.*set ANYVIEW_DATA"):
-        mnist.download(tmp_path, "http://127.0.0.1:9/")
+        idx.download(tmp_path, "http://127.0.0.1:9/", mnist.MD5)
 
 
 IDX = struct.pack(">HBBI", 0, 8, 1, 3) + b"\1\2\3"
@@ -84,7 +84,7 @@ def test_a_damaged_file_is_refused_by_name(content: bytes, message: str, tmp_pat
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=rf"train-images-idx3-ubyte.gz.*{message}"):
-        mnist.read_idx(path)
+        idx.read(path)
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:

@@ -1,0 +1,117 @@
+"""A stranger's table goes from file to served model, and what is missing comes back in its units."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+
+from models_store import store
+from service.app import create_app
+from service.settings import Settings
+from tests.conftest import DATA
+from training import data
+from training.config import read_experiment
+from training.data.rows import Rows
+
+GROUPS = ["height", "glucose", "pulse"]
+
+
+def train(*arguments: str) -> str:
+    """``anyview-train`` in the folder of the test."""
+    done = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "training", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first two of the four commands in docs/own-data.md."""
+    folder = tmp_path_factory.mktemp("stranger")
+    (folder / "patients.csv").write_bytes((DATA / "patients.csv").read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train("init", "patients.csv")
+        train("fit", "experiment.toml")
+    return folder
+
+
+def held_out(folder: Path) -> Rows:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return data.prepare(read_experiment("experiment.toml")[0]).test
+
+
+def asked(client: TestClient, target: str, rows: Rows) -> dict[str, Any]:
+    """What the service says of one group, given the others as lists."""
+    inputs = {
+        name: [
+            x if here else None
+            for x, here in zip(rows.data[name].tolist(), rows.masks[name].tolist(), strict=True)
+        ]
+        for name in GROUPS
+        if name != target
+    }
+    response = client.post(f"/generate?gen_mod={target}&seed=1", json={"inputs": inputs})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()["targets"][target]
+    return answer
+
+
+@pytest.mark.slow
+def test_imputed_values_come_in_the_units_of_the_table_with_intervals_that_cover(folder: Path) -> None:
+    test = held_out(folder)
+    inside, errors, spreads = [], [], []
+    with TestClient(create_app(Settings(store=folder / "store"))) as client:
+        for target in GROUPS:
+            others = np.any([test.masks[name].numpy() for name in GROUPS if name != target], axis=0)
+            rows = test.take(test.masks[target] & torch.from_numpy(others))
+            truth = rows.data[target].numpy()
+            answer = asked(client, target, rows)
+            low, high = (np.array(answer["quantiles"])[:, answer["levels"].index(p)] for p in (0.05, 0.95))
+            inside.append(((low <= truth) & (truth <= high)).ravel())
+            errors.append(((np.array(answer["mean"]) - truth) ** 2).mean(axis=0))
+            spreads.append(truth.var(axis=0))
+    assert 0.85 <= np.concatenate(inside).mean() <= 0.95
+    explained = 1 - np.concatenate(errors) / np.concatenate(spreads)
+    assert (explained > 0.3).all()  # every column, in centimetres as in millimoles
+    assert explained.mean() > 0.6
+
+
+@pytest.mark.slow
+def test_the_served_model_knows_the_columns_and_their_units(folder: Path) -> None:
+    manifest = store.open_bundle(folder / "store" / "patients" / "1").manifest
+    assert manifest.names == tuple(GROUPS)
+    units = {
+        column.name: column.unit for modality in manifest.modalities for column in modality.columns or ()
+    }
+    assert units["height"] == "cm"
+    assert units["sodium"] == "mmol/l"
+    assert units["pressure"] == "mmHg"
+
+
+@pytest.mark.slow
+def test_the_card_tells_how_well_each_group_is_told_from_the_others(folder: Path) -> None:
+    bundle = store.open_bundle(folder / "store" / "patients" / "1")
+    intervals = bundle.manifest.metrics["intervals"]
+    assert set(intervals) == {
+        *(f"{target}|{given}" for target in GROUPS for given in GROUPS if given != target),
+        *(f"{target}|{','.join(g for g in GROUPS if g != target)}" for target in GROUPS),
+    }
+    card = bundle.read("report/card.md").decode()
+    for question, value in intervals.items():
+        assert question.replace("|", "\\|") in card
+        assert f"{value['coverage_50']:.3f}, {value['coverage_90']:.3f}" in card

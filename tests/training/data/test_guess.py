@@ -1,0 +1,213 @@
+"""``anyview-train init``: what it writes is read, understood and run as it is."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import soundfile
+from PIL import Image
+from pyarrow import parquet
+
+from training.config import read_experiment
+from training.data import prepare
+from training.data.files import open_file
+from training.data.guess import experiment_for
+from training.data.survey import Field, look, unit_of
+from training.errors import TrainingError
+
+N = 40
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def guessed(*files: str) -> dict[str, Any]:
+    """The modalities, from the written text; it also has to load."""
+    text = experiment_for([Path(file) for file in files], Path("x.toml"))
+    Path("x.toml").write_text(text)
+    prepared = prepare(read_experiment("x.toml")[0])
+    document = tomllib.loads(text)
+    assert [m.name for m in prepared.modalities] == list(document["modalities"])
+    modalities: dict[str, Any] = document["modalities"]
+    return modalities
+
+
+def write_csv(name: str, **columns: Any) -> None:
+    parts = [columns[key] for key in columns]
+    rows = [",".join("" if cell is None else str(cell) for cell in row) for row in zip(*parts, strict=True)]
+    Path(name).write_text("\n".join([",".join(columns), *rows]) + "\n")
+
+
+def gaps(values: Any, every: int) -> list[Any]:
+    return [None if index % every == 0 else value for index, value in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("height [cm]", ("height", "cm")),
+        ("height (cm)", ("height", "cm")),
+        ("height_cm", ("height", "cm")),
+        ("serum_iron_umol_l", ("serum_iron", "µmol/l")),
+        ("BMI_kg_m2", ("BMI", "kg/m²")),
+        ("height", ("height", None)),
+        ("group_a", ("group_a", None)),
+        ("cm", ("cm", None)),
+    ],
+)
+def test_a_unit_is_read_from_the_header(header: str, expected: tuple[str, str | None]) -> None:
+    assert unit_of(header) == expected
+
+
+def test_numbers_missing_in_the_same_rows_are_one_vector() -> None:
+    x = RNG.normal(size=(4, N)).round(3)
+    write_csv(
+        "x.csv", **{"a [cm]": gaps(x[0], 3), "b_kg": gaps(x[1], 3), "c": gaps(x[2], 4), "d": gaps(x[3], 4)}
+    )
+    found = guessed("x.csv")
+    assert list(found) == ["a", "c"]
+    assert found["a"]["kind"] == "vector"
+    assert found["a"]["columns"] == [
+        {"name": "a", "unit": "cm", "field": "a [cm]"},
+        {"name": "b", "unit": "kg", "field": "b_kg"},
+    ]
+
+
+def test_numbers_that_begin_with_the_same_word_are_one_vector() -> None:
+    x = RNG.normal(size=(4, N)).round(3)
+    write_csv("x.csv", blood_iron=x[0], blood_zinc=x[1], urine_iron=x[2], urine_zinc=gaps(x[3], 5))
+    assert {name: len(one["columns"]) for name, one in guessed("x.csv").items()} == {"blood": 2, "urine": 2}
+
+
+def test_text_and_few_whole_numbers_are_categories_and_counts_are_counts() -> None:
+    whole = [index % 3 for index in range(N)]
+    counts = RNG.poisson(4, N) * (RNG.random(N) < 0.6) + 11 * (np.arange(N) % 7 == 0) + np.arange(N) % 5
+    write_csv(
+        "x.csv",
+        sex=gaps(["f", "m"] * 20, 7),
+        stage=[10 * s for s in whole],
+        n_visits=counts,
+        age=range(30, 70),
+    )
+    found = guessed("x.csv")
+    assert found["sex"] == {
+        "kind": "category",
+        "field": "sex",
+        "labels": ["f", "m"],
+        "network": {"hidden": [64, 64]},
+    }
+    assert found["stage"]["labels"] == ["0", "10", "20"]
+    assert found["x_counts"]["kind"] == "counts"
+    assert found["x_counts"]["likelihood"] == "negative_binomial"
+
+
+def test_what_tells_nothing_is_left_out_with_the_reason() -> None:
+    write_csv(
+        "x.csv",
+        row=range(N),
+        title=[f"n{index}" for index in range(N)],
+        site=["here"] * N,
+        empty=[None] * N,
+        x=RNG.normal(size=N).round(3),
+    )
+    Path("x.csv").write_text(
+        Path("x.csv").read_text() + "".join(f"{i},n{i},here,,1.5\n" for i in range(N, 150))
+    )
+    text = experiment_for([Path("x.csv")], Path("x.toml"))
+    for line in (
+        "#   row: numbers the rows",
+        "#   title: text with too many different values for a category",
+        "#   site: always 'here'",
+        "#   empty: always empty",
+    ):
+        assert line in text
+
+
+def test_a_column_that_turns_out_to_be_text_is_no_category_of_half_its_values() -> None:
+    values = [*RNG.normal(size=20).round(3), *(["low"] * 20)]
+    write_csv("x.csv", mixed=values, x=RNG.normal(size=N).round(3))
+    field = look(open_file(Path("x.csv")))[0]
+    assert field.labels is not None  # within one block all of it is seen as text
+    one = Field(field.file, "mixed", ())
+    one.see(pa.array(["1.5", "2.5"]))
+    one.see(pa.array(["low", None]))
+    assert (one.numeric, one.labels, one.present, one.rows) == (False, None, 3, 4)
+
+
+def test_several_files_are_joined_by_the_column_that_they_share() -> None:
+    write_csv("people.csv", case=[f"k{i}" for i in range(N)], age=RNG.normal(size=N).round(3))
+    blood = pa.table({"case": [f"k{i}" for i in range(5, N + 5)], "iron_g_l": RNG.normal(size=N)})
+    parquet.write_table(blood, "blood.parquet")
+    found = guessed("people.csv", "blood.parquet")
+    assert found["blood"]["columns"] == [{"name": "iron", "unit": "g/l", "field": "iron_g_l"}]
+    experiment, _ = read_experiment("x.toml")
+    assert experiment.data.key == "case"
+    prepared = prepare(experiment)
+    assert len(prepared.train) + len(prepared.validation) + len(prepared.test) == N + 5
+
+
+def test_arrays_become_what_their_shape_and_type_say() -> None:
+    np.savez(
+        "x.npz",
+        picture=RNG.integers(0, 256, (N, 8, 9), np.uint8),
+        path=RNG.normal(size=(N, 5, 2)),
+        genes=RNG.poisson(0.7, (N, 30)),
+        signal=RNG.normal(size=(N, 6)).astype(np.float32),
+        label=RNG.integers(0, 3, N),
+    )
+    kinds = {name: one["kind"] for name, one in guessed("x.npz").items()}
+    assert kinds == {
+        "picture": "image", "path": "points", "genes": "counts", "signal": "vector", "label": "category"
+    }  # fmt: skip
+
+
+def test_a_folder_of_pictures_with_a_table() -> None:
+    Path("shop").mkdir()
+    for index in range(N - 5):
+        pixels = RNG.integers(0, 256, (20, 30, 3), np.uint8)
+        Image.fromarray(pixels).save(f"shop/{index}.png")
+    write_csv("shop/items.csv", photo=[f"{i}.png" for i in range(N)], price_eur=RNG.normal(size=N).round(2))
+    found = guessed("shop")
+    assert found["photo"]["shape"] == [20, 30, 3]
+    prepared = prepare(read_experiment("x.toml")[0])
+    masks = [rows.masks["photo"] for rows in (prepared.train, prepared.validation, prepared.test)]
+    assert sum(int(mask.sum()) for mask in masks) == N - 5
+
+
+def test_sounds_get_a_spectrogram_of_their_rate_and_length() -> None:
+    for index in range(N):
+        soundfile.write(f"{index}.wav", RNG.normal(size=9000), 16000)
+    write_csv("x.csv", sound=[f"{i}.wav" for i in range(N)])
+    text = experiment_for([Path("x.csv")], Path("x.toml"))
+    sound = tomllib.loads(text)["modalities"]["sound"]
+    assert sound["kind"] == "audio"
+    assert sound["spectrogram"]["rate"] == 16000
+    assert sound["spectrogram"]["samples"] >= 9000
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["gone.csv"], r"gone\.csv cannot be read"),
+        (["few.csv"], r"few\.csv has 3 rows; at least 10 are needed"),
+        (["names.csv"], r"nothing in names\.csv can be learned \(a: always empty\)"),
+        (["few.csv", "names.csv"], r"different numbers of rows \(few\.csv 3 and names\.csv 40\) and no key"),
+        (["photos.csv"], r"of the files that 'a' names, none of the first 50 is in"),
+    ],
+)
+def test_what_cannot_be_guessed_is_refused_in_one_sentence(files: list[str], message: str) -> None:
+    write_csv("few.csv", b=[1.5, 2.5, 3.5])
+    write_csv("names.csv", a=["NA"] * N)
+    write_csv("photos.csv", a=[f"{i}.jpg" for i in range(N)])
+    with pytest.raises(TrainingError, match=message) as refusal:
+        experiment_for([Path(file) for file in files], Path("x.toml"))
+    assert "\n" not in str(refusal.value)

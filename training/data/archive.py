@@ -1,0 +1,43 @@
+"""Arrays of one ``.npz`` file, each checked against what is wanted of it."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.errors import DataError
+
+
+def read(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
+    """The arrays of these names.
+
+    Raises:
+        DataError: The file or an array in it is missing or damaged.
+    """
+    try:
+        # opened here, since numpy leaves a damaged file open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: torch.from_numpy(archive[name]) for name in names}
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing") from None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def check(path: Path, arrays: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> None:
+    """Whether all arrays have the same number of rows, of the wanted shapes.
+
+    Raises:
+        DataError: They do not.
+    """
+    rows = len(next(iter(arrays.values())))
+    for name, shape in shapes.items():
+        if tuple(arrays[name].shape) != (rows, *shape):
+            raise DataError(
+                f"{path}: '{name}' must have the shape {(rows, *shape)}, got {tuple(arrays[name].shape)}"
+            )

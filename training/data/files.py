@@ -1,0 +1,256 @@
+"""Files of rows, read a block at a time: CSV, Parquet, ``.npz`` and ``.npy``.
+
+A column of single values arrives as an Arrow array, in which null is a missing cell; an array of larger
+rows as NumPy, (n, *shape). No file is ever in memory as a whole, but for the arrays of an ``.npz``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import compute, csv, parquet
+
+from training.errors import DataError
+
+NumpyArray = np.ndarray[Any, np.dtype[Any]]
+Block: TypeAlias = Mapping[str, Any]
+"""By field, the values of some consecutive rows."""
+
+CELLS_AT_ONCE = 2**20
+"""Numbers in a block; what is in memory at a time is a small multiple of this."""
+MISSING = ["", "NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "null", "None", "#N/A", "?"]
+"""How people write that a cell is empty."""
+TABLES = (".csv", ".tsv", ".parquet")
+
+
+class File(ABC):
+    """One file of rows.
+
+    Arguments:
+        path: Where it lies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    @abstractmethod
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """By field, the shape of one row: () for a column of a table."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> int:
+        """The number of rows."""
+
+    @abstractmethod
+    def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
+        """Those fields of all rows, in the order of the file."""
+
+
+def open_file(path: Path) -> File:
+    """The file, whose format is told by its first bytes; of a folder, the one table in it.
+
+    Raises:
+        DataError: There is no such file, or it is of no known format.
+    """
+    if path.is_dir():
+        path = _table_in(path)
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4096)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    if not start:
+        raise DataError(f"{path} is empty")
+    with _reading(path):
+        if start.startswith(b"PAR1"):
+            return ParquetFile(path)
+        if start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
+            return ArrayFile(path, zipped=start.startswith(b"PK"))
+        if b"\0" not in start:
+            return CsvFile(path)
+    raise DataError(f"{path} is none of CSV, Parquet, npz, npy: it begins with {start[:8]!r}")
+
+
+class CsvFile(File):
+    """Text with a header, its cells separated by commas, semicolons or tabs."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with path.open("rb") as stream:
+            header = stream.readline()
+        self._delimiter = max(",;\t|", key=lambda mark: header.count(mark.encode()))
+        with self._open([]) as reader:
+            self.names = reader.schema.names
+        twice = {name for name in self.names if self.names.count(name) > 1}
+        if twice:
+            raise DataError(f"{path}: the header has '{min(twice)}' more than once")
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return dict.fromkeys(self.names, ())
+
+    @cached_property
+    def rows(self) -> int:
+        return sum(len(block[self.names[0]]) for block in self.blocks(self.names[:1]))
+
+    def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
+        with _reading(self.path), self._open(fields) as reader:
+            for batch in reader:
+                yield {name: self._with_points(batch[name]) for name in fields}
+
+    def _open(self, fields: Sequence[str]) -> Any:
+        """A stream of text: what is a number is decided by who asks for one, not by the first block."""
+        return csv.open_csv(
+            self.path,
+            read_options=csv.ReadOptions(block_size=2**22, use_threads=False),
+            parse_options=csv.ParseOptions(delimiter=self._delimiter),
+            convert_options=csv.ConvertOptions(
+                column_types=dict.fromkeys(fields, pa.string()),
+                include_columns=list(fields),
+                null_values=MISSING,
+                strings_can_be_null=True,
+            ),
+        )
+
+    def _with_points(self, cells: Any) -> Any:
+        """Where semicolons separate cells, commas separate decimals."""
+        trimmed = compute.utf8_trim_whitespace(cells)
+        if self._delimiter != ";":
+            return trimmed
+        return compute.replace_substring_regex(trimmed, r"^(-?\d+),(\d+)$", r"\1.\2")
+
+
+class ParquetFile(File):
+    """A Parquet file, of which a part of a row group is decoded at a time."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with parquet.ParquetFile(path) as file:
+            self._schema = file.schema_arrow
+            self._rows = file.metadata.num_rows
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return dict.fromkeys(self._schema.names, ())
+
+    @property
+    def rows(self) -> int:
+        return self._rows
+
+    def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
+        size = _rows_at_once(len(fields))
+        with _reading(self.path), parquet.ParquetFile(self.path, memory_map=True) as file:
+            for batch in file.iter_batches(size, columns=list(fields)):
+                yield {name: _decoded(batch[name]) for name in fields}
+
+
+class ArrayFile(File):
+    """The arrays of an ``.npz``, or the one of an ``.npy``, which is called by the name of its file."""
+
+    def __init__(self, path: Path, zipped: bool) -> None:
+        super().__init__(path)
+        self._arrays = self._load(zipped)
+        lengths = {name: len(array) if array.ndim else 0 for name, array in self._arrays.items()}
+        if len(set(lengths.values())) != 1:
+            raise DataError(f"{path}: its arrays must have the same number of rows, got {lengths}")
+        for name, array in self._arrays.items():
+            if array.dtype.kind not in "biufU":
+                raise DataError(f"{path}: '{name}' must hold numbers or text, got {array.dtype}")
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return {name: array.shape[1:] for name, array in self._arrays.items()}
+
+    def dtype(self, field: str) -> str:
+        return self._arrays[field].dtype.name
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self._arrays.values())))
+
+    def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
+        size = _rows_at_once(sum(math.prod(self.shapes[name]) for name in fields))
+        for start in range(0, self.rows, size):
+            yield {name: _column(self._arrays[name][start : start + size]) for name in fields}
+
+    def _load(self, zipped: bool) -> dict[str, NumpyArray]:
+        if zipped:
+            # opened here, since numpy leaves a damaged file open
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        return {self.path.stem: np.load(self.path, mmap_mode="r", allow_pickle=False)}
+
+
+def numbers(values: Any) -> NumpyArray:
+    """Single values as float64, NaN where missing: (n,).
+
+    Raises:
+        ValueError: One is no number; the text says which.
+    """
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.int8())
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        values = compute.utf8_trim_whitespace(values)
+    try:
+        return values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(_offender(str(error), values)) from None
+
+
+def texts(values: Any) -> list[str | None]:
+    """Single values as text, None where missing; a whole number is written without a point."""
+    if pa.types.is_floating(values.type):
+        values = compute.if_else(compute.is_nan(values), None, values)
+        whole = compute.equal(compute.floor(values), values)
+        if compute.all(whole).as_py() is not False:
+            values = values.cast(pa.int64())
+    return [None if text is None else text.strip() or None for text in values.cast(pa.string()).to_pylist()]
+
+
+def _offender(message: str, values: Any) -> str:
+    """Arrow's message names the first value that it could not read."""
+    quoted = re.search(r"'(.*)'", message)
+    return f"'{quoted[1]}' is no number" if quoted else f"{values.type} is no number"
+
+
+def _rows_at_once(cells: int) -> int:
+    return max(1, CELLS_AT_ONCE // max(cells, 1))
+
+
+def _decoded(values: Any) -> Any:
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+
+
+def _column(array: NumpyArray) -> Any:
+    """A NaN in a column of single numbers is a missing cell, as in a table."""
+    return pa.array(array, from_pandas=True) if array.ndim == 1 else array
+
+
+def _table_in(folder: Path) -> Path:
+    tables = sorted(path for path in folder.iterdir() if path.suffix in TABLES)
+    if len(tables) != 1:
+        there = ", ".join(path.name for path in tables) or "none"
+        raise DataError(f"the folder {folder} must hold one table ({', '.join(TABLES)}), it holds {there}")
+    return tables[0]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What the libraries say of a damaged file, in one sentence that names it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path} cannot be read: {first}") from None

@@ -1,0 +1,419 @@
+"""A first experiment file for files that were never seen before: to be read, edited, and run.
+
+Guessed are the modalities, their kinds, units and likelihoods, and the split. What is numeric and missing
+in the same rows, or begins with the same word, becomes one vector; each column of text or of few whole
+numbers a category; columns that look like counts, counts; columns of paths, pictures or sounds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+from models_store.codecs.image import FORMATS
+from models_store.manifest import RESERVED, Kind, Spectrogram
+from training.data.files import ArrayFile, File, open_file, texts
+from training.data.survey import Field, look, unit_of
+from training.data.table import load_keys
+from training.errors import DataError, ExperimentError
+
+FEWEST_ROWS = 10
+MOST_HELD_OUT = 10_000
+FEW_NUMBERS = 10
+"""Whole numbers with at most so many different values are a category."""
+LARGEST_SIDE = 64
+"""Pictures are taken in at most this large, unless someone says otherwise."""
+STEPS = 8000
+"""Steps of the optimizer that a first training run should have."""
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+SOUNDS = (".wav", ".flac", ".ogg")
+SEEN = 50
+"""Files whose size is looked at before a shape is chosen."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One modality as it will be written.
+
+    Arguments:
+        name: Of the modality.
+        kind: Of the modality.
+        lines: Its keys in the experiment file, in TOML.
+        cells: The numbers in one row.
+        comment: Why it was guessed.
+    """
+
+    name: str
+    kind: Kind
+    lines: Sequence[str]
+    cells: int
+    comment: str
+
+
+def experiment_for(paths: Sequence[Path], output: Path) -> str:
+    """The text of an experiment file on these files.
+
+    Arguments:
+        paths: CSV, Parquet, npz, npy, or folders with a table in each.
+        output: Where it will be written; its first lines say how to run it.
+
+    Raises:
+        DataError: A file cannot be read, or there are too few rows.
+        ExperimentError: Several files do not fit together, or nothing in them can be learned.
+    """
+    files = [open_file(path) for path in paths]
+    fields = [field for file in files for field in look(file)]
+    key = _key(files, fields)
+    rows = len(load_keys(files, key))
+    if rows < FEWEST_ROWS:
+        raise DataError(
+            f"{_listed(paths)} has {rows} rows; at least {FEWEST_ROWS} are needed to learn anything"
+        )
+    guesses, left_out = _modalities(fields, key)
+    if not guesses:
+        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise ExperimentError(f"nothing in {_listed(paths)} can be learned ({why})")
+    return _written(paths, output, key, rows, guesses, left_out)
+
+
+def _key(files: Sequence[File], fields: Sequence[Field]) -> str | None:
+    """The field that all files have and that is never empty; None where rows are joined one by one."""
+    if len(files) == 1:
+        return None
+    for field in fields:
+        same = [other for other in fields if other.name == field.name]
+        if len(same) == len(files) and all(f.shape == () and f.present == f.rows for f in same):
+            return field.name
+    if len({file.rows for file in files}) > 1:
+        counts = " and ".join(f"{file.path.name} {file.rows}" for file in files)
+        raise ExperimentError(
+            f"the files have different numbers of rows ({counts}) and no key column in common"
+        )
+    return None
+
+
+# --- what becomes of a field ---------------------------------------------------------------------------
+
+
+def _modalities(fields: Sequence[Field], key: str | None) -> tuple[list[Guess], dict[str, str]]:
+    """A guess for every modality, and why the other fields are left out."""
+    taken: set[str] = set()
+    guesses: list[Guess] = []
+    measured: list[Field] = []
+    counted: list[Field] = []
+    left_out: dict[str, str] = {}
+    for field in fields:
+        if field.name == key:
+            left_out[field.name] = "the key that joins the files"
+        elif field.shape:
+            guesses.append(_array(field, _called(field.name, taken), _spelled(field, fields)))
+        elif reason := _useless(field):
+            left_out[field.name] = reason
+        elif suffix := _suffix(field):
+            guesses.append(_paths(field, suffix, _called(field.name, taken), _spelled(field, fields)))
+        elif _is_category(field):
+            guesses.append(_category(field, _called(field.name, taken), _spelled(field, fields)))
+        elif _is_count(field):
+            counted.append(field)
+        else:
+            measured.append(field)
+    for kind, chosen in (("vector", measured), ("counts", counted)):
+        for name, group in _groups(chosen, kind).items():
+            guesses.append(_columns(group, kind, _called(name, taken), fields))  # type: ignore[arg-type]  # a kind
+    return guesses, left_out
+
+
+def _useless(field: Field) -> str | None:
+    if not field.present:
+        return "always empty"
+    if field.numeric and field.low == field.high:
+        return f"always {field.low:g}"
+    if field.labels is not None and len(field.labels) == 1:
+        return f"always {min(field.labels)!r}"
+    if field.numeric and field.steps and field.rows > FEW_NUMBERS:
+        return "numbers the rows"
+    if (
+        field.numeric
+        and field.whole
+        and field.labels is None
+        and re.search(r"(^|[_ ])id$", field.name.lower())
+    ):
+        return "looks like an identifier"
+    if not field.numeric and field.labels is None and not _suffix(field):
+        return "text with too many different values for a category"
+    return None
+
+
+def _is_category(field: Field) -> bool:
+    if field.labels is None:
+        return False
+    return not field.numeric or (field.whole and len(field.labels) <= FEW_NUMBERS)
+
+
+def _is_count(field: Field) -> bool:
+    """Whole numbers from 0 that are called counts or are often 0, and have no unit."""
+    if not field.whole or field.low < 0 or unit_of(field.name)[1]:
+        return False
+    called = re.search(r"(^|[_ ])(n|num|count|counts|number of)([_ ]|$)", field.name.lower())
+    return bool(called) or field.zeros > 0.2 * field.present
+
+
+def _suffix(field: Field) -> str | None:
+    """The kind of file that a column of paths names."""
+    suffix = Path(field.example or "").suffix.lower()
+    return suffix if not field.numeric and suffix in (*PICTURES, *SOUNDS, ".npy") else None
+
+
+def _groups(fields: Sequence[Field], kind: str) -> dict[str, list[Field]]:
+    """Columns that belong together: one first word, else missing in the same rows, else of one file."""
+    groups: dict[tuple[str, str], list[Field]] = {}
+    for field in fields:
+        groups.setdefault(
+            (str(field.file.path), _first_word(field, fields) or f"#{field.pattern}"), []
+        ).append(field)
+    apart = sum(key[1].startswith("#") for key in groups)
+    named: dict[str, list[Field]] = {}
+    for (path, word), group in groups.items():
+        stem = Path(path).stem if kind == "vector" else f"{Path(path).stem}_counts"
+        if not word.startswith("#"):
+            name = word
+        elif len(group) > 1 and group[0].missing and apart > 1:
+            name = unit_of(group[0].name)[0]
+        else:
+            name = stem
+        named.setdefault(name, []).extend(group)
+    return named
+
+
+def _first_word(field: Field, fields: Sequence[Field]) -> str | None:
+    """The word before the first separator, where another column of the file begins with it too."""
+
+    def word(one: Field) -> str | None:
+        parts = re.split(r"[_.:/ ]", unit_of(one.name)[0], maxsplit=1)
+        return parts[0] if len(parts) > 1 and parts[0] else None
+
+    own = word(field)
+    alike = [one for one in fields if one.file is field.file and word(one) == own]
+    return own if own is not None and len(alike) > 1 else None
+
+
+# --- the lines of a modality ---------------------------------------------------------------------------
+
+
+def _columns(group: Sequence[Field], kind: Kind, name: str, fields: Sequence[Field]) -> Guess:
+    lines = [
+        f'kind = "{kind}"',
+        f'likelihood = "{"normal" if kind == "vector" else "negative_binomial"}"',
+        "columns = [",
+    ]
+    for field in group:
+        called, unit = unit_of(field.name)
+        spelled = _spelled(field, fields)
+        keys = {"name": called, "unit": unit, "field": spelled if spelled != called else None}
+        said = ", ".join(f"{key} = {_quoted(value)}" for key, value in keys.items() if value is not None)
+        lines.append(f"    {{ {said} }},")
+    lines.append("]")
+    together = (
+        ", missing together"
+        if len({f.pattern for f in group}) == 1 and len(group) > 1 and group[0].missing
+        else ""
+    )
+    missing = np.mean([field.missing for field in group])
+    comment = (
+        f"{len(group)} columns of {group[0].file.path.name}{together}; {missing:.0%} of the cells are empty"
+    )
+    return Guess(name, kind, lines, len(group), comment)
+
+
+def _category(field: Field, name: str, spelled: str) -> Guess:
+    labels = sorted(field.labels or (), key=lambda label: (float(label) if field.numeric else 0.0, label))
+    lines = [
+        'kind = "category"',
+        f"field = {_quoted(spelled)}",
+        f"labels = [{', '.join(map(_quoted, labels))}]",
+    ]
+    return Guess(name, "category", lines, 1, f"{len(labels)} different values; {field.missing:.0%} are empty")
+
+
+def _array(field: Field, name: str, spelled: str) -> Guess:
+    assert isinstance(field.file, ArrayFile)  # noqa: S101 - no other file has rows of more than one value
+    dtype = field.file.dtype(field.name)
+    kind = _kind_of_array(field, dtype)
+    byte = kind == "image"
+    lines = [f'kind = "{kind}"', f"field = {_quoted(spelled)}"]
+    if byte:
+        lines += ['likelihood = "bernoulli"', f"range = [0.0, {255.0 if dtype == 'uint8' else field.high}]"]
+    else:
+        lines += [f'likelihood = "{"negative_binomial" if kind == "counts" else "normal"}"']
+    return Guess(name, kind, lines, math.prod(field.shape), f"{dtype} of shape {field.shape}")
+
+
+def _kind_of_array(field: Field, dtype: str) -> Kind:
+    shape = field.shape
+    if len(shape) == 1:
+        counts = field.whole and field.low >= 0 and field.zeros > 0.2 * field.present * shape[0]
+        return "counts" if counts else "vector"
+    if len(shape) == 2 and shape[1] == 2:
+        return "points"
+    grey_or_colour = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+    return "image" if grey_or_colour and dtype == "uint8" else "tensor"
+
+
+def _paths(field: Field, suffix: str, name: str, spelled: str) -> Guess:
+    there = [path for path in _some_paths(field) if path.is_file()]
+    if not there:
+        raise DataError(
+            f"{field.file.path}: of the files that '{field.name}' names, none of the first {SEEN} is in "
+            f"{field.file.path.parent}"
+        )
+    lines = [f"field = {_quoted(spelled)}"]
+    comment = f"paths of files, seen from the folder of {field.file.path.name}; what is not there is missing"
+    if suffix in SOUNDS:
+        sound = _spectrogram(there)
+        said = ", ".join(f"{key} = {value}" for key, value in sound.model_dump().items())
+        lines = ['kind = "audio"', *lines, f"spectrogram = {{ {said} }}"]
+        return Guess(name, "audio", lines, sound.bands * sound.frames, comment)
+    if suffix == ".npy":
+        shape = tuple(np.load(there[0], mmap_mode="r", allow_pickle=False).shape[1:])
+        lines = ['kind = "tensor"', *lines, f"shape = {list(shape)}"]
+        return Guess(name, "tensor", lines, math.prod(shape), comment)
+    shape = _picture_shape(there)
+    lines = ['kind = "image"', *lines, f"shape = {list(shape)}"]
+    return Guess(name, "image", lines, math.prod(shape), comment)
+
+
+def _some_paths(field: Field) -> Iterable[Path]:
+    for block in field.file.blocks([field.name]):
+        named = [path for path in texts(block[field.name]) if path is not None]
+        return [field.file.path.parent / path for path in named[:SEEN]]
+    return []
+
+
+def _picture_shape(paths: Sequence[Path]) -> tuple[int, ...]:
+    """The middle height and width of some pictures, made smaller if need be, with colours if any has."""
+    sizes, colour = [], False
+    for path in paths:
+        try:
+            with Image.open(path, formats=FORMATS) as picture:
+                sizes.append((picture.height, picture.width))
+                colour |= picture.mode not in ("1", "L", "I", "I;16", "F")
+        except OSError as error:
+            raise DataError(f"{path} is no readable picture: {error}") from None
+    height, width = np.median(sizes, axis=0)
+    factor = min(1.0, LARGEST_SIDE / max(height, width))
+    return (max(1, round(height * factor)), max(1, round(width * factor)), *((3,) if colour else ()))
+
+
+def _spectrogram(paths: Sequence[Path]) -> Spectrogram:
+    """Frames of 32 ms for about as long as the longest of some sounds, at most 64 of them."""
+    try:
+        sounds = [soundfile.info(str(path)) for path in paths]
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"a sound cannot be read: {error}") from None
+    rate = min(sound.samplerate for sound in sounds)
+    hop = 2 ** round(math.log2(rate * 0.032))
+    longest = max(sound.duration for sound in sounds) * rate
+    frames = min(64, max(8, math.ceil(longest / hop)))
+    return Spectrogram(
+        rate=rate,
+        samples=frames * hop,
+        window=2 * hop,
+        hop=hop,
+        frames=frames,
+        bands=32,
+        f_min=50,
+        f_max=rate / 2,
+        floor_db=-80,
+    )
+
+
+# --- the file ------------------------------------------------------------------------------------------
+
+
+def _written(
+    paths: Sequence[Path],
+    output: Path,
+    key: str | None,
+    rows: int,
+    guesses: Sequence[Guess],
+    left_out: Mapping[str, str],
+) -> str:
+    held_out = min(max(1, rows // 10), MOST_HELD_OUT)
+    batch = min(128, max(8, rows // 20))
+    epochs = min(300, max(1, math.ceil(STEPS * batch / rows)))
+    latent = min(32, max(2, sum(min(guess.cells, 16) for guess in guesses)))
+    largest = max(guess.cells for guess in guesses)
+    lines = [
+        f"# Guessed from {_listed(paths)} ({rows} rows): read it, correct it, then run",
+        "#",
+        f"#   anyview-train fit {output}",
+        "#",
+        f"name = {_quoted(_called(paths[0].resolve().stem, set()))}",
+        'description = ""',
+        'licence = ""',
+        "seed = 1",
+        "",
+        "[data]",
+        'source = "table"',
+        f"files = [{', '.join(_quoted(str(path)) for path in paths)}]     # seen from where the command runs",
+        *([f"key = {_quoted(key)}     # rows with the same value belong together"] if key else []),
+        f"test = {held_out}     # random rows that are never trained on",
+        f"validation = {held_out}     # random rows that choose the best epoch",
+    ]
+    for guess in guesses:
+        lines += ["", f"# {guess.comment}", f"[modalities.{guess.name}]", *guess.lines]
+        weight = round(largest / (16 * guess.cells))
+        if weight > 1:
+            lines.append(
+                f"weight = {weight}.0     # {guess.cells} of its cells beside {largest} would hardly be seen"
+            )
+        width = 64 if guess.cells <= 32 else 256 if guess.cells <= 512 else 400
+        lines.append(f"network = {{ hidden = [{width}, {width}] }}")
+    if left_out:
+        lines += ["", "# left out:", *(f"#   {name}: {reason}" for name, reason in left_out.items())]
+    lines += [
+        "",
+        "[model]",
+        f"latent_dim = {latent}",
+        "warmup = " + str(min(10, epochs // 3)),
+        "",
+        "[fit]",
+        f"epochs = {epochs}",
+        f"batch_size = {batch}",
+        "learning_rate = 1e-3",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _spelled(field: Field, fields: Sequence[Field]) -> str:
+    """The name of a field, with its file where others have it too."""
+    alike = [other for other in fields if other.name == field.name]
+    return field.name if len(alike) == 1 else f"{field.file.path.name}:{field.name}"
+
+
+def _called(text: str, taken: set[str]) -> str:
+    """A name that a modality may have and that none has yet."""
+    plain = re.sub(r"[^a-z0-9]+", "_", unit_of(text)[0].lower()).strip("_")[:50]
+    base = plain if plain[:1].isalpha() and plain not in RESERVED else f"m_{plain}".rstrip("_")
+    name, number = base, 2
+    while name in taken:
+        name, number = f"{base}_{number}", number + 1
+    taken.add(name)
+    return name
+
+
+def _quoted(text: str) -> str:
+    """A TOML string; those of JSON are."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    return " and ".join(str(path) for path in paths)

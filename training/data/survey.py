@@ -1,0 +1,146 @@
+"""What the fields of files hold, found out in one pass over them."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from training.data.files import Block, File, NumpyArray, numbers, texts
+
+MOST_LABELS = 100
+"""Text with more different values than this is no category."""
+
+UNIT_IN_BRACKETS = re.compile(r"^(.*?)\s*[\[(]\s*([^\])]+?)\s*[\])]\s*$")
+UNITS = {
+    "mmol_l": "mmol/l",
+    "umol_l": "µmol/l",
+    "mg_dl": "mg/dl",
+    "g_dl": "g/dl",
+    "g_l": "g/l",
+    "kg_m2": "kg/m²",
+    "m_s": "m/s",
+    "km_h": "km/h",
+    "mmhg": "mmHg",
+    "um": "µm",
+    "pct": "%",
+    "percent": "%",
+    "degc": "°C",
+    "celsius": "°C",
+    "hz": "Hz",
+    "khz": "kHz",
+    "pa": "Pa",
+    "kpa": "kPa",
+    "hpa": "hPa",
+    "mv": "mV",
+    "kw": "kW",
+    "kwh": "kWh",
+    "kj": "kJ",
+    "usd": "USD",
+    "eur": "EUR",
+    **{unit: unit for unit in ("mm", "cm", "m", "km", "nm", "m2", "m3", "g", "kg", "mg", "l", "ml", "mmol")},
+    **{unit: unit for unit in ("s", "ms", "min", "days", "years", "mol", "bpm", "deg", "rad", "bar", "ppm")},
+}
+"""What may follow the last underscore of a header; single letters that also count things are left out."""
+
+
+def unit_of(header: str) -> tuple[str, str | None]:
+    """Name and unit from a header such as ``height [cm]`` or ``height_cm``."""
+    bracketed = UNIT_IN_BRACKETS.match(header)
+    if bracketed and bracketed[1]:
+        return bracketed[1], bracketed[2]
+    for suffix in sorted(UNITS, key=len, reverse=True):
+        name = header[: -len(suffix) - 1]
+        if name and header.lower().endswith(f"_{suffix}"):
+            return name, UNITS[suffix]
+    return header, None
+
+
+@dataclass
+class Field:
+    """One field, and what was seen of it.
+
+    Arguments:
+        file: That holds it.
+        name: Its header.
+        shape: Of one row.
+        labels: The different values, as text; None where there are too many.
+        pattern: The same for fields that are missing in the same rows.
+    """
+
+    file: File
+    name: str
+    shape: tuple[int, ...]
+    rows: int = 0
+    present: int = 0
+    zeros: int = 0
+    numeric: bool = True
+    whole: bool = True
+    steps: bool = True
+    low: float = np.inf
+    high: float = -np.inf
+    labels: set[str] | None = field(default_factory=set)
+    pattern: int = 0
+    example: str | None = None
+
+    @property
+    def missing(self) -> float:
+        """The share of rows without a value."""
+        return 1 - self.present / max(self.rows, 1)
+
+    def see(self, values: Any) -> None:
+        """Takes account of a block of values."""
+        cells = values if isinstance(values, np.ndarray) else self._single(values)
+        if cells is None:
+            return
+        found = cells[np.isfinite(cells)]
+        if not isinstance(values, np.ndarray):
+            self._see_missing(~np.isnan(cells))
+            self.steps &= bool((np.diff(found) == 1).all()) and len(found) == len(cells)
+        else:
+            self.rows, self.present = self.rows + len(values), self.present + len(values)
+        if found.size:
+            self.low, self.high = min(self.low, float(found.min())), max(self.high, float(found.max()))
+            self.zeros += int((found == 0).sum())
+            self.whole &= bool((found == np.floor(found)).all())
+            self.labels = self.labels if self.whole else None
+
+    def _single(self, values: Any) -> NumpyArray | None:
+        """Numbers, NaN where missing; None where they are text. Either way, labels are collected."""
+        cells = None
+        if self.numeric:
+            try:
+                cells = numbers(values)
+            except ValueError:
+                self.numeric = self.whole = False
+        if cells is None or (self.labels is not None and self.whole):
+            said = texts(values)
+            self._see_labels(said)
+            if cells is None:
+                self._see_missing(np.array([text is not None for text in said], bool))
+        return cells
+
+    def _see_labels(self, said: list[str | None]) -> None:
+        if self.example is None:
+            self.example = next((text for text in said if text is not None), None)
+        if self.labels is not None:
+            self.labels |= {text for text in said if text is not None}
+            if len(self.labels) > MOST_LABELS:
+                self.labels = None
+
+    def _see_missing(self, present: NumpyArray) -> None:
+        self.rows, self.present = self.rows + len(present), self.present + int(present.sum())
+        self.pattern = zlib.crc32(present.tobytes(), self.pattern)
+
+
+def look(file: File) -> list[Field]:
+    """All fields of a file, looked at from the first row to the last."""
+    fields = [Field(file, name, shape) for name, shape in file.shapes.items()]
+    block: Block
+    for block in file.blocks(list(file.shapes)):
+        for one in fields:
+            one.see(block[one.name])
+    return fields

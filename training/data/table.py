@@ -1,0 +1,363 @@
+"""Tables of one's own: columns, arrays and files named in columns, as modalities.
+
+Two passes, a block at a time. The first counts rows and, where a key joins several files, finds out which
+row belongs to which case. Then every case is given to a split, and the second pass writes every value to
+its place, checked, in the dtype of its modality. What is large lies in mapped files, so that a million
+rows need no more memory than a thousand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models_store import codecs
+from models_store.errors import InputRefused
+from models_store.manifest import Column, Kind, Modality
+from training.config import Experiment, ModalityChoice
+from training.data.files import ArrayFile, Block, File, numbers, open_file, texts
+from training.data.rows import Rows, Splits
+from training.data.storage import allocate
+from training.errors import DataError, ExperimentError
+
+NumpyArray = np.ndarray[Any, np.dtype[Any]]
+
+LIKELIHOODS: Mapping[Kind, str] = {
+    "category": "categorical",
+    "counts": "negative_binomial",
+    "image": "bernoulli",
+    "audio": "bernoulli",
+}
+"""What is usual for a kind; for the others, ``normal``."""
+BLANK = Modality(
+    name="blank",
+    kind="tensor",
+    shape=(),
+    dtype="float32",
+    likelihood="normal",
+    parameters=("loc", "log_scale"),
+)
+"""What a modality is before anything is said of it."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One modality: where its values are, and how a block of them is read.
+
+    Arguments:
+        modality: What the rows are.
+        file: Where they come from.
+        fields: Of that file.
+        read: Gives the rows of a block, (n, *shape), and which of them are observed, (n,).
+    """
+
+    modality: Modality
+    file: File
+    fields: tuple[str, ...]
+    read: Callable[[Block], tuple[NumpyArray, NumpyArray]]
+
+
+def load(experiment: Experiment) -> Splits:
+    """All that the experiment names, split at random by its seed.
+
+    Raises:
+        ExperimentError: A file, field or key is not there, or what is said of a modality cannot be.
+        DataError: A file is damaged, or a value in it is not what the experiment says.
+    """
+    wanted = experiment.data
+    if not wanted.files:
+        raise ExperimentError("data.files: the source 'table' needs at least one file")
+    files = [open_file(path) for path in wanted.files]
+    views = [_view(name, choice, files, wanted.files) for name, choice in experiment.modalities.items()]
+    cases = load_keys(files, wanted.key)
+    if wanted.test + wanted.validation >= len(cases):
+        raise ExperimentError(
+            f"data.test and data.validation hold out {wanted.test} and {wanted.validation} rows, but there "
+            f"are {len(cases)}"
+        )
+    places = _Places.drawn(len(cases), wanted.test, wanted.validation, experiment.seed)
+    splits: list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]] = [({}, {}) for _ in places.sizes]
+    for view in views:
+        for (data, masks), (values, present) in zip(splits, _filled(view, cases, places), strict=True):
+            data[view.modality.name] = torch.from_numpy(values)
+            masks[view.modality.name] = torch.from_numpy(present)
+    train, validation, test = (Rows(data, masks) for data, masks in splits)
+    return Splits(tuple(view.modality for view in views), train, test, validation)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Which case each row of each file belongs to.
+
+    Arguments:
+        key: The field that says so, if any.
+        numbers: By its value, the number of the case, in order of first appearance.
+        rows: The number of cases where there is no key.
+    """
+
+    key: str | None
+    numbers: Mapping[str, int]
+    rows: int
+
+    def __len__(self) -> int:
+        return len(self.numbers) if self.key else self.rows
+
+    def blocks(self, file: File, fields: Sequence[str]) -> Iterator[tuple[NumpyArray, Block]]:
+        """The blocks of a file, each with the cases of its rows."""
+        start = 0
+        for block in file.blocks([*fields, *([self.key] if self.key else [])]):
+            if self.key:
+                yield np.array([self.numbers[value] for value in _keys(file, self.key, block)]), block
+            else:
+                size = len(block[fields[0]])
+                yield np.arange(start, start + size), block
+                start += size
+
+
+def load_keys(files: Sequence[File], key: str | None) -> Cases:
+    """Counts the cases of some files; the first of the two passes.
+
+    Raises:
+        ExperimentError: The files do not fit together.
+        DataError: A key is empty, or occurs more than once in a file.
+    """
+    if key is None:
+        rows = {str(file.path): file.rows for file in files}
+        if len(set(rows.values())) > 1:
+            raise ExperimentError(f"files without data.key must have the same number of rows, got {rows}")
+        return Cases(None, {}, files[0].rows)
+    numbers_of_cases: dict[str, int] = {}
+    for file in files:
+        if key not in file.shapes:
+            raise ExperimentError(f"data.key: {file.path} has no column '{key}', it has {_some(file.shapes)}")
+        seen: set[str] = set()
+        for block in file.blocks([key]):
+            for value in _keys(file, key, block):
+                if value in seen:
+                    raise DataError(f"{file.path}: the key '{value}' occurs more than once in '{key}'")
+                seen.add(value)
+                numbers_of_cases.setdefault(value, len(numbers_of_cases))
+    return Cases(key, numbers_of_cases, 0)
+
+
+def _keys(file: File, key: str, block: Block) -> list[str]:
+    found = texts(block[key])
+    if None in found:
+        raise DataError(f"{file.path}: the key '{key}' is empty in a row")
+    return [value for value in found if value is not None]
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where every case goes: the split (0 training, 1 validation, 2 test) and the row in it."""
+
+    split: NumpyArray
+    row: NumpyArray
+    sizes: tuple[int, int, int]
+
+    @classmethod
+    def drawn(cls, count: int, test: int, validation: int, seed: int) -> _Places:
+        order = np.random.default_rng(seed).permutation(count)
+        split = np.zeros(count, np.int8)
+        split[order[:test]] = 2
+        split[order[test : test + validation]] = 1
+        row = np.empty(count, np.int64)
+        for number in range(3):
+            row[split == number] = np.arange((split == number).sum())
+        return cls(split, row, (count - test - validation, validation, test))
+
+
+def _filled(view: View, cases: Cases, places: _Places) -> list[tuple[NumpyArray, NumpyArray]]:
+    """Of each split, the rows of one modality and which of them are observed."""
+    modality = view.modality
+    filled = [
+        (allocate((size, *modality.shape), modality.numpy_dtype), np.zeros(size, bool))
+        for size in places.sizes
+    ]
+    for numbers_of_cases, block in cases.blocks(view.file, view.fields):
+        values, present = _read(view, block)
+        for split, (rows, masks) in enumerate(filled):
+            here = places.split[numbers_of_cases] == split
+            at = places.row[numbers_of_cases[here]]
+            rows[at], masks[at] = values[here], present[here]
+    return filled
+
+
+def _read(view: View, block: Block) -> tuple[NumpyArray, NumpyArray]:
+    try:
+        return view.read(block)
+    except (ValueError, InputRefused) as error:
+        raise DataError(f"{view.file.path}: modality '{view.modality.name}': {error}") from None
+
+
+# --- what an experiment says of a modality, and how it is read -------------------------------------------
+
+
+def _view(name: str, choice: ModalityChoice, files: Sequence[File], paths: Sequence[Path]) -> View:
+    where = f"modalities.{name}"
+    if choice.kind is None:
+        raise ExperimentError(f"{where}: the source 'table' needs the kind of every modality")
+    if (choice.field is None) == (choice.columns is None) and choice.kind not in ("vector", "counts"):
+        raise ExperimentError(f"{where}.field must name the column or array that holds it")
+    named = [choice.field] if choice.field else [c.field or c.name for c in choice.columns or ()]
+    if not named:
+        raise ExperimentError(f"{where} needs a field, or columns that each have one")
+    found = [_found(where, field, files, paths) for field in named]
+    file, fields = found[0][0], tuple(field for _, field in found)
+    if any(other is not file for other, _ in found):
+        raise ExperimentError(f"{where}: its columns are in several files; make one modality of each")
+    if choice.kind in ("vector", "counts") and not file.shapes[fields[0]]:
+        return _of_columns(name, choice, file, fields)
+    if choice.kind == "category":
+        return _of_labels(name, choice, file, fields)
+    if file.shapes[fields[0]]:
+        return _of_array(name, choice, file, fields)
+    return _of_paths(name, choice, file, fields)
+
+
+def _found(where: str, field: str, files: Sequence[File], paths: Sequence[Path]) -> tuple[File, str]:
+    """The file that has a field; ``FILE:FIELD`` names both."""
+    holders = [file for file in files if field in file.shapes]
+    if len(holders) == 1:
+        return holders[0], field
+    if holders:
+        choices = " or ".join(f"'{file.path.name}:{field}'" for file in holders)
+        raise ExperimentError(f"{where}: several files have the field '{field}'; write {choices}")
+    for file in files:
+        prefix = f"{file.path.name}:"
+        if field.startswith(prefix) and field.removeprefix(prefix) in file.shapes:
+            return file, field.removeprefix(prefix)
+    known = _some([name for file in files for name in file.shapes])
+    raise ExperimentError(f"{where}: {', '.join(map(str, paths))} has no field '{field}'; there are {known}")
+
+
+def _modality(
+    name: str, choice: ModalityChoice, shape: tuple[int, ...], dtype: str, **usual: Any
+) -> Modality:
+    """What the experiment says, with what is usual where it says nothing."""
+    likelihood = LIKELIHOODS.get(choice.kind, "normal") if choice.kind else "normal"
+    described = {
+        "name": name,
+        "kind": choice.kind,
+        "shape": shape,
+        "dtype": dtype,
+        "likelihood": choice.likelihood or likelihood,
+        "labels": choice.labels,
+        "columns": choice.columns and [column.column for column in choice.columns],
+        "range": choice.range,
+        "spectrogram": choice.spectrogram,
+    }
+    said = {key: value for key, value in described.items() if value is not None}
+    return BLANK.with_changes({**usual, **said})
+
+
+def _of_columns(name: str, choice: ModalityChoice, file: File, fields: tuple[str, ...]) -> View:
+    """Numbers side by side; a row without any is missing, an empty cell is NaN."""
+    columns = [Column(name=field) for field in fields]
+    modality = _modality(name, choice, (len(fields),), "float32", columns=columns)
+    counts = choice.kind == "counts"
+
+    def read(block: Block) -> tuple[NumpyArray, NumpyArray]:
+        values = np.stack([_numbers(block, field, counts) for field in fields], axis=1)
+        return values.astype(np.float32), ~np.isnan(values).all(axis=1)
+
+    return View(modality, file, fields, read)
+
+
+def _numbers(block: Block, field: str, counts: bool) -> NumpyArray:
+    try:
+        values = numbers(block[field])
+    except ValueError as error:
+        raise ValueError(f"column '{field}': {error}") from None
+    with np.errstate(invalid="ignore", over="ignore"):
+        wrong = np.isinf(values.astype(np.float32))
+        if counts:
+            wrong |= (values < 0) | (values != np.floor(values)) & ~np.isnan(values)
+    if wrong.any():
+        must = "counts must be whole numbers from 0" if counts else "numbers must be finite within float32"
+        raise ValueError(f"column '{field}': {must}, got {values[wrong][0]}")
+    return values
+
+
+def _of_labels(name: str, choice: ModalityChoice, file: File, fields: tuple[str, ...]) -> View:
+    if not choice.labels:
+        raise ExperimentError(f"modalities.{name}.labels: a category of the source 'table' needs its labels")
+    if file.shapes[fields[0]]:
+        raise ExperimentError(f"modalities.{name}: a category needs single values, '{fields[0]}' has more")
+    modality = _modality(name, choice, (), "int64")
+    positions = {label: index for index, label in enumerate(choice.labels)}
+
+    def read(block: Block) -> tuple[NumpyArray, NumpyArray]:
+        found = texts(block[fields[0]])
+        for label in found:
+            if label is not None and label not in positions:
+                raise ValueError(f"column '{fields[0]}' has '{label}', which is none of its labels")
+        present = np.array([label is not None for label in found], bool)
+        return np.array([0 if label is None else positions[label] for label in found], np.int64), present
+
+    return View(modality, file, fields, read)
+
+
+def _of_array(name: str, choice: ModalityChoice, file: File, fields: tuple[str, ...]) -> View:
+    """Rows of an array as they are; one that is NaN throughout is missing."""
+    assert isinstance(file, ArrayFile)  # noqa: S101 - no other file has rows of more than one value
+    if choice.shape is not None:
+        raise ExperimentError(f"modalities.{name}.shape: an array has a shape of its own")
+    modality = _modality(name, choice, file.shapes[fields[0]], file.dtype(fields[0]))
+
+    def read(block: Block) -> tuple[NumpyArray, NumpyArray]:
+        values = np.array(block[fields[0]])
+        if values.dtype.kind != "f":
+            return values, np.ones(len(values), bool)
+        present = ~np.isnan(values).reshape(len(values), -1).all(axis=1)
+        if choice.kind not in ("vector", "counts"):
+            values[~present] = 0
+        codecs.arrays.rows(modality, values)
+        return values, present
+
+    return View(modality, file, fields, read)
+
+
+def _of_paths(name: str, choice: ModalityChoice, file: File, fields: tuple[str, ...]) -> View:
+    """Pictures or sounds whose paths, seen from the folder of the table, are in a column."""
+    sound = choice.spectrogram
+    shape = (sound.bands, sound.frames) if sound else choice.shape
+    if choice.kind not in ("image", "audio", "points", "tensor") or shape is None:
+        wanted = "its spectrogram" if choice.kind == "audio" else "its shape"
+        raise ExperimentError(f"modalities.{name}: a {choice.kind} from files needs {wanted}")
+    byte = choice.kind in ("image", "audio")
+    modality = _modality(
+        name, choice, shape, "uint8" if byte else "float32", range=(0, 255) if byte else None
+    )
+
+    def read(block: Block) -> tuple[NumpyArray, NumpyArray]:
+        paths = texts(block[fields[0]])
+        values = np.zeros((len(paths), *shape), modality.numpy_dtype)
+        present = np.zeros(len(paths), bool)
+        for index, path in enumerate(paths):
+            place = file.path.parent / path if path else None
+            if place is not None and place.is_file():
+                values[index], present[index] = _one_row(modality, place), True
+        return values, present
+
+    return View(modality, file, fields, read)
+
+
+def _one_row(modality: Modality, path: Path) -> NumpyArray:
+    try:
+        rows = codecs.read_file(modality, path.read_bytes())
+    except InputRefused as error:
+        raise ValueError(f"{path}: {error}") from None
+    if len(rows) != 1:
+        raise ValueError(f"{path} must hold one row, it holds {len(rows)}")
+    return rows[0]
+
+
+def _some(names: Any) -> str:
+    listed = [f"'{name}'" for name in names]
+    return ", ".join(listed[:20]) + (", …" if len(listed) > 20 else "")
