@@ -56,7 +56,11 @@ def main(arguments: Sequence[str]) -> None:
         catalog.load_all()
         model = _model(catalog, chosen.model)
         with _written(chosen.output) as target:
-            asyncio.run(_impute(model, chosen, target, Progress(sys.stderr)))
+            progress = Progress(sys.stderr)
+            try:
+                asyncio.run(_impute(model, chosen, target, progress))
+            finally:
+                progress.end()
     except (Refusal, InputRefused, OSError) as error:
         sys.exit(f"anyview-serve impute: {error}")
     finally:
@@ -94,6 +98,7 @@ class Progress:
         self._start = time.monotonic()
 
     def end(self) -> None:
+        """Leaves the line, so that whatever is said next begins a new one."""
         if self._seen:
             self._terminal.write("\n")
 
@@ -118,7 +123,6 @@ async def _impute(model: Model, chosen: argparse.Namespace, target: TextIO, prog
         lines = tables.fill(model.manifest, sent, generated)
         writer.writerows(lines if piece.first_row == 0 else islice(lines, 1, None))
         progress.show("filled ", piece.done, piece.first_row + observations.n)
-    progress.end()
 
 
 def _pieces(path: Path, keep: Sequence[str]) -> Iterator[Piece]:
@@ -167,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "anyview-serve impute",
         description="Fills the gaps of a table: an empty cell gets the mean of what the model expects, or "
-        "the most probable label. Behind the table stand the bounds of 90 %% of it (.low, .high), or "
+        "the most probable label. Behind the table stand the bounds of 90 % of it (.low, .high), or "
         ".probability.",
     )
     add = parser.add_argument
