@@ -20,7 +20,7 @@ from models_store.errors import InputRefused
 from service import tables
 from service.catalog import Catalog
 from service.errors import Refusal, WrongInput
-from service.inference import Model, Observations, Table, check_observed, listed
+from service.inference import Model, Table, check_observed, listed
 from service.settings import Settings
 
 ROWS_AT_ONCE = 1000
@@ -56,7 +56,11 @@ def main(arguments: Sequence[str]) -> None:
         catalog.load_all()
         model = _model(catalog, chosen.model)
         with _written(chosen.output) as target:
-            asyncio.run(_impute(model, chosen, target, Progress(sys.stderr)))
+            progress = Progress(sys.stderr)
+            try:
+                asyncio.run(_impute(model, chosen, target, progress))
+            finally:
+                progress.end()
     except (Refusal, InputRefused, OSError) as error:
         sys.exit(f"anyview-serve impute: {error}")
     finally:
@@ -94,14 +98,15 @@ class Progress:
         self._start = time.monotonic()
 
     def end(self) -> None:
+        """Leaves the line, so that whatever is said next begins a new one."""
         if self._seen:
             self._terminal.write("\n")
 
 
 async def _impute(model: Model, chosen: argparse.Namespace, target: TextIO, progress: Progress) -> None:
     """Reads the table twice: so whatever is wrong with it is said before hours are spent."""
-    for piece in _pieces(chosen.file):
-        observations = _observed(model, piece, chosen.keep)
+    for piece in _pieces(chosen.file, chosen.keep):
+        observations = tables.observed(model.manifest, piece.table, piece.first_row)
         if not observations.columns:
             raise WrongInput(f"no column of the table is the model's: {listed(piece.table.header)}")
         check_observed(observations, list(observations.columns))
@@ -109,8 +114,8 @@ async def _impute(model: Model, chosen: argparse.Namespace, target: TextIO, prog
     progress.restart()
     seed = secrets.randbits(32) if chosen.seed is None else chosen.seed
     writer = csv.writer(target, lineterminator="\n")
-    for piece in _pieces(chosen.file):
-        observations = _observed(model, piece, chosen.keep)
+    for piece in _pieces(chosen.file, chosen.keep):
+        observations = tables.observed(model.manifest, piece.table, piece.first_row)
         sent, targets = tables.question(model.manifest, observations, chosen.gen_mod)
         generated = await model.generate(
             observations, ["all"], targets, fields=tables.FIELDS, summary_draws=chosen.K, seed=seed
@@ -118,14 +123,9 @@ async def _impute(model: Model, chosen: argparse.Namespace, target: TextIO, prog
         lines = tables.fill(model.manifest, sent, generated)
         writer.writerows(lines if piece.first_row == 0 else islice(lines, 1, None))
         progress.show("filled ", piece.done, piece.first_row + observations.n)
-    progress.end()
 
 
-def _observed(model: Model, piece: Piece, keep: Sequence[str]) -> Observations:
-    return tables.observed(model.manifest, piece.table, keep, piece.first_row)
-
-
-def _pieces(path: Path) -> Iterator[Piece]:
+def _pieces(path: Path, keep: Sequence[str]) -> Iterator[Piece]:
     """The table in pieces that fit into memory, whatever its size.
 
     Raises:
@@ -139,7 +139,7 @@ def _pieces(path: Path) -> Iterator[Piece]:
         header = tuple(next(lines, ()))
         first_row = 0
         while piece := list(islice(lines, ROWS_AT_ONCE)):
-            yield Piece(Table(header, piece), first_row, file.tell() / size)
+            yield Piece(Table(header, piece, keep), first_row, file.tell() / size)
             first_row += len(piece)
     if first_row == 0:
         raise WrongInput(f"{path} has no rows below its header")
@@ -171,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "anyview-serve impute",
         description="Fills the gaps of a table: an empty cell gets the mean of what the model expects, or "
-        "the most probable label. Behind the table stand the bounds of 90 %% of it (.low, .high), or "
+        "the most probable label. Behind the table stand the bounds of 90 % of it (.low, .high), or "
         ".probability.",
     )
     add = parser.add_argument

@@ -40,10 +40,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it was sent, cell by cell."""
+    """A table as it was sent, cell by cell.
+
+    Arguments:
+        header: The names of its columns.
+        lines: The rows below.
+        keep: Names of columns that are none of the model's, and are only to be kept.
+    """
 
     header: tuple[str, ...]
     lines: Sequence[Sequence[str]]
+    keep: Collection[str] = ()
 
 
 @dataclass(frozen=True)

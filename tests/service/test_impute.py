@@ -66,9 +66,11 @@ def test_without_an_output_the_table_goes_to_standard_output(
 
 
 def test_columns_that_are_nobodys_are_kept_when_asked_for(store: Path, tmp_path: Path) -> None:
-    file = written(tmp_path, ["a7,18.5,", "b8,,cat"], "key,height,animal")
-    lines = filled(store, file, "--keep", "key").splitlines()
+    file = written(tmp_path, ["a7,18.5,,", "b8,,cat,"], "key,height,animal,mass")
+    lines = filled(store, file, "--keep", "key,mass").splitlines()
     assert [line.split(",")[0] for line in lines] == ["key", "a7", "b8"]
+    assert [line.split(",")[3] for line in lines] == ["mass", "", ""]
+    assert "mass.low" not in lines[0]
 
 
 def test_modalities_that_the_table_lacks_are_added_when_named(store: Path, tmp_path: Path) -> None:
