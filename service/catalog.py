@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from models_store import golden, store
@@ -13,14 +13,12 @@ from models_store.fusion import Gaussian
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.store import Bundle
-from service.batching import GraphQueue
+from service.batching import GraphQueue, Pace, Runner, measure
 from service.errors import NotFound, NotReady
 from service.inference import Limits, Model, listed
-from service.sessions import Array, Session, UnfitGraph, cpu_quota
+from service.sessions import Array, Graph, Session, UnfitGraph, cpu_quota
 from service.settings import Settings
-
-MOST_ROWS = 256
-"""The largest batch of a graph."""
+from service.workers import Workers
 
 log = logging.getLogger("anyview")
 
@@ -48,14 +46,16 @@ class Catalog:
 
     Arguments:
         settings: Where the store is, and what is wanted of it.
+        queue: What makes a graph answer many callers.
     """
 
     settings: Settings
+    queue: Callable[[Graph, Executor, Pace], Runner] = GraphQueue
     loaded: dict[str, Loaded] = field(default_factory=dict)
     refused: list[Refused] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._executor = ThreadPoolExecutor(self.settings.threads or cpu_quota(), thread_name_prefix="graph")
+        self._workers = Workers(self.settings.threads or cpu_quota())
 
     def load_all(self) -> None:
         """Loads of every model the newest version that can be served; blocks."""
@@ -106,16 +106,28 @@ class Catalog:
 
     @property
     def ready(self) -> bool:
-        return bool(self.loaded) and not self.missing
+        return bool(self.loaded) and not self.missing and self._workers.whole
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything can be computed at all."""
+        return self._workers.alive
 
     def close(self) -> None:
-        self._executor.shutdown()
+        """Ends the threads; whoever still waits for them is told so."""
+        self._workers.shutdown()
 
     def _load(self, name: str, number: int) -> Loaded:
         bundle = store.open_bundle(self.settings.store / name / str(number))
         sessions = open_sessions(bundle)
-        golden.check(bundle.manifest, golden.from_bytes(bundle.read(golden.FILE)), SessionGraphs(sessions))
-        queues = {file: GraphQueue(graph, self._executor, MOST_ROWS) for file, graph in sessions.items()}
+        values = golden.from_bytes(bundle.read(golden.FILE))
+        golden.check(bundle.manifest, values, SessionGraphs(sessions))
+        examples = {encoder_file(m): values[f"{m}.x"] for m in bundle.manifest.names}
+        examples |= {decoder_file(m): values["z"] for m in bundle.manifest.names}
+        queues = {
+            file: self.queue(graph, self._workers, measure(graph, examples[file]))
+            for file, graph in sessions.items()
+        }
         limits = Limits(rows=self.settings.max_rows, draws=self.settings.max_draws)
         return Loaded(Model(bundle.manifest, queues, limits), bundle)
 
