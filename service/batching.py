@@ -8,6 +8,7 @@ going there.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -39,8 +40,8 @@ class Runner(Protocol):
         """The outputs for these rows, in their order."""
 
 
-class BrokenGraph(Exception):
-    """A graph that gave something else than a row per row."""
+class GraphFailed(Exception):
+    """A graph raised, or gave something else than a row per row."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,12 @@ class Pace:
     Arguments:
         best_rows: The smallest batch that gets through rows nearly as fast as any.
         loop_rows: The largest batch that may run on the event loop; 0 if none may.
+        rows_per_second: What it gets through in batches of the best size.
     """
 
     best_rows: int
     loop_rows: int = 0
+    rows_per_second: float = math.inf
 
 
 def measure(graph: Graph, example: Array, repeats: int = 3) -> Pace:
@@ -76,7 +79,7 @@ def measure(graph: Graph, example: Array, repeats: int = 3) -> Pace:
             break
         rows *= 2
     best_rows = min(rows for rows in rate if rate[rows] >= 0.95 * max(rate.values()))
-    return Pace(best_rows, loop_rows)
+    return Pace(best_rows, loop_rows, rate[best_rows])
 
 
 def _timed(graph: Graph, rows: Array) -> float:
@@ -132,7 +135,15 @@ class GraphQueue:
         self._executor = executor
         self._pace = pace
         self._waiting: deque[_Job] = deque()
+        self._suspects: deque[_Batch] = deque()
         self._busy = False
+        self.waiting_rows = 0
+        """Rows that no batch has taken yet."""
+
+    @property
+    def waiting_seconds(self) -> float:
+        """About how long the graph needs for them."""
+        return self.waiting_rows / self._pace.rows_per_second
 
     async def run(self, rows: Array) -> Outputs:
         """The outputs for these rows; a caller that is cancelled costs nothing more.
@@ -142,11 +153,12 @@ class GraphQueue:
 
         Raises:
             WorkerLost: A thread died, or the service stops.
-            BrokenGraph: The graph gave another number of rows.
+            GraphFailed: It did, on these very rows.
         """
         loop = asyncio.get_running_loop()
         job = _Job(rows, loop.create_future())
         self._waiting.append(job)
+        self.waiting_rows += len(rows)
         if not self._busy:
             self._busy = True
             # Not at once: whoever else is about to ask in this turn of the loop shares the batch.
@@ -154,13 +166,12 @@ class GraphQueue:
         try:
             return await job.future
         except asyncio.CancelledError:
-            if job in self._waiting:
-                self._waiting.remove(job)
+            self._forget(job)
             raise
 
     def _next(self) -> None:
         """Runs what waits; afterwards calls itself again, until nothing does."""
-        batch = list(self._fill())
+        batch = self._suspects.popleft() if self._suspects else list(self._fill())
         self._busy = bool(batch)
         if not batch:
             return
@@ -173,7 +184,7 @@ class GraphQueue:
                 return
             running = loop.run_in_executor(self._executor, self._graph.run, rows)
         except Exception as error:  # whatever it is belongs to those who wait for it
-            self._fail(batch, error)
+            self._on_failure(batch, error)
             loop.call_soon(self._next)
             return
         running.add_done_callback(lambda done: self._finish(batch, done))
@@ -184,10 +195,12 @@ class GraphQueue:
         while room and self._waiting:
             share = max(1, room // len(self._waiting))
             job = self._waiting.popleft()
-            if job.future.done():  # cancelled in this turn of the loop, or failed with an earlier piece
+            if job.future.done():  # cancelled in this turn of the loop
+                self.waiting_rows -= job.left
                 continue
             piece = job.take(min(share, job.left))
             room -= len(piece)
+            self.waiting_rows -= len(piece)
             if job.left:
                 self._waiting.append(job)
             yield job, piece
@@ -196,28 +209,44 @@ class GraphQueue:
         try:
             self._deliver(batch, done.result())
         except Exception as error:
-            self._fail(batch, error)
+            self._on_failure(batch, error)
         self._next()
 
     def _deliver(self, batch: _Batch, outputs: Outputs) -> None:
         rows = sum(len(piece) for _, piece in batch)
         for name, value in outputs.items():
             if len(value) != rows:
-                raise BrokenGraph(f"'{name}' has {len(value)} rows for the {rows} that were given")
+                raise GraphFailed(f"'{name}' has {len(value)} rows for the {rows} that were given")
         start = 0
         for job, piece in batch:
             stop = start + len(piece)
             job.add({name: value[start:stop] for name, value in outputs.items()})
             start = stop
 
-    def _fail(self, batch: _Batch, error: Exception) -> None:
-        """Fails the batch; if a thread is gone, also those who wait, since nothing says that another one works."""
-        for job, _ in batch:
-            job.fail(error)
-        if isinstance(error, WorkerLost):
-            for job in self._waiting:
-                job.fail(error)
-            self._waiting.clear()
+    def _on_failure(self, batch: _Batch, error: Exception) -> None:
+        """Tries the rows of each caller alone, so that only those fail whose rows do.
+
+        If a thread is gone, all who wait fail: nothing says that another one works.
+        """
+        lost = isinstance(error, WorkerLost)
+        if len(batch) > 1 and not lost:
+            self._suspects.extend([pair] for pair in batch)
+            return
+        failing = {job for job, _ in batch}
+        failure = error if lost or isinstance(error, GraphFailed) else GraphFailed(str(error))
+        failure.__cause__ = None if failure is error else error
+        if lost:
+            failing.update(self._waiting, (job for pairs in self._suspects for job, _ in pairs))
+            self._suspects.clear()
+        for job in failing:
+            job.fail(failure)
+            self._forget(job)
+
+    def _forget(self, job: _Job) -> None:
+        """Takes out of the queue what nobody awaits any more."""
+        if job in self._waiting:
+            self._waiting.remove(job)
+            self.waiting_rows -= job.left
 
 
 def _joined(pieces: list[Outputs]) -> Outputs:

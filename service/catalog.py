@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -13,8 +14,8 @@ from models_store.fusion import Gaussian
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.store import Bundle
-from service.batching import GraphQueue, Pace, Runner, measure
-from service.errors import NotFound, NotReady
+from service.batching import GraphQueue, Pace, measure
+from service.errors import NotFound, NotReady, TooBusy
 from service.inference import Limits, Model, listed
 from service.sessions import Array, Graph, Session, UnfitGraph, cpu_quota
 from service.settings import Settings
@@ -38,6 +39,7 @@ class Loaded:
 
     model: Model
     bundle: Bundle
+    queues: Collection[GraphQueue]
 
 
 @dataclass
@@ -50,12 +52,13 @@ class Catalog:
     """
 
     settings: Settings
-    queue: Callable[[Graph, Executor, Pace], Runner] = GraphQueue
+    queue: Callable[[Graph, Executor, Pace], GraphQueue] = GraphQueue
     loaded: dict[str, Loaded] = field(default_factory=dict)
     refused: list[Refused] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._workers = Workers(self.settings.threads or cpu_quota())
+        self._threads = self.settings.threads or cpu_quota()
+        self._workers = Workers(self._threads)
 
     def load_all(self) -> None:
         """Loads of every model the newest version that can be served; blocks."""
@@ -90,6 +93,22 @@ class Catalog:
                 f"version {number} of '{chosen}' is not loaded; there is {found.bundle.manifest.version}"
             )
         return found
+
+    def admit(self) -> None:
+        """Lets a question in.
+
+        Raises:
+            TooBusy: Too many rows wait already; the estimate is the time that the graphs need for them.
+        """
+        queues = [queue for loaded in self.loaded.values() for queue in loaded.queues]
+        rows = sum(queue.waiting_rows for queue in queues)
+        if rows > self.settings.max_waiting_rows:
+            seconds = math.ceil(sum(queue.waiting_seconds for queue in queues) / self._threads)
+            raise TooBusy(
+                f"{rows} rows wait already, more than the {self.settings.max_waiting_rows} that may; "
+                f"ask again in {max(seconds, 1)} s",
+                max(seconds, 1),
+            )
 
     @property
     def default(self) -> str | None:
@@ -129,7 +148,7 @@ class Catalog:
             for file, graph in sessions.items()
         }
         limits = Limits(rows=self.settings.max_rows, draws=self.settings.max_draws)
-        return Loaded(Model(bundle.manifest, queues, limits), bundle)
+        return Loaded(Model(bundle.manifest, queues, limits), bundle, queues.values())
 
 
 class SessionGraphs:

@@ -33,3 +33,28 @@ class NotFound(Refusal):
 
 class NotReady(Refusal):
     """No model can answer at present."""
+
+
+class TooBusy(Refusal):
+    """Others wait already, and more than may.
+
+    Arguments:
+        detail: How much waits.
+        seconds: An estimate of how long that takes.
+    """
+
+    def __init__(self, detail: str, seconds: int) -> None:
+        super().__init__(detail)
+        self.seconds = seconds
+
+
+class PastDeadline(Refusal):
+    """A question that took longer than it may."""
+
+
+class TooSlow(Refusal):
+    """A body that took longer to arrive than a request may."""
+
+
+class ClientLeft(Refusal):
+    """The client hung up; nobody will read this."""

@@ -39,3 +39,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest request body.")
     max_rows: int = Field(10_000, gt=0, description="Most rows in one request.")
     max_draws: int = Field(10_000, gt=0, description="Largest N and K.")
+    max_waiting_rows: int = Field(
+        50_000, ge=0, description="Rows that may wait for graphs; while more do, questions are answered 429."
+    )
+    deadline_seconds: float = Field(
+        60.0, gt=0, description="Longest that a question may take, its upload included; then 408 or 503."
+    )

@@ -1,4 +1,4 @@
-"""The threads in which graphs run. Knows nothing of graphs, and leaves nobody waiting for a thread that died."""
+"""The threads in which graphs run. Knows nothing of graphs; leaves nobody waiting for a thread that died."""
 
 from __future__ import annotations
 

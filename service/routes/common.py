@@ -34,7 +34,10 @@ CurrentModel = Annotated[Loaded, Depends(_loaded)]
 
 async def _observed(request: Request, current: CurrentModel, catalog: CurrentCatalog) -> Observations:
     body = await bodies.read(request.stream(), catalog.settings.max_body_bytes)
-    return await asyncio.to_thread(bodies.parse, current.model, request.headers.get("content-type"), body)
+    request.state.lifetime.uploaded()
+    observed = await asyncio.to_thread(bodies.parse, current.model, request.headers.get("content-type"), body)
+    catalog.admit()  # others may have come meanwhile
+    return observed
 
 
 Observed = Annotated[Observations, Depends(_observed)]
@@ -96,9 +99,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         400: "The body, or a file in it, cannot be read.",
         404: "No such model.",
         406: "The answer has no form that Accept allows.",
+        408: "The body took too long to arrive.",
         413: "Too many bytes, rows or draws.",
         415: "The body has an unknown media type.",
         422: "A wrong subset, shape, label or parameter.",
-        503: "No model is ready.",
+        429: "Too many rows wait; `Retry-After` estimates for how long.",
+        503: "No model is ready, or the question took too long.",
     }.items()
 }

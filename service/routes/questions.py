@@ -11,10 +11,11 @@ from models_store.manifest import Modality
 from service import replies
 from service.errors import WrongInput
 from service.inference import FIELDS, Encoded, Generated, Model, listed
+from service.routes.bounded import Bounded
 from service.routes.common import BODY, ERRORS, CurrentModel, Observed, rows_of, seed_of
 from service.schemas import EncodeQuery, GenerateQuery
 
-router = APIRouter(tags=["questions"], responses=ERRORS)
+router = APIRouter(tags=["questions"], responses=ERRORS, route_class=Bounded)
 
 
 @router.post("/encode", openapi_extra=BODY, operation_id="encode")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching import LOOP_SECONDS, BrokenGraph, GraphQueue, Pace, measure
+from service.batching import LOOP_SECONDS, GraphFailed, GraphQueue, Pace, measure
 from service.sessions import Array
 from service.workers import WorkerLost, Workers
 
@@ -171,7 +171,7 @@ def test_a_batch_that_fails_fails_its_own_rows_only() -> None:
     graph = Doubler()
 
     async def work(queue: GraphQueue) -> None:
-        with pytest.raises(ValueError, match="negative rows"):
+        with pytest.raises(GraphFailed, match="negative rows"):
             await queue.run(rows(-5, 2))
         assert np.array_equal((await queue.run(rows(1, 2)))["y"], 2 * rows(1, 2))
 
@@ -182,22 +182,63 @@ def test_a_batch_that_fails_fails_its_own_rows_only() -> None:
 def test_a_graph_that_loses_a_row_fails_rather_than_shift_the_others(pace: Pace) -> None:
     async def work(queue: GraphQueue) -> None:
         calls = [queue.run(rows(start, 2)) for start in (SHORTENS, 5)]
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-        assert [str(answer) for answer in answers] == ["'y' has 3 rows for the 4 that were given"] * 2
-        assert isinstance(answers[0], BrokenGraph)
-        assert np.array_equal((await queue.run(rows(5, 2)))["y"], 2 * rows(5, 2))
+        short, whole = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(short, GraphFailed)
+        assert str(short) == "'y' has 1 rows for the 2 that were given"
+        assert not isinstance(whole, BaseException)
+        assert np.array_equal(whole["y"], 2 * rows(5, 2))
 
     within(Doubler(), pace, work)
 
 
-def test_rows_that_do_not_fit_together_fail_those_who_sent_them_only() -> None:
+@pytest.mark.parametrize(
+    "pace", [Pace(64), Pace(64, 64), Pace(3)], ids=["in a thread", "on the loop", "pieces"]
+)
+def test_who_shares_a_batch_with_rows_that_fail_does_not_fail(pace: Pace) -> None:
     async def work(queue: GraphQueue) -> None:
-        odd = np.zeros((2, 3), np.float32)
-        answers = await asyncio.gather(queue.run(rows(0, 1)), queue.run(odd), return_exceptions=True)
-        assert all(isinstance(answer, ValueError) for answer in answers)
-        assert np.array_equal((await queue.run(rows(5, 2)))["y"], 2 * rows(5, 2))
+        sound = [rows(10 * index, index) for index in range(1, 6)]
+        calls = [queue.run(x) for x in [rows(-5, 4), *sound, rows(-1, 1)]]
+        first, *answers, last = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(first, GraphFailed)
+        assert isinstance(last, GraphFailed)
+        for x, answer in zip(sound, answers, strict=True):
+            assert not isinstance(answer, BaseException)
+            assert np.array_equal(answer["y"], 2 * x)
+        assert queue.waiting_rows == 0
+
+    within(Doubler(), pace, work)
+
+
+def test_rows_that_do_not_fit_together_are_computed_apart() -> None:
+    async def work(queue: GraphQueue) -> None:
+        wide = np.ones((2, 3), np.float32)
+        one, other = await asyncio.gather(queue.run(rows(5, 1)), queue.run(wide))
+        assert np.array_equal(one["y"], 2 * rows(5, 1))
+        assert np.array_equal(other["y"], 2 * wide)
 
     within(Doubler(), 64, work)
+
+
+def test_waiting_rows_are_those_that_no_batch_has_taken() -> None:
+    graph = Doubler()
+    graph.gate.clear()
+
+    async def work(queue: GraphQueue) -> None:
+        calls = [asyncio.create_task(queue.run(rows(0, 10)))]
+        await asyncio.sleep(0.05)
+        assert queue.waiting_rows == 6
+        calls += [asyncio.create_task(queue.run(rows(0, count))) for count in (20, 30)]
+        await asyncio.sleep(0.05)
+        assert queue.waiting_rows == 56
+        assert queue.waiting_seconds == 56 / 8
+        calls[1].cancel()
+        await asyncio.sleep(0.05)
+        assert queue.waiting_rows == 36
+        graph.gate.set()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert queue.waiting_rows == 0
+
+    within(graph, Pace(4, rows_per_second=8), work)
 
 
 def test_a_thread_that_dies_fails_all_who_wait_and_the_others_go_on() -> None:

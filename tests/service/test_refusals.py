@@ -48,7 +48,7 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("wrong shape", "/encode", parts(image=NINE), 422, r"shape \(28, 28\), got .*\(1, 9, 9\)"),
     ("too bright", "/encode", parts(image=BRIGHT), 422, "do not convert to uint8"),
     ("objects", "/encode", parts(image=npy(np.array(["a"]))), 400, "must hold numbers"),
-    ("rows that are none", "/encode", {"json": {"inputs": {"label": 7}}}, 422, "inputs.label must be a list of rows"),
+    ("rows that are none", "/encode", {"json": {"inputs": {"label": 7}}}, 422, "inputs.label must be a list"),
     # the body
     ("no JSON", "/encode", {"content": b"{", "headers": JSON}, 400, "not JSON"),
     ("other JSON", "/encode", {"json": {"image": []}}, 422, r"the body must be .*got the fields \['image'\]"),
