@@ -33,6 +33,7 @@ from service.errors import (
     Unparsable,
     WrongInput,
 )
+from service.lifecycle import delayed_sigterm
 from service.routes import health, models, questions
 from service.schemas import Problem
 from service.settings import Settings
@@ -74,7 +75,8 @@ def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = C
         catalog = catalog_of(settings)
         await asyncio.to_thread(catalog.load_all)
         try:
-            yield {"catalog": catalog}
+            with delayed_sigterm(catalog.drain, settings.grace_seconds):
+                yield {"catalog": catalog}
         finally:
             catalog.close()
 
@@ -96,6 +98,11 @@ def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = C
     app.add_exception_handler(Exception, _on_bug)
     app.add_middleware(RequestId)
     return app
+
+
+def worker() -> FastAPI:
+    """The service in one of several processes, which have their settings from the environment."""
+    return create_app(Settings())
 
 
 class RequestId:

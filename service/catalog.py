@@ -57,7 +57,8 @@ class Catalog:
     refused: list[Refused] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._threads = self.settings.threads or cpu_quota()
+        self.draining = False
+        self._threads = self.settings.threads or max(1, cpu_quota() // self.settings.workers)
         self._workers = Workers(self._threads)
 
     def load_all(self) -> None:
@@ -125,12 +126,16 @@ class Catalog:
 
     @property
     def ready(self) -> bool:
-        return bool(self.loaded) and not self.missing and self._workers.whole
+        return bool(self.loaded) and not self.missing and self._workers.whole and not self.draining
 
     @property
     def alive(self) -> bool:
         """Whether anything can be computed at all."""
         return self._workers.alive
+
+    def drain(self) -> None:
+        """Says that the end is near, and goes on answering."""
+        self.draining = True
 
     def close(self) -> None:
         """Ends the threads; whoever still waits for them is told so."""
@@ -138,7 +143,7 @@ class Catalog:
 
     def _load(self, name: str, number: int) -> Loaded:
         bundle = store.open_bundle(self.settings.store / name / str(number))
-        sessions = open_sessions(bundle)
+        sessions = open_sessions(bundle, self.settings.provider)
         values = golden.from_bytes(bundle.read(golden.FILE))
         golden.check(bundle.manifest, values, SessionGraphs(sessions))
         examples = {encoder_file(m): values[f"{m}.x"] for m in bundle.manifest.names}
@@ -165,7 +170,7 @@ class SessionGraphs:
         return self._sessions[decoder_file(modality)].run(z)
 
 
-def open_sessions(bundle: Bundle) -> dict[str, Session]:
+def open_sessions(bundle: Bundle, provider: str = "cpu") -> dict[str, Session]:
     """Every graph of a bundle, its inputs and outputs checked against the manifest.
 
     Raises:
@@ -175,7 +180,7 @@ def open_sessions(bundle: Bundle) -> dict[str, Session]:
     for modality in bundle.manifest.modalities:
         for file in (encoder_file(modality.name), decoder_file(modality.name)):
             try:
-                sessions[file] = Session(bundle.read(file))
+                sessions[file] = Session(bundle.read(file), provider)
                 _check(sessions[file], file, modality, bundle.manifest)
             except UnfitGraph as error:
                 where = f"{bundle.manifest.name}/{bundle.manifest.version}"

@@ -28,7 +28,10 @@ class Bounded(APIRoute):
             catalog.admit()
             async with Lifetime(request, catalog.settings.deadline_seconds) as lifetime:
                 request.state.lifetime = lifetime
-                return await answer(request)
+                response = await answer(request)
+            if catalog.draining:
+                response.headers["connection"] = "close"  # the client comes again, to somebody who stays
+            return response
 
         return bounded
 
