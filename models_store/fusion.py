@@ -61,6 +61,11 @@ class Gaussian:
         squared = (self.mu - other.mu) ** 2 * xp.exp(-other.log_var)
         return xp.sum(squared + xp.exp(ratio) - 1 - ratio, axis=-1) / 2
 
+    def log_overlap(self, other: Gaussian) -> Array:
+        r"""The logarithm of :math:`\int self(z) \, other(z) \, dz`, with shape :math:`(*)`."""
+        xp = array_namespace(self.mu, other.mu)
+        return Gaussian(other.mu, xp.logaddexp(self.log_var, other.log_var)).log_prob(self.mu)
+
 
 def standard_normal(like: Array) -> Gaussian:
     r"""The prior :math:`p(z) = \mathcal N(0, I)` with the shape of ``like``."""
@@ -93,3 +98,62 @@ def product(experts: Gaussian, present: Array) -> Gaussian:
     total = xp.sum(weights, axis=0) + xp.exp(-largest)
     mu = xp.sum(weights * xp.where(observed, experts.mu, 0.0), axis=0) / total
     return Gaussian(mu=mu, log_var=0 - (largest + xp.log(total)))
+
+
+def log_normaliser(experts: Gaussian, present: Array) -> Array:
+    r"""The logarithm of :math:`Z_A = \int p(z) \prod_{m \in A} q_m(z \mid x_m) \, dz`, in nats.
+
+    Expert by expert, :math:`Z_A = \prod_m \int q(z \mid x_{<m}) \, q_m(z \mid x_m) \, dz`: a product of
+    normal densities, in which no two large terms cancel.
+
+    Arguments:
+        experts: As for :func:`product`, with shape :math:`(M, *, D)`.
+        present: As for :func:`product`, with shape :math:`(M, *)`.
+
+    Returns:
+        :math:`\log Z_A`, with shape :math:`(*)`; 0 where nothing is observed.
+    """
+    xp = array_namespace(experts.mu, experts.log_var)
+    before = standard_normal(experts.mu[0])
+    total = xp.zeros_like(before.mu[..., 0])
+    for m in range(experts.mu.shape[0]):
+        observed = present[m][..., None]
+        expert = Gaussian(xp.where(observed, experts.mu[m], 0.0), xp.where(observed, experts.log_var[m], 0.0))
+        total = total + xp.where(present[m], before.log_overlap(expert), 0.0)
+        before = product(Gaussian(experts.mu[: m + 1], experts.log_var[: m + 1]), present[: m + 1])
+    return total
+
+
+def disagreement(experts: Gaussian, present: Array) -> Array:
+    r"""How much less the experts overlap than if each knew of the prior alone, in nats.
+
+    .. math:: \sum_{m \in A} \log Z_{\{m\}} - \log Z_A
+
+    0 for one expert or none, above 0 when they contradict each other, below 0 when they confirm each other.
+
+    Arguments:
+        experts: As for :func:`product`, with shape :math:`(M, *, D)`.
+        present: As for :func:`product`, with shape :math:`(M, *)`.
+    """
+    alone = [
+        log_normaliser(Gaussian(experts.mu[m : m + 1], experts.log_var[m : m + 1]), present[m : m + 1])
+        for m in range(experts.mu.shape[0])
+    ]
+    return sum(alone[1:], alone[0]) - log_normaliser(experts, present)
+
+
+def contributions(experts: Gaussian, present: Array) -> Array:
+    r"""Who the posterior comes from: shares of its precision, averaged over the dimensions.
+
+    Arguments:
+        experts: As for :func:`product`, with shape :math:`(M, *, D)`.
+        present: As for :func:`product`, with shape :math:`(M, *)`.
+
+    Returns:
+        The share of the prior, then of each expert, 0 where it is missing: shape :math:`(M + 1, *)`.
+    """
+    xp = array_namespace(experts.mu, experts.log_var)
+    log_var = product(experts, present).log_var
+    observed = present[..., None]
+    share = xp.where(observed, xp.exp(xp.where(observed, log_var - experts.log_var, 0.0)), 0.0)
+    return xp.mean(xp.concat([xp.exp(log_var)[None], share]), axis=-1)

@@ -95,6 +95,12 @@ def _log_rising(count: Array, total: Array, log_total: Array) -> Array:
     return xp.where(large, series + count * log_total, exact)
 
 
+def _draw_counts(rate: Array, rng: np.random.Generator) -> Array:
+    """Poisson draws; from 1e15 on, which numpy does not take, a draw is its rate to within rounding."""
+    usual = rate < 1e15
+    return np.where(usual, rng.poisson(np.where(usual, rate, 0.0)), rate)
+
+
 def _softplus(x: Array) -> Array:
     xp = array_namespace(x)
     return xp.logaddexp(x, xp.zeros_like(x))
@@ -227,7 +233,7 @@ class Poisson(Likelihood):
         return self.mean(parameters)
 
     def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:
-        return rng.poisson(np.exp(parameters["log_rate"]))
+        return _draw_counts(np.exp(parameters["log_rate"]), rng)
 
     def _log_prob(self, x: Array, parameters: Parameters) -> Array:
         log_rate = parameters["log_rate"]
@@ -252,7 +258,7 @@ class NegativeBinomial(Likelihood):
 
     def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:
         total = np.exp(_bounded(parameters["log_total_count"]))
-        return rng.poisson(rng.gamma(total, np.exp(parameters["log_mean"]) / total))
+        return _draw_counts(rng.gamma(total, np.exp(parameters["log_mean"]) / total), rng)
 
     def _log_prob(self, x: Array, parameters: Parameters) -> Array:
         log_mean, log_total = parameters["log_mean"], parameters["log_total_count"]

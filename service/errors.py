@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from models_store.errors import UnreadableFile, WrongValue
+
 
 class Refusal(Exception):
     """A request that gets no answer; the text says what came, what was wanted, and where."""
@@ -58,3 +63,18 @@ class TooSlow(Refusal):
 
 class ClientLeft(Refusal):
     """The client hung up; nobody will read this."""
+
+
+def located(where: str, read: Callable[..., Any], *arguments: Any) -> Any:
+    """Runs a codec, and says where in the request it failed.
+
+    Raises:
+        Unparsable: A file cannot be read.
+        WrongInput: A value does not fit.
+    """
+    try:
+        return read(*arguments)
+    except UnreadableFile as error:
+        raise Unparsable(f"{where}: {error}") from None
+    except WrongValue as error:
+        raise WrongInput(f"{where}: {error}") from None

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from models_store.fusion import Gaussian, product
+from models_store.evidence import Evidence, difference, evidence, log_weights
+from models_store.fusion import Gaussian, contributions, disagreement, product, standard_normal
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.batching import Outputs, Runner
 from service.errors import TooLarge, WrongInput
 from service.predictive import Summary, draw_z, samples, summarise
+from service.scoring import Noise, Scored, p_values, questions_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -37,11 +39,28 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table as it was sent, cell by cell."""
+
+    header: tuple[str, ...]
+    lines: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class Observations:
-    """What was sent: one column per modality sent, all with n rows."""
+    """What was sent: one column per modality sent, all with n rows.
+
+    Arguments:
+        columns: By modality.
+        n: How many rows.
+        table: What they were read from, where it was a table.
+        first_row: The number of the first row, where they are a piece of something longer.
+    """
 
     columns: Mapping[str, Column]
     n: int
+    table: Table | None = None
+    first_row: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,11 +73,23 @@ class Limits:
 
 @dataclass(frozen=True)
 class Encoded:
-    """q(z | x_S) of every row, (n, D), and draws from it, (n, N, D)."""
+    """q(z | x_S) of every row, (n, D), draws from it, (n, N, D), and where it comes from.
+
+    Arguments:
+        posterior: The product of the experts.
+        z: Draws from it.
+        condition: The names in S.
+        contributions: Of the prior and of every modality, its share of the posterior's precision: (n,).
+        information: KL from the prior, in nats: (n,).
+        disagreement: Between the experts, in nats: (n,).
+    """
 
     posterior: Gaussian
     z: Array
     condition: tuple[str, ...]
+    contributions: Mapping[str, Array]
+    information: Array
+    disagreement: Array
 
 
 @dataclass(frozen=True)
@@ -124,12 +155,14 @@ class Model:
         """
         names = self._condition(observations, condition)
         self._check_size(observations.n, draws)
-        posterior = await self._posterior(observations, names)
-        if return_mean:
-            z = np.repeat(posterior.mu[:, None], draws, axis=1)
-        else:
-            z = await asyncio.to_thread(draw_z, posterior, seed, draws)
-        return Encoded(posterior, z, names)
+        experts, present = await self._experts(observations, names)
+
+        def compute() -> Encoded:
+            posterior = product(experts, present)
+            z = _draws(posterior, seed, draws, return_mean, observations.first_row)
+            return Encoded(posterior, z, names, *self._explanation(posterior, names, experts, present))
+
+        return await asyncio.to_thread(compute)
 
     async def generate(
         self,
@@ -161,35 +194,71 @@ class Model:
             WrongInput: As for :meth:`encode`, or a target is unknown.
             TooLarge: More rows or draws than allowed.
         """
-        wanted = self._targets(targets)
+        names, wanted = self._condition(observations, condition), self._targets(targets)
         summary_draws = 1 if return_mean else summary_draws
         self._check_size(observations.n, max(draws, summary_draws))
         needs = (summary_draws if set(fields) & set(SUMMARIES) else 0, draws if "samples" in fields else 0)
-        encoded = await self.encode(
-            observations, condition, draws=max(*needs, 1), seed=seed, return_mean=return_mean
-        )
+        posterior = product(*await self._experts(observations, names))
+        first_row = observations.first_row
+        z = await asyncio.to_thread(_draws, posterior, seed, max(*needs, 1), return_mean, first_row)
         answers = {}
         for name in wanted:
             modality = self.manifest.modality(name)
             pieces = [
-                await self._target(modality, encoded.z[rows], fields, needs, seed, rows.start, noise)
-                for rows in _pieces(observations.n, encoded.z.shape[1], modality)
+                await self._target(modality, z[rows], fields, needs, seed, first_row + rows.start, noise)
+                for rows in _pieces(observations.n, z.shape[1], [modality])
             ]
             answers[name] = _joined(pieces)
-        return Generated(answers, observations.n, encoded.condition)
+        return Generated(answers, observations.n, names)
+
+    async def score(
+        self,
+        observations: Observations,
+        condition: Sequence[str],
+        targets: Sequence[str],
+        *,
+        draws: int = 1000,
+        at_once: int = 100,
+        seed: int,
+    ) -> Scored:
+        """log p(x_T | x_S) of every row, S and T intersected with what the row has.
+
+        Arguments:
+            observations: What was sent.
+            condition: The modalities S, or ``none``.
+            targets: The modalities T, or ``all``: whatever else was sent.
+            draws: K, the importance samples.
+            at_once: How many of them are decoded at a time; the answer does not depend on it.
+            seed: Of all draws.
+
+        Raises:
+            WrongInput: A modality was not sent, is on both sides, or a row has nothing on one of them.
+            TooLarge: More rows or draws than allowed.
+        """
+        given, asked = self._question(observations, condition, targets)
+        self._check_size(observations.n, draws)
+        together = tuple(name for name in self.manifest.names if name in given + asked)
+        whole = await self._evidence(observations, together, draws, at_once, seed)
+        part = await self._evidence(observations, given, draws, at_once, seed) if given else None
+        estimate = difference(whole, part) if part else whole
+        present = {name: observations.columns[name].present for name in together}
+        questions = questions_of(asked, given, present)
+        likely = p_values(questions, estimate.log_prob, draws, self.manifest.reference)
+        return Scored(given, asked, questions, estimate, likely)
 
     # --- the steps ------------------------------------------------------------------------------------
 
-    async def _posterior(self, observations: Observations, names: Sequence[str]) -> Gaussian:
-        if not names:
-            zeros = np.zeros((observations.n, self.manifest.latent_dim), np.float32)
-            return Gaussian(zeros, zeros)
+    async def _experts(self, observations: Observations, names: Sequence[str]) -> tuple[Gaussian, Array]:
+        """The experts of these modalities, (M, n, D), and who is present, (M, n)."""
+        if not names:  # the prior: one expert that is missing everywhere
+            nothing = np.zeros((1, observations.n, self.manifest.latent_dim), np.float32)
+            return Gaussian(nothing, nothing), np.zeros(nothing.shape[:2], bool)
         columns = [observations.columns[name] for name in names]
         experts = await asyncio.gather(
             *(self._expert(name, column) for name, column in zip(names, columns, strict=True))
         )
         stacked = Gaussian(np.stack([e.mu for e in experts]), np.stack([e.log_var for e in experts]))
-        return product(stacked, np.stack([column.present for column in columns]))
+        return stacked, np.stack([column.present for column in columns])
 
     async def _expert(self, name: str, column: Column) -> Gaussian:
         """q(z | x) of every row that has the modality; the others are left at the prior."""
@@ -204,8 +273,77 @@ class Model:
             mu[column.present], log_var[column.present] = outputs["mu"], outputs["log_var"]
         return Gaussian(mu, log_var)
 
+    def _explanation(
+        self, posterior: Gaussian, names: Sequence[str], experts: Gaussian, present: Array
+    ) -> tuple[Mapping[str, Array], Array, Array]:
+        """Contributions, information and disagreement of every row."""
+        # Experts may lie hundreds of nats apart, and the answer is a difference of such numbers.
+        wide = Gaussian(experts.mu.astype(np.float64), experts.log_var.astype(np.float64))
+        shares = contributions(wide, present)
+        given = dict(zip(("prior", *names), shares, strict=False))
+        absent = np.zeros(len(posterior.mu))
+        return (
+            {name: given.get(name, absent) for name in ("prior", *self.manifest.names)},
+            posterior.kl(standard_normal(posterior.mu)),
+            disagreement(wide, present),
+        )
+
+    async def _evidence(
+        self, observations: Observations, names: Sequence[str], draws: int, at_once: int, seed: int
+    ) -> Evidence:
+        """log p(x_S) of every row, with importance samples from q(z | x_S)."""
+        experts, present = await self._experts(observations, names)
+        posterior = product(experts, present)
+        modalities = [self.manifest.modality(name) for name in names]
+        weights = []
+        for rows in _pieces(observations.n, min(at_once, draws), modalities):
+            own = Gaussian(*(value[rows].astype(np.float64) for value in (posterior.mu, posterior.log_var)))
+            noise = Noise(
+                seed, observations.first_row + rows.start, names, present[:, rows], self.manifest.latent_dim
+            )
+            chunks = [
+                await self._log_weights(observations, modalities, rows, own, noise, count)
+                for count in _counts(draws, at_once)
+            ]
+            weights.append(np.concatenate(chunks))
+        return await asyncio.to_thread(evidence, np.concatenate(weights, axis=1))
+
+    async def _log_weights(
+        self,
+        observations: Observations,
+        modalities: Sequence[Modality],
+        rows: slice,
+        posterior: Gaussian,
+        noise: Noise,
+        count: int,
+    ) -> Array:
+        """The logarithms of that many importance weights of each of these rows: (count, rows)."""
+        z = await asyncio.to_thread(lambda: posterior.sample(noise.draw(count)))
+        columns = [observations.columns[modality.name] for modality in modalities]
+        decoded = await asyncio.gather(
+            *(
+                self._decode(modality, z[:, column.present[rows]])
+                for modality, column in zip(modalities, columns, strict=True)
+            )
+        )
+
+        def compute() -> Array:
+            likelihoods = []
+            for modality, column, parameters in zip(modalities, columns, decoded, strict=True):
+                present = column.present[rows]
+                log_likelihood = np.zeros(z.shape[:2])
+                if present.any():
+                    x = column.values[rows][present]
+                    log_likelihood[:, present] = modality.distribution.row_log_prob(x, parameters)
+                likelihoods.append((log_likelihood, present))
+            return log_weights(z, posterior, likelihoods)
+
+        return await asyncio.to_thread(compute)
+
     async def _decode(self, modality: Modality, z: Array) -> Outputs:
-        """The parameters of p(x | z): (n, K, *shape) for z of shape (n, K, D)."""
+        """The parameters of p(x | z): (n, K, *shape) for z of shape (n, K, D); nothing for no z."""
+        if not z.size:
+            return {}
         flat = np.ascontiguousarray(z.reshape(-1, z.shape[-1]), np.float32)
         outputs = await self._graphs[decoder_file(modality.name)].run(flat)
         return {name: value.reshape(*z.shape[:2], *value.shape[1:]) for name, value in outputs.items()}
@@ -245,26 +383,47 @@ class Model:
                     f"cond_mod=none asks for the prior, but {listed(observations.columns)} was sent"
                 )
             return ()
-        sent = tuple(name for name in self.manifest.names if name in observations.columns)
-        if not sent:
+        if not observations.columns:
             raise WrongInput(
                 f"nothing was sent: send at least one of {listed(self.manifest.names)}, "
                 "or ask for the prior with cond_mod=none"
             )
-        if list(condition) == ["all"]:
-            names = sent
-        else:
-            for name in condition:
-                if name in ("all", "none"):
-                    raise WrongInput(f"cond_mod is '{name}' or names of modalities, not both")
-                if self.modality(name).name not in sent:
-                    raise WrongInput(f"cond_mod names '{name}', but only {listed(sent)} was sent")
-            names = tuple(name for name in sent if name in condition)
-        observed = np.stack([observations.columns[name].present for name in names]).any(axis=0)
-        if not observed.all():
-            row = int(np.argmin(observed))
-            raise WrongInput(f"row {row} (counted from 0) has nothing observed of {listed(names)}")
+        names = self._sent(observations, "cond_mod", condition)
+        _check_observed(observations, names)
         return names
+
+    def _question(
+        self, observations: Observations, condition: Sequence[str], targets: Sequence[str]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names of what is given, and of what is scored."""
+        if not observations.columns:
+            raise WrongInput(f"nothing was sent to score: send at least one of {listed(self.manifest.names)}")
+        given = () if list(condition) == ["none"] else self._sent(observations, "cond_mod", condition)
+        asked = self._sent(observations, "gen_mod", targets)
+        if list(targets) == ["all"]:
+            asked = tuple(name for name in asked if name not in given)
+            if not asked:
+                raise WrongInput(
+                    f"cond_mod names all that was sent, {listed(given)}: nothing is left to score"
+                )
+        both = [name for name in asked if name in given]
+        if both:
+            raise WrongInput(f"{listed(both)} cannot be scored given itself: it is in cond_mod and gen_mod")
+        for names in filter(None, (given, asked)):
+            _check_observed(observations, names)
+        return given, asked
+
+    def _sent(self, observations: Observations, parameter: str, chosen: Sequence[str]) -> tuple[str, ...]:
+        """Those of the modalities sent that a parameter names, ``all`` of them included."""
+        sent = tuple(name for name in self.manifest.names if name in observations.columns)
+        if list(chosen) == ["all"]:
+            return sent
+        for name in chosen:
+            if name in ("all", "none"):
+                raise WrongInput(f"{parameter} is '{name}' or names of modalities, not both")
+            if self.modality(name).name not in sent:
+                raise WrongInput(f"{parameter} names '{name}', but only {listed(sent)} was sent")
+        return tuple(name for name in sent if name in chosen)
 
     def _targets(self, targets: Sequence[str]) -> tuple[str, ...]:
         if list(targets) == ["all"]:
@@ -284,11 +443,30 @@ class Model:
             )
 
 
-def _pieces(n: int, draws: int, modality: Modality) -> Iterator[slice]:
+def _check_observed(observations: Observations, names: Sequence[str]) -> None:
+    """Refuses the first row that has none of these."""
+    observed = np.stack([observations.columns[name].present for name in names]).any(axis=0)
+    if not observed.all():
+        row = observations.first_row + int(np.argmin(observed))
+        raise WrongInput(f"row {row} (counted from 0) has nothing observed of {listed(names)}")
+
+
+def _draws(posterior: Gaussian, seed: int, draws: int, return_mean: bool, first_row: int) -> Array:
+    if return_mean:
+        return np.repeat(posterior.mu[:, None], draws, axis=1)
+    return draw_z(posterior, seed, draws, first_row)
+
+
+def _pieces(n: int, draws: int, modalities: Sequence[Modality]) -> Iterator[slice]:
     """Ranges of rows whose decoded draws fit into memory together."""
-    cells = draws * int(np.prod(modality.parameter_shape()))
+    cells = draws * max(int(np.prod(modality.parameter_shape())) for modality in modalities)
     step = max(1, CELLS_AT_ONCE // cells)
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def _counts(draws: int, at_once: int) -> Iterator[int]:
+    """``draws`` in portions."""
+    return (min(at_once, draws - start) for start in range(0, draws, at_once))
 
 
 def _joined(pieces: Sequence[Summary]) -> Summary:

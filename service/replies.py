@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import orjson
 from fastapi import Response
 
-from models_store.codecs import image
-from service.errors import NotAcceptable, WrongInput
-from service.inference import Generated, Model, listed
+from service.errors import NotAcceptable
+from service.inference import listed
 
 JSON = "application/json"
 NPZ = "application/x-npz"
 PNG = "image/png"
+WAV = "audio/wav"
+ZIP = "application/zip"
+CSV = "text/csv"
 
 Answer = Mapping[str, Any]
 """A tree of mappings, arrays, lists, strings and numbers."""
 
 
-def negotiate(accept: str | None, offered: Sequence[str]) -> str:
+def negotiate(accept: str | None, offered: Collection[str]) -> str:
     """The offered media type that the client prefers (RFC 9110, section 12.5.1); ties go to the first.
 
     Raises:
@@ -42,19 +44,9 @@ def reply(media: str, answer: Answer) -> Response:
     return Response(content, media_type=media)
 
 
-def picture(model: Model, generated: Generated) -> Response:
-    """The samples of the one image target: a row of pictures per row of the request.
-
-    Raises:
-        WrongInput: Not exactly one target is an image.
-    """
-    images = [name for name in generated.targets if model.manifest.modality(name).kind == "image"]
-    if len(images) != 1:
-        raise WrongInput(
-            f"{PNG} shows one image, but the targets are {listed(generated.targets)}; choose with gen_mod"
-        )
-    modality = model.manifest.modality(images[0])
-    return Response(image.write_png_grid(modality, generated.targets[images[0]]["samples"]), media_type=PNG)
+def file(media: str, content: bytes, seed: int) -> Response:
+    """An answer that has no place for the seed it came from; the header ``X-Seed`` has."""
+    return Response(content, media_type=media, headers={"x-seed": str(seed)})
 
 
 def _to_json(answer: Answer) -> bytes:

@@ -46,6 +46,25 @@ class GenerateQuery(EncodeQuery):
     noise: bool = Field(False, description="Samples are draws of x instead of means of p(x | z).")
 
 
+class ScoreQuery(BaseModel):
+    """What to score, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cond_mod: Names = Field(
+        ["none"], description="Modalities that the score is conditional on; `none`: none."
+    )
+    gen_mod: Names = Field(["all"], description="Modalities to score; `all`: whatever else was sent.")
+    K: int = Field(1000, ge=1, description="Importance samples per row.")
+    batch_size_K: int = Field(  # noqa: N815 - the reference's name
+        100, ge=1, description="How many of them are decoded at a time."
+    )
+    seed: int | None = Field(
+        None, ge=0, lt=2**53, description="Of every draw; the same seed gives the same answer."
+    )
+    version: int | None = Field(None, ge=1, description="Of the model; default: the one that is served.")
+
+
 class Problem(BaseModel):
     """An error, as RFC 9457 describes it."""
 

@@ -8,6 +8,7 @@ import torch
 from fastapi.testclient import TestClient
 
 from models_store import golden
+from models_store.evidence import difference
 from service.app import create_app
 from service.settings import Settings
 from tests.service.asking import npy, parts
@@ -49,6 +50,24 @@ def test_posteriors_of_incomplete_rows_agree(
     answer = client.post("/encode", json={"inputs": sent}).json()
     output = fitted.model.encode(Rows(rows.data, masks), return_mean=True)
     assert golden.agree(np.array(answer["mu"]), output.mu.detach().numpy())
+
+
+@pytest.mark.parametrize(("condition", "question"), [("none", "image,label"), ("image", "label|image")])
+def test_scores_agree_within_their_errors(
+    client: TestClient, fitted: Fitted, prepared: data.Prepared, condition: str, question: str
+) -> None:
+    rows = prepared.test.head(16)
+    files = {name: npy(x.numpy()) for name, x in rows.data.items()}
+    answer = client.post(f"/score?cond_mod={condition}&seed=1", **parts(**files)).json()
+    generator = torch.Generator().manual_seed(2)
+    estimate = fitted.model.compute_log_prob(rows, generator=generator)
+    if condition != "none":
+        part = fitted.model.compute_log_prob(rows, [condition], generator=generator)
+        estimate = difference(estimate, part)
+    assert answer["question"] == [question] * 16
+    error = np.hypot(answer["std_error"], estimate.std_error.numpy())
+    # With few effective draws an error is itself uncertain, and a weight that nobody drew is in none.
+    assert (np.abs(np.array(answer["log_prob"]) - estimate.log_prob.numpy()) < 5 * error + 0.05).all()
 
 
 def test_means_generated_from_the_mean_of_z_agree(

@@ -14,8 +14,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from models_store.evidence import evidence
-from models_store.fusion import Gaussian, product, standard_normal
+from models_store.evidence import evidence, log_weights
+from models_store.fusion import Gaussian, product
 from models_store.golden import Graphs
 from models_store.manifest import Manifest, Modality
 from training.config import Evaluation
@@ -109,14 +109,14 @@ def log_prob(examinee: Examinee, rows: Rows, names: Sequence[str]) -> Mapping[st
         posterior = examinee.posterior(row, names)
         noise = rng.standard_normal((draws, 1, examinee.manifest.latent_dim), np.float32)
         z = posterior.sample(noise)
-        log_weight = standard_normal(posterior.mu).log_prob(z) - posterior.log_prob(z)
+        likelihoods = []
         for name in names:
             modality = examinee.manifest.modality(name)
             decoded = examinee.graphs.decode(name, z[:, 0])
             wide = {key: value[:, None] for key, value in decoded.items()}
             cells = modality.distribution.row_log_prob(row.data[name].numpy(), wide)
-            log_weight = log_weight + np.where(observed(row, name), cells, 0.0)
-        columns.append(evidence(log_weight.astype(np.float64)))
+            likelihoods.append((cells, observed(row, name)))
+        columns.append(evidence(log_weights(z, posterior, likelihoods).astype(np.float64)))
     return {
         "log_prob": np.concatenate([e.log_prob for e in columns]),
         "std_error": np.concatenate([e.std_error for e in columns]),

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models_store.evidence import Evidence, evidence
-from models_store.fusion import Gaussian, product, standard_normal
+from models_store.evidence import Evidence, evidence, log_weights
+from models_store.fusion import Gaussian, product
 from models_store.likelihoods import FAMILIES, Bernoulli, Categorical, Likelihood, Parameters, likelihood
 from training.networks import MLPDecoder, MLPEncoder, ModelOutput, OneHot, Standardise
 from training.objective import OBJECTIVES, Loss, evaluate, subsets
@@ -264,18 +264,14 @@ class MVAE(nn.Module):
         names = self._subset(subset)
         observations = self.observations(inputs)
         posterior = self._posterior(observations, names)
-        prior = standard_normal(posterior.mu)
-        log_weights = []
+        present = [observations.present[self.modalities.index(name)] for name in names]
+        weights = []
         for start in range(0, K, batch_size_K):
             shape = (min(batch_size_K, K - start), *posterior.mu.shape)
             z = posterior.sample(torch.randn(shape, generator=generator).to(posterior.mu))
-            log_weight = prior.log_prob(z) - posterior.log_prob(z)
-            for name in names:
-                present = observations.present[self.modalities.index(name)]
-                log_prob = self._log_prob(name, observations.values.get(name), z)
-                log_weight = log_weight + torch.where(present, log_prob, 0.0)
-            log_weights.append(log_weight)
-        return evidence(torch.cat(log_weights))
+            likelihoods = [self._log_prob(name, observations.values.get(name), z) for name in names]
+            weights.append(log_weights(z, posterior, zip(likelihoods, present, strict=True)))
+        return evidence(torch.cat(weights))
 
     def observations(self, inputs: Any) -> Observations:
         """Tensors on the model's device, and who is present.

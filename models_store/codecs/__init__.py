@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from models_store.codecs import arrays, category, image
+from models_store.codecs import arrays, audio, category, image, points, table
 from models_store.errors import UnreadableFile, WrongValue
 from models_store.manifest import Modality
 
@@ -24,7 +24,8 @@ def read_file(modality: Modality, content: bytes) -> Rows:
 
     Arguments:
         modality: What the rows are to be.
-        content: A ``.npy`` with a leading row axis (several rows), or one row: a picture, or a label as text.
+        content: A ``.npy`` with a leading row axis (several rows); or one row: a picture, a sound, a label
+            as text; or JSON or CSV of vectors, counts or points.
 
     Raises:
         UnreadableFile: Nothing of that modality can be read from it; the text says why.
@@ -34,15 +35,23 @@ def read_file(modality: Modality, content: bytes) -> Rows:
         raise UnreadableFile("the file is empty")
     if content.startswith(arrays.MAGIC):
         return arrays.rows(modality, arrays.read_npy(content))
-    if modality.kind == "category":
-        return category.rows(modality, [category.read_text(content)])
-    if modality.kind == "image":
-        return image.read(modality, content)[None]
-    raise UnreadableFile(f"{_wanted(modality)}, got bytes that begin with {content[:8]!r}")
+    match modality.kind:
+        case "category":
+            return category.rows(modality, [category.read_text(content)])
+        case "image":
+            return image.read(modality, content)[None]
+        case "audio":
+            return audio.read(modality, content)[None]
+        case "vector" | "counts":
+            return table.read(modality, content)
+        case "points":
+            return points.read(modality, content)
+        case "tensor":
+            raise UnreadableFile(f"a tensor must come as .npy, got bytes that begin with {content[:8]!r}")
 
 
 def read_values(modality: Modality, values: list[Any]) -> Rows:
-    """Rows from plain values, none of them missing: nested lists, labels, indices, base64 of a file.
+    """Rows from plain values, none missing: lists, objects by column, labels, indices, base64 of files.
 
     Raises:
         UnreadableFile: A file in base64 cannot be read.
@@ -60,6 +69,8 @@ def _read_value(modality: Modality, value: Any) -> Rows:
         if len(rows) != 1:
             raise WrongValue(f"a base64 value must hold one row, this one holds {len(rows)}")
         return rows
+    if isinstance(value, dict) and modality.kind in {"vector", "counts"}:
+        return arrays.rows(modality, table.from_object(modality, value)[None])
     return arrays.rows(modality, arrays.from_lists(modality, value)[None])
 
 
@@ -68,7 +79,3 @@ def _from_base64(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise UnreadableFile(f"text must be base64 of a file, got {text[:20]!r}") from None
-
-
-def _wanted(modality: Modality) -> str:
-    return f"a {modality.kind} must come as .npy"

@@ -52,6 +52,16 @@ def from_lists(modality: Modality, value: Any) -> Array:
     return array
 
 
+def from_nested(modality: Modality, value: Any) -> Array:
+    """One row from nested lists of numbers, or several from a list of them: (n, *shape).
+
+    Raises:
+        WrongValue: It is ragged, holds something else than numbers, or does not fit.
+    """
+    array = from_lists(modality, value)
+    return rows(modality, array[None] if array.ndim == len(modality.shape) else array)
+
+
 def rows(modality: Modality, array: Array) -> Array:
     """Checks the shape of (n, *shape) and converts the dtype without loss (any float to any float).
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from models_store.codecs import levels
 from models_store.errors import UnreadableFile
 from models_store.manifest import Modality
 
@@ -47,28 +48,21 @@ def read(modality: Modality, content: bytes) -> Pixels:
     rows, columns = modality.shape[:2]
     if fitted.size != (columns, rows):
         fitted = fitted.resize((columns, rows), Image.Resampling.LANCZOS)
-    return _to_units(modality, np.asarray(fitted, np.uint8).reshape(modality.shape))
+    return levels.to_units(modality, np.asarray(fitted, np.uint8).reshape(modality.shape))
 
 
 def write_png(modality: Modality, values: Pixels) -> bytes:
     """A PNG of one row of the modality, of any dtype."""
-    return _png(to_bytes(modality, values))
+    return _png(levels.to_bytes(modality, values))
 
 
 def write_png_grid(modality: Modality, values: Pixels) -> bytes:
     """A PNG of (n, N, *shape): n rows of N pictures, side by side."""
-    pixels = to_bytes(modality, values)
+    pixels = levels.to_bytes(modality, values)
     n, across, height, width = pixels.shape[:4]
     rest = pixels.shape[4:]
     joined = pixels.swapaxes(1, 2).reshape(n * height, across * width, *rest)
     return _png(joined)
-
-
-def to_bytes(modality: Modality, values: Pixels) -> Pixels:
-    """Values in the modality's units to 0 … 255."""
-    low, high = modality.range or (0.0, 255.0)
-    scaled = (np.asarray(values, np.float64) - low) / (high - low) * 255
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
 def _png(pixels: Pixels) -> bytes:
@@ -89,14 +83,6 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     if not picture.mode.startswith("I"):
         return picture
     return Image.fromarray((np.clip(np.asarray(picture), 0, 65535) // 257).astype(np.uint8))
-
-
-def _to_units(modality: Modality, pixels: Pixels) -> Pixels:
-    low, high = modality.range or (0.0, 255.0)
-    if (low, high) == (0.0, 255.0):
-        return pixels.astype(modality.numpy_dtype)
-    scaled = low + (high - low) * (pixels / 255)
-    return (scaled if modality.numpy_dtype.kind == "f" else np.rint(scaled)).astype(modality.numpy_dtype)
 
 
 def _one_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ from service import bodies
 from service.catalog import Catalog, Loaded
 from service.errors import WrongInput
 from service.inference import Observations
-from service.schemas import EncodeQuery, Problem
+from service.schemas import EncodeQuery, Problem, ScoreQuery
 
 
 def _catalog(request: Request) -> Catalog:
@@ -33,9 +33,11 @@ CurrentModel = Annotated[Loaded, Depends(_loaded)]
 
 
 async def _observed(request: Request, current: CurrentModel, catalog: CurrentCatalog) -> Observations:
-    body = await bodies.read(request.stream(), catalog.settings.max_body_bytes)
+    limit = catalog.settings.max_body_bytes
+    body = await bodies.read(request.stream(), limit)
     request.state.lifetime.uploaded()
-    observed = await asyncio.to_thread(bodies.parse, current.model, request.headers.get("content-type"), body)
+    content_type = request.headers.get("content-type")
+    observed = await asyncio.to_thread(bodies.parse, current.model, content_type, body, limit)
     catalog.admit()  # others may have come meanwhile
     return observed
 
@@ -58,10 +60,17 @@ def rows_of(observations: Observations, query: EncodeQuery) -> Observations:
     return observations
 
 
-def seed_of(query: EncodeQuery) -> int:
+def seed_of(query: EncodeQuery | ScoreQuery) -> int:
     """The seed that was sent, or a new one."""
     return secrets.randbits(32) if query.seed is None else query.seed
 
+
+ARCHIVE = {
+    "type": "string",
+    "format": "binary",
+    "description": "An npz archive: an array per modality, rows first; a boolean mask.NAME says which rows "
+    "have it.",
+}
 
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -72,7 +81,8 @@ BODY: dict[str, Any] = {
                     "type": "object",
                     "additionalProperties": {"type": "string", "format": "binary"},
                     "description": "One part per modality; several parts of one name are several rows. "
-                    "A picture (PNG, JPEG, …), a label as text, or .npy with a leading row axis.",
+                    "A picture (PNG, JPEG, …); a sound (WAV, FLAC, OGG); a label as text; a vector or counts "
+                    "as JSON or CSV; points as JSON or CSV; or .npy with a leading row axis.",
                 }
             },
             bodies.JSON: {
@@ -83,10 +93,19 @@ BODY: dict[str, Any] = {
                         "inputs": {
                             "type": "object",
                             "additionalProperties": {"type": "array", "items": {}},
-                            "description": "By modality a list of rows: nested arrays, a label or its index, "
-                            "base64 of a file; null where the row lacks the modality.",
+                            "description": "By modality a list of rows: nested arrays, an object by column, "
+                            "a label or its index, base64 of a file; null where the row lacks the modality.",
                         }
                     },
+                }
+            },
+            bodies.NPZ: {"schema": ARCHIVE},
+            bodies.BYTES: {"schema": ARCHIVE},
+            bodies.CSV: {
+                "schema": {
+                    "type": "string",
+                    "description": "A table with the header modality.column, or the column alone where only "
+                    "one modality has it; an empty cell is missing.",
                 }
             },
         },

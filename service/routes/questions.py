@@ -1,21 +1,34 @@
-"""POST /encode and /generate, of the default model and of any."""
+"""POST /encode, /generate and /score, of the default model and of any."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
 from models_store.manifest import Modality
-from service import replies
+from service import files, replies, tables
 from service.errors import WrongInput
 from service.inference import FIELDS, Encoded, Generated, Model, listed
 from service.routes.bounded import Bounded
 from service.routes.common import BODY, ERRORS, CurrentModel, Observed, rows_of, seed_of
-from service.schemas import EncodeQuery, GenerateQuery
+from service.schemas import EncodeQuery, GenerateQuery, ScoreQuery
+from service.scoring import Scored
 
 router = APIRouter(tags=["questions"], responses=ERRORS, route_class=Bounded)
+
+GENERATED: Mapping[str, Sequence[str]] = {
+    replies.JSON: FIELDS,
+    replies.NPZ: FIELDS,
+    replies.PNG: ("samples",),
+    replies.WAV: ("samples",),
+    replies.ZIP: ("samples",),
+    replies.CSV: tables.FIELDS,
+}
+"""What /generate can answer with, and the summaries that it takes."""
 
 
 @router.post("/encode", openapi_extra=BODY, operation_id="encode")
@@ -29,7 +42,9 @@ async def encode(
     encoded = await current.model.encode(
         rows, query.cond_mod, draws=query.N, seed=seed, return_mean=query.return_mean
     )
-    return replies.reply(media, {**_head(current.model, rows.n, seed, encoded), **_encoding(encoded, query)})
+    return replies.reply(
+        media, {**_head(current.model, rows.n, seed, encoded.condition), **_encoding(encoded, query)}
+    )
 
 
 @router.post("/generate", openapi_extra=BODY, operation_id="generate")
@@ -38,35 +53,62 @@ async def generate(
     request: Request, observed: Observed, current: CurrentModel, query: Annotated[GenerateQuery, Query()]
 ) -> Response:
     """Every modality that was asked for, given whatever was sent."""
-    media = replies.negotiate(request.headers.get("accept"), (replies.JSON, replies.NPZ, replies.PNG))
-    rows, seed = rows_of(observed, query), seed_of(query)
-    generated = await current.model.generate(
+    media = replies.negotiate(request.headers.get("accept"), GENERATED)
+    rows, seed, fields = rows_of(observed, query), seed_of(query), _known(query.fields)
+    model, table, targets = current.model, None, query.gen_mod
+    if media == replies.CSV:
+        table, targets = tables.question(model.manifest, rows, query.gen_mod)
+    generated = await model.generate(
         rows,
         query.cond_mod,
-        query.gen_mod,
-        fields=["samples"] if media == replies.PNG else _known(query.fields),
+        targets,
+        fields=fields if media in (replies.JSON, replies.NPZ) else GENERATED[media],
         draws=query.N,
         summary_draws=query.K,
         seed=seed,
         return_mean=query.return_mean,
         noise=query.noise,
     )
-    if media == replies.PNG:
-        return replies.picture(current.model, generated)
-    targets = {
-        name: _target(current.model.manifest.modality(name), summary, query.flatten)
-        for name, summary in generated.targets.items()
-    }
-    return replies.reply(media, {**_head(current.model, rows.n, seed, generated), "targets": targets})
+    head = _head(model, rows.n, seed, generated.condition)
+
+    def render() -> Response:
+        if table is not None:
+            content = tables.to_csv(tables.fill(model.manifest, table, generated))
+        elif media == replies.PNG:
+            content = files.picture(model.manifest, generated)
+        elif media == replies.WAV:
+            content = files.sound(model.manifest, generated, seed)
+        elif media == replies.ZIP:
+            content = files.zipped(model.manifest, generated, seed, head)
+        else:
+            return replies.reply(media, {**head, "targets": _targets(model, generated, query.flatten)})
+        return replies.file(media, content, seed)
+
+    return await asyncio.to_thread(render)
 
 
-def _head(model: Model, n: int, seed: int, answer: Encoded | Generated) -> dict[str, Any]:
+@router.post("/score", openapi_extra=BODY, operation_id="score")
+@router.post("/models/{name}/score", openapi_extra=BODY, operation_id="score_with")
+async def score(
+    request: Request, observed: Observed, current: CurrentModel, query: Annotated[ScoreQuery, Query()]
+) -> Response:
+    """The log-likelihood of what was sent: of all together, of some, or of some given others."""
+    media = replies.negotiate(request.headers.get("accept"), (replies.JSON, replies.NPZ))
+    seed = seed_of(query)
+    scored = await current.model.score(
+        observed, query.cond_mod, query.gen_mod, draws=query.K, at_once=query.batch_size_K, seed=seed
+    )
+    head = _head(current.model, observed.n, seed, scored.condition)
+    return replies.reply(media, {**head, "gen_mod": list(scored.targets), "K": query.K, **_scores(scored)})
+
+
+def _head(model: Model, n: int, seed: int, condition: Sequence[str]) -> dict[str, Any]:
     return {
         "model": model.manifest.name,
         "version": model.manifest.version,
         "n_data": n,
         "seed": seed,
-        "cond_mod": list(answer.condition),
+        "cond_mod": list(condition),
     }
 
 
@@ -76,6 +118,26 @@ def _encoding(encoded: Encoded, query: EncodeQuery) -> dict[str, Any]:
         "mu": encoded.posterior.mu,
         "log_var": encoded.posterior.log_var,
         "one_latent_space": True,
+        "contributions": encoded.contributions,
+        "information": encoded.information,
+        "disagreement": encoded.disagreement,
+    }
+
+
+def _scores(scored: Scored) -> dict[str, Any]:
+    return {
+        "question": list(scored.questions),
+        "log_prob": scored.evidence.log_prob,
+        "std_error": scored.evidence.std_error,
+        "ess": scored.evidence.ess,
+        "p_value": scored.p_value,
+    }
+
+
+def _targets(model: Model, generated: Generated, flatten: bool) -> dict[str, Any]:
+    return {
+        name: _target(model.manifest.modality(name), summary, flatten)
+        for name, summary in generated.targets.items()
     }
 
 

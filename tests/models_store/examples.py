@@ -79,6 +79,36 @@ def counts(columns: int) -> Modality:
     )
 
 
+def with_columns(*names: str) -> Modality:
+    return array("vector", len(names)).with_changes({"columns": [{"name": name} for name in names]})
+
+
+def audio(dtype: str = "uint8", value_range: tuple[float, float] = (0, 255)) -> Modality:
+    """Spoken digits, as in tests/data/fsdd."""
+    return Modality.model_validate(
+        {
+            "name": "sound",
+            "kind": "audio",
+            "shape": (32, 32),
+            "dtype": dtype,
+            "likelihood": "bernoulli",
+            "parameters": ("logits",),
+            "range": value_range,
+            "spectrogram": {
+                "rate": 8000,
+                "samples": 8192,
+                "window": 512,
+                "hop": 256,
+                "frames": 32,
+                "bands": 32,
+                "f_min": 50.0,
+                "f_max": 4000.0,
+                "floor_db": -80.0,
+            },
+        }
+    )
+
+
 def manifest(**changes: Any) -> Manifest:
     fields = {
         "name": "digits",

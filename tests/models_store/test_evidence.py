@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from models_store.evidence import evidence
+from models_store.evidence import Evidence, difference, evidence
+from models_store.evidence import log_weights as weights_of
 from models_store.fusion import Gaussian
 from tests.models_store.examples import LIBRARIES, NumpyArray
 
@@ -33,8 +34,9 @@ def log_likelihood(x: NumpyArray) -> NumpyArray:
 def log_weights(x: NumpyArray, draws: int, widened: float) -> NumpyArray:
     """Of draws from the true posterior with its variance multiplied, (draws, rows)."""
     q = normal(x / (1 + SCALE**2), widened * SCALE**2 / (1 + SCALE**2))
+    q = Gaussian(q.mu, np.broadcast_to(q.log_var, q.mu.shape))
     z = q.sample(np.random.default_rng(1).standard_normal((draws, *x.shape)))
-    return normal(0.0, 1).log_prob(z) + normal(z, SCALE**2).log_prob(x) - q.log_prob(z)
+    return np.asarray(weights_of(z, q, [(normal(z, SCALE**2).log_prob(x), np.ones(len(x), bool))]))
 
 
 def rows(n: int) -> NumpyArray:
@@ -128,3 +130,23 @@ def test_a_factor_moves_the_likelihood_and_nothing_else(
     np.testing.assert_allclose(after.log_prob, before.log_prob + shift, atol=1e-8)
     np.testing.assert_allclose(after.ess, before.ess, rtol=1e-6)
     np.testing.assert_allclose(after.std_error, before.std_error, atol=1e-5)
+
+
+@both_libraries
+@pytest.mark.parametrize("value", [0.0, -1e300, math.nan])
+def test_a_missing_modality_has_no_part_in_a_weight(library: str, value: float) -> None:
+    """Without any, the weight of a draw from the prior is one."""
+    to = LIBRARIES[library]
+    prior = Gaussian(to(np.zeros((3, 2))), to(np.zeros((3, 2))))
+    z = to(np.random.default_rng(0).standard_normal((5, 3, 2)))
+    missing = (to(np.full((5, 3), value)), to(np.zeros(3, bool)))
+    assert np.array_equal(weights_of(z, prior, [missing, missing]), np.zeros((5, 3)))
+
+
+def test_errors_of_independent_estimates_add_up_in_squares() -> None:
+    whole = Evidence(np.array([-5.0]), np.array([0.3]), np.array([40.0]))
+    part = Evidence(np.array([-2.0]), np.array([0.4]), np.array([70.0]))
+    conditional = difference(whole, part)
+    assert conditional.log_prob.tolist() == [-3.0]
+    np.testing.assert_allclose(conditional.std_error, [0.5])
+    assert conditional.ess.tolist() == [40.0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from random import Random
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -15,7 +15,15 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from torch.distributions import Independent, Normal, kl_divergence
 
-from models_store.fusion import LOG_2PI, Gaussian, product, standard_normal
+from models_store.fusion import (
+    LOG_2PI,
+    Gaussian,
+    contributions,
+    disagreement,
+    log_normaliser,
+    product,
+    standard_normal,
+)
 from tests.models_store.examples import LIBRARIES, NumpyArray
 
 both_libraries = pytest.mark.parametrize("library", LIBRARIES)
@@ -231,3 +239,83 @@ def test_samples_have_the_mean_and_the_variance(library: str) -> None:
     variance = np.exp(log_var)
     assert (np.abs(z.mean(axis=0) - mu) < 4 * np.sqrt(variance / n)).all()
     assert (np.abs(z.var(axis=0) - variance) < 4 * variance * math.sqrt(2 / n)).all()
+
+
+def stacked(library: str, observed: Experts) -> tuple[Gaussian, Any]:
+    to = LIBRARIES[library]
+    return Gaussian(to(observed.mu), to(observed.log_var)), to(observed.present)
+
+
+@both_libraries
+@given(observed=experts(log_var=3, mu=3))
+def test_the_normaliser_is_the_integral_on_a_grid(library: str, observed: Experts) -> None:
+    z = np.linspace(-12, 12, 4001)[:, None, None, None]
+    densities = stats.norm(observed.mu, np.exp(observed.log_var / 2)).pdf(z)  # (Z, M, B, D)
+    both = stats.norm.pdf(z[:, 0]) * np.where(observed.present[..., None], densities, 1).prod(axis=1)
+    expected = np.log(both.sum(axis=0) * 24 / 4000).sum(axis=-1)
+    np.testing.assert_allclose(log_normaliser(*stacked(library, observed)), expected, rtol=1e-5, atol=1e-5)
+
+
+@both_libraries
+@given(observed=experts(), order=st.randoms())
+def test_the_normaliser_does_not_depend_on_the_order_of_experts(
+    library: str, observed: Experts, order: Random
+) -> None:
+    places = order.sample(range(len(observed.mu)), len(observed.mu))
+    shuffled = Experts(*(array[places] for array in observed))
+    here = log_normaliser(*stacked(library, observed))
+    np.testing.assert_allclose(log_normaliser(*stacked(library, shuffled)), here, rtol=1e-8, atol=1e-8)
+
+
+@both_libraries
+@given(observed=experts(log_var=500, mu=100))
+def test_the_normaliser_is_finite_at_every_scale(library: str, observed: Experts) -> None:
+    assert np.isfinite(np.asarray(log_normaliser(*stacked(library, observed)))).all()
+
+
+@both_libraries
+@given(observed=experts(), value=st.sampled_from([math.nan, math.inf, 1e300]))
+def test_a_missing_expert_has_no_part_in_what_the_experts_say_together(
+    library: str, observed: Experts, value: float
+) -> None:
+    seen = observed.present[..., None]
+    mu, log_var = (np.where(seen, array, value) for array in (observed.mu, observed.log_var))
+    spoilt = stacked(library, Experts(mu, log_var, observed.present))
+    for measure in (log_normaliser, disagreement, contributions):
+        assert np.array_equal(measure(*spoilt), measure(*stacked(library, observed)))
+    shares = np.asarray(contributions(*spoilt))
+    assert (shares[1:][~observed.present] == 0).all()
+
+
+@both_libraries
+@given(observed=experts())
+def test_one_expert_or_none_cannot_disagree(library: str, observed: Experts) -> None:
+    alone = observed.present.sum(axis=0) <= 1
+    assert (np.asarray(disagreement(*stacked(library, observed)))[alone] == 0).all()
+
+
+@both_libraries
+def test_experts_that_contradict_each_other_disagree_the_more_the_further_apart(library: str) -> None:
+    distance = np.array([0.0, 1.0, 2.0, 4.0])
+    mu = np.stack([distance, -distance])[..., None]
+    pair_of = stacked(library, Experts(mu, np.full_like(mu, -2.0), np.ones((2, 4), bool)))
+    measured = np.asarray(disagreement(*pair_of))
+    assert measured[0] < 0 < measured[-1]
+    assert (np.diff(measured) > 0).all()
+
+
+@both_libraries
+@given(observed=experts(log_var=500, mu=100))
+def test_contributions_are_shares(library: str, observed: Experts) -> None:
+    shares = np.asarray(contributions(*stacked(library, observed)))
+    assert shares.shape == (len(observed.mu) + 1, *observed.present.shape[1:])
+    assert (shares >= 0).all()
+    np.testing.assert_allclose(shares.sum(axis=0), 1, rtol=1e-6)
+
+
+@both_libraries
+def test_a_contribution_is_the_share_of_the_precision(library: str) -> None:
+    """Precisions 1 (the prior), 3 and 4."""
+    log_var = -np.log([[[3.0]], [[4.0]]])
+    shares = contributions(*stacked(library, Experts(np.zeros((2, 1, 1)), log_var, np.ones((2, 1), bool))))
+    np.testing.assert_allclose(np.asarray(shares)[:, 0], [1 / 8, 3 / 8, 4 / 8])

@@ -370,3 +370,12 @@ def test_an_unknown_likelihood_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ManifestError, match="unknown likelihood 'gamma'") as refusal:
         likelihood("gamma")
     assert all(name in str(refusal.value) for name in FAMILIES)
+
+
+@pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
+def test_counts_beyond_any_integer_are_drawn_too(name: str) -> None:
+    """Of what a decoder says far from all that it was trained on."""
+    family = likelihood(name)
+    largest = {key: np.array([40.0, 80.0]) for key in family.parameters}
+    drawn = family.sample(largest, np.random.default_rng(0))
+    np.testing.assert_allclose(drawn, np.exp([40.0, 80.0]), rtol=0.01)

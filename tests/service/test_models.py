@@ -151,7 +151,13 @@ def test_openapi_tells_bodies_errors_and_stable_operation_ids(client: TestClient
     for path, operation in {"/encode": "encode", "/models/{name}/generate": "generate_with"}.items():
         post = paths[path]["post"]
         assert post["operationId"] == operation
-        assert set(post["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
+        assert set(post["requestBody"]["content"]) == {
+            "multipart/form-data",
+            "application/json",
+            "application/x-npz",
+            "application/octet-stream",
+            "text/csv",
+        }
         assert {"400", "406", "413", "415", "422", "503"} <= set(post["responses"])
         names = [parameter["name"] for parameter in post["parameters"]]
         assert len(names) == len(set(names))

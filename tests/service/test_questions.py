@@ -10,13 +10,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.service.asking import SEVEN, inputs, npy, parts, pixels
-
-
-def ask(client: TestClient, path: str, /, *, accept: str = "application/json", **body: Any) -> Any:
-    response = client.post(path, headers={"accept": accept}, **body)
-    assert response.status_code == 200, response.text
-    return response.json() if accept == "application/json" else response.content
+from tests.service.asking import SEVEN, ask, inputs, npy, parts, pixels
 
 
 def test_label_from_image(client: TestClient) -> None:
@@ -67,6 +61,51 @@ def test_image_and_label_together_are_the_product_of_the_two_single_answers(clie
     np.testing.assert_allclose(both["log_var"], -np.log(total), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(both["mu"], weighted / total, rtol=1e-4, atol=1e-4)
     assert (np.array(both["log_var"]) < np.minimum(image["log_var"], label["log_var"])).all()
+
+
+def test_encode_says_where_the_posterior_comes_from(client: TestClient) -> None:
+    """Shares and divergence follow from the variances and means that are answered beside them."""
+    seven = pixels(SEVEN).tolist()
+    both = ask(client, "/encode", **inputs(image=[seven, seven], label=[7, None]))
+    shares = {name: np.array(values) for name, values in both["contributions"].items()}
+    assert list(shares) == ["prior", "image", "label"]
+    np.testing.assert_allclose(sum(shares.values()), 1, rtol=1e-6)
+    np.testing.assert_allclose(shares["prior"], np.exp(both["log_var"]).mean(axis=1), rtol=1e-5)
+    assert shares["label"][1] == 0 < shares["label"][0]
+    mu, log_var = np.array(both["mu"]), np.array(both["log_var"])
+    kl = (mu**2 + np.exp(log_var) - 1 - log_var).sum(axis=1) / 2
+    np.testing.assert_allclose(both["information"], kl, rtol=1e-4)
+    assert both["disagreement"][1] == 0 != both["disagreement"][0]
+
+
+def test_a_picture_and_a_label_that_contradict_each_other_disagree(client: TestClient) -> None:
+    right, *wrong = (
+        ask(client, "/encode", **parts(image=SEVEN, label=label))["disagreement"][0]
+        for label in (b"7", b"0", b"6")
+    )
+    assert right < min(wrong)
+
+
+def test_the_prior_comes_from_itself(client: TestClient) -> None:
+    answer = ask(client, "/encode?cond_mod=none&n_data=2")
+    assert answer["contributions"] == {"prior": [1.0, 1.0], "image": [0.0, 0.0], "label": [0.0, 0.0]}
+    assert answer["information"] == answer["disagreement"] == [0.0, 0.0]
+
+
+def test_the_right_label_scores_highest(client: TestClient) -> None:
+    labels = list(range(10))
+    body = inputs(image=[pixels(SEVEN).tolist()] * 10, label=labels)
+    answer = ask(client, "/score?cond_mod=image&K=200", **body)
+    assert answer["question"] == ["label|image"] * 10
+    assert int(np.argmax(answer["log_prob"])) == 7
+    assert answer["p_value"] == [None] * 10
+    assert (answer["cond_mod"], answer["gen_mod"], answer["K"]) == (["image"], ["label"], 200)
+
+
+def test_score_says_what_each_row_was_asked(client: TestClient) -> None:
+    seven = pixels(SEVEN).tolist()
+    body = inputs(image=[seven, seven, None], label=[7, None, 7])
+    assert ask(client, "/score?K=2", **body)["question"] == ["image,label", "image", "label"]
 
 
 def test_the_prior_is_answered_when_asked_for(client: TestClient) -> None:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from tests.service.asking import SEVEN, inputs, npy, parts, pixels
 
 IMAGE = parts(image=SEVEN)
+BOTH = parts(image=SEVEN, label=b"7")
+LACKING = inputs(image=[pixels(SEVEN).tolist(), None], label=[7, 7])
 JSON = {"content-type": "application/json"}
 NO_BOUNDARY = {"content-type": "multipart/form-data"}
 NINE = npy(np.zeros((1, 9, 9)))
@@ -48,7 +50,7 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("wrong shape", "/encode", parts(image=NINE), 422, r"shape \(28, 28\), got .*\(1, 9, 9\)"),
     ("too bright", "/encode", parts(image=BRIGHT), 422, "do not convert to uint8"),
     ("objects", "/encode", parts(image=npy(np.array(["a"]))), 400, "must hold numbers"),
-    ("rows that are none", "/encode", {"json": {"inputs": {"label": 7}}}, 422, "inputs.label must be a list"),
+    ("rows that are none", "/encode", {"json": {"inputs": {"label": 7}}}, 422, "must be a list of rows"),
     # the body
     ("no JSON", "/encode", {"content": b"{", "headers": JSON}, 400, "not JSON"),
     ("other JSON", "/encode", {"json": {"image": []}}, 422, r"the body must be .*got the fields \['image'\]"),
@@ -56,7 +58,7 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("half a form", "/encode", {"content": HALF_FORM, "headers": FORM}, 400, "ends before its closing"),
     ("no form", "/encode", {"content": b"hello", "headers": FORM}, 400, "the form cannot be read"),
     ("no boundary", "/encode", {"content": b"x", "headers": NO_BOUNDARY}, 400, "boundary"),
-    ("no type", "/encode", {"content": b"x"}, 415, "must be multipart/form-data or application/json, got no"),
+    ("no type", "/encode", {"content": b"x"}, 415, "must be multipart/form-data, .* or text/csv, got no"),
     ("other type", "/encode", {"data": {"label": "7"}}, 415, "got application/x-www-form-urlencoded"),
     # parameters
     ("unknown parameter", "/encode?n=3", IMAGE, 422, "unknown parameter 'n'"),
@@ -65,7 +67,20 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("unknown field", "/generate?fields=median", IMAGE, 422, "unknown field 'median'; there are 'mean'"),
     ("n_data and inputs", "/encode?n_data=3", IMAGE, 422, "n_data goes with cond_mod=none alone"),
     ("no number", "/encode?seed=x", IMAGE, 422, "query seed: .*valid integer.*got 'x'"),
+    # what is scored
+    ("nothing to score", "/score", {}, 422, "nothing was sent to score: send at least one of 'image' and"),
+    ("nothing left", "/score?cond_mod=image", IMAGE, 422, "all that was sent, 'image': nothing is left"),
+    ("on both sides", "/score?cond_mod=label&gen_mod=label,image", BOTH, 422, "'label' cannot be scored"),
+    ("score not sent", "/score?gen_mod=label", IMAGE, 422, "gen_mod names 'label', but only 'image'"),
+    ("given not sent", "/score?cond_mod=label", IMAGE, 422, "cond_mod names 'label', but only 'image'"),
+    ("unknown score", "/score?gen_mod=sound", IMAGE, 422, "unknown modality 'sound'"),
+    ("row of no score", "/score", inputs(label=[1, None]), 422, "row 1 .*nothing observed of 'label'"),
+    ("row of no condition", "/score?cond_mod=image", LACKING, 422, "row 1 .*nothing observed of 'image'"),
+    ("no samples", "/score?K=0", IMAGE, 422, "query K: .*greater than or equal to 1"),
+    ("no batch", "/score?batch_size_K=0", IMAGE, 422, "query batch_size_K: .*greater than or equal to 1"),
+    ("draws of score", "/score?N=2", IMAGE, 422, "unknown parameter 'N'"),
     # limits
+    ("samples", "/score?K=501", IMAGE, 413, "501 draws are more than the 500"),
     ("bytes", "/encode", parts(image=b"x" * 300_000), 413, "longer than the 200000 bytes"),
     ("rows", "/encode", inputs(label=[1] * 51), 413, "51 rows are more than the 50"),
     ("prior's rows", "/encode?cond_mod=none&n_data=51", {}, 413, "51 rows are more than the 50"),

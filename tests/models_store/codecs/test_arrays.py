@@ -238,7 +238,8 @@ def test_a_header_cut_off_is_refused(length: int) -> None:
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n", b"[1, 2, 3]", b"1,2,3", b"PK\x03\x04"])
 def test_a_file_that_is_no_npy_is_refused_with_what_is_wanted(content: bytes) -> None:
-    assert refusal(VECTOR, content).startswith("a vector must come as .npy, got bytes that begin with b'")
+    sentence = refusal(array("tensor", 3), content)
+    assert sentence.startswith("a tensor must come as .npy, got bytes that begin with b'")
 
 
 def test_nested_lists_are_rows() -> None:

@@ -1,0 +1,203 @@
+r"""Sounds: WAV, FLAC or OGG to the spectrogram that the manifest describes; and back to a WAV.
+
+With x the samples (mean of the channels, resampled, cut or filled with zeros at the end) and W the
+triangles of the mel scale (HTK):
+
+.. math:: P = W \, |STFT(x)|^2, \qquad d = 10 \log_{10}(P + 10^{-10}) - \max
+
+clipped at ``floor_db``, spread over 0 … 255 and rounded.
+
+References:
+    | Signal Estimation from Modified Short-Time Fourier Transform (Griffin & Lim, 1984)
+    | A Fast Griffin-Lim Algorithm (Perraudin, Balazs & Søndergaard, 2013)
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+
+from models_store.codecs import levels
+from models_store.errors import UnreadableFile
+from models_store.manifest import Modality, Spectrogram
+
+FORMATS = ("WAV", "WAVEX", "FLAC", "OGG")
+LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
+MOST_CHANNELS = 16
+ITERATIONS = 100
+"""Of the search for a phase; more change nothing that one can hear."""
+MOMENTUM = 0.99
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def read(modality: Modality, content: bytes) -> Array:
+    """One row, of the modality's shape and dtype, from the bytes of a sound file.
+
+    Raises:
+        UnreadableFile: No sound of a known format, damaged, silent, or of an impossible rate.
+    """
+    recipe = _recipe(modality)
+    x = _mono(recipe, content)
+    if not x.any():
+        raise UnreadableFile("the sound is silent, and a spectrogram is relative to its loudest moment")
+    return levels.to_units(modality, _levels(recipe, x))
+
+
+def write_wav(modality: Modality, values: Array, rng: np.random.Generator) -> bytes:
+    """A WAV, 16 bits, whose spectrogram is near to one row of the modality.
+
+    The phase, which a spectrogram does not have, begins at random and is made consistent.
+
+    Arguments:
+        modality: What the row is of.
+        values: (bands, frames), in the modality's units.
+        rng: Where the phase comes from.
+
+    Raises:
+        UnreadableFile: The modality does not say how its spectrograms are made.
+    """
+    recipe = _recipe(modality)
+    decibels = (levels.to_bytes(modality, values) / 255 - 1) * -recipe.floor_db
+    # What was clipped at the floor may be anything below it: nothing is the quietest.
+    power = np.where(decibels > recipe.floor_db, 10 ** (decibels / 10), 0.0)
+    magnitude = np.sqrt(_unmix(_triangles(recipe), power))
+    x = _with_phase(recipe, magnitude, rng)[: recipe.samples]
+    loudest = np.abs(x).max() or 1.0
+    stream = io.BytesIO()
+    soundfile.write(stream, 0.9 * x / loudest, recipe.rate, "PCM_16", format="WAV")
+    return stream.getvalue()
+
+
+# --- from a file to samples --------------------------------------------------------------------------
+
+
+def _recipe(modality: Modality) -> Spectrogram:
+    if modality.spectrogram is None:
+        raise UnreadableFile(
+            f"'{modality.name}' does not say how its spectrograms are made, so only .npy is known"
+        )
+    return modality.spectrogram
+
+
+def _mono(recipe: Spectrogram, content: bytes) -> Array:
+    """The first ``samples`` samples at the recipe's rate, or fewer; no more of the file is decoded."""
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as sound:
+            _check(sound)
+            # a tenth of a second more, since a resampled sound fades at its end
+            seconds = recipe.samples / recipe.rate + 0.1
+            wanted = min(math.ceil(seconds * sound.samplerate), sound.frames)
+            channels = sound.read(wanted, dtype="float64", always_2d=True)
+            rate = sound.samplerate
+    except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
+        raise UnreadableFile(
+            f"no readable sound (WAV, FLAC, OGG) in {len(content)} bytes that begin with "
+            f"{content[:8]!r}: {_one_line(error)}"
+        ) from None
+    if len(channels) < wanted:
+        raise UnreadableFile(f"the sound ends after {len(channels)} of {wanted} samples")
+    if not np.isfinite(channels).all():
+        raise UnreadableFile("the sound has samples that are no finite numbers")
+    x = channels.mean(axis=1)
+    return (x if rate == recipe.rate else soxr.resample(x, rate, recipe.rate, "VHQ"))[: recipe.samples]
+
+
+def _check(sound: soundfile.SoundFile) -> None:
+    if sound.format not in FORMATS:
+        raise UnreadableFile(f"a sound must be WAV, FLAC or OGG, got {sound.format}")
+    if not LOWEST_RATE <= sound.samplerate <= HIGHEST_RATE:
+        raise UnreadableFile(
+            f"a sound may have {LOWEST_RATE} to {HIGHEST_RATE} samples per second, "
+            f"this one has {sound.samplerate}"
+        )
+    if sound.channels > MOST_CHANNELS:
+        raise UnreadableFile(f"a sound may have {MOST_CHANNELS} channels, this one has {sound.channels}")
+    if sound.frames <= 0:
+        raise UnreadableFile("the sound has no samples")
+
+
+def _one_line(error: Exception) -> str:
+    # libsndfile says "Error opening <_io.BytesIO object at …>: Format not recognised."
+    return (str(error).splitlines() or [type(error).__name__])[0].rpartition(": ")[2][:120]
+
+
+# --- from samples to levels, and back ------------------------------------------------------------------
+
+
+def _levels(recipe: Spectrogram, x: Array) -> Array:
+    power = np.abs(_transform(recipe, x)) ** 2  # (frames, bins)
+    decibels = 10 * np.log10(_triangles(recipe) @ power.T + 1e-10)
+    below_peak = np.clip(decibels - decibels.max(), recipe.floor_db, 0)
+    return np.rint((1 - below_peak / recipe.floor_db) * 255).astype(np.uint8)
+
+
+def _transform(recipe: Spectrogram, x: Array) -> Array:
+    """The short-time Fourier transform, frames centred: (frames, bins)."""
+    padded = np.zeros((recipe.frames - 1) * recipe.hop + recipe.window)
+    begin = recipe.window // 2
+    piece = x[: len(padded) - begin]
+    padded[begin : begin + len(piece)] = piece
+    frames = np.lib.stride_tricks.sliding_window_view(padded, recipe.window)[:: recipe.hop]
+    return np.fft.rfft(frames * _hann(recipe.window))
+
+
+def _inverse(recipe: Spectrogram, transform: Array) -> Array:
+    """The samples whose transform is nearest (least squares)."""
+    frames = np.fft.irfft(transform, recipe.window) * _hann(recipe.window)
+    summed, weight = np.zeros((2, (recipe.frames - 1) * recipe.hop + recipe.window))
+    for index, frame in enumerate(frames):
+        place = slice(index * recipe.hop, index * recipe.hop + recipe.window)
+        summed[place] += frame
+        weight[place] += _hann(recipe.window) ** 2
+    return (summed / np.maximum(weight, 1e-8))[recipe.window // 2 :]
+
+
+def _with_phase(recipe: Spectrogram, magnitude: Array, rng: np.random.Generator) -> Array:
+    """Samples whose transform has about that magnitude, (bins, frames): fast Griffin-Lim."""
+    wanted = magnitude.T
+    guess = wanted * np.exp(2j * np.pi * rng.random(wanted.shape))
+    before = np.zeros_like(guess)
+    for _ in range(ITERATIONS):
+        consistent = _transform(recipe, _inverse(recipe, guess)[: recipe.samples])
+        ahead = consistent + MOMENTUM * (consistent - before)
+        before = consistent
+        guess = wanted * ahead / np.maximum(np.abs(ahead), 1e-12)
+    return _inverse(recipe, guess)
+
+
+def _unmix(triangles: Array, power: Array) -> Array:
+    """Power per bin, none negative, that gives power per band (multiplicative least squares)."""
+    estimate = triangles.T @ power
+    for _ in range(ITERATIONS):
+        estimate *= (triangles.T @ power) / np.maximum(triangles.T @ (triangles @ estimate), 1e-20)
+    return estimate
+
+
+@cache
+def _triangles(recipe: Spectrogram) -> Array:
+    """(bands, bins): triangles of height 1, evenly spaced on the mel scale of HTK."""
+
+    def mel(frequency: float) -> float:
+        return 2595 * math.log10(1 + frequency / 700)
+
+    corners = 700 * (10 ** (np.linspace(mel(recipe.f_min), mel(recipe.f_max), recipe.bands + 2) / 2595) - 1)
+    low, centre, high = (corners[start : start + recipe.bands, None] for start in range(3))
+    frequency = np.fft.rfftfreq(recipe.window, 1 / recipe.rate)
+    triangles: Array = np.maximum(
+        0, np.minimum((frequency - low) / (centre - low), (high - frequency) / (high - centre))
+    )
+    return triangles
+
+
+@cache
+def _hann(window: int) -> Array:
+    """Periodic, so that shifted copies of it add up evenly."""
+    curve: Array = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    return curve

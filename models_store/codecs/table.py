@@ -1,0 +1,156 @@
+"""Rows of a vector or of counts as text: JSON or CSV; in both, nothing is a missing cell."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from models_store.codecs import arrays
+from models_store.errors import UnreadableFile, WrongValue, shown
+from models_store.manifest import Modality
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def read(modality: Modality, content: bytes) -> Array:
+    """Rows from the bytes of a text.
+
+    Arguments:
+        modality: A vector, or counts.
+        content: JSON (``[…]`` or ``{…}`` one row, a list of them several), or CSV, with a header that names
+            columns or without one.
+
+    Raises:
+        UnreadableFile: It is neither.
+        WrongValue: A column is unknown, a cell no number, or a row has another length.
+    """
+    if is_json(content):
+        return _from_json(modality, read_json(content))
+    lines = read_csv(content)
+    if not lines:
+        raise UnreadableFile("the table is empty")
+    if _is_header(modality, lines[0]):
+        return _from_table(modality, lines[0], lines[1:])
+    return arrays.rows(modality, _numbers(lines))
+
+
+def from_object(modality: Modality, row: Mapping[str, Any]) -> Array:
+    """One row from values by column; a column that is not named is a missing cell.
+
+    Raises:
+        WrongValue: A column is unknown, or a value no number.
+    """
+    names = column_names(modality)
+    _check_known(names, row)
+    return arrays.from_lists(modality, [row.get(name) for name in names])
+
+
+def column_names(modality: Modality) -> list[str]:
+    """The names of the cells of a row: those of its columns, or else its numbers from 0."""
+    if modality.columns:
+        return [column.name for column in modality.columns]
+    return [str(index) for index in range(math.prod(modality.shape))]
+
+
+def is_json(content: bytes) -> bool:
+    """Whether a text begins as a list or an object."""
+    return content.lstrip()[:1] in (b"[", b"{")
+
+
+def read_json(content: bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        UnreadableFile: It is none.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise UnreadableFile(f"damaged JSON: {error}") from None
+
+
+def read_csv(content: bytes) -> list[list[str]]:
+    """The cells of a comma-separated table, stripped; all lines have the same number.
+
+    Raises:
+        UnreadableFile: It is no text, or its lines differ.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+        lines = [[cell.strip() for cell in line] for line in csv.reader(io.StringIO(text)) if line]
+    except UnicodeDecodeError:
+        raise UnreadableFile(f"must be text, or .npy, got bytes that begin with {content[:8]!r}") from None
+    except csv.Error as error:
+        raise UnreadableFile(f"damaged CSV: {error}") from None
+    for number, line in enumerate(lines):
+        if len(line) != len(lines[0]):
+            raise UnreadableFile(
+                f"line {number} (counted from 0) has {len(line)} cells, line 0 has {len(lines[0])}"
+            )
+    return lines
+
+
+def number(cell: str) -> float:
+    """The number in a cell of a table; an empty one is NaN.
+
+    Raises:
+        WrongValue: It is none.
+    """
+    if not _is_number(cell):
+        raise WrongValue(f"a cell must be a number or empty, got {shown(cell)}")
+    return float(cell) if cell else math.nan
+
+
+def _from_json(modality: Modality, value: Any) -> Array:
+    if isinstance(value, dict):
+        value = [value]
+    if any(isinstance(row, dict) for row in value):
+        rows = [
+            from_object(modality, row) if isinstance(row, dict) else arrays.from_lists(modality, row)
+            for row in value
+        ]
+        if any(row.shape != modality.shape for row in rows):
+            raise WrongValue(f"rows must have the shape {modality.shape}")
+        return arrays.rows(modality, np.stack(rows))
+    return arrays.from_nested(modality, value)
+
+
+def _is_header(modality: Modality, line: Sequence[str]) -> bool:
+    """Whether a first line names columns: it has what is no number, or all the columns are called so."""
+    named = modality.columns is not None and set(line) == set(column_names(modality))
+    return named or not all(_is_number(cell) for cell in line)
+
+
+def _from_table(modality: Modality, header: Sequence[str], lines: Sequence[Sequence[str]]) -> Array:
+    names = column_names(modality)
+    _check_known(names, header)
+    if len(set(header)) != len(header):
+        raise WrongValue("a column of the table is named twice")
+    values = np.full((len(lines), len(names)), math.nan)
+    values[:, [names.index(name) for name in header]] = _numbers(lines).reshape(len(lines), len(header))
+    return arrays.rows(modality, values)
+
+
+def _numbers(lines: Sequence[Sequence[str]]) -> Array:
+    return np.array([[number(cell) for cell in line] for line in lines])
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return "_" not in cell  # Python takes 1_000 for a number, no table does
+
+
+def _check_known(names: Sequence[str], given: Sequence[str] | Mapping[str, Any]) -> None:
+    for name in given:
+        if name not in names:
+            known = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+            raise WrongValue(f"unknown column {shown(name)}; the columns are {known}")

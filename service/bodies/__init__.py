@@ -1,0 +1,84 @@
+"""The bytes of a request to rows by modality; one module per form that they may have."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from python_multipart.multipart import parse_options_header
+
+from models_store.codecs import table as csv
+from service.bodies import archive, document, form
+from service.errors import TooLarge, UnknownMediaType, WrongInput, located
+from service.inference import Column, Model, Observations, listed
+from service.tables import observed, table_of
+
+MULTIPART = "multipart/form-data"
+JSON = "application/json"
+NPZ = "application/x-npz"
+BYTES = "application/octet-stream"
+CSV = "text/csv"
+
+
+async def read(stream: AsyncIterator[bytes], limit: int) -> bytes:
+    """The whole body, refused as soon as it is longer than the limit.
+
+    Raises:
+        TooLarge: It is.
+    """
+    chunks, size = [], 0
+    async for chunk in stream:
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(f"the body is longer than the {limit} bytes that one request may have")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def parse(model: Model, content_type: str | None, body: bytes, limit: int) -> Observations:
+    """What was observed.
+
+    Arguments:
+        model: Whose modalities they are.
+        content_type: Of the request.
+        body: Of the request; an empty one is an observation of nothing.
+        limit: The most bytes that a packed body may have when it is unpacked.
+
+    Raises:
+        UnknownMediaType: No form that is known.
+        Unparsable: Not what the content type says, or a file in it cannot be read.
+        WrongInput: A modality is unknown, a value does not fit, or numbers of rows differ.
+        TooLarge: It is packed, and unpacked longer than the limit.
+    """
+    if not body:
+        return Observations({}, 0)
+    media_type, options = parse_options_header(content_type)
+    match media_type.decode("latin1"):
+        case "multipart/form-data":
+            return _together(form.columns(model, body, options.get(b"boundary")))
+        case "application/json":
+            return _together(document.columns(model, body))
+        case "application/x-npz" | "application/octet-stream":
+            return _together(archive.columns(model, body, limit))
+        case "text/csv":
+            observations = observed(model.manifest, table_of(located("the body", csv.read_csv, body)))
+            _check_rows(dict.fromkeys(observations.columns, observations.n))
+            return observations
+        case _:
+            known = ", ".join((MULTIPART, JSON, NPZ))
+            raise UnknownMediaType(
+                f"the body must be {known} or {CSV}, got {content_type or 'no content type'}"
+            )
+
+
+def _together(columns: dict[str, Column]) -> Observations:
+    rows = {name: len(column.values) for name, column in columns.items()}
+    _check_rows(rows)
+    return Observations(columns, next(iter(rows.values()), 0))
+
+
+def _check_rows(rows: dict[str, int]) -> None:
+    if len(set(rows.values())) > 1:
+        told = ", ".join(f"'{name}' has {count}" for name, count in rows.items())
+        raise WrongInput(f"all modalities must have the same number of rows: {told}")
+    if not all(rows.values()):
+        raise WrongInput(f"{listed(rows)} was sent without a single row")

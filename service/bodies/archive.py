@@ -1,0 +1,96 @@
+"""An npz archive: arrays by modality; a boolean ``mask.NAME`` says which rows have it."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from typing import Any
+
+import numpy as np
+
+from models_store.codecs import arrays
+from models_store.errors import UnreadableFile, shown
+from service.errors import TooLarge, Unparsable, WrongInput, located
+from service.inference import Column, Model, listed
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MASK = "mask."
+ENCRYPTED = 1
+"""The bit of a member's flags."""
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, NotImplementedError)
+"""What zipfile raises at archives that are cut, altered, encrypted, or packed in an unknown way."""
+
+
+def columns(model: Model, body: bytes, limit: int) -> dict[str, Column]:
+    """The arrays by modality.
+
+    Arguments:
+        model: Whose modalities they are.
+        body: Of the request.
+        limit: The most bytes that it may have when it is unpacked.
+
+    Raises:
+        Unparsable: It is no archive, or an array in it cannot be read.
+        WrongInput: A name is unknown, or an array does not fit.
+        TooLarge: Unpacked it is longer than the limit.
+    """
+    found = _unpack(body, limit)
+    names = [name for name in found if not name.startswith(MASK)]
+    for name in names:
+        model.modality(name)
+    for mask in found.keys() - set(names):
+        if mask.removeprefix(MASK) not in names:
+            raise WrongInput(f"array {shown(mask)} is the mask of nothing; the archive holds {listed(names)}")
+    return {name: _column(model, name, found) for name in names}
+
+
+def _column(model: Model, name: str, found: dict[str, Array]) -> Column:
+    modality = model.modality(name)
+    sent, where = found[name], f"array '{name}'"
+    present = _presence(name, found, len(sent) if sent.ndim else 0)
+    if present.all():
+        return Column(located(where, arrays.rows, modality, sent), present)
+    observed = located(where, arrays.rows, modality, sent[present])
+    values = np.zeros((len(present), *modality.shape), modality.numpy_dtype)
+    values[present] = observed  # whatever stands in the others is nobody's
+    return Column(values, present)
+
+
+def _presence(name: str, found: dict[str, Array], rows: int) -> Array:
+    mask = found.get(MASK + name, np.ones(rows, bool))
+    if mask.dtype != bool or mask.shape != (rows,):
+        raise WrongInput(
+            f"array '{MASK}{name}' must be boolean with one value per row, ({rows},), "
+            f"got {mask.dtype} of shape {mask.shape}"
+        )
+    return mask
+
+
+def _unpack(body: bytes, limit: int) -> dict[str, Array]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(body)) as packed:
+            members = packed.infolist()
+            if any(member.flag_bits & ENCRYPTED for member in members):
+                raise Unparsable("the archive (npz) is encrypted")
+            size = sum(member.file_size for member in members)
+            if size > limit:
+                raise TooLarge(f"the archive has {size} bytes unpacked, and may have {limit}")
+            # No member gives more than the directory says, so nothing larger is ever held.
+            contents = [(member.filename.removesuffix(".npy"), packed.read(member)) for member in members]
+    except DAMAGED as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Unparsable(f"the archive (npz) cannot be read: {reason[:120]}") from None
+    found: dict[str, Array] = {}
+    for name, content in contents:
+        if name in found:
+            raise WrongInput(f"array {shown(name)} is in the archive twice")
+        found[name] = located(f"array {shown(name)}", _read_npy, content)
+    return found
+
+
+def _read_npy(content: bytes) -> Array:
+    if not content.startswith(arrays.MAGIC):
+        raise UnreadableFile(f"an archive holds .npy files, got bytes that begin with {content[:8]!r}")
+    return arrays.read_npy(content)

@@ -1,0 +1,51 @@
+"""A JSON document: by modality a list of rows, null where a row lacks it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import orjson
+
+from models_store import codecs
+from models_store.errors import shown
+from models_store.manifest import Modality
+from service.errors import Unparsable, WrongInput, located
+from service.inference import Column, Model
+
+
+def columns(model: Model, body: bytes) -> dict[str, Column]:
+    """The rows by modality.
+
+    Raises:
+        Unparsable: It is no JSON, or a file in it cannot be read.
+        WrongInput: It is another document, a modality is unknown, or a value does not fit.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Unparsable(f"the body is not JSON: {error}") from None
+    if (
+        not isinstance(document, dict)
+        or document.keys() != {"inputs"}
+        or not isinstance(document["inputs"], dict)
+    ):
+        got = f"the fields {sorted(document)}" if isinstance(document, dict) else type(document).__name__
+        raise WrongInput(f'the body must be {{"inputs": {{"NAME": [row, …], …}}}}, got {got}')
+    columns = {}
+    for name, rows in document["inputs"].items():
+        modality = model.modality(name)
+        if not isinstance(rows, list):
+            raise WrongInput(f"inputs.{name} must be a list of rows, got {shown(rows)}")
+        columns[name] = _column(modality, rows)
+    return columns
+
+
+def _column(modality: Modality, rows: list[Any]) -> Column:
+    present = np.array([row is not None for row in rows], bool)
+    values = np.zeros((len(rows), *modality.shape), modality.numpy_dtype)
+    for index, row in enumerate(rows):
+        if row is not None:
+            where = f"inputs.{modality.name}[{index}]"
+            values[index] = located(where, codecs.read_values, modality, [row])[0]
+    return Column(values, present)

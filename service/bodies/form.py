@@ -1,0 +1,106 @@
+"""A form: one part per modality; several parts of one name are several rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from python_multipart import MultipartParser
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import parse_options_header
+
+from models_store import codecs
+from service.errors import Unparsable, located
+from service.inference import Column, Model
+
+
+def columns(model: Model, body: bytes, boundary: bytes | None) -> dict[str, Column]:
+    """The rows of every part, by modality.
+
+    Arguments:
+        model: Whose modalities they are.
+        body: Of the request.
+        boundary: That the content type gives.
+
+    Raises:
+        Unparsable: It is no form, or a file in it cannot be read.
+        WrongInput: A modality is unknown, or a value does not fit.
+    """
+    columns = {}
+    for name, files in _read_parts(body, boundary).items():
+        modality = model.modality(name)
+        rows = []
+        for index, content in enumerate(files):
+            where = f"part '{name}'" + (f", number {index} (counted from 0)" if len(files) > 1 else "")
+            rows.append(located(where, codecs.read_file, modality, content))
+        values = np.concatenate(rows)
+        columns[name] = Column(values, np.ones(len(values), bool))
+    return columns
+
+
+def _read_parts(body: bytes, boundary: bytes | None) -> dict[str, list[bytes]]:
+    """The parts of a form by name, in the order in which they came.
+
+    Raises:
+        Unparsable: It is no form, ends too early, or has a part without a name.
+    """
+    if not boundary:
+        raise Unparsable("the content type multipart/form-data must give a boundary")
+    form = _Form()
+    try:
+        parser = MultipartParser(boundary, form.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError as error:
+        raise Unparsable(f"the form cannot be read: {error}") from None
+    if not form.ended:
+        raise Unparsable("the form ends before its closing boundary")
+    return form.parts
+
+
+class _Form:
+    """Collects what the parser reports."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, list[bytes]] = {}
+        self.ended = False
+        self._header = self._value = self._disposition = b""
+        self._content: list[bytes] = []
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._on_field,
+            "on_header_value": self._on_value,
+            "on_header_end": self._on_header,
+            "on_part_data": self._on_data,
+            "on_part_end": self._on_part,
+            "on_end": self._on_end,
+        }
+
+    def _begin(self) -> None:
+        self._disposition, self._content = b"", []
+
+    def _on_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._header = self._value = b""
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        self._content.append(data[start:end])
+
+    def _on_part(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if b"name" not in options:
+            raise Unparsable("a part of the form has no name; it must be that of a modality")
+        name = options[b"name"].decode(errors="replace")
+        self.parts.setdefault(name, []).append(b"".join(self._content))
+
+    def _on_end(self) -> None:
+        self.ended = True
