@@ -47,9 +47,10 @@ def encoder(rng: np.random.Generator) -> bytes:
         numpy_helper.from_array(np.array(1 / 255, np.float32), "scale"),
         numpy_helper.from_array(np.array([-1, PIXELS]), "flat"),
     ]
-    nodes += _layer(rng, weights, "h0", "a1", PIXELS, 512) + [helper.make_node("Relu", ["a1"], ["h1"])]
-    nodes += _layer(rng, weights, "h1", "a2", 512, 512) + [helper.make_node("Relu", ["a2"], ["h2"])]
-    nodes += _layer(rng, weights, "h2", "mu", 512, LATENT) + _layer(rng, weights, "h2", "log_var", 512, LATENT)
+    nodes += [*_layer(rng, weights, "h0", "a1", PIXELS, 512), helper.make_node("Relu", ["a1"], ["h1"])]
+    nodes += [*_layer(rng, weights, "h1", "a2", 512, 512), helper.make_node("Relu", ["a2"], ["h2"])]
+    nodes += _layer(rng, weights, "h2", "mu", 512, LATENT)
+    nodes += _layer(rng, weights, "h2", "log_var", 512, LATENT)
     return _graph(nodes, weights, ("x", TensorProto.UINT8, SHAPE), {"mu": (LATENT,), "log_var": (LATENT,)})
 
 

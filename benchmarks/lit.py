@@ -1,4 +1,4 @@
-"""The same encoder as a LitServe API, with batching. On its own, since LitServe sends the class to processes."""
+"""The same encoder as a LitServe API, with batching; LitServe sends the class to processes of its own."""
 
 from __future__ import annotations
 

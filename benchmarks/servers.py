@@ -59,7 +59,7 @@ def _running(arguments: list[str], path: str, *more: str) -> Iterator[Server]:
         port = probe.getsockname()[1]
     start = time.perf_counter()
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own programs
             [sys.executable, *arguments, str(port), *more],
             stdout=log,
             stderr=log,

@@ -101,7 +101,11 @@ def rates(one: Path, encoder: Path, rng: np.random.Generator, rounds: int, secon
             busy.setdefault("JSON ÷ litserve", []).append(rate / _rate(litserve, as_json(row), seconds))
     goals = {f"{name} ÷ empty": rate for name, (_, rate, _) in FORMS.items()}
     goals |= {"JSON ÷ plain": 3.0, "multipart ÷ plain": 3.0, "JSON ÷ litserve": 5.0}
-    words = {"empty": "an empty FastAPI route", "plain": "plain FastAPI + onnxruntime", "litserve": "LitServe"}
+    words = {
+        "empty": "an empty FastAPI route",
+        "plain": "plain FastAPI + onnxruntime",
+        "litserve": "LitServe",
+    }
     lines = []
     for what, values in busy.items():
         form, _, other = what.partition(" ÷ ")

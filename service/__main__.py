@@ -29,6 +29,7 @@ def main() -> None:
         workers=settings.workers,
         host=settings.host,
         port=settings.port,
+        access_log=False,  # a line per request costs a tenth of them
         timeout_graceful_shutdown=math.ceil(settings.deadline_seconds) + 1,
     )
 

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, TypeVar
 
 log = logging.getLogger("anyview")
 
 Task = tuple["Future[Any]", Callable[[], Any]]
+
+
+T = TypeVar("T")
+
+FEW = 20_000
+"""Numbers, or bytes, that are handled in less time than it takes to go to a thread and back."""
+
+
+async def aside(size: int, function: Callable[..., T], *arguments: Any) -> T:
+    """Calls a function without holding up the event loop: in a thread, unless there is little to do.
+
+    Arguments:
+        size: How many numbers or bytes it handles.
+        function: What is called.
+        arguments: Of it.
+    """
+    if size <= FEW:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
 
 
 class WorkerLost(Exception):

@@ -4,36 +4,71 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from inspect import signature
+from typing import Any, get_args, get_origin
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import ValidationError
+from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect
 
+from service import bodies
 from service.catalog import Catalog
 from service.errors import ClientLeft, PastDeadline, TooSlow
+from service.workers import aside
 
 UNWATCHED_SECONDS = 0.05
 """Most questions are answered sooner than it pays to watch whether their client is still there."""
 
 
 class Bounded(APIRoute):
-    """A route whose question costs nothing once nobody waits for its answer."""
+    """A route for a question: ``endpoint(request, observed, current, query)``.
+
+    FastAPI reads the signature for /openapi.json. To answer, the four are put together here rather than by
+    its dependency injection, which takes longer than the graph of a small encoder.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer = super().get_route_handler()
+        query_type, _ = get_args(signature(self.endpoint, eval_str=True).parameters["query"].annotation)
 
         async def bounded(request: Request) -> Response:
             catalog: Catalog = request.state.catalog
             catalog.admit()
             async with Lifetime(request, catalog.settings.deadline_seconds) as lifetime:
-                request.state.lifetime = lifetime
-                response = await answer(request)
+                query = _query(query_type, request.query_params)
+                current = catalog.get(request.path_params.get("name"), query.version)
+                limit, content_type = catalog.settings.max_body_bytes, request.headers.get("content-type")
+                body = await bodies.read(request.stream(), limit)
+                lifetime.uploaded()
+                observed = await aside(len(body), bodies.parse, current.model, content_type, body, limit)
+                catalog.admit()  # others may have come meanwhile
+                response: Response = await self.endpoint(request, observed, current, query)
             if catalog.draining:
                 response.headers["connection"] = "close"  # the client comes again, to somebody who stays
             return response
 
         return bounded
+
+
+def _query(kind: type[Any], sent: QueryParams) -> Any:
+    """The parameters that were sent; of those that are no lists, the last.
+
+    Raises:
+        RequestValidationError: One is unknown, or has a value that it cannot have.
+    """
+    values: dict[str, Any] = {}
+    for name, value in sent.multi_items():
+        if name in kind.model_fields and get_origin(kind.model_fields[name].annotation) is list:
+            values.setdefault(name, []).append(value)
+        else:
+            values[name] = value
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        raise RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in found]) from None
 
 
 class Lifetime:
@@ -84,6 +119,7 @@ class Lifetime:
         self._watch = asyncio.create_task(self._watching())
 
     async def _watching(self) -> None:
-        await self._request.receive()
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
         self._left = True
         self._timeout.reschedule(asyncio.get_running_loop().time())
