@@ -35,7 +35,7 @@ def as_form(rows: Mapping[str, Array], path: str = "/encode", accept: str = "*/*
 
 def as_npz(rows: Mapping[str, Array], path: str = "/encode") -> bytes:
     stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, **rows)  # type: ignore[arg-type]
+    np.savez(stream, allow_pickle=False, **rows)
     headers = {"content-type": "application/x-npz", "accept": "application/x-npz"}
     return request(path, stream.getvalue(), headers)
 

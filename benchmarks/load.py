@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import uvloop
@@ -39,9 +40,7 @@ async def _drive(port: int, requests: Sequence[bytes], connections: int, seconds
     clients = []
     for number in range(connections):
         _, client = await loop.create_connection(
-            lambda number=number: _Client(requests[number:] + requests[:number], begin, end),  # type: ignore[misc]
-            "127.0.0.1",
-            port,
+            partial(_Client, [*requests[number:], *requests[:number]], begin, end), "127.0.0.1", port
         )
         clients.append(client)
     await asyncio.gather(*(client.done for client in clients))
