@@ -15,9 +15,10 @@ import uvloop
 
 @dataclass(frozen=True)
 class Load:
-    """What was measured: requests per second, and the median time of one, in seconds."""
+    """Requests per second, how many were answered in all, and the median time of one, in seconds."""
 
     rate: float
+    answered: int
     p50: float
 
 
@@ -45,7 +46,8 @@ async def _drive(port: int, requests: Sequence[bytes], connections: int, seconds
         clients.append(client)
     await asyncio.gather(*(client.done for client in clients))
     times = [seconds for client in clients for seconds in client.times]
-    return Load(rate=len(times) / seconds, p50=statistics.median(times))
+    answered = sum(client.answered for client in clients)
+    return Load(rate=len(times) / seconds, answered=answered, p50=statistics.median(times))
 
 
 class _Client(asyncio.Protocol):
@@ -54,7 +56,7 @@ class _Client(asyncio.Protocol):
     def __init__(self, requests: Sequence[bytes], begin: float, end: float) -> None:
         self._requests = requests
         self._begin, self._end = begin, end
-        self._sent = self._left = 0
+        self._sent = self._left = self.answered = 0
         self._head = b""
         self._started = 0.0
         self.times: list[float] = []
@@ -87,6 +89,7 @@ class _Client(asyncio.Protocol):
 
     def _answered(self) -> None:
         now = time.perf_counter()
+        self.answered += 1
         if self._begin < now <= self._end:
             self.times.append(now - self._started)
         if now > self._end:
