@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 SERVE := $(VENV)/serve
 FULL := $(VENV)/full
+BENCH := $(VENV)/bench
 PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 LOCK := pyproject.toml constraints.txt
 
-.PHONY: serve test lint format train clean
+.PHONY: serve test lint format train bench-service soak clean
 
 serve: export ANYVIEW_DEFAULT_MODEL ?= mnist
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
@@ -29,6 +30,12 @@ format: $(FULL)/.done  ## Format and mend what a linter can
 train: $(FULL)/.done  ## Train and publish an experiment: make train EXPERIMENT=mnist
 	$(FULL)/bin/anyview-train fit $(EXPERIMENT)
 
+bench-service: $(BENCH)/.done  ## Measure the service beside others; takes some minutes, on two idle cores
+	$(BENCH)/bin/python -m benchmarks.service
+
+soak: $(BENCH)/.done  ## Does memory grow? SOAK_REQUESTS=10000 for a short one
+	$(BENCH)/bin/python -m benchmarks.soak
+
 clean:  ## Remove the environments
 	rm -rf $(VENV)
 
@@ -42,4 +49,10 @@ $(SERVE)/.done: $(LOCK)
 $(FULL)/.done: $(LOCK)
 	$(PYTHON) -m venv $(FULL)
 	$(FULL)/bin/pip install $(PIP_FLAGS) -e '.[training,test]'
+	touch $@
+
+# The service and the servers that it is compared with.
+$(BENCH)/.done: $(LOCK)
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install $(PIP_FLAGS) -e '.[benchmarks]'
 	touch $@

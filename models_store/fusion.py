@@ -135,6 +135,8 @@ def disagreement(experts: Gaussian, present: Array) -> Array:
         experts: As for :func:`product`, with shape :math:`(M, *, D)`.
         present: As for :func:`product`, with shape :math:`(M, *)`.
     """
+    if experts.mu.shape[0] == 1:
+        return array_namespace(experts.mu).zeros_like(experts.mu[0, ..., 0])
     alone = [
         log_normaliser(Gaussian(experts.mu[m : m + 1], experts.log_var[m : m + 1]), present[m : m + 1])
         for m in range(experts.mu.shape[0])

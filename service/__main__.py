@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import signal
 import sys
 
@@ -22,9 +24,18 @@ def main() -> None:
         settings = CliApp.run(Settings)
     except (ValidationError, SettingsError) as error:
         sys.exit(f"anyview-serve: {error}")
-    # uvicorn finishes what is in flight and then raises the signal again: to be asked to leave is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port)
+    # When uvicorn has finished it raises the signal once more, and to be killed by it is no success.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    os.environ.update(settings.to_environment())  # processes of their own read it from there
+    uvicorn.run(
+        "service.app:worker" if settings.workers > 1 else create_app(settings),
+        factory=settings.workers > 1,
+        workers=settings.workers,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,  # a line per request costs a tenth of them
+        timeout_graceful_shutdown=math.ceil(settings.deadline_seconds) + 1,
+    )
 
 
 if __name__ == "__main__":

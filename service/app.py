@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, TypedDict
@@ -17,20 +17,27 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models_store.errors import BundleRefused, shown
+from service.batching import GraphFailed
 from service.catalog import Catalog
 from service.errors import (
+    ClientLeft,
     NotAcceptable,
     NotFound,
     NotReady,
+    PastDeadline,
     Refusal,
+    TooBusy,
     TooLarge,
+    TooSlow,
     UnknownMediaType,
     Unparsable,
     WrongInput,
 )
+from service.lifecycle import delayed_sigterm
 from service.routes import health, models, questions
 from service.schemas import Problem
 from service.settings import Settings
+from service.workers import WorkerLost
 
 log = logging.getLogger("anyview")
 
@@ -41,7 +48,11 @@ STATUS: dict[type[Refusal], HTTPStatus] = {
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnknownMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     WrongInput: HTTPStatus.UNPROCESSABLE_ENTITY,
+    TooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    TooBusy: HTTPStatus.TOO_MANY_REQUESTS,
     NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    PastDeadline: HTTPStatus.SERVICE_UNAVAILABLE,
+    ClientLeft: HTTPStatus.BAD_REQUEST,
 }
 
 
@@ -51,19 +62,21 @@ class State(TypedDict):
     catalog: Catalog
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = Catalog) -> FastAPI:
     """The service.
 
     Arguments:
         settings: Everything that it depends on.
+        catalog_of: Makes the catalog that it answers from.
     """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
-        catalog = Catalog(settings)
+        catalog = catalog_of(settings)
         await asyncio.to_thread(catalog.load_all)
         try:
-            yield {"catalog": catalog}
+            with delayed_sigterm(catalog.drain, settings.grace_seconds):
+                yield {"catalog": catalog}
         finally:
             catalog.close()
 
@@ -79,10 +92,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(Refusal, _on_refusal)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(BundleRefused, _on_lost_file)
+    app.add_exception_handler(BundleRefused, _on_unavailable)
+    app.add_exception_handler(WorkerLost, _on_unavailable)
+    app.add_exception_handler(GraphFailed, _on_bug)
     app.add_exception_handler(Exception, _on_bug)
     app.add_middleware(RequestId)
     return app
+
+
+def worker() -> FastAPI:
+    """The service in one of several processes, which have their settings from the environment."""
+    return create_app(Settings())
 
 
 class RequestId:
@@ -120,7 +140,8 @@ def _problem(request: Request, status: HTTPStatus, detail: str, headers: Any = N
 
 
 async def _on_refusal(request: Request, error: Exception) -> Response:
-    return _problem(request, STATUS[type(error)], str(error))  # type: ignore[index]  # it is a Refusal
+    headers = {"Retry-After": str(error.seconds)} if isinstance(error, TooBusy) else None
+    return _problem(request, STATUS[type(error)], str(error), headers)  # type: ignore[index]  # it is a Refusal
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
@@ -135,7 +156,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     return _problem(request, HTTPStatus(error.status_code), detail, error.headers)
 
 
-async def _on_lost_file(request: Request, error: Exception) -> Response:
+async def _on_unavailable(request: Request, error: Exception) -> Response:
     return _problem(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
 
 

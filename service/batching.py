@@ -1,12 +1,15 @@
 """One queue per graph: rows of whoever waits share a batch. Knows nothing of modalities.
 
 There is no timer: a batch is whatever waits when the graph falls free, up to its best size. All state
-lives on the event loop; only ``Graph.run`` happens in a thread.
+lives on the event loop; ``Graph.run`` happens in a thread, unless it is known to take less time than
+going there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -16,8 +19,18 @@ from typing import Protocol
 import numpy as np
 
 from service.sessions import Array, Graph
+from service.workers import WorkerLost
 
 Outputs = dict[str, Array]
+
+LOOP_SECONDS = 0.5e-3
+"""What takes less may run on the event loop."""
+HANDOFF_SECONDS = 0.2e-3
+"""What it costs to go to a thread and back; a larger batch shares it among more rows."""
+MOST_ROWS = 1024
+"""No batch is larger."""
+LONGEST_SECONDS = 0.1
+"""No batch is made larger once it takes as long: others wait meanwhile."""
 
 
 class Runner(Protocol):
@@ -25,6 +38,54 @@ class Runner(Protocol):
 
     async def run(self, rows: Array) -> Outputs:
         """The outputs for these rows, in their order."""
+
+
+class GraphFailed(Exception):
+    """A graph raised, or gave something else than a row per row."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a graph is here.
+
+    Arguments:
+        best_rows: The smallest batch that gets through rows nearly as fast as any.
+        loop_rows: The largest batch that may run on the event loop; 0 if none may.
+        rows_per_second: What it gets through in batches of the best size.
+    """
+
+    best_rows: int
+    loop_rows: int = 0
+    rows_per_second: float = math.inf
+
+
+def measure(graph: Graph, example: Array, repeats: int = 3) -> Pace:
+    """Times batches of 1, 2, 4, … rows, until larger ones bring nothing; the slower first runs are over then.
+
+    Arguments:
+        graph: What runs.
+        example: Rows like those that will come, at least one.
+        repeats: Runs per size; the fastest counts, since a busy machine only ever adds time.
+    """
+    rate: dict[int, float] = {}
+    loop_rows, rows = 0, 1
+    while rows <= MOST_ROWS:
+        batch = np.ascontiguousarray(np.resize(example, (rows, *example.shape[1:])))
+        seconds = min(_timed(graph, batch) for _ in range(repeats))
+        rate[rows] = rows / (seconds + HANDOFF_SECONDS)
+        if seconds < LOOP_SECONDS:
+            loop_rows = rows
+        if seconds > LONGEST_SECONDS or rate[rows] < 1.05 * rate.get(rows // 4, 0):
+            break
+        rows *= 2
+    best_rows = min(rows for rows in rate if rate[rows] >= 0.95 * max(rate.values()))
+    return Pace(best_rows, loop_rows, rate[best_rows])
+
+
+def _timed(graph: Graph, rows: Array) -> float:
+    start = time.perf_counter()
+    graph.run(rows)
+    return time.perf_counter() - start
 
 
 @dataclass(eq=False)
@@ -52,6 +113,13 @@ class _Job:
         if done == len(self.rows) and not self.future.done():
             self.future.set_result(_joined(self.pieces))
 
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+_Batch = list[tuple[_Job, Array]]
+
 
 class GraphQueue:
     """Batches the rows of concurrent callers.
@@ -59,62 +127,126 @@ class GraphQueue:
     Arguments:
         graph: What runs.
         executor: The threads in which it does.
-        most_rows: The largest batch.
+        pace: How large its batches are best.
     """
 
-    def __init__(self, graph: Graph, executor: Executor, most_rows: int) -> None:
+    def __init__(self, graph: Graph, executor: Executor, pace: Pace) -> None:
         self._graph = graph
         self._executor = executor
-        self._most_rows = most_rows
+        self._pace = pace
         self._waiting: deque[_Job] = deque()
+        self._suspects: deque[_Batch] = deque()
         self._busy = False
+        self.waiting_rows = 0
+        """Rows that no batch has taken yet."""
+
+    @property
+    def waiting_seconds(self) -> float:
+        """About how long the graph needs for them."""
+        return self.waiting_rows / self._pace.rows_per_second
 
     async def run(self, rows: Array) -> Outputs:
         """The outputs for these rows; a caller that is cancelled costs nothing more.
 
         Arguments:
             rows: At least one row.
-        """
-        job = _Job(rows, asyncio.get_running_loop().create_future())
-        self._waiting.append(job)
-        self._start()
-        return await job.future
 
-    def _start(self) -> None:
-        batch = [] if self._busy else list(self._fill())
+        Raises:
+            WorkerLost: A thread died, or the service stops.
+            GraphFailed: It did, on these very rows.
+        """
+        loop = asyncio.get_running_loop()
+        job = _Job(rows, loop.create_future())
+        self._waiting.append(job)
+        self.waiting_rows += len(rows)
+        if not self._busy:
+            self._busy = True
+            # Not at once: whoever else is about to ask in this turn of the loop shares the batch.
+            loop.call_soon(self._next)
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            self._forget(job)
+            raise
+
+    def _next(self) -> None:
+        """Runs what waits; afterwards calls itself again, until nothing does."""
+        batch = self._suspects.popleft() if self._suspects else list(self._fill())
+        self._busy = bool(batch)
         if not batch:
             return
-        self._busy = True
-        rows = batch[0][1] if len(batch) == 1 else np.concatenate([piece for _, piece in batch])
-        running = asyncio.get_running_loop().run_in_executor(self._executor, self._graph.run, rows)
+        loop = asyncio.get_running_loop()
+        try:
+            rows = batch[0][1] if len(batch) == 1 else np.concatenate([piece for _, piece in batch])
+            if len(rows) <= self._pace.loop_rows:
+                self._deliver(batch, self._graph.run(rows))
+                loop.call_soon(self._next)  # requests that came meanwhile are read first
+                return
+            running = loop.run_in_executor(self._executor, self._graph.run, rows)
+        except Exception as error:  # whatever it is belongs to those who wait for it
+            self._on_failure(batch, error)
+            loop.call_soon(self._next)
+            return
         running.add_done_callback(lambda done: self._finish(batch, done))
 
     def _fill(self) -> Iterator[tuple[_Job, Array]]:
         """Takes rows from the callers in turn, an equal share each, so that nobody starves."""
-        room = self._most_rows
+        room = self._pace.best_rows
         while room and self._waiting:
             share = max(1, room // len(self._waiting))
             job = self._waiting.popleft()
-            if job.future.done():  # cancelled, or failed with an earlier piece
+            if job.future.done():  # cancelled in this turn of the loop
+                self.waiting_rows -= job.left
                 continue
             piece = job.take(min(share, job.left))
             room -= len(piece)
+            self.waiting_rows -= len(piece)
             if job.left:
                 self._waiting.append(job)
             yield job, piece
 
-    def _finish(self, batch: list[tuple[_Job, Array]], done: asyncio.Future[Outputs]) -> None:
-        self._busy = False
-        error = done.exception()
+    def _finish(self, batch: _Batch, done: asyncio.Future[Outputs]) -> None:
+        try:
+            self._deliver(batch, done.result())
+        except Exception as error:
+            self._on_failure(batch, error)
+        self._next()
+
+    def _deliver(self, batch: _Batch, outputs: Outputs) -> None:
+        rows = sum(len(piece) for _, piece in batch)
+        for name, value in outputs.items():
+            if len(value) != rows:
+                raise GraphFailed(f"'{name}' has {len(value)} rows for the {rows} that were given")
         start = 0
         for job, piece in batch:
-            if error is None:
-                stop = start + len(piece)
-                job.add({name: value[start:stop] for name, value in done.result().items()})
-                start = stop
-            elif not job.future.done():
-                job.future.set_exception(error)
-        self._start()
+            stop = start + len(piece)
+            job.add({name: value[start:stop] for name, value in outputs.items()})
+            start = stop
+
+    def _on_failure(self, batch: _Batch, error: Exception) -> None:
+        """Tries the rows of each caller alone, so that only those fail whose rows do.
+
+        If a thread is gone, all who wait fail: nothing says that another one works.
+        """
+        lost = isinstance(error, WorkerLost)
+        if len(batch) > 1 and not lost:
+            self._suspects.extend([pair] for pair in batch)
+            return
+        failing = {job for job, _ in batch}
+        failure = error if lost or isinstance(error, GraphFailed) else GraphFailed(str(error))
+        failure.__cause__ = None if failure is error else error
+        if lost:
+            failing.update(self._waiting, (job for pairs in self._suspects for job, _ in pairs))
+            self._suspects.clear()
+        for job in failing:
+            job.fail(failure)
+            self._forget(job)
+
+    def _forget(self, job: _Job) -> None:
+        """Takes out of the queue what nobody awaits any more."""
+        if job in self._waiting:
+            self._waiting.remove(job)
+            self.waiting_rows -= job.left
 
 
 def _joined(pieces: list[Outputs]) -> Outputs:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import math
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from models_store import golden, store
@@ -13,14 +14,12 @@ from models_store.fusion import Gaussian
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.store import Bundle
-from service.batching import GraphQueue
-from service.errors import NotFound, NotReady
+from service.batching import GraphQueue, Pace, measure
+from service.errors import NotFound, NotReady, TooBusy
 from service.inference import Limits, Model, listed
-from service.sessions import Array, Session, UnfitGraph, cpu_quota
+from service.sessions import Array, Graph, Session, UnfitGraph, cpu_quota
 from service.settings import Settings
-
-MOST_ROWS = 256
-"""The largest batch of a graph."""
+from service.workers import Workers
 
 log = logging.getLogger("anyview")
 
@@ -40,6 +39,7 @@ class Loaded:
 
     model: Model
     bundle: Bundle
+    queues: Collection[GraphQueue]
 
 
 @dataclass
@@ -48,14 +48,18 @@ class Catalog:
 
     Arguments:
         settings: Where the store is, and what is wanted of it.
+        queue: What makes a graph answer many callers.
     """
 
     settings: Settings
+    queue: Callable[[Graph, Executor, Pace], GraphQueue] = GraphQueue
     loaded: dict[str, Loaded] = field(default_factory=dict)
     refused: list[Refused] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._executor = ThreadPoolExecutor(self.settings.threads or cpu_quota(), thread_name_prefix="graph")
+        self.draining = False
+        self._threads = self.settings.threads or max(1, cpu_quota() // self.settings.workers)
+        self._workers = Workers(self._threads)
 
     def load_all(self) -> None:
         """Loads of every model the newest version that can be served; blocks."""
@@ -91,6 +95,22 @@ class Catalog:
             )
         return found
 
+    def admit(self) -> None:
+        """Lets a question in.
+
+        Raises:
+            TooBusy: Too many rows wait already; the estimate is the time that the graphs need for them.
+        """
+        queues = [queue for loaded in self.loaded.values() for queue in loaded.queues]
+        rows = sum(queue.waiting_rows for queue in queues)
+        if rows > self.settings.max_waiting_rows:
+            seconds = math.ceil(sum(queue.waiting_seconds for queue in queues) / self._threads)
+            raise TooBusy(
+                f"{rows} rows wait already, more than the {self.settings.max_waiting_rows} that may; "
+                f"ask again in {max(seconds, 1)} s",
+                max(seconds, 1),
+            )
+
     @property
     def default(self) -> str | None:
         """The model that /encode means: the one that was set, else the only one."""
@@ -106,18 +126,34 @@ class Catalog:
 
     @property
     def ready(self) -> bool:
-        return bool(self.loaded) and not self.missing
+        return bool(self.loaded) and not self.missing and self._workers.whole and not self.draining
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything can be computed at all."""
+        return self._workers.alive
+
+    def drain(self) -> None:
+        """Says that the end is near, and goes on answering."""
+        self.draining = True
 
     def close(self) -> None:
-        self._executor.shutdown()
+        """Ends the threads; whoever still waits for them is told so."""
+        self._workers.shutdown()
 
     def _load(self, name: str, number: int) -> Loaded:
         bundle = store.open_bundle(self.settings.store / name / str(number))
-        sessions = open_sessions(bundle)
-        golden.check(bundle.manifest, golden.from_bytes(bundle.read(golden.FILE)), SessionGraphs(sessions))
-        queues = {file: GraphQueue(graph, self._executor, MOST_ROWS) for file, graph in sessions.items()}
+        sessions = open_sessions(bundle, self.settings.provider)
+        values = golden.from_bytes(bundle.read(golden.FILE))
+        golden.check(bundle.manifest, values, SessionGraphs(sessions))
+        examples = {encoder_file(m): values[f"{m}.x"] for m in bundle.manifest.names}
+        examples |= {decoder_file(m): values["z"] for m in bundle.manifest.names}
+        queues = {
+            file: self.queue(graph, self._workers, measure(graph, examples[file]))
+            for file, graph in sessions.items()
+        }
         limits = Limits(rows=self.settings.max_rows, draws=self.settings.max_draws)
-        return Loaded(Model(bundle.manifest, queues, limits), bundle)
+        return Loaded(Model(bundle.manifest, queues, limits), bundle, queues.values())
 
 
 class SessionGraphs:
@@ -134,7 +170,7 @@ class SessionGraphs:
         return self._sessions[decoder_file(modality)].run(z)
 
 
-def open_sessions(bundle: Bundle) -> dict[str, Session]:
+def open_sessions(bundle: Bundle, provider: str = "cpu") -> dict[str, Session]:
     """Every graph of a bundle, its inputs and outputs checked against the manifest.
 
     Raises:
@@ -144,7 +180,7 @@ def open_sessions(bundle: Bundle) -> dict[str, Session]:
     for modality in bundle.manifest.modalities:
         for file in (encoder_file(modality.name), decoder_file(modality.name)):
             try:
-                sessions[file] = Session(bundle.read(file))
+                sessions[file] = Session(bundle.read(file), provider)
                 _check(sessions[file], file, modality, bundle.manifest)
             except UnfitGraph as error:
                 where = f"{bundle.manifest.name}/{bundle.manifest.version}"

@@ -40,6 +40,31 @@ class NotReady(Refusal):
     """No model can answer at present."""
 
 
+class TooBusy(Refusal):
+    """Others wait already, and more than may.
+
+    Arguments:
+        detail: How much waits.
+        seconds: An estimate of how long that takes.
+    """
+
+    def __init__(self, detail: str, seconds: int) -> None:
+        super().__init__(detail)
+        self.seconds = seconds
+
+
+class PastDeadline(Refusal):
+    """A question that took longer than it may."""
+
+
+class TooSlow(Refusal):
+    """A body that took longer to arrive than a request may."""
+
+
+class ClientLeft(Refusal):
+    """The client hung up; nobody will read this."""
+
+
 def located(where: str, read: Callable[..., Any], *arguments: Any) -> Any:
     """Runs a codec, and says where in the request it failed.
 

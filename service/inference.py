@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +17,11 @@ from service.batching import Outputs, Runner
 from service.errors import TooLarge, WrongInput
 from service.predictive import Summary, draw_z, samples, summarise
 from service.scoring import Noise, Scored, p_values, questions_of
+from service.workers import aside
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+ROW_COST = 1000
 CELLS_AT_ONCE = 2**22
 """Numbers decoded at a time for one target: 16 MiB of float32."""
 SUMMARIES = ("mean", "std", "quantiles", "probabilities")
@@ -178,7 +181,7 @@ class Model:
             z = _draws(posterior, seed, draws, return_mean, observations.first_row)
             return Encoded(posterior, z, names, *self._explanation(posterior, names, experts, present))
 
-        return await asyncio.to_thread(compute)
+        return await aside(_size(observations.n, draws, self.manifest.latent_dim), compute)
 
     async def generate(
         self,
@@ -216,7 +219,9 @@ class Model:
         needs = (summary_draws if set(fields) & set(SUMMARIES) else 0, draws if "samples" in fields else 0)
         posterior = product(*await self._experts(observations, names))
         first_row = observations.first_row
-        z = await asyncio.to_thread(_draws, posterior, seed, max(*needs, 1), return_mean, first_row)
+        most = max(*needs, 1)
+        size = _size(observations.n, most, self.manifest.latent_dim)
+        z = await aside(size, _draws, posterior, seed, most, return_mean, first_row)
         answers = {}
         for name in wanted:
             modality = self.manifest.modality(name)
@@ -387,7 +392,7 @@ class Model:
                 summary["samples"] = samples(modality, shown, noise, seed, first_row)
             return summary
 
-        return await asyncio.to_thread(compute)
+        return await aside(_size(*z.shape[:2], *modality.parameter_shape()), compute)
 
     # --- what may be asked ------------------------------------------------------------------------------
 
@@ -486,6 +491,11 @@ def _pieces(n: int, draws: int, modalities: Sequence[Modality]) -> Iterator[slic
 def _counts(draws: int, at_once: int) -> Iterator[int]:
     """``draws`` in portions."""
     return (min(at_once, draws - start) for start in range(0, draws, at_once))
+
+
+def _size(rows: int, draws: int, *shape: int) -> int:
+    """The numbers behind an answer; a row costs as much as many of them, for it has its own generator."""
+    return rows * (ROW_COST + draws * math.prod(shape))
 
 
 def _joined(pieces: Sequence[Summary]) -> Summary:

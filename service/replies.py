@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import orjson
 from fastapi import Response
 
+from service import npz
 from service.errors import NotAcceptable
 from service.inference import listed
 
@@ -61,9 +61,7 @@ def _plain(value: Any) -> Any:
 
 
 def _to_npz(answer: Answer) -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, **dict(_leaves(answer)))
-    return stream.getvalue()
+    return npz.archive(_leaves(answer))
 
 
 def _leaves(answer: Answer, path: str = "") -> list[tuple[str, Any]]:

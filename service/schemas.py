@@ -104,5 +104,5 @@ class ModelList(BaseModel):
 class Health(BaseModel):
     """Whether the service lives, or is ready."""
 
-    status: Literal["alive", "ready", "not ready"]
+    status: Literal["alive", "dead", "ready", "not ready"]
     missing: list[str] = []

@@ -13,7 +13,11 @@ import onnxruntime
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-PROVIDER = "CPUExecutionProvider"
+PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
+    "cpu": ("CPUExecutionProvider", {}),
+    "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),  # TF32 has too few bits for the golden values
+}
+"""What can run a graph, as onnxruntime calls it, and how it is set."""
 DTYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -35,9 +39,20 @@ class UnfitGraph(Exception):
 
 
 class Session:
-    """A graph of one input, run by onnxruntime."""
+    """A graph of one input, run by onnxruntime.
 
-    def __init__(self, content: bytes) -> None:
+    Arguments:
+        content: The ONNX file.
+        provider: Of ``PROVIDERS``.
+
+    Raises:
+        UnfitGraph: It does not load, or not on that provider: onnxruntime would quietly take another.
+    """
+
+    def __init__(self, content: bytes, provider: str = "cpu") -> None:
+        name, settings = PROVIDERS[provider]
+        if name not in onnxruntime.get_available_providers():
+            raise UnfitGraph(f"does not load: this onnxruntime cannot run on '{provider}'")
         options = onnxruntime.SessionOptions()
         # Several graphs run at once; threads inside each would fight over the cores.
         options.intra_op_num_threads = 1
@@ -46,9 +61,11 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=[PROVIDER])
+            self._session = onnxruntime.InferenceSession(content, options, providers=[(name, settings)])
         except Exception as error:  # onnxruntime raises a dozen classes without a common one
             raise UnfitGraph(f"does not load: {str(error).splitlines()[0][:200]}") from None
+        if (got := self._session.get_providers()[0]) != name:
+            raise UnfitGraph(f"does not load on '{provider}': onnxruntime took {got} instead")
         self._outputs = [output.name for output in self._session.get_outputs()]
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
@@ -92,11 +109,30 @@ def _check_rows(name: str, found: Sequence[int | str | None], row: Sequence[int]
         raise UnfitGraph(f"'{name}' has the shape {found}, the manifest says (batch, *{tuple(row)})")
 
 
-def cpu_quota() -> int:
-    """How many cores this process may use: its affinity, and the quota of its control group (version 2)."""
+def cpu_quota(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many cores this process may use: its affinity, and the quota of its control group.
+
+    Arguments:
+        groups: Where control groups are mounted, of version 2 or 1.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no control group, or "max": no quota
-        return cores
+    for read in (_quota_of_version_2, _quota_of_version_1):
+        try:
+            quota, period = read(groups)
+        except (OSError, ValueError):  # another version, no control group, or "max": no quota
+            continue
+        if quota > 0 and period > 0:  # version 1 says -1 for no quota
+            return max(1, min(cores, math.ceil(quota / period)))
+    return cores
+
+
+def _quota_of_version_2(groups: Path) -> tuple[int, int]:
+    quota, period = (groups / "cpu.max").read_text().split()
+    return int(quota), int(period)
+
+
+def _quota_of_version_1(groups: Path) -> tuple[int, int]:
+    quota, period = (
+        (groups / "cpu" / file).read_text() for file in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    )
+    return int(quota), int(period)

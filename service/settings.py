@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -33,9 +34,29 @@ class Settings(BaseSettings):
     default_model: str | None = Field(
         None, description="Model that /encode and /generate mean; default: the only one."
     )
+    provider: Literal["cpu", "cuda"] = Field(
+        "cpu", description="What runs the graphs; a model that does not load on it is refused."
+    )
     threads: int | None = Field(
-        None, ge=1, description="Threads in which graphs run; default: the CPU quota of this process."
+        None, ge=1, description="Threads in which graphs run, per worker; default: the CPU quota, shared."
+    )
+    workers: int = Field(1, ge=1, description="Processes; with several, the models follow the store alone.")
+    grace_seconds: float = Field(
+        5.0, ge=0, description="After SIGTERM, how long to answer on while /readyz already says no."
     )
     max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest request body.")
     max_rows: int = Field(10_000, gt=0, description="Most rows in one request.")
     max_draws: int = Field(10_000, gt=0, description="Largest N and K.")
+    max_waiting_rows: int = Field(
+        50_000, ge=0, description="Rows that may wait for graphs; while more do, questions are answered 429."
+    )
+    deadline_seconds: float = Field(
+        60.0, gt=0, description="Longest that a question may take, its upload included; then 408 or 503."
+    )
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables from which another process reads the same settings."""
+        return {
+            f"ANYVIEW_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in self.model_dump(mode="json", exclude_none=True).items()
+        }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ from service.inference import Observations
 from service.schemas import EncodeQuery, Problem, ScoreQuery
 
 
-def _catalog(request: Request) -> Catalog:
+async def _catalog(request: Request) -> Catalog:
     catalog: Catalog = request.state.catalog
     return catalog
 
@@ -23,7 +22,7 @@ def _catalog(request: Request) -> Catalog:
 CurrentCatalog = Annotated[Catalog, Depends(_catalog)]
 
 
-def _loaded(
+async def _loaded(
     catalog: CurrentCatalog, name: str | None = None, version: Annotated[int | None, Query(ge=1)] = None
 ) -> Loaded:
     return catalog.get(name, version)
@@ -32,14 +31,11 @@ def _loaded(
 CurrentModel = Annotated[Loaded, Depends(_loaded)]
 
 
-async def _observed(request: Request, current: CurrentModel, catalog: CurrentCatalog) -> Observations:
-    limit = catalog.settings.max_body_bytes
-    body = await bodies.read(request.stream(), limit)
-    content_type = request.headers.get("content-type")
-    return await asyncio.to_thread(bodies.parse, current.model, content_type, body, limit)
+def _read_by_the_route() -> None:
+    """Nothing: the route reads the body, and must know its deadline while it does."""
 
 
-Observed = Annotated[Observations, Depends(_observed)]
+Observed = Annotated[Observations, Depends(_read_by_the_route)]
 
 
 def rows_of(observations: Observations, query: EncodeQuery) -> Observations:
@@ -115,9 +111,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         400: "The body, or a file in it, cannot be read.",
         404: "No such model.",
         406: "The answer has no form that Accept allows.",
+        408: "The body took too long to arrive.",
         413: "Too many bytes, rows or draws.",
         415: "The body has an unknown media type.",
         422: "A wrong subset, shape, label or parameter.",
-        503: "No model is ready.",
+        429: "Too many rows wait; `Retry-After` estimates for how long.",
+        503: "No model is ready, or the question took too long.",
     }.items()
 }

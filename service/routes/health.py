@@ -10,15 +10,18 @@ from service.schemas import Health
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez", operation_id="livez")
-async def livez() -> Health:
-    """The process answers."""
-    return Health(status="alive")
+@router.get("/livez", operation_id="livez", responses={503: {"model": Health}})
+async def livez(catalog: CurrentCatalog, response: Response) -> Health:
+    """The process answers, and has threads that compute; if not, only a restart helps."""
+    if catalog.alive:
+        return Health(status="alive")
+    response.status_code = 503
+    return Health(status="dead")
 
 
 @router.get("/readyz", operation_id="readyz", responses={503: {"model": Health}})
 async def readyz(catalog: CurrentCatalog, response: Response) -> Health:
-    """Every model that is wanted is loaded, and answers as it did when it was published."""
+    """Every model that is wanted is loaded, answered as when it was published, and has all its threads."""
     if catalog.ready:
         return Health(status="ready")
     response.status_code = 503

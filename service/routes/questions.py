@@ -13,11 +13,12 @@ from models_store.manifest import Modality
 from service import files, replies, tables
 from service.errors import WrongInput
 from service.inference import FIELDS, Encoded, Generated, Model, listed
+from service.routes.bounded import Bounded
 from service.routes.common import BODY, ERRORS, CurrentModel, Observed, rows_of, seed_of
 from service.schemas import EncodeQuery, GenerateQuery, ScoreQuery
 from service.scoring import Scored
 
-router = APIRouter(tags=["questions"], responses=ERRORS)
+router = APIRouter(tags=["questions"], responses=ERRORS, route_class=Bounded)
 
 GENERATED: Mapping[str, Sequence[str]] = {
     replies.JSON: FIELDS,

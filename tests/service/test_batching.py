@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching import GraphQueue
+from service.batching import LOOP_SECONDS, GraphFailed, GraphQueue, Pace, measure
 from service.sessions import Array
+from service.workers import WorkerLost, Workers
 
 
 class Doubler:
@@ -27,15 +28,41 @@ class Doubler:
     def run(self, rows: Array) -> dict[str, Array]:
         self.batches.append(len(rows))
         assert self.gate.wait(10)
+        if (rows == KILLS).any():
+            raise SystemExit
         if (rows < 0).any():
             raise ValueError("negative rows")
+        if (rows == SHORTENS).any():
+            return {"y": rows[1:]}
         return {"y": 2 * rows}
 
 
-def within(graph: Doubler, most_rows: int, work: Callable[[GraphQueue], Awaitable[None]]) -> None:
+KILLS, SHORTENS = 9_000_000, 9_100_000
+
+
+class Sleeper:
+    """Takes a fixed time per batch, and a time per row."""
+
+    def __init__(self, per_batch: float, per_row: float) -> None:
+        self._per_batch, self._per_row = per_batch, per_row
+
+    def run(self, rows: Array) -> dict[str, Array]:
+        time.sleep(self._per_batch + self._per_row * len(rows))
+        return {"y": rows}
+
+
+def within(
+    graph: Doubler,
+    pace: int | Pace,
+    work: Callable[[GraphQueue], Awaitable[None]],
+    workers: Workers | None = None,
+) -> None:
+    """Does the work, on a queue whose largest batch, or pace, is given; fails if it hangs."""
+    chosen = Pace(pace) if isinstance(pace, int) else pace
+
     async def main() -> None:
-        with ThreadPoolExecutor(2) as executor:
-            await asyncio.wait_for(work(GraphQueue(graph, executor, most_rows)), 20)
+        with workers or Workers(2) as executor:
+            await asyncio.wait_for(work(GraphQueue(graph, executor, chosen)), 20)
 
     asyncio.run(main())
 
@@ -45,8 +72,8 @@ def rows(start: int, count: int) -> Array:
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 16))
-def test_every_caller_gets_its_own_rows_in_order(sizes: list[int], most_rows: int) -> None:
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 16), st.integers(0, 16))
+def test_every_caller_gets_its_own_rows_in_order(sizes: list[int], most_rows: int, loop_rows: int) -> None:
     graph = Doubler()
 
     async def work(queue: GraphQueue) -> None:
@@ -55,7 +82,7 @@ def test_every_caller_gets_its_own_rows_in_order(sizes: list[int], most_rows: in
         for x, answer in zip(asked, answers, strict=True):
             assert np.array_equal(answer["y"], 2 * x)
 
-    within(graph, most_rows, work)
+    within(graph, Pace(most_rows, loop_rows), work)
     assert max(graph.batches) <= most_rows
     assert sum(graph.batches) == sum(sizes)
 
@@ -65,13 +92,43 @@ def test_callers_that_wait_while_the_graph_is_busy_share_the_next_batch() -> Non
     graph.gate.clear()
 
     async def work(queue: GraphQueue) -> None:
-        calls = [asyncio.create_task(queue.run(rows(i, 1))) for i in range(9)]
+        calls = [asyncio.create_task(queue.run(rows(0, 1)))]
+        await asyncio.sleep(0.05)
+        calls += [asyncio.create_task(queue.run(rows(i, 1))) for i in range(8)]
         await asyncio.sleep(0.05)
         graph.gate.set()
         await asyncio.gather(*calls)
 
     within(graph, 64, work)
     assert graph.batches == [1, 8]
+
+
+@pytest.mark.parametrize("pace", [Pace(64), Pace(64, 64)], ids=["in a thread", "on the loop"])
+def test_callers_of_the_same_turn_of_the_loop_share_a_batch(pace: Pace) -> None:
+    graph = Doubler()
+
+    async def work(queue: GraphQueue) -> None:
+        await asyncio.gather(*(queue.run(rows(i, 2)) for i in range(5)))
+
+    within(graph, pace, work)
+    assert graph.batches == [10]
+
+
+def test_what_is_quick_runs_on_the_loop_and_the_rest_in_a_thread() -> None:
+    where: dict[int, str] = {}
+
+    class Noting(Doubler):
+        def run(self, rows: Array) -> dict[str, Array]:
+            where[len(rows)] = threading.current_thread().name
+            return super().run(rows)
+
+    async def work(queue: GraphQueue) -> None:
+        await queue.run(rows(0, 4))
+        await queue.run(rows(0, 5))
+
+    within(Noting(), Pace(64, 4), work)
+    assert where[4] == threading.current_thread().name
+    assert where[5].startswith("graph-")
 
 
 def test_a_caller_with_many_rows_does_not_starve_one_with_few() -> None:
@@ -95,6 +152,7 @@ def test_a_cancelled_caller_costs_nothing_more_and_disturbs_nobody() -> None:
 
     async def work(queue: GraphQueue) -> None:
         first = asyncio.create_task(queue.run(rows(0, 1)))
+        await asyncio.sleep(0.05)
         leaving = asyncio.create_task(queue.run(rows(0, 1000)))
         staying = asyncio.create_task(queue.run(rows(5, 2)))
         await asyncio.sleep(0.05)
@@ -113,8 +171,137 @@ def test_a_batch_that_fails_fails_its_own_rows_only() -> None:
     graph = Doubler()
 
     async def work(queue: GraphQueue) -> None:
-        with pytest.raises(ValueError, match="negative rows"):
+        with pytest.raises(GraphFailed, match="negative rows"):
             await queue.run(rows(-5, 2))
         assert np.array_equal((await queue.run(rows(1, 2)))["y"], 2 * rows(1, 2))
 
     within(graph, 64, work)
+
+
+@pytest.mark.parametrize("pace", [Pace(64), Pace(64, 64)], ids=["in a thread", "on the loop"])
+def test_a_graph_that_loses_a_row_fails_rather_than_shift_the_others(pace: Pace) -> None:
+    async def work(queue: GraphQueue) -> None:
+        calls = [queue.run(rows(start, 2)) for start in (SHORTENS, 5)]
+        short, whole = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(short, GraphFailed)
+        assert str(short) == "'y' has 1 rows for the 2 that were given"
+        assert not isinstance(whole, BaseException)
+        assert np.array_equal(whole["y"], 2 * rows(5, 2))
+
+    within(Doubler(), pace, work)
+
+
+@pytest.mark.parametrize(
+    "pace", [Pace(64), Pace(64, 64), Pace(3)], ids=["in a thread", "on the loop", "pieces"]
+)
+def test_who_shares_a_batch_with_rows_that_fail_does_not_fail(pace: Pace) -> None:
+    async def work(queue: GraphQueue) -> None:
+        sound = [rows(10 * index, index) for index in range(1, 6)]
+        calls = [queue.run(x) for x in [rows(-5, 4), *sound, rows(-1, 1)]]
+        first, *answers, last = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(first, GraphFailed)
+        assert isinstance(last, GraphFailed)
+        for x, answer in zip(sound, answers, strict=True):
+            assert not isinstance(answer, BaseException)
+            assert np.array_equal(answer["y"], 2 * x)
+        assert queue.waiting_rows == 0
+
+    within(Doubler(), pace, work)
+
+
+def test_rows_that_do_not_fit_together_are_computed_apart() -> None:
+    async def work(queue: GraphQueue) -> None:
+        wide = np.ones((2, 3), np.float32)
+        one, other = await asyncio.gather(queue.run(rows(5, 1)), queue.run(wide))
+        assert np.array_equal(one["y"], 2 * rows(5, 1))
+        assert np.array_equal(other["y"], 2 * wide)
+
+    within(Doubler(), 64, work)
+
+
+def test_waiting_rows_are_those_that_no_batch_has_taken() -> None:
+    graph = Doubler()
+    graph.gate.clear()
+
+    async def work(queue: GraphQueue) -> None:
+        calls = [asyncio.create_task(queue.run(rows(0, 10)))]
+        await asyncio.sleep(0.05)
+        assert queue.waiting_rows == 6
+        calls += [asyncio.create_task(queue.run(rows(0, count))) for count in (20, 30)]
+        await asyncio.sleep(0.05)
+        assert queue.waiting_rows == 56
+        assert queue.waiting_seconds == 56 / 8
+        calls[1].cancel()
+        await asyncio.sleep(0.05)
+        assert queue.waiting_rows == 36
+        graph.gate.set()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert queue.waiting_rows == 0
+
+    within(graph, Pace(4, rows_per_second=8), work)
+
+
+def test_a_thread_that_dies_fails_all_who_wait_and_the_others_go_on() -> None:
+    graph = Doubler()
+    workers = Workers(2)
+
+    async def work(queue: GraphQueue) -> None:
+        graph.gate.clear()
+        calls = [asyncio.create_task(queue.run(rows(KILLS, 1)))]
+        await asyncio.sleep(0.05)
+        calls += [asyncio.create_task(queue.run(rows(i, 3))) for i in range(5)]
+        await asyncio.sleep(0.05)
+        graph.gate.set()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(answer, WorkerLost) for answer in answers)
+        assert (workers.whole, workers.alive) == (False, True)
+        assert np.array_equal((await queue.run(rows(5, 2)))["y"], 2 * rows(5, 2))
+
+    within(graph, 64, work, workers)
+
+
+def test_without_threads_nobody_waits() -> None:
+    workers = Workers(1)
+
+    async def work(queue: GraphQueue) -> None:
+        for start in (KILLS, 1, 2):
+            with pytest.raises(WorkerLost):
+                await queue.run(rows(start, 1))
+        assert (workers.whole, workers.alive) == (False, False)
+
+    within(Doubler(), 64, work, workers)
+
+
+def test_stopping_the_threads_finishes_what_runs_and_fails_what_waits() -> None:
+    graph = Doubler()
+    workers = Workers(1)
+
+    async def work(queue: GraphQueue) -> None:
+        graph.gate.clear()
+        running = asyncio.create_task(queue.run(rows(1, 1)))
+        await asyncio.sleep(0.05)
+        other = GraphQueue(graph, workers, Pace(64))
+        waiting = [asyncio.create_task(q.run(rows(2, 1))) for q in (queue, other)]
+        await asyncio.sleep(0.05)
+        workers.shutdown(wait=False)
+        graph.gate.set()
+        assert np.array_equal((await running)["y"], 2 * rows(1, 1))
+        for call in waiting:
+            with pytest.raises(WorkerLost):
+                await call
+        with pytest.raises(WorkerLost):
+            await queue.run(rows(3, 1))
+
+    within(graph, 64, work, workers)
+
+
+def test_the_best_batch_of_a_graph_that_costs_per_batch_is_large_and_else_small() -> None:
+    example = np.zeros((1, 3), np.float32)
+    assert measure(Sleeper(10e-3, 0), example).best_rows >= 512
+    assert measure(Sleeper(0, 5e-3), example).best_rows <= 8
+
+
+def test_only_what_is_quick_may_run_on_the_loop() -> None:
+    example = np.zeros((2, 3), np.float32)
+    assert measure(Sleeper(2 * LOOP_SECONDS, 0), example).loop_rows == 0
+    assert measure(Doubler(), example).loop_rows >= 1

@@ -1,0 +1,100 @@
+"""Servers in processes of their own, on one core."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SERVER_CORE, LOAD_CORE = 0, 1
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers.
+
+    Arguments:
+        port: Where.
+        process: Its first process.
+        start_seconds: From its start to its first answer.
+    """
+
+    port: int
+    process: subprocess.Popen[bytes]
+    start_seconds: float
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of all its processes until now."""
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+            except OSError:  # it has ended meanwhile
+                continue
+            if int(fields[3]) == self.process.pid:  # the session that the first process leads
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def resident_megabytes(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1000
+
+
+@contextmanager
+def anyview(models: Path | None, *options: str) -> Iterator[Server]:
+    """``anyview-serve`` of a store, or of the shipped models."""
+    store = [] if models is None else ["--store", str(models)]
+    with _running(["-m", "service", *store, *options, "--port"], "/readyz") as server:
+        yield server
+
+
+@contextmanager
+def rival(name: str, encoder: Path) -> Iterator[Server]:
+    """One of ``benchmarks.rivals``."""
+    with _running(["-m", "benchmarks.rivals", name], "/docs", str(encoder)) as server:
+        yield server
+
+
+@contextmanager
+def _running(arguments: list[str], path: str, *more: str) -> Iterator[Server]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(  # noqa: S603 - our own programs
+            [sys.executable, *arguments, str(port), *more],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        try:
+            while not _answers(port, path):
+                if process.poll() is not None or time.perf_counter() - start > 60:
+                    log.seek(0)
+                    raise RuntimeError(log.read().decode(errors="replace"))
+                time.sleep(0.01)
+            yield Server(port, process, time.perf_counter() - start)
+        finally:
+            os.killpg(process.pid, 9)
+            process.wait()
+
+
+def _answers(port: int, path: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+            return response.status == 200
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False

@@ -1,0 +1,68 @@
+"""The real app behind a real socket, in a thread or in a process of its own."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import uvicorn
+from fastapi import FastAPI
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[tuple[str, int]]:
+    """Serves in a thread; gives the address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        until(lambda: server.started)
+        yield listener.getsockname()
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+@contextmanager
+def process_of(store: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """``anyview-serve``, once it is ready; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "service", "--store", str(store), "--port", str(port), *options]
+    process = subprocess.Popen(command)  # noqa: S603 - our own program
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: process.poll() is not None or readiness(address) == 200, 40)
+        yield address, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def readiness(address: str) -> int:
+    """The status of /readyz; 0 where nobody listens."""
+    try:
+        return httpx2.get(f"{address}/readyz", timeout=10).status_code
+    except httpx2.TransportError:
+        return 0
+
+
+def until(true: Callable[[], object], seconds: float = 20.0) -> None:
+    """Waits until something is so.
+
+    Raises:
+        TimeoutError: It is not within the time.
+    """
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.01)

@@ -1,0 +1,123 @@
+"""From start to SIGTERM, in processes as they are deployed."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from models_store import store
+from models_store.errors import BundleRefused
+from service.catalog import open_sessions
+from service.sessions import cpu_quota
+from service.settings import Settings
+from tests.service.running import process_of, readiness, until
+
+BODY = {"inputs": {"label": [1, 2, 3]}}
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "two workers"])
+def test_sigterm_under_load_loses_no_answer(bundle_folder: Path, options: tuple[str, ...]) -> None:
+    """Clients go on until readiness tells them to stop, as behind a balancer."""
+    told = threading.Event()
+    answered: list[int] = []
+
+    def client(address: str) -> None:
+        with httpx2.Client(base_url=address, timeout=30) as connection:
+            while not told.is_set():
+                answered.append(connection.post("/encode", json=BODY).status_code)
+
+    with (
+        process_of(bundle_folder.parents[1], "--grace-seconds", "2", *options) as (address, process),
+        ThreadPoolExecutor(4) as clients,
+    ):
+        running = [clients.submit(client, address) for _ in range(4)]
+        until(lambda: len(answered) > 20)
+        process.send_signal(signal.SIGTERM)
+        until(lambda: readiness(address) == 503)
+        before = len(answered)
+        until(lambda: len(answered) > before + 20)  # it is not ready, and still answers
+        told.set()
+        for each in running:
+            each.result()
+        assert process.wait(20) == 0
+    assert set(answered) == {200}
+
+
+def test_what_is_in_flight_when_the_grace_is_over_is_finished(bundle_folder: Path) -> None:
+    def long_question(address: str) -> httpx2.Response:
+        inputs = {"inputs": {"label": [1] * 20}}
+        return httpx2.post(f"{address}/generate?K=2000&fields=quantiles", json=inputs, timeout=60)
+
+    with (
+        process_of(bundle_folder.parents[1], "--grace-seconds", "0") as (address, process),
+        ThreadPoolExecutor(1) as clients,
+    ):
+        question = clients.submit(long_question, address)
+        time.sleep(0.5)
+        assert not question.done()
+        process.send_signal(signal.SIGTERM)
+        until(lambda: readiness(address) != 200)
+        assert not question.done()
+        assert question.result().status_code == 200
+        assert process.wait(20) == 0
+
+
+def test_a_second_sigterm_does_not_wait_for_the_grace(bundle_folder: Path) -> None:
+    with process_of(bundle_folder.parents[1], "--grace-seconds", "600") as (address, process):
+        process.send_signal(signal.SIGTERM)
+        until(lambda: readiness(address) == 503)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_a_provider_that_is_not_there_is_refused_rather_than_replaced(bundle_folder: Path) -> None:
+    with pytest.raises(BundleRefused, match=r"tiny/1: image.encoder.onnx .* cannot run on 'cuda'"):
+        open_sessions(store.open_bundle(bundle_folder), "cuda")
+
+
+QUOTAS = {
+    "version 2": ({"cpu.max": "100000 100000\n"}, 1),
+    "half a core": ({"cpu.max": "50000 100000\n"}, 1),
+    "version 1": ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+}
+
+
+@pytest.mark.parametrize(("files", "cores"), QUOTAS.values(), ids=QUOTAS)
+def test_threads_are_as_many_as_the_control_group_allows(
+    tmp_path: Path, files: dict[str, str], cores: int
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert cpu_quota(tmp_path) == cores
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"cpu.max": "max 100000\n"},
+        {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
+        {"cpu.max": "99900000 100000\n"},
+    ],
+)
+def test_without_a_quota_threads_are_as_many_as_the_cores(tmp_path: Path, files: dict[str, str]) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert cpu_quota(tmp_path) == cpu_quota(tmp_path / "nowhere")
+
+
+def test_workers_read_the_same_settings_from_their_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(store=tmp_path, models=["a", "b"], threads=3, max_rows=7, default_model="a")
+    for name, value in settings.to_environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == settings
