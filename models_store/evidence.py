@@ -70,7 +70,7 @@ def evidence(log_weights: Array) -> Evidence:
 
 
 def difference(whole: Evidence, part: Evidence) -> Evidence:
-    r""":math:`\log p(x_T \mid x_S) = \log p(x_T, x_S) - \log p(x_S)`, of two independent estimates.
+    r"""The conditional :math:`\log p(x_T \mid x_S) = \log p(x_T, x_S) - \log p(x_S)`, independently.
 
     Its effective sample size is that of the weaker of the two.
     """

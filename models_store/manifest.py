@@ -137,6 +137,18 @@ class Modality(_Frozen):
         return (len(self.labels),) if self.labels else self.shape
 
 
+class Reference(_Frozen):
+    """How held-out rows scored on one question."""
+
+    K: Annotated[int, Field(ge=1)]
+    """The importance samples behind each score."""
+    rows: Annotated[int, Field(ge=1)]
+    quantiles: Annotated[tuple[float, ...], Field(min_length=2)]
+    """Of the scores, at equal distances from the lowest to the highest."""
+    disagreement: tuple[float, ...] | None = None
+    """The same quantiles of the disagreement between the experts."""
+
+
 class FileEntry(_Frozen):
     """What a file of the bundle must be."""
 
@@ -160,8 +172,8 @@ class Manifest(_Frozen):
     trained: dict[str, Any] = {}
     """Experiment, data, seed and versions that it came from."""
     metrics: dict[str, Any] = {}
-    reference: dict[str, Any] | None = None
-    """Quantiles of scores on held-out rows, by question."""
+    reference: dict[str, Reference] | None = None
+    """By question (`label|image`, `image,label`) how held-out rows scored."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Manifest:

@@ -11,12 +11,16 @@ import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
+from service import impute
 from service.app import create_app
 from service.settings import Settings
 
 
 def main() -> None:
     try:
+        if sys.argv[1:2] == ["impute"]:
+            impute.main(sys.argv[2:])
+            return
         settings = CliApp.run(Settings)
     except (ValidationError, SettingsError) as error:
         sys.exit(f"anyview-serve: {error}")

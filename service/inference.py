@@ -43,10 +43,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it was sent, cell by cell."""
+    """A table as it was sent, cell by cell.
+
+    Arguments:
+        header: The names of its columns.
+        lines: The rows below.
+        keep: Names of columns that are none of the model's, and are only to be kept.
+    """
 
     header: tuple[str, ...]
     lines: Sequence[Sequence[str]]
+    keep: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ class Model:
     def __init__(self, manifest: Manifest, graphs: Mapping[str, Runner], limits: Limits) -> None:
         self.manifest = manifest
         self._graphs = graphs
-        self._limits = limits
+        self.limits = limits
 
     def modality(self, name: str) -> Modality:
         """The modality of that name.
@@ -133,6 +140,15 @@ class Model:
         if name not in self.manifest.names:
             raise WrongInput(f"unknown modality '{name}'; this model knows {listed(self.manifest.names)}")
         return self.manifest.modality(name)
+
+    def check_rows(self, n: int) -> None:
+        """Refuses more rows than one request may have; best before anything is made of them.
+
+        Raises:
+            TooLarge: They are more.
+        """
+        if n > self.limits.rows:
+            raise TooLarge(f"{n} rows are more than the {self.limits.rows} that one request may have")
 
     async def encode(
         self,
@@ -394,7 +410,7 @@ class Model:
                 "or ask for the prior with cond_mod=none"
             )
         names = self._sent(observations, "cond_mod", condition)
-        _check_observed(observations, names)
+        check_observed(observations, names)
         return names
 
     def _question(
@@ -415,7 +431,7 @@ class Model:
         if both:
             raise WrongInput(f"{listed(both)} cannot be scored given itself: it is in cond_mod and gen_mod")
         for names in filter(None, (given, asked)):
-            _check_observed(observations, names)
+            check_observed(observations, names)
         return given, asked
 
     def _sent(self, observations: Observations, parameter: str, chosen: Sequence[str]) -> tuple[str, ...]:
@@ -440,16 +456,19 @@ class Model:
         return tuple(name for name in self.manifest.names if name in targets)
 
     def _check_size(self, n: int, draws: int) -> None:
-        if n > self._limits.rows:
-            raise TooLarge(f"{n} rows are more than the {self._limits.rows} that one request may have")
-        if draws > self._limits.draws:
+        self.check_rows(n)
+        if draws > self.limits.draws:
             raise TooLarge(
-                f"{draws} draws are more than the {self._limits.draws} that one request may ask for"
+                f"{draws} draws are more than the {self.limits.draws} that one request may ask for"
             )
 
 
-def _check_observed(observations: Observations, names: Sequence[str]) -> None:
-    """Refuses the first row that has none of these."""
+def check_observed(observations: Observations, names: Sequence[str]) -> None:
+    """Refuses the first row that has none of these modalities.
+
+    Raises:
+        WrongInput: There is such a row.
+    """
     observed = np.stack([observations.columns[name].present for name in names]).any(axis=0)
     if not observed.all():
         row = observations.first_row + int(np.argmin(observed))

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from models_store.evidence import Evidence
+from models_store.manifest import Reference
 from service.predictive import Array, generator
 
 
@@ -81,7 +81,7 @@ def questions_of(targets: Sequence[str], condition: Sequence[str], present: Mapp
 
 
 def p_values(
-    questions: Sequence[str], log_probs: Array, draws: int, reference: Mapping[str, Any] | None
+    questions: Sequence[str], log_probs: Array, draws: int, reference: Mapping[str, Reference] | None
 ) -> Array:
     """By row the share of held-out rows that score lower, at least 1 / (rows + 1); NaN where it is not known.
 
@@ -89,8 +89,7 @@ def p_values(
         questions: One per row.
         log_probs: The scores.
         draws: K.
-        reference: The manifest's: by question ``K``, ``rows`` (how many held-out rows were scored) and
-            ``quantiles`` of their scores, at equal distances from the lowest to the highest.
+        reference: By question, how held-out rows scored.
     """
     known = reference or {}
     rows = zip(questions, log_probs, strict=True)
@@ -101,10 +100,10 @@ def _question(targets: Sequence[str], condition: Sequence[str]) -> str:
     return "|".join(",".join(names) for names in (targets, condition) if names)
 
 
-def _p_value(log_prob: float, entry: Mapping[str, Any] | None, draws: int) -> float:
+def _p_value(log_prob: float, entry: Reference | None, draws: int) -> float:
     # The estimate is biased downwards, the less the more draws: only the same K compares.
-    if entry is None or entry["K"] != draws:
+    if entry is None or draws != entry.K:
         return float("nan")
-    quantiles = entry["quantiles"]
+    quantiles = entry.quantiles
     lower = np.interp(log_prob, quantiles, np.linspace(0, 1, len(quantiles)))
-    return max(float(lower), 1 / (entry["rows"] + 1))
+    return max(float(lower), 1 / (entry.rows + 1))

@@ -13,7 +13,7 @@ from models_store.store import SHIPPED
 
 
 class Settings(BaseSettings):
-    """Serve multimodal VAEs over HTTP."""
+    """Serve multimodal VAEs over HTTP; or fill a table without a server: anyview-serve impute --help."""
 
     model_config = SettingsConfigDict(
         env_prefix="ANYVIEW_",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,8 @@ import numpy as np
 from models_store import codecs
 from models_store.codecs import arrays, table
 from models_store.manifest import Manifest, Modality
-from service.errors import WrongInput, located
-from service.inference import Array, Column, Generated, Observations, Table, listed
+from service.errors import TooLarge, WrongInput, located
+from service.inference import Array, Column, Generated, Model, Observations, Table, listed
 
 TABULAR = ("vector", "counts", "category")
 """Kinds whose rows are cells of a table."""
@@ -34,56 +34,62 @@ class Place:
     cell: int
 
 
-def table_of(lines: Sequence[Sequence[str]]) -> Table:
+def read(model: Model, content: bytes) -> Table:
     """A header and the lines below it.
 
     Raises:
+        Unparsable: It is no table.
         WrongInput: There is no header.
+        TooLarge: It has more rows than there may be, or more cells than so many rows can have.
     """
+    model.check_rows(max(content.rstrip().count(b"\n"), content.rstrip().count(b"\r")))
+    cells = model.limits.rows * (len(_columns(model.manifest)[0]) + 1)
+    if content.count(b",") > cells:
+        raise TooLarge(f"the table has more than the {cells} cells that one request may have")
+    lines: list[list[str]] = located(
+        "the body", lambda: list(table.read_csv(table.as_text(io.BytesIO(content))))
+    )
     if not lines:
         raise WrongInput("the table is empty; its first line must name columns")
     return Table(tuple(lines[0]), lines[1:])
 
 
-def places(manifest: Manifest, header: Sequence[str], keep: Collection[str] = ()) -> list[Place | None]:
-    """What each column holds: ``modality.column``, or the column alone where only one modality has it.
+def places(manifest: Manifest, sent: Table) -> dict[int, Place]:
+    """By column what it holds: ``modality.column``, or the column alone where only one modality has it.
 
     Arguments:
         manifest: The model.
-        header: The names of the columns.
-        keep: Names of columns that are none of the model's, and are only to be kept.
+        sent: The table; columns that are only to be kept hold nothing.
 
     Raises:
         WrongInput: A name is unknown, could mean two columns, or is there twice.
     """
     full, alone = _columns(manifest)
-    found = [None if name in keep else _place(name, full, alone) for name in header]
+    found = {at: _place(name, full, alone) for at, name in enumerate(sent.header) if name not in sent.keep}
     taken: dict[tuple[str, int], str] = {}
-    for name, place in zip(header, found, strict=True):
-        if place is not None:
-            key = (place.modality.name, place.cell)
-            if key in taken:
-                raise WrongInput(f"columns '{taken[key]}' and '{name}' of the table are the same")
-            taken[key] = name
+    for at, place in found.items():
+        key = (place.modality.name, place.cell)
+        if key in taken:
+            raise WrongInput(f"columns '{taken[key]}' and '{sent.header[at]}' of the table are the same")
+        taken[key] = sent.header[at]
     return found
 
 
-def observed(manifest: Manifest, sent: Table, keep: Collection[str] = (), first_row: int = 0) -> Observations:
+def observed(manifest: Manifest, sent: Table, first_row: int = 0) -> Observations:
     """The rows of a table; one whose cells of a modality are all empty lacks it.
 
     Arguments:
         manifest: The model.
         sent: The table.
-        keep: As for :func:`places`.
         first_row: The number of its first row, where it is a piece of a longer one.
 
     Raises:
         WrongInput: A column is unknown, or a cell does not fit; the text says in which row.
     """
-    found = places(manifest, sent.header, keep)
+    found = places(manifest, sent)
     columns = {}
     for modality in manifest.modalities:
-        own = {place.cell: at for at, place in enumerate(found) if place and place.modality is modality}
+        own = {place.cell: at for at, place in found.items() if place.modality is modality}
         if own:
             read = _categories if modality.kind == "category" else _numbers
             columns[modality.name] = read(modality, own, sent, first_row)
@@ -106,9 +112,8 @@ def question(
     Raises:
         WrongInput: What is wanted does not fit into a table.
     """
-    sent = observations.table
-    header, lines = (sent.header, sent.lines) if sent else ((), [()] * observations.n)
-    there = {place.modality.name for place in _known_places(manifest, header).values()}
+    sent = observations.table or Table((), [()] * observations.n)
+    there = {place.modality.name for place in places(manifest, sent).values()}
     tabular = [name for name in manifest.names if manifest.modality(name).kind in TABULAR]
     unfit = [name for name in targets if name in manifest.names and name not in tabular]
     if unfit or not tabular:
@@ -117,13 +122,14 @@ def question(
             f"but {listed(unfit or manifest.names)} is none of them"
         )
     everything = list(targets) == ["all"]
-    wanted = [] if everything and sent else tabular if everything else targets
-    shown = {*there, *wanted, *(() if sent else observations.columns)}
+    wanted = [] if everything and observations.table else tabular if everything else targets
+    shown = {*there, *wanted, *(() if observations.table else observations.columns)}
     added = [manifest.modality(name) for name in tabular if name in shown - there]
     cells = [_written(modality, observations) for modality in added]
     names = [name for modality in added for name in _names(modality)]
-    joined = [(*line, *(cell for own in cells for cell in own[row])) for row, line in enumerate(lines)]
-    return Table((*header, *names), joined), sorted(shown & set(tabular)) if everything else list(targets)
+    joined = [(*line, *(cell for own in cells for cell in own[row])) for row, line in enumerate(sent.lines)]
+    table_of_all = Table((*sent.header, *names), joined, sent.keep)
+    return table_of_all, sorted(shown & set(tabular)) if everything else list(targets)
 
 
 def fill(manifest: Manifest, sent: Table, generated: Generated) -> Iterator[list[str]]:
@@ -133,7 +139,7 @@ def fill(manifest: Manifest, sent: Table, generated: Generated) -> Iterator[list
     one with ``.low`` and one with ``.high``, between which 90 % of the predictive distribution lie, and every
     category one with ``.probability``. What was sent is certain.
     """
-    known = _known_places(manifest, sent.header)
+    known = places(manifest, sent)
     yield [
         *sent.header,
         *(f"{sent.header[at]}.{word}" for at, place in known.items() for word in _words(place)),
@@ -187,13 +193,6 @@ def _place(name: str, full: Mapping[str, Place], alone: Mapping[str, Sequence[st
     if meant:
         raise WrongInput(f"column '{name}' of the table could be {listed(meant)}")
     raise WrongInput(f"unknown column '{name}' of the table; there are {listed(list(full)[:20])}")
-
-
-def _known_places(manifest: Manifest, header: Sequence[str]) -> dict[int, Place]:
-    """What each column holds that is the model's; others were let in when the table was read."""
-    full, alone = _columns(manifest)
-    keep = [name for name in header if name not in full and name not in alone]
-    return {at: place for at, place in enumerate(places(manifest, header, keep)) if place is not None}
 
 
 # --- cells ---------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,9 +29,9 @@ def read(modality: Modality, content: bytes) -> Array:
     """
     if table.is_json(content):
         return arrays.from_nested(modality, table.read_json(content))
-    lines = table.read_csv(content)
-    if lines and lines[0] == ["x", "y"]:
-        lines = lines[1:]
-    if not lines:
+    lines = table.read_csv(table.as_text(io.BytesIO(content)))
+    first = next(lines, None)
+    if first is None:
         raise UnreadableFile("the table is empty")
-    return arrays.rows(modality, np.array([[table.number(cell) for cell in line] for line in lines])[None])
+    points = lines if first == ["x", "y"] else chain([first], lines)
+    return arrays.rows(modality, table.numbers(len(first), points)[None])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 import orjson
@@ -14,6 +15,9 @@ import orjson
 from models_store.codecs import arrays
 from models_store.errors import UnreadableFile, WrongValue, shown
 from models_store.manifest import Modality
+
+MOST_CHARACTERS = 2**22
+"""In one line of a table."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -32,12 +36,13 @@ def read(modality: Modality, content: bytes) -> Array:
     """
     if is_json(content):
         return _from_json(modality, read_json(content))
-    lines = read_csv(content)
-    if not lines:
+    lines = read_csv(as_text(io.BytesIO(content)))
+    first = next(lines, None)
+    if first is None:
         raise UnreadableFile("the table is empty")
-    if _is_header(modality, lines[0]):
-        return _from_table(modality, lines[0], lines[1:])
-    return arrays.rows(modality, _numbers(lines))
+    if _is_header(modality, first):
+        return _from_table(modality, first, numbers(len(first), lines))
+    return arrays.rows(modality, numbers(len(first), chain([first], lines)))
 
 
 def from_object(modality: Modality, row: Mapping[str, Any]) -> Array:
@@ -75,25 +80,31 @@ def read_json(content: bytes) -> Any:
         raise UnreadableFile(f"damaged JSON: {error}") from None
 
 
-def read_csv(content: bytes) -> list[list[str]]:
-    """The cells of a comma-separated table, stripped; all lines have the same number.
+def as_text(stream: BinaryIO) -> TextIO:
+    """The text of a table: UTF-8, with or without a mark of its byte order; line ends as they are."""
+    return io.TextIOWrapper(stream, "utf-8-sig", newline="")
+
+
+def read_csv(text: TextIO) -> Iterator[list[str]]:
+    """The cells of a comma-separated table, stripped, line by line; all lines have the same number.
 
     Raises:
         UnreadableFile: It is no text, or its lines differ.
     """
+    first: list[str] | None = None
     try:
-        text = content.decode("utf-8-sig")
-        lines = [[cell.strip() for cell in line] for line in csv.reader(io.StringIO(text)) if line]
-    except UnicodeDecodeError:
-        raise UnreadableFile(f"must be text, or .npy, got bytes that begin with {content[:8]!r}") from None
+        for number, line in enumerate(filter(None, csv.reader(_short_lines(text)))):
+            first = first or line
+            if len(line) != len(first):
+                raise UnreadableFile(
+                    f"line {number} (counted from 0) has {len(line)} cells, line 0 has {len(first)}"
+                )
+            yield [cell.strip() for cell in line]
+    except UnicodeDecodeError as error:
+        found = error.object[error.start : error.start + 8]
+        raise UnreadableFile(f"must be text (UTF-8) or .npy, got the bytes {found!r}") from None
     except csv.Error as error:
         raise UnreadableFile(f"damaged CSV: {error}") from None
-    for number, line in enumerate(lines):
-        if len(line) != len(lines[0]):
-            raise UnreadableFile(
-                f"line {number} (counted from 0) has {len(line)} cells, line 0 has {len(lines[0])}"
-            )
-    return lines
 
 
 def number(cell: str) -> float:
@@ -105,6 +116,23 @@ def number(cell: str) -> float:
     if not _is_number(cell):
         raise WrongValue(f"a cell must be a number or empty, got {shown(cell)}")
     return float(cell) if cell else math.nan
+
+
+def numbers(width: int, lines: Iterable[Sequence[str]]) -> Array:
+    """The numbers in lines of that many cells, (lines, width); an empty cell is NaN.
+
+    Raises:
+        WrongValue: A cell holds none.
+    """
+
+    def cells() -> Iterator[float]:
+        for index, line in enumerate(lines):
+            try:
+                yield from map(number, line)
+            except WrongValue as error:
+                raise WrongValue(f"line {index} of numbers (counted from 0): {error}") from None
+
+    return np.fromiter(cells(), np.float64).reshape(-1, width)
 
 
 def _from_json(modality: Modality, value: Any) -> Array:
@@ -127,18 +155,21 @@ def _is_header(modality: Modality, line: Sequence[str]) -> bool:
     return named or not all(_is_number(cell) for cell in line)
 
 
-def _from_table(modality: Modality, header: Sequence[str], lines: Sequence[Sequence[str]]) -> Array:
+def _from_table(modality: Modality, header: Sequence[str], cells: Array) -> Array:
     names = column_names(modality)
     _check_known(names, header)
     if len(set(header)) != len(header):
         raise WrongValue("a column of the table is named twice")
-    values = np.full((len(lines), len(names)), math.nan)
-    values[:, [names.index(name) for name in header]] = _numbers(lines).reshape(len(lines), len(header))
+    values = np.full((len(cells), len(names)), math.nan)
+    values[:, [names.index(name) for name in header]] = cells
     return arrays.rows(modality, values)
 
 
-def _numbers(lines: Sequence[Sequence[str]]) -> Array:
-    return np.array([[number(cell) for cell in line] for line in lines])
+def _short_lines(text: TextIO) -> Iterator[str]:
+    while line := text.readline(MOST_CHARACTERS + 1):
+        if len(line) > MOST_CHARACTERS:
+            raise UnreadableFile(f"a line of a table may have {MOST_CHARACTERS} characters")
+        yield line
 
 
 def _is_number(cell: str) -> bool:

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 
 from python_multipart.multipart import parse_options_header
 
-from models_store.codecs import table as csv
+from service import tables
 from service.bodies import archive, document, form
-from service.errors import TooLarge, UnknownMediaType, WrongInput, located
+from service.errors import TooLarge, UnknownMediaType, WrongInput
 from service.inference import Column, Model, Observations, listed
-from service.tables import observed, table_of
 
 MULTIPART = "multipart/form-data"
 JSON = "application/json"
@@ -60,7 +59,8 @@ def parse(model: Model, content_type: str | None, body: bytes, limit: int) -> Ob
         case "application/x-npz" | "application/octet-stream":
             return _together(archive.columns(model, body, limit))
         case "text/csv":
-            observations = observed(model.manifest, table_of(located("the body", csv.read_csv, body)))
+            sent = tables.read(model, body)
+            observations = tables.observed(model.manifest, sent)
             _check_rows(dict.fromkeys(observations.columns, observations.n))
             return observations
         case _:

@@ -20,6 +20,7 @@ def columns(model: Model, body: bytes) -> dict[str, Column]:
     Raises:
         Unparsable: It is no JSON, or a file in it cannot be read.
         WrongInput: It is another document, a modality is unknown, or a value does not fit.
+        TooLarge: It has too many rows.
     """
     try:
         document = orjson.loads(body)
@@ -37,6 +38,7 @@ def columns(model: Model, body: bytes) -> dict[str, Column]:
         modality = model.modality(name)
         if not isinstance(rows, list):
             raise WrongInput(f"inputs.{name} must be a list of rows, got {shown(rows)}")
+        model.check_rows(len(rows))
         columns[name] = _column(modality, rows)
     return columns
 

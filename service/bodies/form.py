@@ -10,6 +10,8 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import parse_options_header
 
 from models_store import codecs
+from models_store.codecs import arrays, table
+from models_store.manifest import Modality
 from service.errors import Unparsable, located
 from service.inference import Column, Model
 
@@ -25,17 +27,26 @@ def columns(model: Model, body: bytes, boundary: bytes | None) -> dict[str, Colu
     Raises:
         Unparsable: It is no form, or a file in it cannot be read.
         WrongInput: A modality is unknown, or a value does not fit.
+        TooLarge: There are too many rows.
     """
     columns = {}
     for name, files in _read_parts(body, boundary).items():
         modality = model.modality(name)
+        model.check_rows(len(files))
         rows = []
         for index, content in enumerate(files):
+            if _is_table(modality, content):
+                model.check_rows(content.rstrip().count(b"\n"))  # its header is not one of them
             where = f"part '{name}'" + (f", number {index} (counted from 0)" if len(files) > 1 else "")
             rows.append(located(where, codecs.read_file, modality, content))
         values = np.concatenate(rows)
         columns[name] = Column(values, np.ones(len(values), bool))
     return columns
+
+
+def _is_table(modality: Modality, content: bytes) -> bool:
+    tabular = modality.kind in ("vector", "counts")
+    return tabular and not content.startswith(arrays.MAGIC) and not table.is_json(content)
 
 
 def _read_parts(body: bytes, boundary: bytes | None) -> dict[str, list[bytes]]:

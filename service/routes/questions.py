@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -30,14 +30,31 @@ GENERATED: Mapping[str, Sequence[str]] = {
 }
 """What /generate can answer with, and the summaries that it takes."""
 
+ENCODED = (replies.JSON, replies.NPZ)
 
-@router.post("/encode", openapi_extra=BODY, operation_id="encode")
-@router.post("/models/{name}/encode", openapi_extra=BODY, operation_id="encode_with")
+
+def _forms(media_types: Iterable[str]) -> dict[int | str, dict[str, Any]]:
+    """The answer as OpenAPI describes it: an object in JSON, else a file."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    text = {"schema": {"type": "string"}}
+    content = {media: text if media == replies.CSV else binary for media in media_types}
+    return {
+        200: {
+            "description": "The answer.",
+            "content": {**content, replies.JSON: {"schema": {"type": "object"}}},
+        }
+    }
+
+
+@router.post("/encode", openapi_extra=BODY, operation_id="encode", responses=_forms(ENCODED))
+@router.post(
+    "/models/{name}/encode", openapi_extra=BODY, operation_id="encode_with", responses=_forms(ENCODED)
+)
 async def encode(
     request: Request, observed: Observed, current: CurrentModel, query: Annotated[EncodeQuery, Query()]
 ) -> Response:
     """The posterior of z given whatever was sent, and draws from it."""
-    media = replies.negotiate(request.headers.get("accept"), (replies.JSON, replies.NPZ))
+    media = replies.negotiate(request.headers.get("accept"), ENCODED)
     rows, seed = rows_of(observed, query), seed_of(query)
     encoded = await current.model.encode(
         rows, query.cond_mod, draws=query.N, seed=seed, return_mean=query.return_mean
@@ -47,8 +64,10 @@ async def encode(
     )
 
 
-@router.post("/generate", openapi_extra=BODY, operation_id="generate")
-@router.post("/models/{name}/generate", openapi_extra=BODY, operation_id="generate_with")
+@router.post("/generate", openapi_extra=BODY, operation_id="generate", responses=_forms(GENERATED))
+@router.post(
+    "/models/{name}/generate", openapi_extra=BODY, operation_id="generate_with", responses=_forms(GENERATED)
+)
 async def generate(
     request: Request, observed: Observed, current: CurrentModel, query: Annotated[GenerateQuery, Query()]
 ) -> Response:
@@ -87,13 +106,13 @@ async def generate(
     return await asyncio.to_thread(render)
 
 
-@router.post("/score", openapi_extra=BODY, operation_id="score")
-@router.post("/models/{name}/score", openapi_extra=BODY, operation_id="score_with")
+@router.post("/score", openapi_extra=BODY, operation_id="score", responses=_forms(ENCODED))
+@router.post("/models/{name}/score", openapi_extra=BODY, operation_id="score_with", responses=_forms(ENCODED))
 async def score(
     request: Request, observed: Observed, current: CurrentModel, query: Annotated[ScoreQuery, Query()]
 ) -> Response:
     """The log-likelihood of what was sent: of all together, of some, or of some given others."""
-    media = replies.negotiate(request.headers.get("accept"), (replies.JSON, replies.NPZ))
+    media = replies.negotiate(request.headers.get("accept"), ENCODED)
     seed = seed_of(query)
     scored = await current.model.score(
         observed, query.cond_mod, query.gen_mod, draws=query.K, at_once=query.batch_size_K, seed=seed

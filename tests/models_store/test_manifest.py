@@ -67,7 +67,7 @@ def test_a_manifest_survives_json() -> None:
         },
         trained={"experiment": "digits", "seed": 0, "versions": {"torch": "2.13.0"}},
         metrics={"elbo": -88.5},
-        reference={"label|image": {"K": 1000, "quantiles": [-3.5, -1.25]}},
+        reference={"label|image": {"K": 1000, "rows": 500, "quantiles": [-3.5, -1.25]}},
     )
     assert Manifest.from_json(original.to_json()) == original
 
@@ -235,6 +235,8 @@ def test_an_unknown_key_is_refused_by_name(text: bytes) -> None:
         ("fusion", "moe"),
         ("created", "yesterday"),
         ("files", {"golden.npz": {"sha256": "0", "bytes": 3}}),
+        ("reference", {"label|image": {"K": 1000, "quantiles": [-3.5, -1.25]}}),
+        ("reference", {"label|image": {"K": 1000, "rows": 500, "quantiles": [-3.5]}}),
         ("files", {"golden.npz": {"sha256": "0" * 64, "bytes": -1}}),
     ],
 )

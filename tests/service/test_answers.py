@@ -182,3 +182,19 @@ def test_a_score_counts_only_the_cells_that_are_there(kinds: TestClient) -> None
     one = ask(kinds, path, **inputs(body=[[1, None, None], [1, 2, 0]]))["log_prob"]
     assert one[0] > one[1]
     assert np.isfinite(one).all()
+
+
+@pytest.mark.filterwarnings(
+    "ignore::RuntimeWarning"
+)  # numpy tells of every overflow, and that is all it does
+@pytest.mark.parametrize("value", [1e5, 1e20, -3e38])
+@pytest.mark.parametrize("accept", ["application/json", "application/x-npz", CSV, ZIP])
+def test_values_far_from_all_that_a_model_knows_are_answered_too(
+    kinds: TestClient, value: float, accept: str
+) -> None:
+    """With null where no number can be given."""
+    body = inputs(body=[[value, -value, value]], genes=[[3, 1]])
+    ask(kinds, "/generate?noise=true", accept=accept, **body)
+    if accept in ("application/json", "application/x-npz"):
+        for path in ("/encode", "/score?K=20", "/score?cond_mod=body&K=20"):
+            ask(kinds, path, accept=accept, **body)

@@ -72,6 +72,11 @@ def test_a_recording_and_its_spectrogram_have_the_same_posterior(kinds: TestClie
     )
 
 
+def test_lines_of_indented_json_are_no_rows(kinds: TestClient) -> None:
+    text = "[" + "\n" * 100 + "1, 2, 3]"
+    assert ask(kinds, "/encode", **parts(body=text.encode()))["n_data"] == 1
+
+
 def test_points_come_as_json_table_or_array(kinds: TestClient) -> None:
     lines = "\n".join(f"{x},{y}" for x, y in STROKE[0].tolist())
     wanted = ask(kinds, "/encode", **npz(stroke=STROKE[:1]))["mu"]
@@ -177,8 +182,14 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "an empty row": (table("mass,animal\n3,cat\n,\n"), 422, "row 1 .*has nothing observed"),
     "a short line": (table("mass,animal\n3\n"), 400, r"the body: line 1 \(counted from 0\) has 1 cells"),
     "a header alone": (table("mass,animal\n"), 422, "was sent without a single row"),
+    "rows": (table("mass\n" + "1\n" * 51), 413, "51 rows are more than the 50 that one request may have"),
+    "rows of JSON": (inputs(image=[None] * 20_000), 413, "20000 rows are more than the 50"),
+    "rows of a part": (parts(body=b"mass\n" + b"1\n" * 51), 413, "51 rows are more than the 50"),
+    "parts": (parts(animal=[b"cat"] * 51), 413, "51 rows are more than the 50"),
+    "rows of an array": (npz(body=np.zeros((51, 3))), 413, "51 rows are more than the 50"),
+    "cells": (table("mass\n" + "," * 700), 413, "more than the 450 cells that one request may have"),
     "an empty line": (table("\n"), 422, "the table is empty"),
-    "another coding": (raw(b"mass\n\xff\n", "text/csv"), 400, "the body: must be text"),
+    "another coding": (raw(b"mass\n\xff\n", "text/csv"), 400, "the body: must be text .UTF-8."),
     "an image": (table("image\n3\n"), 422, "unknown column 'image' of the table"),
     # files
     "a silent sound": (parts(sound=b"RIFF"), 400, "part 'sound': no readable sound"),

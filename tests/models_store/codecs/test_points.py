@@ -42,8 +42,9 @@ def test_json_holds_several_rows() -> None:
         (b"0,1\n2,\n4,5", "values must be finite numbers"),
         (b"[[0, 1], [2, null], [4, 5]]", "values must be finite numbers"),
         (b'{"x": 1}', "must be nested arrays of numbers"),
-        (b"x,y\n", "the table is empty"),
-        (b"\xff\xd8\xff", "must be text, or .npy"),
+        (b"\n", "the table is empty"),
+        (b"x,y\n", "rows must have the shape (3, 2), got an array of shape (1, 0, 2)"),
+        (b"\xff\xd8\xff", "must be text (UTF-8) or .npy"),
     ],
 )
 def test_what_is_no_trajectory_is_refused(content: bytes, sentence: str) -> None:

@@ -71,7 +71,11 @@ REFUSED: dict[str, tuple[bytes, type[InputRefused], str]] = {
     ),
     "an unknown key": (b'{"weight": 2}', WrongValue, "unknown column 'weight'; the columns are height, mass"),
     "a column twice": (b"age,age\n1,2", WrongValue, "a column of the table is named twice"),
-    "a word": (b"age\nold", WrongValue, "a cell must be a number or empty, got 'old'"),
+    "a word": (
+        b"age\nold",
+        WrongValue,
+        "line 0 of numbers (counted from 0): a cell must be a number or empty, got",
+    ),
     "an underscore": (b"age\n1_000", WrongValue, "a cell must be a number or empty, got '1_000'"),
     "infinity": (b"age\ninf", WrongValue, "must be finite"),
     "text in JSON": (b'["a", 1, 2]', WrongValue, "must be nested arrays of numbers"),
@@ -87,7 +91,8 @@ REFUSED: dict[str, tuple[bytes, type[InputRefused], str]] = {
     "damaged JSON": (b"[1, 2", UnreadableFile, "damaged JSON"),
     "deep JSON": (b"[" * 100_000, UnreadableFile, "damaged JSON"),
     "blank": (b"\n\r\n", UnreadableFile, "the table is empty"),
-    "bytes": (b"\x89PNG\r\n\x1a\n", UnreadableFile, "must be text, or .npy, got bytes that begin with b'"),
+    "bytes": (b"\x89PNG\r\n\x1a\n", UnreadableFile, "must be text (UTF-8) or .npy, got the bytes b'\\x89PNG"),
+    "a long line": (b"1," * 3_000_000, UnreadableFile, "a line of a table may have 4194304 characters"),
     "a long cell": (b"1" * 200_000, UnreadableFile, "damaged CSV: field larger than field limit"),
 }
 

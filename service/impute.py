@@ -1,0 +1,202 @@
+"""``anyview-serve impute FILE``: fills the gaps of a table on disk, without a server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import csv
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+from models_store.codecs import table
+from models_store.errors import InputRefused
+from service import tables
+from service.catalog import Catalog
+from service.errors import Refusal, WrongInput
+from service.inference import Model, Table, check_observed, listed
+from service.settings import Settings
+
+ROWS_AT_ONCE = 1000
+BAR = 30
+"""Characters of the progress bar."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some lines of a table, and how far they reach into its file.
+
+    Arguments:
+        table: The header and the lines.
+        first_row: The number of the first line below the header.
+        done: The share of the file that has been read, 0 … 1.
+    """
+
+    table: Table
+    first_row: int
+    done: float
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command; leaves the process with a sentence and exit code 1 where it cannot.
+
+    Arguments:
+        arguments: What follows ``impute`` on the command line.
+    """
+    chosen = _parser().parse_args(arguments)
+    settings = Settings(**{"store": chosen.store} if chosen.store else {})
+    catalog = Catalog(settings)
+    try:
+        catalog.load_all()
+        model = _model(catalog, chosen.model)
+        with _written(chosen.output) as target:
+            progress = Progress(sys.stderr)
+            try:
+                asyncio.run(_impute(model, chosen, target, progress))
+            finally:
+                progress.end()
+    except (Refusal, InputRefused, OSError) as error:
+        sys.exit(f"anyview-serve impute: {error}")
+    finally:
+        catalog.close()
+
+
+class Progress:
+    """A bar that is drawn over itself; nothing where nobody would see it.
+
+    Arguments:
+        terminal: Where it is drawn.
+    """
+
+    def __init__(self, terminal: TextIO) -> None:
+        self._terminal = terminal
+        self._seen = terminal.isatty()
+        self._start = time.monotonic()
+
+    def show(self, what: str, done: float, rows: int) -> None:
+        """Draws the bar.
+
+        Arguments:
+            what: Is being done.
+            done: The share of it.
+            rows: The same in rows.
+        """
+        if not self._seen:
+            return
+        left = (time.monotonic() - self._start) * (1 - done) / max(done, 1e-9)
+        bar = "█" * round(BAR * done) + "·" * (BAR - round(BAR * done))
+        self._terminal.write(f"\r{what} {bar} {100 * done:3.0f} %  {rows} rows, {left:.0f} s left \033[K")
+        self._terminal.flush()
+
+    def restart(self) -> None:
+        self._start = time.monotonic()
+
+    def end(self) -> None:
+        """Leaves the line, so that whatever is said next begins a new one."""
+        if self._seen:
+            self._terminal.write("\n")
+
+
+async def _impute(model: Model, chosen: argparse.Namespace, target: TextIO, progress: Progress) -> None:
+    """Reads the table twice: so whatever is wrong with it is said before hours are spent."""
+    for piece in _pieces(chosen.file, chosen.keep):
+        observations = tables.observed(model.manifest, piece.table, piece.first_row)
+        if not observations.columns:
+            raise WrongInput(f"no column of the table is the model's: {listed(piece.table.header)}")
+        check_observed(observations, list(observations.columns))
+        progress.show("checked", piece.done, piece.first_row + observations.n)
+    progress.restart()
+    seed = secrets.randbits(32) if chosen.seed is None else chosen.seed
+    writer = csv.writer(target, lineterminator="\n")
+    for piece in _pieces(chosen.file, chosen.keep):
+        observations = tables.observed(model.manifest, piece.table, piece.first_row)
+        sent, targets = tables.question(model.manifest, observations, chosen.gen_mod)
+        generated = await model.generate(
+            observations, ["all"], targets, fields=tables.FIELDS, summary_draws=chosen.K, seed=seed
+        )
+        lines = tables.fill(model.manifest, sent, generated)
+        writer.writerows(lines if piece.first_row == 0 else islice(lines, 1, None))
+        progress.show("filled ", piece.done, piece.first_row + observations.n)
+
+
+def _pieces(path: Path, keep: Sequence[str]) -> Iterator[Piece]:
+    """The table in pieces that fit into memory, whatever its size.
+
+    Raises:
+        WrongInput: It is no file, no table, or has no rows.
+    """
+    size = path.stat().st_size
+    if not path.is_file():
+        raise WrongInput(f"{path} is no file, and a table is read twice: first to check it")
+    with path.open("rb") as file, table.as_text(file) as text:
+        lines = table.read_csv(text)
+        header = tuple(next(lines, ()))
+        first_row = 0
+        while piece := list(islice(lines, ROWS_AT_ONCE)):
+            yield Piece(Table(header, piece, keep), first_row, file.tell() / size)
+            first_row += len(piece)
+    if first_row == 0:
+        raise WrongInput(f"{path} has no rows below its header")
+
+
+def _model(catalog: Catalog, name: str | None) -> Model:
+    chosen = name or catalog.default
+    if chosen is None:
+        raise WrongInput(f"--model must choose one of {listed(catalog.loaded)}")
+    return catalog.get(chosen).model
+
+
+@contextmanager
+def _written(path: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that appears when it is complete."""
+    if path is None:
+        yield sys.stdout
+        return
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        with draft.open("w", newline="", encoding="utf-8") as file:
+            yield file
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "anyview-serve impute",
+        description="Fills the gaps of a table: an empty cell gets the mean of what the model expects, or "
+        "the most probable label. Behind the table stand the bounds of 90 % of it (.low, .high), or "
+        ".probability.",
+    )
+    add = parser.add_argument
+    add("file", type=Path, help="CSV; its header names columns as modality.column, or the column alone.")
+    add("--output", type=Path, help="where the filled table goes; default: standard output")
+    add(
+        "--store", type=Path, help="folder of published models; default: ANYVIEW_STORE, else the shipped ones"
+    )
+    add("--model", help="default: ANYVIEW_DEFAULT_MODEL, else the only one")
+    add("--keep", type=_names, default=[], help="columns that are not the model's, such as a key: a,b,…")
+    add("--gen-mod", type=_names, default=["all"], help="modalities to fill; default: those of the table")
+    add("--K", type=_at_least(1), default=100, help="draws behind every cell; default: 100")
+    add("--seed", type=_at_least(0), help="of the draws; the same seed gives the same table")
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _at_least(lowest: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        number = int(text)
+        if number < lowest:
+            raise argparse.ArgumentTypeError(f"must be at least {lowest}, got {number}")
+        return number
+
+    return whole
