@@ -279,12 +279,24 @@ def _variance_ratios(test: Rows, category: str, target: str, generated: NumpyArr
     """Per label: the variance of a cell among generated rows ÷ that among real ones, summed over cells."""
     both = _both(test, category, target)
     real, labels = test.data[target].numpy()[both], test.data[category].numpy()[both]
-    variances = [
-        (generated[index].var(axis=0).sum(), np.nanvar(real[labels == index], axis=0, dtype=np.float64).sum())
-        for index in range(len(generated))
-        if (labels == index).any()
-    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a column that no row of a label has
+        unit = _spread(real)
+        variances = [
+            (
+                np.nansum(generated[index].var(axis=0) / unit**2),
+                np.nansum(np.nanvar(real[labels == index], axis=0, dtype=np.float64) / unit**2),
+            )
+            for index in range(len(generated))
+            if (labels == index).any()
+        ]
     return np.array([ours / theirs for ours, theirs in variances if theirs > 0])
+
+
+def _spread(x: NumpyArray) -> NumpyArray:
+    """What makes cells comparable: each column of a vector has its own unit, a picture has one."""
+    spread = np.nanstd(x.astype(np.float32), axis=0 if x.ndim == 2 else None)
+    return np.where(spread > 0, spread, np.float32(1))
 
 
 @dataclass(frozen=True)
@@ -295,7 +307,7 @@ class Judge:
     category: str
     target: str
     shift: NumpyArray
-    scale: float
+    scale: NumpyArray
 
     @classmethod
     def learn(cls, train: Rows, category: str, target: str) -> Judge | None:
@@ -308,7 +320,7 @@ class Judge:
         flat = x.reshape(len(x), -1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of a column that nobody has
-            shift, scale = np.nan_to_num(np.nanmean(flat, axis=0)), float(np.nanstd(flat)) or 1.0
+            shift, scale = np.nan_to_num(np.nanmean(flat, axis=0)), _spread(x)
         classifier = MLPClassifier((256,), batch_size=min(200, len(x)), max_iter=15, random_state=0)
         judge = cls(classifier, category, target, shift, scale)
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Files of rows, read a block at a time: CSV, Parquet, ``.npz`` and ``.npy``.
+"""Files of rows, read a block at a time: CSV, Parquet, ``.npz``, ``.npy``, and ``.h5mu`` next door.
 
 A column of single values arrives as an Arrow array, in which null is a missing cell; an array of larger
 rows as NumPy, (n, *shape). No file is ever in memory as a whole, but for the arrays of an ``.npz``.
@@ -53,6 +53,10 @@ class File(ABC):
     def rows(self) -> int:
         """The number of rows."""
 
+    def dtype(self, field: str) -> str:  # noqa: ARG002 - most files have one for all
+        """Of a field whose rows are arrays."""
+        return "float32"
+
     @abstractmethod
     def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
         """Those fields of all rows, in the order of the file."""
@@ -78,9 +82,13 @@ def open_file(path: Path) -> File:
             return ParquetFile(path)
         if start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
             return ArrayFile(path, zipped=start.startswith(b"PK"))
+        if start.startswith((b"\x89HDF", b"MuData (")):  # MuData writes its name before the HDF5
+            from training.data.mudata import MuDataFile
+
+            return MuDataFile(path)
         if b"\0" not in start:
             return CsvFile(path)
-    raise DataError(f"{path} is none of CSV, Parquet, npz, npy: it begins with {start[:8]!r}")
+    raise DataError(f"{path} is none of CSV, Parquet, npz, npy, h5mu: it begins with {start[:8]!r}")
 
 
 class CsvFile(File):
@@ -150,7 +158,7 @@ class ParquetFile(File):
         return self._rows
 
     def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
-        size = _rows_at_once(len(fields))
+        size = rows_at_once(len(fields))
         with _reading(self.path), parquet.ParquetFile(self.path, memory_map=True) as file:
             for batch in file.iter_batches(size, columns=list(fields)):
                 yield {name: _decoded(batch[name]) for name in fields}
@@ -181,7 +189,7 @@ class ArrayFile(File):
         return len(next(iter(self._arrays.values())))
 
     def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
-        size = _rows_at_once(sum(math.prod(self.shapes[name]) for name in fields))
+        size = rows_at_once(sum(math.prod(self.shapes[name]) for name in fields))
         for start in range(0, self.rows, size):
             yield {name: _column(self._arrays[name][start : start + size]) for name in fields}
 
@@ -225,7 +233,7 @@ def _offender(message: str, values: Any) -> str:
     return f"'{quoted[1]}' is no number" if quoted else f"{values.type} is no number"
 
 
-def _rows_at_once(cells: int) -> int:
+def rows_at_once(cells: int) -> int:
     return max(1, CELLS_AT_ONCE // max(cells, 1))
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from models_store.codecs.image import FORMATS
 from models_store.manifest import RESERVED, Kind, Spectrogram
-from training.data.files import ArrayFile, File, open_file, texts
+from training.data.files import File, open_file, texts
 from training.data.survey import Field, look, unit_of
 from training.data.table import load_keys
 from training.errors import DataError, ExperimentError
@@ -244,7 +244,6 @@ def _category(field: Field, name: str, spelled: str) -> Guess:
 
 
 def _array(field: Field, name: str, spelled: str) -> Guess:
-    assert isinstance(field.file, ArrayFile)  # noqa: S101 - no other file has rows of more than one value
     dtype = field.file.dtype(field.name)
     kind = _kind_of_array(field, dtype)
     byte = kind == "image"

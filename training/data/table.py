@@ -20,7 +20,7 @@ from models_store import codecs
 from models_store.errors import InputRefused
 from models_store.manifest import Column, Kind, Modality
 from training.config import Experiment, ModalityChoice
-from training.data.files import ArrayFile, Block, File, numbers, open_file, texts
+from training.data.files import Block, File, numbers, open_file, texts
 from training.data.rows import Rows, Splits
 from training.data.storage import allocate
 from training.errors import DataError, ExperimentError
@@ -305,7 +305,6 @@ def _of_labels(name: str, choice: ModalityChoice, file: File, fields: tuple[str,
 
 def _of_array(name: str, choice: ModalityChoice, file: File, fields: tuple[str, ...]) -> View:
     """Rows of an array as they are; one that is NaN throughout is missing."""
-    assert isinstance(file, ArrayFile)  # noqa: S101 - no other file has rows of more than one value
     if choice.shape is not None:
         raise ExperimentError(f"modalities.{name}.shape: an array has a shape of its own")
     modality = _modality(name, choice, file.shapes[fields[0]], file.dtype(fields[0]))

@@ -1,0 +1,74 @@
+"""MuData, read from a file of the library itself: 30 cells, `rna` of the first 24, `prot` of the last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import DATA
+from training.config import read_experiment
+from training.data import mudata, prepare
+from training.data.files import open_file, texts
+from training.data.guess import experiment_for
+from training.errors import DataError
+
+CELLS = DATA / "cells.h5mu"
+
+
+def test_a_cell_without_an_assay_is_a_row_of_nan() -> None:
+    file = open_file(CELLS)
+    assert file.rows == 30
+    assert dict(file.shapes) == {"prot": (5,), "rna": (12,), "cell_type": (), "size_um": ()}
+    (block,) = file.blocks(["rna", "prot", "cell_type", "size_um"])
+    assert np.isnan(block["rna"]).all(axis=1).tolist() == 24 * [False] + 6 * [True]
+    assert np.isnan(block["prot"]).all(axis=1).tolist() == 6 * [True] + 24 * [False]
+    assert texts(block["cell_type"])[:3] == ["B", "T", None]
+
+
+def test_a_sparse_matrix_is_filled_with_zeros() -> None:
+    with h5py.File(CELLS) as file:
+        x = file["mod/rna/X"]
+        expected = np.zeros((24, 12), np.float32)
+        for row in range(24):
+            part = slice(x["indptr"][row], x["indptr"][row + 1])
+            expected[row, x["indices"][part]] = x["data"][part]
+    (block,) = open_file(CELLS).blocks(["rna"])
+    assert np.array_equal(block["rna"][:24], expected)
+
+
+def test_rows_in_another_order_stay_with_their_cells(tmp_path: Path) -> None:
+    shuffled = tmp_path / "x.h5mu"
+    shuffled.write_bytes(CELLS.read_bytes())
+    (before,) = open_file(CELLS).blocks(["prot"])
+    order = np.random.default_rng(0).permutation(24)
+    with h5py.File(shuffled, "r+") as file:
+        file["mod/prot/X"][:] = file["mod/prot/X"][:][order]
+        file["obsmap/prot"][6:] = np.argsort(order) + 1
+    (after,) = open_file(shuffled).blocks(["prot"])
+    assert np.array_equal(before["prot"], after["prot"], equal_nan=True)
+
+
+def test_a_guessed_experiment_on_it_loads(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text(experiment_for([CELLS], path))
+    prepared = prepare(read_experiment(str(path))[0])
+    kinds = {modality.name: modality.kind for modality in prepared.modalities}
+    assert kinds == {"prot": "vector", "rna": "counts", "cell_type": "category", "cells": "vector"}
+    splits = (prepared.train, prepared.validation, prepared.test)
+    assert sum(int(rows.masks["rna"].sum()) for rows in splits) == 24
+
+
+def test_other_hdf5_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x"] = [1, 2]
+    with pytest.raises(DataError, match=r"x\.h5 is HDF5, but no MuData"):
+        open_file(tmp_path / "x.h5")
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mudata, "h5py", None)
+    with pytest.raises(DataError, match="needs the extra 'mudata': pip install"):
+        open_file(CELLS)
