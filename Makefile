@@ -9,13 +9,16 @@ LOCK := pyproject.toml constraints.txt
 
 export ANYVIEW_DEFAULT_MODEL ?= mnist
 
-.PHONY: serve test lint format train clean
+.PHONY: serve test reference lint format train clean
 
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
 	$(SERVE)/bin/anyview-serve
 
 test: $(FULL)/.done  ## Run all tests
 	$(FULL)/bin/python -m pytest $(TESTS)
+
+reference: $(FULL)/.done  ## Install the reference library beside ours, for the tests that compare the two
+	$(FULL)/bin/pip install $(PIP_FLAGS) --no-deps multivae pythae
 
 lint: $(FULL)/.done  ## Lint, format check, types, Dockerfile
 	$(FULL)/bin/ruff check .

@@ -203,9 +203,9 @@ class MVAE(nn.Module):
         cond_mod: str | Iterable[str] = "all",
         gen_mod: str | Iterable[str] = "all",
         N: int = 1,  # noqa: N803
-        return_mean: bool = False,
-        *,
         flatten: bool = False,
+        *,
+        return_mean: bool = False,
         generator: torch.Generator | None = None,
     ) -> ModelOutput:
         """The mean of p(x | z) of every target at N draws of z: (n_data, N, *shape) each."""
