@@ -9,7 +9,7 @@ LOCK := pyproject.toml constraints.txt
 
 export ANYVIEW_DEFAULT_MODEL ?= mnist
 
-.PHONY: serve test reference lint format train clean
+.PHONY: serve test reference lint format train bench-training clean
 
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
 	$(SERVE)/bin/anyview-serve
@@ -32,6 +32,9 @@ format: $(FULL)/.done  ## Format and mend what a linter can
 
 train: $(FULL)/.done  ## Train and publish an experiment: make train EXPERIMENT=mnist
 	$(FULL)/bin/anyview-train fit $(EXPERIMENT)
+
+bench-training: reference  ## Speed of training beside the reference library
+	OMP_NUM_THREADS=1 $(FULL)/bin/python -m benchmarks.training
 
 clean:  ## Remove the environments
 	rm -rf $(VENV)

@@ -98,7 +98,7 @@ def fit(
     model = build(experiment, prepared)
     settings = experiment.fit
     batches = -(-len(prepared.train) // settings.batch_size)
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    optimizer = adam(model, settings.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.epochs * batches, pct_start=0.05
     )
@@ -129,6 +129,11 @@ def fit(
         progress.epoch(report)
     model.load_state_dict(load_file(workdir / BEST))
     return Fitted(model.eval(), reports)
+
+
+def adam(model: MVAE, learning_rate: float) -> torch.optim.Optimizer:
+    """Adam in one kernel for all weights, which on a CPU too is several times faster than a loop."""
+    return torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
 
 
 @torch.no_grad()

@@ -388,14 +388,23 @@ class MVAE(nn.Module):
 
     def parameters_of(self, name: str, z: Tensor) -> Parameters:
         """All parameters of p(x | z), constants included: each (*, *shape) for z of shape (*, latent_dim)."""
+        first, *rest = self._broadcastable_parameters(name, z).items()
+        return dict([first, *((key, value.expand_as(first[1])) for key, value in rest)])
+
+    def _broadcastable_parameters(self, name: str, z: Tensor) -> dict[str, Tensor]:
+        """The same, constants with one cell only: what is the same for all need not be computed for each."""
         output = self.decoders[name](z.reshape(-1, self.latent_dim))
         first, *rest = self.likelihoods[name].parameters
         flat = {first: output.reconstruction}
+        constant = flat[first].new_full((1,) * flat[first].ndim, self._constant(name))
         for parameter in rest:
             value = getattr(output, parameter, None)
-            flat[parameter] = torch.full_like(flat[first], self._constant(name)) if value is None else value
+            flat[parameter] = constant if value is None else value
         leading = z.shape[:-1]
-        return {key: value.reshape(*leading, *value.shape[1:]) for key, value in flat.items()}
+        return {
+            key: value if value is constant else value.reshape(*leading, *value.shape[1:])
+            for key, value in flat.items()
+        }
 
     def draw_subsets(self, generator: torch.Generator | None = None) -> Tensor:
         """The subsets of one batch, as the configuration asks for: boolean (S, M), the joint one first."""
@@ -451,7 +460,7 @@ class MVAE(nn.Module):
         """log p(x | z) summed over the cells: (*, n_data) for z of shape (*, n_data, latent_dim)."""
         if x is None:
             return z.new_zeros(z.shape[:-1])
-        return self.likelihoods[name].row_log_prob(x, self.parameters_of(name, z))
+        return self.likelihoods[name].row_log_prob(x, self._broadcastable_parameters(name, z))
 
     def _constant(self, name: str) -> float:
         """The logarithm of the likelihood's second parameter, where the decoder does not give it."""
