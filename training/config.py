@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models_store.manifest import Column, Kind, Modality, Name
 from training.errors import ExperimentError
@@ -24,11 +24,26 @@ class _Frozen(BaseModel):
 
 
 class Network(_Frozen):
-    """The hidden layers of an encoder and, in reverse, of its decoder."""
+    """An encoder and, with its layers in reverse, a decoder."""
 
-    type: Literal["mlp"] = "mlp"
+    type: Literal["mlp", "conv", "custom"] = "mlp"
+    """``mlp``: fully connected; ``conv``: convolutions first, for an image, audio or points;
+    ``custom``: modules of one's own, see ``training/networks/custom.py``."""
     hidden: tuple[Positive, ...] = (512, 512)
     activation: Literal["relu", "silu"] = "silu"
+    channels: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64)
+    """Of ``conv``: what each convolution gives; each halves the size."""
+    encoder: str | None = None
+    """Of ``custom``: the import path, ``package.module:name``."""
+    decoder: str | None = None
+    options: dict[str, Any] = {}
+    """Of ``custom``: keyword arguments for both."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Network:
+        if (self.type == "custom") != bool(self.encoder) or bool(self.encoder) != bool(self.decoder):
+            raise ValueError("the type 'custom' needs an encoder and a decoder, and only it has them")
+        return self
 
 
 class ModalityChoice(_Frozen):

@@ -49,12 +49,14 @@ class _StandIn(MetaPathFinder, Loader):
 
 
 def reference() -> SimpleNamespace:
-    """The names that tests and benchmarks use of it: the model, its configuration and its data sets."""
+    """The names that tests and benchmarks use of it: the model, its configuration, data sets and networks."""
     before, finder = set(sys.modules), _StandIn()
     sys.meta_path.append(finder)
     try:
         from multivae.data.datasets.base import IncompleteDataset, MultimodalBaseDataset
         from multivae.models import MVAE, MVAEConfig
+        from multivae.models.base import BaseAEConfig
+        from multivae.models.nn.default_architectures import Decoder_AE_MLP, Encoder_VAE_MLP
     finally:
         sys.meta_path.remove(finder)
         # Others who look for these modules must not find empty ones.
@@ -62,5 +64,11 @@ def reference() -> SimpleNamespace:
             if isinstance(sys.modules[name], _Empty):
                 del sys.modules[name]
     return SimpleNamespace(
-        MVAE=MVAE, MVAEConfig=MVAEConfig, Complete=MultimodalBaseDataset, Incomplete=IncompleteDataset
+        MVAE=MVAE,
+        MVAEConfig=MVAEConfig,
+        Complete=MultimodalBaseDataset,
+        Incomplete=IncompleteDataset,
+        Encoder=Encoder_VAE_MLP,
+        Decoder=Decoder_AE_MLP,
+        Shape=BaseAEConfig,
     )
