@@ -89,11 +89,26 @@ class Model(_Frozen):
 
 
 class Fit(_Frozen):
-    """The optimizer: Adam, its learning rate rising over the first 5 % and falling to 0 as a cosine."""
+    """The loop: Adam, and what surrounds it."""
 
     epochs: Positive = 100
     batch_size: Positive = 128
+    """Of all processes together."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """``cosine``: the rate rises over the first 5 % of the steps and falls to 0."""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """The largest norm of a gradient."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Validate and keep a moving average of the weights with this decay, such as 0.999; 0: the weights."""
+    patience: Positive | None = None
+    """Stop after so many epochs without a lower validation loss."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["32", "bf16"] = "32"
+    processes: Positive = 1
+    """On each machine, one per GPU."""
+    nodes: Positive = 1
+    """Machines; each is told which it is by the environment, as with torchrun."""
 
 
 class Evaluation(_Frozen):
