@@ -1,4 +1,4 @@
-"""``anyview-train``: fit an experiment and publish it; evaluate what was published."""
+"""``anyview-train``: fit an experiment, or import a model, and publish it; evaluate what was published."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from training.config import Experiment, read_experiment
 from training.errors import TrainingError
 from training.evaluate import Examinee, measure
 from training.export import OnnxGraphs, export
+from training.importing import read_saved, to_bundle
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -95,6 +96,22 @@ def evaluate_command(
     examinee = _examinee(chosen, bundle.manifest, OnnxGraphs(bundle.manifest, files), prepared)
     measured = bundle.manifest.model_copy(update={"metrics": measure(examinee)})
     print(report(examinee, measured)[CARD].decode())
+
+
+@app.command("import")
+def import_command(
+    folder: Annotated[Path, typer.Argument(help="What the reference library's MVAE.save wrote.")],
+    store_folder: Store = Path("store"),
+    name: Annotated[str | None, typer.Option(help="Of the model; default: the folder's.")] = None,
+    networks: Annotated[
+        str | None, typer.Option(help="package.module:function that makes encoders and decoders.")
+    ] = None,
+) -> None:
+    """Publishes a model of the reference library; reads its configuration and tensors, never a pickle."""
+    imported = read_saved(folder, networks)
+    chosen = name or folder.resolve().name
+    manifest, files = to_bundle(imported, chosen, next_version(store_folder, chosen), folder)
+    console.print(f"published {store.publish(store_folder, manifest, files)}")
 
 
 def open_named(root: Path, model: str) -> Bundle:

@@ -49,6 +49,7 @@ def test_mistakes_are_one_sentence_and_a_failure(tmp_path: Path) -> None:
             "--workdir",
             "b",
         ): "anyview-train: --resume goes on where it stopped",
+        ("import", "nowhere"): "anyview-train: nowhere holds no model: there is no model_config.json",
         ("fit", "tiny", "--from", "tiny"): "anyview-train: no model 'tiny' in the store",
     }.items():
         done = run(*arguments, folder=tmp_path)

@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models_store import store
 from training import data
+from training.cli import weights_of
 from training.config import Experiment, Fit, Network
 from training.errors import TrainingError
 from training.fit import BEST, LAST, METRICS, Fitted, Progress, build, fit, learning_rate, validation_loss
@@ -170,11 +172,12 @@ def test_half_precision_learns_too(experiment: Experiment, prepared: data.Prepar
     assert reports[1].train_loss < reports[0].train_loss
 
 
-def test_training_goes_on_from_given_weights(
-    fitted: Fitted, experiment: Experiment, prepared: data.Prepared, tmp_path: Path
+def test_training_goes_on_from_the_weights_of_a_bundle(
+    bundle_folder: Path, fitted: Fitted, experiment: Experiment, prepared: data.Prepared, tmp_path: Path
 ) -> None:
     short = changed(experiment, epochs=1, learning_rate=1e-6)
-    onward = fit(short, prepared, tmp_path, weights=fitted.model.state_dict()).reports[0]
+    weights = weights_of(store.open_bundle(bundle_folder))
+    onward = fit(short, prepared, tmp_path, weights=weights).reports[0]
     assert onward.validation_loss == pytest.approx(
         min(report.validation_loss or torch.inf for report in fitted.reports), rel=0.02
     )

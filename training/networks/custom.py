@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +78,7 @@ def imported(
     Raises:
         ExperimentError: There is no such name, or it does not make a module.
     """
-    module_name, _, name = path.partition(":")
-    if not module_name or not name:
-        raise ExperimentError(f"{where} is '{path}'; wanted is 'package.module:name'")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        maker = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise ExperimentError(f"{where} is '{path}': {error}") from error
-    finally:
-        sys.path.remove(here)
+    maker = found(path, where)
     try:
         network = maker(latent_dim=latent_dim, shape=tuple(shape), **options)
     except TypeError as error:
@@ -98,3 +88,23 @@ def imported(
     if not isinstance(network, nn.Module):
         raise ExperimentError(f"{where}: '{path}' gave {type(network).__name__}, wanted is a torch module")
     return network
+
+
+def found(path: str, where: str) -> Callable[..., Any]:
+    """What an import path names.
+
+    Raises:
+        ExperimentError: There is no such name.
+    """
+    module_name, _, name = path.partition(":")
+    if not module_name or not name:
+        raise ExperimentError(f"{where} is '{path}'; wanted is 'package.module:name'")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        maker: Callable[..., Any] = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ExperimentError(f"{where} is '{path}': {error}") from error
+    finally:
+        sys.path.remove(here)
+    return maker
