@@ -8,7 +8,7 @@ BENCH := $(VENV)/bench
 PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 LOCK := pyproject.toml constraints.txt
 
-.PHONY: serve test lint format train bench-service soak clean
+.PHONY: serve test reference lint format train bench-service bench-training soak clean
 
 serve: export ANYVIEW_DEFAULT_MODEL ?= mnist
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
@@ -16,6 +16,9 @@ serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
 
 test: $(FULL)/.done  ## Run all tests
 	$(FULL)/bin/python -m pytest $(TESTS)
+
+reference: $(FULL)/.done  ## Install the reference library beside ours, for the tests that compare the two
+	$(FULL)/bin/pip install $(PIP_FLAGS) --no-deps multivae pythae
 
 lint: $(FULL)/.done  ## Lint, format check, types, Dockerfile
 	$(FULL)/bin/ruff check .
@@ -35,6 +38,9 @@ bench-service: $(BENCH)/.done  ## Measure the service beside others; takes some 
 
 soak: $(BENCH)/.done  ## Does memory grow? SOAK_REQUESTS=10000 for a short one
 	$(BENCH)/bin/python -m benchmarks.soak
+
+bench-training: reference  ## Speed of training beside the reference library
+	OMP_NUM_THREADS=1 $(FULL)/bin/python -m benchmarks.training
 
 clean:  ## Remove the environments
 	rm -rf $(VENV)

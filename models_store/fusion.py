@@ -51,14 +51,15 @@ class Gaussian:
     def log_prob(self, z: Array) -> Array:
         r"""The log-density at ``z``, in nats, summed over the last axis: shape :math:`(*)`."""
         xp = array_namespace(self.mu, z)
-        squared = (z - self.mu) ** 2 * xp.exp(-self.log_var)
+        # Scaled before it is squared: the precision itself may be beyond float32.
+        squared = ((z - self.mu) * xp.exp(-self.log_var / 2)) ** 2
         return -xp.sum(squared + self.log_var + LOG_2PI, axis=-1) / 2
 
     def kl(self, other: Gaussian) -> Array:
         r"""The divergence :math:`KL(self \,\|\, other)`, in nats, summed over the last axis."""
         xp = array_namespace(self.mu, other.mu)
         ratio = self.log_var - other.log_var
-        squared = (self.mu - other.mu) ** 2 * xp.exp(-other.log_var)
+        squared = ((self.mu - other.mu) * xp.exp(-other.log_var / 2)) ** 2
         return xp.sum(squared + xp.exp(ratio) - 1 - ratio, axis=-1) / 2
 
     def log_overlap(self, other: Gaussian) -> Array:

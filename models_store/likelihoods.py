@@ -57,6 +57,8 @@ class Likelihood(ABC):
         if not xp.isdtype(x.dtype, "real floating"):
             return self._log_prob(x, parameters)
         missing = xp.isnan(x)
+        if not xp.any(missing):  # x is much smaller than all that is compared with it
+            return self._log_prob(x, parameters)
         return xp.where(missing, 0.0, self._log_prob(xp.where(missing, 0.0, x), parameters))
 
     @final
@@ -103,6 +105,9 @@ def _draw_counts(rate: Array, rng: np.random.Generator) -> Array:
 
 def _softplus(x: Array) -> Array:
     xp = array_namespace(x)
+    if is_torch_array(x):
+        # log(1 + e^x) in one pass each way, which logaddexp takes several for
+        return xp.nn.functional.softplus(x)
     return xp.logaddexp(x, xp.zeros_like(x))
 
 
@@ -131,7 +136,8 @@ class Normal(Likelihood):
     def _log_prob(self, x: Array, parameters: Parameters) -> Array:
         loc, log_scale = parameters["loc"], parameters["log_scale"]
         xp = array_namespace(loc)
-        return -(((_as_float(x, loc) - loc) * xp.exp(-log_scale)) ** 2 + LOG_2PI) / 2 - log_scale
+        standardised = (_as_float(x, loc) - loc) * xp.exp(-log_scale)
+        return standardised**2 / -2 - (log_scale + LOG_2PI / 2)
 
 
 @final
@@ -153,7 +159,8 @@ class Laplace(Likelihood):
     def _log_prob(self, x: Array, parameters: Parameters) -> Array:
         loc, log_scale = parameters["loc"], parameters["log_scale"]
         xp = array_namespace(loc)
-        return -xp.abs(_as_float(x, loc) - loc) * xp.exp(-log_scale) - log_scale - float(np.log(2))
+        deviation = xp.abs(_as_float(x, loc) - loc)
+        return deviation * -xp.exp(-log_scale) - (log_scale + float(np.log(2)))
 
 
 @final

@@ -1,15 +1,20 @@
-"""``anyview-train``: guess an experiment from files, fit it and publish it; evaluate what was published."""
+"""``anyview-train``: guess an experiment, fit it or import a model, publish it; evaluate it again."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load
+from torch import Tensor
 
 from models_store import store
 from models_store.errors import ModelsStoreError
@@ -17,14 +22,21 @@ from models_store.manifest import Manifest
 from models_store.store import Bundle
 from training import data, fit
 from training.card import CARD, report
+from training.checkpoint import EpochReport
 from training.config import Experiment, read_experiment
 from training.data.guess import experiment_for
 from training.errors import ExperimentError, TrainingError
 from training.evaluate import Examinee, measure
 from training.export import OnnxGraphs, export
+from training.importing import read_saved, to_bundle
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-console = Console()
+LEADER = os.environ.get("LOCAL_RANK", "0") == "0"
+"""Of several processes on a machine, one speaks."""
+console = Console(quiet=not LEADER)
 
 Store = Annotated[
     Path, typer.Option("--store", envvar="ANYVIEW_STORE", help="The folder of published models.")
@@ -55,16 +67,32 @@ def fit_command(
     experiment: Annotated[str, typer.Argument(help="An experiment file, or the name of a built-in one.")],
     store_folder: Store = Path("store"),
     workdir: Annotated[Path | None, typer.Option(help="Default: runs/NAME-TIME.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="The workdir of a run that was stopped: go on with it.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="NAME, or NAME/VERSION, of a published model: start from it.")
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option(help="Write losses for TensorBoard to the workdir.")] = False,
 ) -> None:
     """Trains a model, checks its ONNX graphs against torch, measures it and publishes it."""
+    if resume is not None and (workdir is not None or start is not None):
+        raise TrainingError(
+            "--resume goes on where it stopped, in its own folder: leave out --workdir and --from"
+        )
     chosen, text = read_experiment(experiment)
-    folder = workdir or Path("runs") / f"{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = resume or workdir or Path("runs") / f"{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    weights = None if start is None else weights_of(open_named(store_folder, start))
     prepared = data.prepare(chosen)
     console.print(
         f"{chosen.name}: {len(prepared.train)} training, {len(prepared.validation)} validation, "
         f"{len(prepared.test)} test rows of {', '.join(chosen.modalities)}; writing to {folder}"
     )
-    fitted = _fit_with_progress(chosen, prepared, folder)
+    board = _tensorboard(folder) if tensorboard and LEADER else None
+    with _shown(chosen, prepared, board) as progress:
+        fitted = fit.fit(chosen, prepared, folder, progress, resume=resume is not None, weights=weights)
+    if not fitted.leader:
+        return
     number = next_version(store_folder, chosen.name)
     manifest, files = export(fitted.model, chosen, text, prepared, number)
     console.print("the ONNX graphs agree with torch; measuring on held-out rows")
@@ -88,6 +116,22 @@ def evaluate_command(
     examinee = _examinee(chosen, bundle.manifest, OnnxGraphs(bundle.manifest, files), prepared)
     measured = bundle.manifest.model_copy(update={"metrics": measure(examinee)})
     print(report(examinee, measured)[CARD].decode())
+
+
+@app.command("import")
+def import_command(
+    folder: Annotated[Path, typer.Argument(help="What the reference library's MVAE.save wrote.")],
+    store_folder: Store = Path("store"),
+    name: Annotated[str | None, typer.Option(help="Of the model; default: the folder's.")] = None,
+    networks: Annotated[
+        str | None, typer.Option(help="package.module:function that makes encoders and decoders.")
+    ] = None,
+) -> None:
+    """Publishes a model of the reference library; reads its configuration and tensors, never a pickle."""
+    imported = read_saved(folder, networks)
+    chosen = name or folder.resolve().name
+    manifest, files = to_bundle(imported, chosen, next_version(store_folder, chosen), folder)
+    console.print(f"published {store.publish(store_folder, manifest, files)}")
 
 
 def open_named(root: Path, model: str) -> Bundle:
@@ -115,7 +159,24 @@ def _examinee(
     return Examinee(manifest, graphs, prepared.train, prepared.test, chosen.evaluation, chosen.seed)
 
 
-def _fit_with_progress(chosen: Experiment, prepared: data.Prepared, folder: Path) -> fit.Fitted:
+def weights_of(bundle: Bundle) -> dict[str, Tensor]:
+    """The torch weights that a bundle was exported from."""
+    return load(bundle.read("weights.safetensors"))
+
+
+def _tensorboard(folder: Path) -> SummaryWriter:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise TrainingError("--tensorboard needs: pip install 'anyview[training,tensorboard]'") from None
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+@contextmanager
+def _shown(
+    chosen: Experiment, prepared: data.Prepared, board: SummaryWriter | None
+) -> Iterator[fit.Progress]:
+    """A progress bar, a line per epoch, and the same for TensorBoard."""
     batches = -(-len(prepared.train) // chosen.fit.batch_size)
     columns = (
         TextColumn("{task.description}"),
@@ -133,12 +194,17 @@ def _fit_with_progress(chosen: Experiment, prepared: data.Prepared, folder: Path
                 task, description=f"epoch {epoch}/{chosen.fit.epochs}", completed=done, loss=f"{loss:.2f}"
             )
 
-        def on_epoch(done: fit.EpochReport) -> None:
+        def on_epoch(done: EpochReport) -> None:
             validation = "" if done.validation_loss is None else f", validation {done.validation_loss:.3f}"
             best = ", the best so far" if done.best and done.validation_loss is not None else ""
             bar.console.print(
                 f"epoch {done.epoch}: loss {done.train_loss:.3f}{validation}{best} ({done.seconds:.1f} s)",
                 highlight=False,
             )
+            if board is not None:
+                board.add_scalar("loss/train", done.train_loss, done.epoch)
+                if done.validation_loss is not None:
+                    board.add_scalar("loss/validation", done.validation_loss, done.epoch)
+                board.flush()
 
-        return fit.fit(chosen, prepared, folder, fit.Progress(on_batch, on_epoch))
+        yield fit.Progress(on_batch, on_epoch, trouble=lambda what: bar.console.print(what, highlight=False))

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models_store.manifest import Column, Kind, Modality, Name, Spectrogram
 from training.errors import ExperimentError
@@ -24,11 +24,26 @@ class _Frozen(BaseModel):
 
 
 class Network(_Frozen):
-    """The hidden layers of an encoder and, in reverse, of its decoder."""
+    """An encoder and, with its layers in reverse, a decoder."""
 
-    type: Literal["mlp"] = "mlp"
+    type: Literal["mlp", "conv", "custom"] = "mlp"
+    """``mlp``: fully connected; ``conv``: convolutions first, for an image, audio or points;
+    ``custom``: modules of one's own, see ``training/networks/custom.py``."""
     hidden: tuple[Positive, ...] = (512, 512)
     activation: Literal["relu", "silu"] = "silu"
+    channels: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64)
+    """Of ``conv``: what each convolution gives; each halves the size."""
+    encoder: str | None = None
+    """Of ``custom``: the import path, ``package.module:name``."""
+    decoder: str | None = None
+    options: dict[str, Any] = {}
+    """Of ``custom``: keyword arguments for both."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Network:
+        if (self.type == "custom") != bool(self.encoder) or bool(self.encoder) != bool(self.decoder):
+            raise ValueError("the type 'custom' needs an encoder and a decoder, and only it has them")
+        return self
 
 
 class TableColumn(_Frozen):
@@ -104,11 +119,26 @@ class Model(_Frozen):
 
 
 class Fit(_Frozen):
-    """The optimizer: Adam, its learning rate rising over the first 5 % and falling to 0 as a cosine."""
+    """The loop: Adam, and what surrounds it."""
 
     epochs: Positive = 100
     batch_size: Positive = 128
+    """Of all processes together."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """``cosine``: the rate rises over the first 5 % of the steps and falls to 0."""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """The largest norm of a gradient."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Validate and keep a moving average of the weights with this decay, such as 0.999; 0: the weights."""
+    patience: Positive | None = None
+    """Stop after so many epochs without a lower validation loss."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["32", "bf16"] = "32"
+    processes: Positive = 1
+    """On each machine, one per GPU."""
+    nodes: Positive = 1
+    """Machines; each is told which it is by the environment, as with torchrun."""
 
 
 class Evaluation(_Frozen):

@@ -17,3 +17,7 @@ class DataError(TrainingError):
 
 class ExportError(TrainingError):
     """A graph does not answer as the network that it was made from."""
+
+
+class ImportRefused(TrainingError):
+    """A folder that no model of ours can be made of."""

@@ -41,8 +41,8 @@ class TorchGraphs:
 
     @torch.no_grad()
     def encode(self, modality: str, x: NumpyArray) -> Gaussian:
-        expert = self.model.encoders[modality](torch.from_numpy(x))
-        return Gaussian(expert.embedding.numpy(), expert.log_covariance.numpy())
+        expert = self.model.expert(modality, torch.from_numpy(x))
+        return Gaussian(expert.mu.numpy(), expert.log_var.numpy())
 
     @torch.no_grad()
     def decode(self, modality: str, z: NumpyArray) -> Parameters:
@@ -74,11 +74,12 @@ class OnnxGraphs:
 class _EncoderGraph(nn.Module):
     def __init__(self, model: MVAE, modality: Modality) -> None:
         super().__init__()
-        self.encoder = model.encoders[modality.name]
+        self.model = model
+        self.modality = modality
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        expert = self.encoder(x)
-        return expert.embedding, expert.log_covariance
+        expert = self.model.expert(self.modality.name, x)
+        return expert.mu, expert.log_var
 
 
 class _DecoderGraph(nn.Module):

@@ -11,19 +11,22 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models_store.evidence import Evidence, evidence, log_weights
+from models_store.evidence import Evidence, difference, evidence, log_weights
 from models_store.fusion import Gaussian, product
 from models_store.likelihoods import FAMILIES, Bernoulli, Categorical, Likelihood, Parameters, likelihood
-from training.networks import MLPDecoder, MLPEncoder, ModelOutput, OneHot, Standardise
+from training.networks import FillMissing, MLPDecoder, MLPEncoder, ModelOutput, OneHot, Standardise
 from training.objective import OBJECTIVES, Loss, evaluate, subsets
+
+LogDensity: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""(reconstruction, x), both (batch, *shape), to the log-density of each cell."""
 
 
 @dataclass
@@ -38,7 +41,8 @@ class MVAEConfig:
         uses_likelihood_rescaling: Multiply each log-likelihood by its factor.
         rescale_factors: The factors; if None, largest number of cells ÷ the modality's own.
         decoders_dist: Per modality a likelihood: normal (default), laplace, bernoulli, categorical,
-            poisson, negative_binomial.
+            poisson, negative_binomial; or a function of (reconstruction, x), both (batch, *shape), that
+            gives the log-density of each cell.
         decoder_dist_params: Per modality what its likelihood needs: ``scale`` (normal and laplace, 1),
             ``range`` (bernoulli, (0, 1)), ``total_count`` (negative_binomial, 1).
         custom_architectures: Names of the modalities whose networks were passed in; filled by MVAE.
@@ -54,7 +58,7 @@ class MVAEConfig:
     input_dims: Mapping[str, Sequence[int]] | None = None
     uses_likelihood_rescaling: bool = False
     rescale_factors: Mapping[str, float] | None = None
-    decoders_dist: Mapping[str, str] | None = None
+    decoders_dist: Mapping[str, str | LogDensity] | None = None
     decoder_dist_params: Mapping[str, Mapping[str, Any]] | None = None
     custom_architectures: list[str] = field(default_factory=list)
     use_subsampling: bool = True
@@ -79,6 +83,43 @@ class Observations:
 
 HIDDEN = (512, 512)
 """Widths of the hidden layers of default networks."""
+
+LOG_VAR_LIMIT = 30.0
+"""What a network says beyond it is cut: e^-15, as a deviation, is below what float32 resolves of z."""
+
+
+@final
+@dataclass(frozen=True)
+class FromFunction(Likelihood):
+    """A density that was passed in as a function; it can be trained on, but not be stored in a bundle.
+
+    Arguments:
+        log_density: As ``decoders_dist`` of :class:`MVAEConfig` wants it.
+    """
+
+    parameters = ("reconstruction",)
+    log_density: LogDensity
+
+    def mean(self, parameters: Parameters) -> Tensor:
+        return parameters["reconstruction"]
+
+    def variance(self, parameters: Parameters) -> Tensor:
+        raise NotImplementedError("a likelihood that is a function gives densities alone")
+
+    def sample(self, parameters: Parameters, rng: np.random.Generator) -> Any:
+        raise NotImplementedError("a likelihood that is a function gives densities alone")
+
+    def _log_prob(self, x: Tensor, parameters: Parameters) -> Tensor:
+        reconstruction = parameters["reconstruction"]
+        wide = x.expand(reconstruction.shape)
+        row = x.shape[1:]
+        cells = self.log_density(reconstruction.reshape(-1, *row), wide.reshape(-1, *row))
+        if cells.numel() != reconstruction.numel():
+            raise ValueError(
+                f"a function in decoders_dist must give one log-density per cell, (batch, *{tuple(row)}); "
+                f"it gave {tuple(cells.shape)}"
+            )
+        return cells.reshape(reconstruction.shape)
 
 
 class MVAE(nn.Module):
@@ -203,9 +244,9 @@ class MVAE(nn.Module):
         cond_mod: str | Iterable[str] = "all",
         gen_mod: str | Iterable[str] = "all",
         N: int = 1,  # noqa: N803
-        return_mean: bool = False,
-        *,
         flatten: bool = False,
+        *,
+        return_mean: bool = False,
         generator: torch.Generator | None = None,
     ) -> ModelOutput:
         """The mean of p(x | z) of every target at N draws of z: (n_data, N, *shape) each."""
@@ -244,30 +285,70 @@ class MVAE(nn.Module):
         self,
         inputs: Any,
         subset: str | Iterable[str] = "all",
+        given: str | Iterable[str] = (),
         *,
         K: int = 1000,  # noqa: N803
         batch_size_K: int = 100,  # noqa: N803
         generator: torch.Generator | None = None,
     ) -> Evidence:
-        """log p(x_S) per row by importance sampling from q(z | x_S), S intersected with what a row has.
+        r"""log p(x_T | x_S) per row, T and S each intersected with what a row has.
+
+        .. math:: \log p(x_T \mid x_S) = \log p(x_T, x_S) - \log p(x_S)
+
+        by importance sampling from q(z | x_{T ∪ S}) and, with draws of their own, from q(z | x_S).
+        A row that has nothing of T scores 0, exactly.
 
         Arguments:
             inputs: As for :meth:`forward`.
-            subset: ``all`` or the names in S.
+            subset: T: ``all`` (what is not given), or names.
+            given: S: names; nothing by default.
             K: The number of draws.
             batch_size_K: How many of them are decoded at a time.
             generator: Where the draws come from.
 
         Returns:
             ``log_prob``, ``std_error``, ``ess``, each (n_data,).
+
+        Raises:
+            ValueError: A modality is unknown, or both scored and given.
         """
-        names = self._subset(subset)
+        condition = self._subset(given)
+        target = (
+            [m for m in self.modalities if m not in condition] if subset == "all" else self._subset(subset)
+        )
+        both = [name for name in target if name in condition]
+        if both:
+            raise ValueError(f"'{both[0]}' is both scored and given")
+        if not target:
+            raise ValueError("no modality is left to score")
+        if K < 1 or batch_size_K < 1:
+            raise ValueError(f"K and batch_size_K must be at least 1, got {K} and {batch_size_K}")
         observations = self.observations(inputs)
+        whole = self._evidence(observations, [*target, *condition], K, batch_size_K, generator)
+        if not condition:
+            return whole
+        part = self._evidence(observations, condition, K, batch_size_K, generator)
+        score = difference(whole, part)
+        asked = observations.present[[self.modalities.index(name) for name in target]].any(dim=0)
+        return Evidence(
+            log_prob=torch.where(asked, score.log_prob, 0.0),
+            std_error=torch.where(asked, score.std_error, 0.0),
+            ess=torch.where(asked, score.ess, float(K)),
+        )
+
+    def _evidence(
+        self,
+        observations: Observations,
+        names: Sequence[str],
+        draws: int,
+        at_once: int,
+        generator: torch.Generator | None,
+    ) -> Evidence:
         posterior = self._posterior(observations, names)
         present = [observations.present[self.modalities.index(name)] for name in names]
         weights = []
-        for start in range(0, K, batch_size_K):
-            shape = (min(batch_size_K, K - start), *posterior.mu.shape)
+        for start in range(0, draws, at_once):
+            shape = (min(at_once, draws - start), *posterior.mu.shape)
             z = posterior.sample(torch.randn(shape, generator=generator).to(posterior.mu))
             likelihoods = [self._log_prob(name, observations.values.get(name), z) for name in names]
             weights.append(log_weights(z, posterior, zip(likelihoods, present, strict=True)))
@@ -300,16 +381,30 @@ class MVAE(nn.Module):
                 present[m] = name in values
         return Observations(values, present)
 
+    def expert(self, name: str, x: Tensor) -> Gaussian:
+        """q_m(z | x) of one modality, (n_data, latent_dim), its log-variance within ±LOG_VAR_LIMIT."""
+        output = self.encoders[name](x)
+        return Gaussian(output.embedding, output.log_covariance.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT))
+
     def parameters_of(self, name: str, z: Tensor) -> Parameters:
         """All parameters of p(x | z), constants included: each (*, *shape) for z of shape (*, latent_dim)."""
+        first, *rest = self._broadcastable_parameters(name, z).items()
+        return dict([first, *((key, value.expand_as(first[1])) for key, value in rest)])
+
+    def _broadcastable_parameters(self, name: str, z: Tensor) -> dict[str, Tensor]:
+        """The same, constants with one cell only: what is the same for all need not be computed for each."""
         output = self.decoders[name](z.reshape(-1, self.latent_dim))
         first, *rest = self.likelihoods[name].parameters
         flat = {first: output.reconstruction}
+        constant = flat[first].new_full((1,) * flat[first].ndim, self._constant(name))
         for parameter in rest:
             value = getattr(output, parameter, None)
-            flat[parameter] = torch.full_like(flat[first], self._constant(name)) if value is None else value
+            flat[parameter] = constant if value is None else value
         leading = z.shape[:-1]
-        return {key: value.reshape(*leading, *value.shape[1:]) for key, value in flat.items()}
+        return {
+            key: value if value is constant else value.reshape(*leading, *value.shape[1:])
+            for key, value in flat.items()
+        }
 
     def draw_subsets(self, generator: torch.Generator | None = None) -> Tensor:
         """The subsets of one batch, as the configuration asks for: boolean (S, M), the joint one first."""
@@ -347,15 +442,17 @@ class MVAE(nn.Module):
         nothing = torch.zeros(observations.present.shape[1], self.latent_dim, device=self.weights.device)
         for name in names:
             if name in observations.values:
-                expert = self.encoders[name](observations.values[name])
-                mus.append(expert.embedding)
-                log_vars.append(expert.log_covariance)
+                expert = self.expert(name, observations.values[name])
+                mus.append(expert.mu)
+                log_vars.append(expert.log_var)
             else:
                 mus.append(nothing)
                 log_vars.append(nothing)
         return Gaussian(torch.stack(mus), torch.stack(log_vars))
 
     def _posterior(self, observations: Observations, names: Sequence[str]) -> Gaussian:
+        if not names:
+            raise ValueError("no modality to condition on; generate_from_prior draws from the prior")
         rows = [self.modalities.index(name) for name in names]
         return product(self._experts(observations, names), observations.present[rows])
 
@@ -363,7 +460,7 @@ class MVAE(nn.Module):
         """log p(x | z) summed over the cells: (*, n_data) for z of shape (*, n_data, latent_dim)."""
         if x is None:
             return z.new_zeros(z.shape[:-1])
-        return self.likelihoods[name].row_log_prob(x, self.parameters_of(name, z))
+        return self.likelihoods[name].row_log_prob(x, self._broadcastable_parameters(name, z))
 
     def _constant(self, name: str) -> float:
         """The logarithm of the likelihood's second parameter, where the decoder does not give it."""
@@ -392,7 +489,7 @@ class MVAE(nn.Module):
             case Bernoulli(low, high):
                 inputs = Standardise(low, high - low)
             case _:
-                inputs = Standardise()
+                inputs, features = FillMissing(Standardise()), 2 * features
         return MLPEncoder(inputs, features, HIDDEN, self.latent_dim)
 
     def _default_decoder(self, name: str) -> nn.Module:
@@ -431,6 +528,8 @@ def _names(
 
 def _likelihood(config: MVAEConfig, name: str) -> Likelihood:
     dist = (config.decoders_dist or {}).get(name, "normal")
+    if callable(dist):
+        return FromFunction(dist)
     if dist not in FAMILIES:
         raise ValueError(f"decoders_dist of '{name}' is '{dist}'; known are {_listed(FAMILIES)}")
     params = (config.decoder_dist_params or {}).get(name, {})

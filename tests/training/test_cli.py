@@ -40,6 +40,17 @@ def test_mistakes_are_one_sentence_and_a_failure(tmp_path: Path) -> None:
     for arguments, message in {
         ("fit", "nmist"): "anyview-train: no experiment file 'nmist'; built in are",
         ("evaluate", "nmist"): "anyview-train: no model 'nmist' in the store; there are",
+        ("fit", "tiny", "--resume", "nowhere"): "anyview-train: nowhere holds no run to go on with",
+        (
+            "fit",
+            "tiny",
+            "--resume",
+            "a",
+            "--workdir",
+            "b",
+        ): "anyview-train: --resume goes on where it stopped",
+        ("import", "nowhere"): "anyview-train: nowhere holds no model: there is no model_config.json",
+        ("fit", "tiny", "--from", "tiny"): "anyview-train: no model 'tiny' in the store",
     }.items():
         done = run(*arguments, folder=tmp_path)
         assert done.returncode == 1

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.distributions import MultivariateNormal
 
-from tests.training.examples import incomplete_rows, small_model
+from tests.training.examples import incomplete_rows, linear_gaussian, small_model
 from training.data.rows import Rows
 from training.model import MVAE, MVAEConfig
 from training.networks import ModelOutput
@@ -131,76 +129,6 @@ def test_without_subsampling_only_the_joint_elbo_counts() -> None:
 def test_default_rescaling_weighs_modalities_by_their_number_of_cells() -> None:
     config = MVAEConfig(2, input_dims={"a": (2, 6), "b": (3,)}, uses_likelihood_rescaling=True)
     assert MVAE(config).weights.tolist() == [1.0, 4.0]
-
-
-NOISE = 0.5
-
-
-class LinearEncoder(nn.Module):
-    """The exact expert of a linear decoder with orthogonal columns, its variance made larger by a half."""
-
-    def __init__(self, weight: torch.Tensor) -> None:
-        super().__init__()
-        squares = (weight**2).sum(dim=0)
-        self.inverse = nn.Parameter(weight.T / squares[:, None])
-        self.log_var = nn.Parameter(torch.log(1.5 * NOISE**2 / squares))
-
-    def forward(self, x: torch.Tensor) -> ModelOutput:
-        return ModelOutput(embedding=x @ self.inverse.T, log_covariance=self.log_var.expand(len(x), -1))
-
-
-class LinearDecoder(nn.Module):
-    """A network in the form of the reference library."""
-
-    def __init__(self, weight: torch.Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight)
-
-    def forward(self, z: torch.Tensor) -> ModelOutput:
-        return ModelOutput(reconstruction=z @ self.weight.T)
-
-
-def linear_gaussian() -> MVAE:
-    """x_m = W_m z + 0.5 e: every marginal is a normal distribution in closed form."""
-    generator = torch.Generator().manual_seed(0)
-    dims = {"a": 3, "b": 2}
-    weights = {
-        name: torch.linalg.qr(torch.randn(size, 2, generator=generator))[0] * torch.tensor([1.5, 0.7])
-        for name, size in dims.items()
-    }
-    return MVAE(
-        MVAEConfig(2, latent_dim=2, decoder_dist_params={name: {"scale": NOISE} for name in dims}),
-        {name: LinearEncoder(weight) for name, weight in weights.items()},
-        {name: LinearDecoder(weight) for name, weight in weights.items()},
-    )
-
-
-def closed_form(model: MVAE, x: dict[str, torch.Tensor]) -> torch.Tensor:
-    weight = torch.cat([model.decoders[name].get_parameter("weight").detach() for name in x])
-    covariance = weight @ weight.T + NOISE**2 * torch.eye(len(weight))
-    return MultivariateNormal(torch.zeros(len(weight)), covariance).log_prob(torch.cat(list(x.values()), 1))
-
-
-@pytest.mark.parametrize("names", [["a"], ["b"], ["a", "b"]])
-def test_importance_sampling_finds_the_likelihood_of_a_linear_gaussian_model(names: list[str]) -> None:
-    model = linear_gaussian()
-    x = {name: torch.randn(20, {"a": 3, "b": 2}[name]) for name in names}
-    estimate = model.compute_log_prob(x, K=20_000, generator=torch.Generator().manual_seed(2))
-    error = (estimate.log_prob - closed_form(model, x)).abs()
-    assert bool((error < 4 * estimate.std_error + 1e-3).all())
-    assert bool((estimate.ess <= 20_000).all())
-
-
-def test_joint_nll_sums_over_the_rows_and_takes_incomplete_data() -> None:
-    model = linear_gaussian()
-    x = {"a": torch.randn(6, 3), "b": torch.randn(6, 2)}
-    masks = {"b": torch.tensor([True, True, False, True, False, True])}
-    torch.manual_seed(3)
-    nll = model.compute_joint_nll(Rows(x, masks), K=20_000, batch_size_K=5000)
-    complete = masks["b"]
-    expected = closed_form(model, {name: value[complete] for name, value in x.items()}).sum()
-    expected = expected + closed_form(model, {"a": x["a"][~complete]}).sum()
-    assert float(nll) == pytest.approx(-float(expected), abs=0.3)
 
 
 @pytest.mark.parametrize(

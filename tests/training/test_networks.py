@@ -1,15 +1,26 @@
-"""Networks take the user's units and give them back."""
+"""Networks take the user's units and give them back, and all of them can be exported."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
+from models_store.likelihoods import FAMILIES
 from models_store.manifest import Modality
-from training.config import Network
-from training.networks import LOG_VAR_BOUND, networks_for, soft_bound
+from tests.training.reference import needs_reference, reference
+from training.config import Experiment, Network
+from training.data import Prepared
+from training.data.rows import Rows
+from training.errors import ExperimentError
+from training.export import export
+from training.fit import build
+from training.networks import LOG_VAR_BOUND, ModelOutput, networks_for, soft_bound
 
 VECTOR = Modality(
     name="body",
@@ -51,21 +62,183 @@ def test_a_decoder_of_quantities_speaks_in_their_units() -> None:
 def test_a_missing_cell_is_flagged_and_its_column_scaled_by_the_others() -> None:
     x = torch.tensor([[1.0, torch.nan], [3.0, 5.0], [torch.nan, 5.0]])
     encoder, _ = networks_for(VECTOR, SMALL, 3, x)
-    features = encoder.inputs(x)
+    features = encoder.get_submodule("inputs")(x).flatten(1)
     torch.testing.assert_close(features[:, :2], torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]))
     torch.testing.assert_close(features[:, 2:], torch.tensor([[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]))
 
 
 def test_bytes_are_scaled_to_the_unit_interval() -> None:
-    modality = Modality(
-        name="image",
-        kind="image",
-        shape=(1, 2),
-        dtype="uint8",
-        likelihood="bernoulli",
-        parameters=("logits",),
-        range=(0, 255),
-    )
-    encoder, decoder = networks_for(modality, SMALL, 3, torch.zeros(1, 1, 2, dtype=torch.uint8))
-    assert encoder.inputs(torch.tensor([[[0, 255]]], dtype=torch.uint8)).tolist() == [[0.0, 1.0]]
+    image = modality("image", (1, 2), "bernoulli", "uint8", range=(0, 255))
+    encoder, decoder = networks_for(image, SMALL, 3, torch.zeros(1, 1, 2, dtype=torch.uint8))
+    assert encoder.get_submodule("inputs")(torch.tensor([[[0, 255]]], dtype=torch.uint8)).tolist() == [
+        [[0.0, 1.0]]
+    ]
     assert decoder(torch.zeros(4, 3)).reconstruction.shape == (4, 1, 2)
+
+
+def modality(
+    kind: str, shape: tuple[int, ...], likelihood: str, dtype: str = "float32", **more: Any
+) -> Modality:
+    parameters = FAMILIES[likelihood].parameters
+    known = {"name": "x", "kind": kind, "shape": shape, "dtype": dtype, "likelihood": likelihood}
+    return Modality.model_validate({**known, "parameters": parameters, **more})
+
+
+class OwnEncoder(nn.Module):
+    def __init__(self, latent_dim: int, shape: Sequence[int], width: int = 8) -> None:
+        super().__init__()
+        self.layer = nn.LazyLinear(width)
+        self.head = nn.Linear(width, 2 * latent_dim)
+        self.layer(torch.zeros(1, *shape).flatten(1))
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        mu, log_var = self.head(self.layer(x.flatten(1))).chunk(2, dim=1)
+        return ModelOutput(embedding=mu, log_covariance=log_var)
+
+
+class OwnDecoder(nn.Module):
+    def __init__(self, latent_dim: int, shape: Sequence[int], width: int = 8) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.layers = nn.Sequential(
+            nn.Linear(latent_dim, width), nn.Tanh(), nn.Linear(width, torch.Size(shape).numel())
+        )
+
+    def forward(self, z: Tensor) -> ModelOutput:
+        raw = self.layers(z).unflatten(1, self.shape)
+        return ModelOutput(reconstruction=raw, log_scale=0.1 * raw)
+
+
+def their_encoder(latent_dim: int, shape: Sequence[int]) -> nn.Module:
+    networks = reference()
+    return networks.Encoder(networks.Shape(input_dim=tuple(shape), latent_dim=latent_dim))
+
+
+def their_decoder(latent_dim: int, shape: Sequence[int]) -> nn.Module:
+    networks = reference()
+    return networks.Decoder(networks.Shape(input_dim=tuple(shape), latent_dim=latent_dim))
+
+
+MLP, CONV = Network(hidden=(8,)), Network(type="conv", hidden=(8,), channels=(4, 6))
+OWN = Network(
+    type="custom",
+    encoder=f"{__name__}:OwnEncoder",
+    decoder=f"{__name__}:OwnDecoder",
+    options={"width": 5},
+)
+THEIRS = Network(type="custom", encoder=f"{__name__}:their_encoder", decoder=f"{__name__}:their_decoder")
+CASES = {
+    "image": (modality("image", (7, 10), "bernoulli", "uint8", range=(0, 255)), CONV),
+    "colours": (modality("image", (8, 5, 3), "normal"), CONV),
+    "audio": (modality("audio", (6, 9), "laplace"), CONV),
+    "points": (modality("points", (8, 2), "normal"), CONV),
+    "vector": (modality("vector", (4,), "normal"), MLP),
+    "rates": (modality("counts", (4,), "poisson"), MLP),
+    "counts": (modality("counts", (4,), "negative_binomial", "int64"), MLP),
+    "category": (modality("category", (), "categorical", "int64", labels=("a", "b", "c")), MLP),
+    "own vector": (modality("vector", (4,), "normal"), OWN),
+    "own category": (modality("category", (), "categorical", "int64", labels=("a", "b", "c")), OWN),
+    "own tensor": (modality("tensor", (2, 3), "normal", "float64"), OWN),
+}
+
+
+def rows_for(x: Modality, n: int = 64) -> Tensor:
+    torch.manual_seed(0)
+    if x.kind == "category":
+        return torch.randint(0, 3, (n,))
+    if x.likelihood in {"poisson", "negative_binomial"}:
+        return torch.poisson(torch.full((n, *x.shape), 30.0)).to(getattr(torch, x.dtype))
+    values = torch.randn(n, *x.shape) * 40 + 100
+    if x.kind == "vector":
+        values[::3, 1] = torch.nan
+    return values.clamp(0, 255).to(getattr(torch, x.dtype)) if x.range else values.to(getattr(torch, x.dtype))
+
+
+def exported(x: Modality, network: Network) -> None:
+    """Exports it, which compares with torch in batches of 1, 7 and 64."""
+    experiment = Experiment.model_validate(
+        {"name": "one", "data": {"source": "none"}, "modalities": {"x": {"network": network}}}
+    )
+    rows = Rows({"x": rows_for(x)})
+    prepared = Prepared((x,), rows, rows.take(slice(0)), rows)
+    export(build(experiment, prepared), experiment, "", prepared, 1)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_network_agrees_with_its_onnx_graph_in_batches_of_1_7_and_64(name: str) -> None:
+    exported(*CASES[name])
+
+
+@needs_reference
+def test_networks_written_for_the_reference_library_are_exported_too() -> None:
+    exported(modality("tensor", (2, 3), "normal"), THEIRS)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_outputs_have_the_shape_of_the_parameter_and_gradients_reach_all_weights(name: str) -> None:
+    x, network = CASES[name]
+    encoder, decoder = networks_for(x, network, 3, rows_for(x))
+    expert = encoder(rows_for(x))
+    output = decoder(expert.embedding)
+    assert expert.embedding.shape == expert.log_covariance.shape == (64, 3)
+    assert output.reconstruction.shape == (64, *x.parameter_shape())
+    (sum(v.sum() for v in output.values()) + expert.log_covariance.sum()).backward()
+    for network_part in (encoder, decoder):
+        for key, weight in network_part.named_parameters():
+            assert weight.grad is not None, key
+            assert bool(weight.grad.isfinite().all()), key
+
+
+@pytest.mark.parametrize("name", ["rates", "counts"])
+def test_counts_are_expected_around_their_mean(name: str) -> None:
+    x, network = CASES[name]
+    _, decoder = networks_for(x, network, 3, rows_for(x))
+    mean = x.distribution.mean({x.parameters[0]: decoder(torch.zeros(1, 3)).reconstruction})
+    assert bool(((mean > 10) & (mean < 90)).all())
+
+
+def test_a_network_of_ones_own_meets_standardised_rows_and_answers_in_units() -> None:
+    x, network = CASES["own vector"]
+    rows = rows_for(x)
+    encoder, decoder = networks_for(x, network, 3, rows)
+    seen = encoder.get_submodule("inputs")(rows)
+    torch.testing.assert_close(seen.mean(dim=0), torch.zeros(4), rtol=0, atol=1e-5)
+    assert bool(seen.isfinite().all())
+    raw, answer = decoder.get_submodule("network")(torch.ones(1, 3)), decoder(torch.ones(1, 3))
+    shift, scale = decoder.get_buffer("outputs.shift"), decoder.get_buffer("outputs.scale")
+    torch.testing.assert_close(answer.reconstruction, shift + scale * raw.reconstruction)
+    torch.testing.assert_close(answer.log_scale.exp(), raw.log_scale.exp() * scale)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder": "nowhere:Net"}, "network.encoder is 'nowhere:Net': No module named 'nowhere'"),
+        ({"encoder": f"{__name__}:Net"}, "has no attribute 'Net'"),
+        ({"encoder": "Net"}, "wanted is 'package.module:name'"),
+        (
+            {"decoder": "builtins:dict"},
+            "network.decoder: 'builtins:dict' gave dict, wanted is a torch module",
+        ),
+        ({"options": {"depth": 3}}, "was called with latent_dim, shape and options: .*'depth'"),
+    ],
+)
+def test_an_import_that_gives_no_network_is_refused_with_its_place(
+    changes: dict[str, Any], message: str
+) -> None:
+    x, _ = CASES["own vector"]
+    with pytest.raises(ExperimentError, match=rf"modalities\.x\.network.*{message}|{message}"):
+        networks_for(x, OWN.model_copy(update=changes), 3, rows_for(x))
+
+
+def test_convolutions_are_refused_where_there_are_no_neighbours() -> None:
+    with pytest.raises(ExperimentError, match=r"modalities.x.network: 'conv' is for an image, .*'vector'"):
+        networks_for(CASES["vector"][0], CONV, 3, rows_for(CASES["vector"][0]))
+
+
+@pytest.mark.parametrize(
+    "given", [{"type": "custom"}, {"encoder": "a:b"}, {"type": "custom", "encoder": "a:b"}]
+)
+def test_a_custom_network_has_both_halves(given: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="the type 'custom' needs an encoder and a decoder"):
+        Network.model_validate(given)

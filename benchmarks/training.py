@@ -1,0 +1,183 @@
+"""How fast training is beside the reference library: samples/s of ours ÷ samples/s of theirs.
+
+Objective `paper`, the reference library's own networks (784-512-512-20 and 20-512-784 for a picture),
+the same rows, batch 100, Adam. `step` is forward, backward and optimizer on batches that are in memory;
+`epoch` also takes them from the whole data in a new order, as each library's own loop does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from tests.training.reference import reference
+from training.data.rows import Rows
+from training.fit import adam
+from training.model import MVAE, MVAEConfig
+from training.networks import OneHot
+
+BATCH = 100
+ROWS = 2000
+LATENT = 20
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained."""
+
+    name: str
+    dims: dict[str, tuple[int, ...]]
+    dists: dict[str, str]
+    k: int
+
+
+CASES = (
+    Case(
+        "two modalities, k = 0",
+        {"image": (28, 28), "label": (10,)},
+        {"image": "bernoulli", "label": "categorical"},
+        k=0,
+    ),
+    Case(
+        "five modalities, k = 5",
+        {"image": (28, 28), "fac": (216,), "fou": (76,), "kar": (64,), "pix": (240,)},
+        {"image": "bernoulli", "fac": "normal", "fou": "normal", "kar": "normal", "pix": "laplace"},
+        k=5,
+    ),
+)
+
+
+def rows_of(case: Case, device: torch.device) -> dict[str, Tensor]:
+    """Made-up rows, categories as indices: what stands in them makes no difference to the speed."""
+    torch.manual_seed(0)
+
+    def values(name: str) -> Tensor:
+        if case.dists[name] == "categorical":
+            return torch.randint(0, case.dims[name][0], (ROWS,))
+        x = torch.rand(ROWS, *case.dims[name])
+        return (x > 0.8).float() if case.dists[name] == "bernoulli" else x
+
+    return {name: values(name).to(device) for name in case.dims}
+
+
+def config(case: Case) -> dict[str, Any]:
+    return {
+        "n_modalities": len(case.dims),
+        "latent_dim": LATENT,
+        "input_dims": case.dims,
+        "decoders_dist": dict(case.dists),
+        "k": case.k,
+        "warmup": 0,
+    }
+
+
+Step = Callable[[Any], None]
+
+
+def theirs(
+    case: Case, device: torch.device
+) -> tuple[Step, Callable[[], Iterator[Any]], Callable[[], Iterator[Any]]]:
+    library = reference()
+    torch.manual_seed(0)
+    model = library.MVAE(library.MVAEConfig(**config(case))).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    rows = rows_of(case, device)
+    categories = [name for name in rows if case.dists[name] == "categorical"]
+    one_hot = {name: nn.functional.one_hot(rows[name], *case.dims[name]).float() for name in categories}
+    data = library.Complete({**rows, **one_hot})
+    batches = [
+        library.Complete({m: x[i : i + BATCH] for m, x in data.data.items()}) for i in range(0, ROWS, BATCH)
+    ]
+
+    def step(batch: Any) -> None:
+        optimizer.zero_grad()
+        model(batch, epoch=2).loss.backward()
+        optimizer.step()
+
+    return step, lambda: cycle(batches), lambda: iter(DataLoader(data, BATCH, shuffle=True))
+
+
+def ours(
+    case: Case, device: torch.device
+) -> tuple[Step, Callable[[], Iterator[Any]], Callable[[], Iterator[Any]]]:
+    library = reference()
+    torch.manual_seed(0)
+    twin = library.MVAE(library.MVAEConfig(**config(case)))
+    encoders: dict[str, nn.Module] = {
+        name: nn.Sequential(OneHot(*case.dims[name]), encoder)
+        if case.dists[name] == "categorical"
+        else encoder
+        for name, encoder in twin.encoders.items()
+    }
+    model = MVAE(MVAEConfig(**config(case)), encoders, twin.decoders).to(device)
+    optimizer = adam(model, 1e-4)
+    rows = Rows(rows_of(case, device))
+    batches = [rows.take(slice(i, i + BATCH)) for i in range(0, ROWS, BATCH)]
+
+    def step(batch: Rows) -> None:
+        optimizer.zero_grad()
+        model(batch, epoch=2).loss.backward()
+        optimizer.step()
+
+    def epoch() -> Iterator[Rows]:
+        return (rows.take(index) for index in torch.split(torch.randperm(ROWS, device=device), BATCH))
+
+    return step, lambda: cycle(batches), epoch
+
+
+def seconds(step: Step, batches: Callable[[], Iterator[Any]], steps: int, device: torch.device) -> float:
+    start = time.perf_counter()
+    for _, batch in zip(range(steps), batches(), strict=False):
+        step(batch)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def compare(case: Case, device: torch.device, rounds: int) -> Iterator[tuple[str, float, float, float]]:
+    """Alternates between the two, so that whatever else the machine does meets both alike."""
+    steps = ROWS // BATCH // 4
+    (mine, my_batches, my_epoch), (other, other_batches, other_epoch) = (
+        ours(case, device),
+        theirs(case, device),
+    )
+    for kind, own, their in (("step", my_batches, other_batches), ("epoch", my_epoch, other_epoch)):
+        seconds(mine, own, 5, device), seconds(other, their, 5, device)
+        pairs = [
+            (seconds(mine, own, steps, device), seconds(other, their, steps, device)) for _ in range(rounds)
+        ]
+        fast, slow = (steps * BATCH / statistics.median(column) for column in zip(*pairs, strict=True))
+        yield kind, fast, slow, statistics.median(slow / fast for fast, slow in pairs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=25)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
+    print(f"torch {torch.__version__}, {platform.machine()}, one thread; batch {BATCH}")
+    print("| device | what | | ours, samples/s | reference, samples/s | ratio |")
+    print("| --- | --- | --- | ---: | ---: | ---: |")
+    for device in devices:
+        where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+        for case in CASES:
+            for kind, fast, slow, ratio in compare(case, device, arguments.rounds):
+                print(
+                    f"| {where} | {case.name} | {kind} | {fast:,.0f} | {slow:,.0f} | {ratio:.2f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

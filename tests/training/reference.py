@@ -1,0 +1,74 @@
+"""The reference library, ``multivae`` from PyPI, with as little of what it wants as the model needs.
+
+``pip install --no-deps multivae pythae`` is enough: what its data sets and plots import besides
+(torchvision, nltk, matplotlib) is stood in for by empty modules where it is not installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+UNUSED = {"torchvision", "nltk", "matplotlib", "tqdm", "pandas", "torchmetrics"}
+
+needs_reference = pytest.mark.skipif(
+    importlib.util.find_spec("multivae") is None or importlib.util.find_spec("pythae") is None,
+    reason="the reference library is not installed: pip install --no-deps multivae pythae",
+)
+
+
+class _Empty(ModuleType):
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+class _StandIn(MetaPathFinder, Loader):
+    """Comes last, so that it finds only what is not installed."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002
+        top = fullname.partition(".")[0]
+        return ModuleSpec(fullname, self, is_package=True) if top in UNUSED else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Empty(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing to run."""
+
+
+def reference() -> SimpleNamespace:
+    """The names that tests and benchmarks use of it: the model, its configuration, data sets and networks."""
+    before, finder = set(sys.modules), _StandIn()
+    sys.meta_path.append(finder)
+    try:
+        from multivae.data.datasets.base import IncompleteDataset, MultimodalBaseDataset
+        from multivae.models import MVAE, MVAEConfig
+        from multivae.models.base import BaseAEConfig
+        from multivae.models.nn.default_architectures import Decoder_AE_MLP, Encoder_VAE_MLP
+    finally:
+        sys.meta_path.remove(finder)
+        # Others who look for these modules must not find empty ones.
+        for name in set(sys.modules) - before:
+            if isinstance(sys.modules[name], _Empty):
+                del sys.modules[name]
+    return SimpleNamespace(
+        MVAE=MVAE,
+        MVAEConfig=MVAEConfig,
+        Complete=MultimodalBaseDataset,
+        Incomplete=IncompleteDataset,
+        Encoder=Encoder_VAE_MLP,
+        Decoder=Decoder_AE_MLP,
+        Shape=BaseAEConfig,
+    )

@@ -1,0 +1,149 @@
+"""A model that the reference library saved says here what it said there."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models_store import store
+from models_store.fusion import Gaussian, product
+from tests.training.reference import needs_reference, reference
+from training.errors import ImportRefused
+from training.export import OnnxGraphs
+from training.importing import read_saved, to_bundle
+
+DIMS = {"image": (1, 2, 3), "vector": (4,), "label": (3,)}
+FIELDS = {
+    "n_modalities": 3,
+    "latent_dim": 2,
+    "input_dims": DIMS,
+    "decoders_dist": {"image": "bernoulli", "vector": "laplace", "label": "categorical"},
+    "decoder_dist_params": {"vector": {"scale": 0.75}},
+}
+SUBSETS = [list(names) for size in (1, 2, 3) for names in itertools.combinations(DIMS, size)]
+
+
+def rows(n: int) -> dict[str, Tensor]:
+    torch.manual_seed(1)
+    return {
+        "image": torch.rand(n, 1, 2, 3).round(),
+        "vector": torch.randn(n, 4),
+        "label": torch.arange(n) % 3,
+    }
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[SimpleNamespace, Any, Path]:
+    library = reference()
+    torch.manual_seed(0)
+    model = library.MVAE(library.MVAEConfig(**FIELDS)).eval()
+    model.save(str(tmp_path / "theirs"))
+    return library, model, tmp_path / "theirs"
+
+
+@needs_reference
+def test_posteriors_and_joint_nll_are_those_of_the_original(saved: tuple[SimpleNamespace, Any, Path]) -> None:
+    library, theirs, folder = saved
+    ours, x = read_saved(folder).model, rows(7)
+    their_rows = library.Complete({**x, "label": nn.functional.one_hot(x["label"], 3).float()})
+    for names in SUBSETS:
+        wanted = theirs.compute_mu_log_var_subset(their_rows, names)
+        torch.testing.assert_close(ours.compute_mu_log_var_subset(x, names), wanted)
+    torch.manual_seed(3)
+    nll = ours.compute_joint_nll(x, K=100, batch_size_K=100)
+    torch.manual_seed(3)
+    torch.testing.assert_close(nll, theirs.compute_joint_nll(their_rows, K=100), rtol=1e-5, atol=1e-4)
+
+
+@needs_reference
+def test_what_is_published_answers_as_the_original(
+    saved: tuple[SimpleNamespace, Any, Path], tmp_path: Path
+) -> None:
+    library, theirs, folder = saved
+    manifest, files = to_bundle(read_saved(folder), "theirs", 1, folder)
+    bundle = store.open_bundle(store.publish(tmp_path / "store", manifest, files))
+    graphs = OnnxGraphs(bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files})
+    x = rows(5)
+    experts = [graphs.encode(name, x[name].numpy()) for name in bundle.manifest.names]
+    stacked = Gaussian(np.stack([e.mu for e in experts]), np.stack([e.log_var for e in experts]))
+    posterior = product(stacked, np.ones((3, 5), bool))
+    their_rows = library.Complete({**x, "label": nn.functional.one_hot(x["label"], 3).float()})
+    mu, log_var = theirs.compute_mu_log_var_subset(their_rows, list(DIMS))
+    np.testing.assert_allclose(posterior.mu, mu.detach().numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(posterior.log_var, log_var.detach().numpy(), rtol=1e-4, atol=1e-4)
+    assert bundle.manifest.trained["imported"] == "theirs"
+
+
+class Plain(nn.Linear):
+    pass
+
+
+def own_networks(config: Mapping[str, Any]) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
+    (name,) = config["input_dims"] or ["a"]
+    return {name: Plain(2, 2 * config["latent_dim"])}, {name: Plain(config["latent_dim"], 2)}
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    """A model of one modality with networks of its own, and a pickle that must never be opened."""
+    config = {
+        "name": "MVAEConfig",
+        "n_modalities": 1,
+        "latent_dim": 3,
+        "input_dims": {"a": [2]},
+        "custom_architectures": ["encoders", "decoders"],
+        **changes,
+    }
+    (folder / "model_config.json").write_text(json.dumps(config))
+    encoders, decoders = own_networks(config)
+    both = nn.ModuleDict({"encoders": nn.ModuleDict(encoders), "decoders": nn.ModuleDict(decoders)})
+    torch.save({"model_state_dict": both.state_dict()}, folder / "model.pt")
+    (folder / "encoders.pkl").write_bytes(b"cposix\n_exit\n(I1\ntR.")  # ends the process if it is opened
+    return folder
+
+
+def test_networks_of_its_own_come_from_an_import_path_never_from_a_pickle(tmp_path: Path) -> None:
+    model = read_saved(written(tmp_path), f"{__name__}:own_networks").model
+    stored = torch.load(tmp_path / "model.pt", weights_only=True)["model_state_dict"]
+    assert torch.equal(model.encoders["a"].get_parameter("weight"), stored["encoders.a.weight"])
+
+
+def test_a_model_file_that_is_more_than_tensors_is_refused(tmp_path: Path) -> None:
+    written(tmp_path)
+    (tmp_path / "model.pt").write_bytes(pickle.dumps({"model_state_dict": Path}, protocol=2))
+    with pytest.raises(ImportRefused, match=r"model.pt is damaged, or holds more than tensors"):
+        read_saved(tmp_path, f"{__name__}:own_networks")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "the model has encoders and decoders of its own: name a function that makes them, --networks"),
+        ({"name": "MMVAEConfig"}, "is of 'MMVAEConfig'; only an MVAE, of 'MVAEConfig', can be imported"),
+        ({"input_dims": None}, "has no input_dims: write the shape of every modality there"),
+        ({"decoders_dist": {"a": "gauss"}}, "decoders_dist of 'a' is 'gauss', which is not known"),
+        ({"custom_architectures": []}, "model.pt does not fit the networks"),
+    ],
+)
+def test_what_cannot_be_imported_says_why(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ImportRefused, match=message):
+        read_saved(written(tmp_path, **changes))
+
+
+def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ImportRefused, match=r"holds no model: there is no model_config\.json"):
+        read_saved(tmp_path)
+
+
+def test_a_modality_whose_name_no_bundle_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImportRefused, match=r"model_config\.json: modality 'A': String should match pattern"):
+        read_saved(written(tmp_path, input_dims={"A": [2]}), f"{__name__}:own_networks")

@@ -1,0 +1,145 @@
+"""A run that was killed goes on as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import DATA
+from training.config import EXPERIMENTS, Experiment
+from training.data import Prepared
+from training.errors import TrainingError
+from training.fit import BEST, LAST, METRICS, Progress, fit
+
+EXTRAS = "average = 0.99\nclip = 5.0\n"
+
+
+def experiment_file(folder: Path, changes: str = "", epochs: int = 6) -> Path:
+    text = (EXPERIMENTS / "tiny.toml").read_text().replace("epochs = 8", f"epochs = {epochs}")
+    path = folder / "tiny.toml"
+    path.write_text(text.replace("[evaluation]", f"{changes}\n[evaluation]"))
+    return path
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "ANYVIEW_DATA": str(DATA), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    command = [sys.executable, "-m", "tests.training.run_fit", *map(str, arguments)]
+    return subprocess.Popen(  # noqa: S603 - our own command
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def same_tensors(a: Path, b: Path) -> bool:
+    first, second = load_file(a), load_file(b)
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def told(path: Path) -> list[dict[str, object]]:
+    """The metrics of every epoch, but for how long it took."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", ["", EXTRAS], ids=["plain", "averaged and clipped"])
+def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bits(
+    tmp_path: Path, changes: str
+) -> None:
+    experiment = experiment_file(tmp_path, changes)
+    finish(start(experiment, tmp_path / "whole"))
+    process = start(experiment, tmp_path / "killed")
+    for _ in range(3):
+        assert process.stdout is not None
+        process.stdout.readline()  # at least one epoch is done
+        time.sleep(random.uniform(0, 0.5))  # noqa: S311 - any moment will do
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        process = start(experiment, tmp_path / "killed", "resume")
+    finish(process)
+    for name in (BEST, LAST):
+        assert same_tensors(tmp_path / "whole" / name, tmp_path / "killed" / name)
+    assert told(tmp_path / "whole" / METRICS) == told(tmp_path / "killed" / METRICS)
+
+
+def changed(experiment: Experiment, **changes: object) -> Experiment:
+    return experiment.model_copy(update={"fit": experiment.fit.model_copy(update=changes)})
+
+
+def stopped_after(epochs: int) -> Progress:
+    def stop(report: object) -> None:
+        if getattr(report, "epoch", 0) == epochs:
+            raise KeyboardInterrupt
+
+    return Progress(epoch=stop)
+
+
+def test_a_run_of_another_experiment_is_not_gone_on_with(
+    experiment: Experiment, prepared: Prepared, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(changed(experiment, epochs=2), prepared, tmp_path, stopped_after(1))
+    with pytest.raises(TrainingError, match="is of another experiment, or this one has been changed since"):
+        fit(changed(experiment, epochs=3), prepared, tmp_path, resume=True)
+
+
+def test_where_nothing_was_trained_there_is_nothing_to_go_on_with(
+    experiment: Experiment, prepared: Prepared, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=r"holds no run to go on with: there is no last\.safetensors"):
+        fit(experiment, prepared, tmp_path, resume=True)
+
+
+def test_a_run_that_was_finished_is_finished(
+    experiment: Experiment, prepared: Prepared, tmp_path: Path
+) -> None:
+    short = changed(experiment, epochs=1)
+    fitted = fit(short, prepared, tmp_path)
+    again = fit(short, prepared, tmp_path, resume=True)
+    assert again.reports == fitted.reports
+    first, second = fitted.model.state_dict(), again.model.state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.slow
+def test_two_processes_reach_the_loss_of_one(tmp_path: Path) -> None:
+    losses = {}
+    for processes in (1, 2):
+        experiment = experiment_file(tmp_path, f'device = "cpu"\nprocesses = {processes}\n', epochs=3)
+        finish(start(experiment, tmp_path / str(processes)))
+        losses[processes] = told(tmp_path / str(processes) / METRICS)[-1]["validation_loss"]
+    assert losses[2] == pytest.approx(losses[1], rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["the leader's child", "the leader"])
+def test_when_one_of_two_processes_is_killed_the_run_ends_and_can_go_on(tmp_path: Path, victim: str) -> None:
+    experiment = experiment_file(tmp_path, 'device = "cpu"\nprocesses = 2\n', epochs=4)
+    process = start(experiment, tmp_path / "run")
+    assert process.stdout is not None
+    process.stdout.readline()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    target = int(children[0]) if victim == "the leader's child" else process.pid
+    os.kill(target, signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    if victim == "the leader's child":
+        assert "go on with --resume" in err
+    finish(start(experiment, tmp_path / "run", "resume"))
+    assert [line["epoch"] for line in told(tmp_path / "run" / METRICS)] == [1, 2, 3, 4]

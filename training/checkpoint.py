@@ -1,0 +1,140 @@
+"""Where a run stands after an epoch, as one file that is replaced by rename: a crash leaves the one before.
+
+Tensors are safetensors; the rest is JSON in the same file, so that the two can never disagree.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from training.config import Experiment
+from training.errors import TrainingError
+from training.model import MVAE
+
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch came to; losses in nats per row, validation at the full weight of the divergence."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float | None
+    best: bool
+    seconds: float
+
+
+@dataclass
+class State:
+    """All that the next epoch depends on.
+
+    Arguments:
+        model: The weights that are trained.
+        averaged: Their moving average, if the experiment wants one.
+        optimizer: Adam.
+        factor: What the learning rate is multiplied by; halved whenever a number was none.
+        reports: Those of the epochs that are done.
+    """
+
+    model: MVAE
+    averaged: MVAE | None
+    optimizer: torch.optim.Optimizer
+    factor: float = 1.0
+    reports: list[EpochReport] = field(default_factory=list)
+
+    @property
+    def candidate(self) -> MVAE:
+        """The model that is validated and kept."""
+        return self.averaged or self.model
+
+    def best_loss(self) -> float | None:
+        """The lowest validation loss so far."""
+        return min((r.validation_loss for r in self.reports if r.validation_loss is not None), default=None)
+
+    def epochs_without_progress(self) -> int:
+        """How many epochs have passed since the best one."""
+        best = max((r.epoch for r in self.reports if r.best), default=0)
+        return len(self.reports) - best
+
+
+def save(state: State, workdir: Path, experiment: Experiment) -> None:
+    """Writes the best weights if the last epoch is the best, the state, then the metrics of every epoch."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    if state.reports and state.reports[-1].best:
+        weights = {key: value.contiguous() for key, value in state.candidate.state_dict().items()}
+        _replace(workdir / BEST, weights, {"epoch": str(len(state.reports))})
+    told: dict[str, Any] = {
+        "experiment": experiment_of(experiment),
+        "factor": state.factor,
+        "reports": [asdict(report) for report in state.reports],
+    }
+    _replace(workdir / LAST, _tensors(state), {"state": json.dumps(told)})
+    lines = [json.dumps(report) + "\n" for report in told["reports"]]
+    (workdir / METRICS).write_text("".join(lines))
+
+
+def restore(state: State, workdir: Path, experiment: Experiment) -> None:
+    """Makes ``state`` what it was when it was saved.
+
+    Raises:
+        TrainingError: There is nothing to go on from, or it is of another experiment.
+    """
+    path = workdir / LAST
+    if not path.is_file():
+        raise TrainingError(f"{workdir} holds no run to go on with: there is no {LAST}")
+    with safe_open(path, framework="pt") as file:
+        told = json.loads(file.metadata()["state"])
+    if told["experiment"] != experiment_of(experiment):
+        raise TrainingError(
+            f"the run in {workdir} is of another experiment, or this one has been changed since"
+        )
+    tensors = load_file(path)
+    state.model.load_state_dict(_under("model.", tensors))
+    if state.averaged is not None:
+        state.averaged.load_state_dict(_under("averaged.", tensors))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in _under("optimizer.", tensors).items():
+        index, _, name = key.partition(".")
+        moments.setdefault(int(index), {})[name] = value
+    groups = state.optimizer.state_dict()["param_groups"]
+    state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    state.factor = told["factor"]
+    state.reports[:] = [EpochReport(**report) for report in told["reports"]]
+
+
+def experiment_of(experiment: Experiment) -> dict[str, Any]:
+    """What must not change between a run and its continuation: all but the machine that it runs on."""
+    machine = {"device", "processes", "nodes"}
+    told: dict[str, Any] = experiment.model_dump(mode="json", exclude={"fit": machine})
+    return told
+
+
+def _tensors(state: State) -> dict[str, Tensor]:
+    parts: dict[str, Mapping[str, Tensor]] = {"model.": state.model.state_dict()}
+    if state.averaged is not None:
+        parts["averaged."] = state.averaged.state_dict()
+    for index, moments in state.optimizer.state_dict()["state"].items():
+        parts[f"optimizer.{index}."] = moments
+    return {prefix + key: value.contiguous() for prefix, part in parts.items() for key, value in part.items()}
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _replace(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    draft = path.with_suffix(".part")
+    save_file(dict(tensors), draft, metadata=dict(metadata))
+    draft.replace(path)

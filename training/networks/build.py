@@ -1,0 +1,86 @@
+"""The networks that an experiment asks for, for one modality."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from models_store.manifest import Modality
+from training.config import Network
+from training.errors import ExperimentError
+from training.networks.conv import ConvDecoder, ConvEncoder, layout_of
+from training.networks.custom import CustomDecoder, CustomEncoder, imported
+from training.networks.mlp import MLPDecoder, MLPEncoder
+from training.networks.units import (
+    AsCounts,
+    FillMissing,
+    InUnits,
+    Logarithm,
+    OneHot,
+    Standardise,
+    column_scales,
+)
+
+
+def networks_for(
+    modality: Modality, network: Network, latent_dim: int, x: Tensor
+) -> tuple[nn.Module, nn.Module]:
+    """An encoder and a decoder for one modality, in its own units.
+
+    Arguments:
+        modality: What goes in and comes out.
+        network: Of which type, and its layers; the decoder has them in reverse.
+        latent_dim: The dimension of z.
+        x: Training rows, (n, *shape), NaN where missing; they give the scale where no range does.
+
+    Raises:
+        ExperimentError: The type does not fit the modality, or what it imports is not there.
+    """
+    inputs, outputs = _ends(modality, x, flag=network.type == "mlp")
+    shape = modality.parameter_shape()
+    if network.type == "conv":
+        layout = layout_of(modality)
+        if layout is None:
+            raise ExperimentError(
+                f"modalities.{modality.name}.network: 'conv' is for an image, audio or points, "
+                f"not for the kind '{modality.kind}' of shape {modality.shape}"
+            )
+        forth, back = network.channels, network.channels[::-1]
+        hidden, act = network.hidden, network.activation
+        return (
+            ConvEncoder(inputs, shape, layout, forth, hidden, latent_dim, act),
+            ConvDecoder(latent_dim, hidden[::-1], back, shape, layout, act, outputs),
+        )
+    if network.type == "custom":
+        where = f"modalities.{modality.name}.network"
+        encoder, decoder = (
+            imported(path or "", latent_dim, shape, network.options, f"{where}.{key}")
+            for key, path in (("encoder", network.encoder), ("decoder", network.decoder))
+        )
+        return CustomEncoder(inputs, encoder), CustomDecoder(decoder, outputs)
+    features = math.prod(shape) * (2 if isinstance(inputs, FillMissing) else 1)
+    return (
+        MLPEncoder(inputs, features, network.hidden, latent_dim, network.activation),
+        MLPDecoder(latent_dim, network.hidden[::-1], shape, network.activation, outputs),
+    )
+
+
+def _ends(modality: Modality, x: Tensor, flag: bool) -> tuple[nn.Module, nn.Module | None]:
+    """What scales the inputs, and what brings outputs back to units."""
+    if modality.labels:
+        return OneHot(len(modality.labels)), None
+    if modality.likelihood == "bernoulli":
+        low, high = modality.range or (0.0, 1.0)
+        return Standardise(low, high - low), None
+    inputs: nn.Module
+    outputs: nn.Module
+    if modality.likelihood in {"poisson", "negative_binomial"}:
+        inputs = nn.Sequential(Logarithm(), Standardise(*column_scales(x, torch.log1p)))
+        outputs = AsCounts(column_scales(x)[0], dispersed=modality.likelihood == "negative_binomial")
+    else:
+        shift, scale = column_scales(x)
+        inputs, outputs = Standardise(shift, scale), InUnits(shift, scale, modality.shape)
+    may_be_missing = modality.kind in {"vector", "counts"} and x.is_floating_point()
+    return (FillMissing(inputs, flag) if may_be_missing else inputs), outputs

@@ -1,0 +1,141 @@
+"""Between the user's units and what networks like: numbers around 0, of about 1.
+
+Each module keeps a copy of its constants: a file of weights holds no tensor twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from training.networks.outputs import ModelOutput, soft_bound
+
+ROWS_AT_ONCE = 4096
+"""Rows of which the scales are computed together."""
+
+
+class Standardise(nn.Module):
+    """(x - shift) / scale, from any dtype to float32.
+
+    Arguments:
+        shift: What is taken off, broadcasting with one row of x.
+        scale: What the rest is divided by.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, shift: Tensor | float = 0.0, scale: Tensor | float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32).clone())
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.to(torch.float32) - self.shift) / self.scale
+
+
+class Logarithm(nn.Module):
+    """Counts to log(1 + count), which stretches the many small ones."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.log1p(x.to(torch.float32))
+
+
+class FillMissing(nn.Module):
+    """NaN cells become 0 after standardising, and a flag for each cell says so.
+
+    Arguments:
+        standardise: What the other cells go through.
+        flag: Give (batch, 2, *shape), values and flags, instead of values alone.
+    """
+
+    def __init__(self, standardise: nn.Module, flag: bool = True) -> None:
+        super().__init__()
+        self.standardise = standardise
+        self.flag = flag
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = torch.isnan(x)
+        filled = torch.where(missing, 0.0, self.standardise(x))
+        return torch.stack([filled, missing.to(torch.float32)], dim=1) if self.flag else filled
+
+
+class OneHot(nn.Module):
+    """An index of shape (batch,) to (batch, classes)."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.one_hot(x.to(torch.int64), self.classes).to(torch.float32)
+
+
+class InUnits(nn.Module):
+    """Location and learned scale of a standardised quantity, back in the user's units.
+
+    Arguments:
+        shift: As in ``Standardise``.
+        scale: As in ``Standardise``.
+        shape: One learned log-scale per cell of this shape.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, shift: Tensor, scale: Tensor, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32).clone())
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).clone())
+        self.log_scale = nn.Parameter(torch.zeros(tuple(shape)))
+
+    def forward(self, raw: Tensor) -> ModelOutput:
+        log_scale = soft_bound(self.log_scale) + torch.log(self.scale)
+        return ModelOutput(reconstruction=self.shift + self.scale * raw, log_scale=log_scale.expand_as(raw))
+
+
+class AsCounts(nn.Module):
+    """The logarithm of a rate around the usual one and, where there is one, of a learned total count.
+
+    Arguments:
+        usual: The mean count of each cell.
+        dispersed: Whether counts vary more than those of a Poisson distribution.
+    """
+
+    usual: Tensor
+
+    def __init__(self, usual: Tensor, dispersed: bool) -> None:
+        super().__init__()
+        self.register_buffer("usual", torch.log(usual.clamp(min=1e-3)))
+        self.log_total_count = nn.Parameter(torch.zeros_like(usual)) if dispersed else None
+
+    def forward(self, raw: Tensor) -> ModelOutput:
+        output = ModelOutput(reconstruction=self.usual + soft_bound(raw))
+        if self.log_total_count is not None:
+            output["log_total_count"] = soft_bound(self.log_total_count).expand_as(raw)
+        return output
+
+
+def column_scales(x: Tensor, of: Callable[[Tensor], Tensor] = lambda values: values) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each cell over the rows that have it; a constant cell has scale 1.
+
+    Arguments:
+        x: (n, *shape), NaN where missing.
+        of: A function of the cells whose mean and deviation are wanted, such as a logarithm.
+    """
+    mean = _nanmean(x, of)
+    deviation = _nanmean(x, lambda values: (of(values) - mean).square()).sqrt()
+    usable = deviation.isfinite() & (deviation > 0)
+    return mean.nan_to_num().float(), torch.where(usable, deviation, 1.0).float()
+
+
+def _nanmean(x: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """The mean over rows of a function of each cell, some rows at a time: x may be larger than memory."""
+    total, count = torch.zeros((2, *x.shape[1:]), dtype=torch.float64)
+    for start in range(0, len(x), ROWS_AT_ONCE):
+        cells = of(x[start : start + ROWS_AT_ONCE].to(torch.float64))
+        total += cells.nansum(dim=0)
+        count += (~cells.isnan()).sum(dim=0)
+    return total / count
