@@ -1,4 +1,4 @@
-"""Files of rows, read a block at a time: CSV, Parquet, ``.npz``, ``.npy``, and ``.h5mu`` next door.
+"""Files of rows, read a block at a time: CSV, Parquet, ``.npz``, ``.npy``; ``.h5mu`` next door in mudata.py.
 
 A column of single values arrives as an Arrow array, in which null is a missing cell; an array of larger
 rows as NumPy, (n, *shape). No file is ever in memory as a whole, but for the arrays of an ``.npz``.
@@ -30,7 +30,6 @@ CELLS_AT_ONCE = 2**20
 """Numbers in a block; what is in memory at a time is a small multiple of this."""
 MISSING = ["", "NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "null", "None", "#N/A", "?"]
 """How people write that a cell is empty."""
-TABLES = (".csv", ".tsv", ".parquet")
 
 
 class File(ABC):
@@ -62,35 +61,6 @@ class File(ABC):
         """Those fields of all rows, in the order of the file."""
 
 
-def open_file(path: Path) -> File:
-    """The file, whose format is told by its first bytes; of a folder, the one table in it.
-
-    Raises:
-        DataError: There is no such file, or it is of no known format.
-    """
-    if path.is_dir():
-        path = _table_in(path)
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(4096)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    if not start:
-        raise DataError(f"{path} is empty")
-    with _reading(path):
-        if start.startswith(b"PAR1"):
-            return ParquetFile(path)
-        if start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
-            return ArrayFile(path, zipped=start.startswith(b"PK"))
-        if start.startswith((b"\x89HDF", b"MuData (")):  # MuData writes its name before the HDF5
-            from training.data.mudata import MuDataFile
-
-            return MuDataFile(path)
-        if b"\0" not in start:
-            return CsvFile(path)
-    raise DataError(f"{path} is none of CSV, Parquet, npz, npy, h5mu: it begins with {start[:8]!r}")
-
-
 class CsvFile(File):
     """Text with a header, its cells separated by commas, semicolons or tabs."""
 
@@ -114,7 +84,7 @@ class CsvFile(File):
         return sum(len(block[self.names[0]]) for block in self.blocks(self.names[:1]))
 
     def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
-        with _reading(self.path), self._open(fields) as reader:
+        with reading(self.path), self._open(fields) as reader:
             for batch in reader:
                 yield {name: self._with_points(batch[name]) for name in fields}
 
@@ -159,7 +129,7 @@ class ParquetFile(File):
 
     def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
         size = rows_at_once(len(fields))
-        with _reading(self.path), parquet.ParquetFile(self.path, memory_map=True) as file:
+        with reading(self.path), parquet.ParquetFile(self.path, memory_map=True) as file:
             for batch in file.iter_batches(size, columns=list(fields)):
                 yield {name: _decoded(batch[name]) for name in fields}
 
@@ -246,16 +216,8 @@ def _column(array: NumpyArray) -> Any:
     return pa.array(array, from_pandas=True) if array.ndim == 1 else array
 
 
-def _table_in(folder: Path) -> Path:
-    tables = sorted(path for path in folder.iterdir() if path.suffix in TABLES)
-    if len(tables) != 1:
-        there = ", ".join(path.name for path in tables) or "none"
-        raise DataError(f"the folder {folder} must hold one table ({', '.join(TABLES)}), it holds {there}")
-    return tables[0]
-
-
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """What the libraries say of a damaged file, in one sentence that names it."""
     try:
         yield

@@ -20,7 +20,8 @@ from PIL import Image
 
 from models_store.codecs.image import FORMATS
 from models_store.manifest import RESERVED, Kind, Spectrogram
-from training.data.files import File, open_file, texts
+from training.data.files import File, texts
+from training.data.opening import open_file
 from training.data.survey import Field, look, unit_of
 from training.data.table import load_keys
 from training.errors import DataError, ExperimentError

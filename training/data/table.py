@@ -20,7 +20,8 @@ from models_store import codecs
 from models_store.errors import InputRefused
 from models_store.manifest import Column, Kind, Modality
 from training.config import Experiment, ModalityChoice
-from training.data.files import Block, File, numbers, open_file, texts
+from training.data.files import Block, File, numbers, texts
+from training.data.opening import open_file
 from training.data.rows import Rows, Splits
 from training.data.storage import allocate
 from training.errors import DataError, ExperimentError

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from training.data.files import numbers, open_file, texts
+from training.data.files import numbers, texts
+from training.data.opening import open_file
 from training.errors import DataError
 
 TABLE = pa.table(

@@ -15,8 +15,8 @@ from pyarrow import parquet
 
 from training.config import read_experiment
 from training.data import prepare
-from training.data.files import open_file
 from training.data.guess import experiment_for
+from training.data.opening import open_file
 from training.data.survey import Field, look, unit_of
 from training.errors import TrainingError
 

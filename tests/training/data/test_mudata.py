@@ -11,8 +11,9 @@ import pytest
 from tests.conftest import DATA
 from training.config import read_experiment
 from training.data import mudata, prepare
-from training.data.files import open_file, texts
+from training.data.files import texts
 from training.data.guess import experiment_for
+from training.data.opening import open_file
 from training.errors import DataError
 
 CELLS = DATA / "cells.h5mu"

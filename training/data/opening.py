@@ -1,0 +1,46 @@
+"""Which of the formats a file has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from training.data.files import ArrayFile, CsvFile, File, ParquetFile, reading
+from training.data.mudata import MuDataFile
+from training.errors import DataError
+
+TABLES = (".csv", ".tsv", ".parquet")
+
+
+def open_file(path: Path) -> File:
+    """The file, whose format is told by its first bytes; of a folder, the one table in it.
+
+    Raises:
+        DataError: There is no such file, or it is of no known format.
+    """
+    if path.is_dir():
+        path = _table_in(path)
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4096)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    if not start:
+        raise DataError(f"{path} is empty")
+    with reading(path):
+        if start.startswith(b"PAR1"):
+            return ParquetFile(path)
+        if start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
+            return ArrayFile(path, zipped=start.startswith(b"PK"))
+        if start.startswith((b"\x89HDF", b"MuData (")):  # MuData writes its name before the HDF5
+            return MuDataFile(path)
+        if b"\0" not in start:
+            return CsvFile(path)
+    raise DataError(f"{path} is none of CSV, Parquet, npz, npy, h5mu: it begins with {start[:8]!r}")
+
+
+def _table_in(folder: Path) -> Path:
+    tables = sorted(path for path in folder.iterdir() if path.suffix in TABLES)
+    if len(tables) != 1:
+        there = ", ".join(path.name for path in tables) or "none"
+        raise DataError(f"the folder {folder} must hold one table ({', '.join(TABLES)}), it holds {there}")
+    return tables[0]
