@@ -14,6 +14,8 @@ serve: export ANYVIEW_DEFAULT_MODEL ?= mnist
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
 	$(SERVE)/bin/anyview-serve
 
+# The models of the tests are small: more threads than one only wait for each other.
+test: export OMP_NUM_THREADS ?= 1
 test: $(FULL)/.done  ## Run all tests
 	$(FULL)/bin/python -m pytest $(TESTS)
 
