@@ -70,7 +70,11 @@ class State:
 
 
 def save(state: State, workdir: Path, experiment: Experiment) -> None:
-    """Writes the best weights if the last epoch is the best, the state, then the metrics of every epoch."""
+    """Writes the best weights if the last epoch is the best, the metrics of every epoch, then the state.
+
+    The state comes last: a run that is killed before it is there does its last epoch again, and writes the
+    same files.
+    """
     workdir.mkdir(parents=True, exist_ok=True)
     if state.reports and state.reports[-1].best:
         weights = {key: value.contiguous() for key, value in state.candidate.state_dict().items()}
@@ -80,9 +84,9 @@ def save(state: State, workdir: Path, experiment: Experiment) -> None:
         "factor": state.factor,
         "reports": [asdict(report) for report in state.reports],
     }
-    _replace(workdir / LAST, _tensors(state), {"state": json.dumps(told)})
     lines = [json.dumps(report) + "\n" for report in told["reports"]]
     (workdir / METRICS).write_text("".join(lines))
+    _replace(workdir / LAST, _tensors(state), {"state": json.dumps(told)})
 
 
 def restore(state: State, workdir: Path, experiment: Experiment) -> None:
