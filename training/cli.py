@@ -99,7 +99,7 @@ def fit_command(
     examinee = _examinee(chosen, manifest, OnnxGraphs(manifest, files), prepared)
     measured = manifest.model_copy(update={"metrics": measure(examinee)})
     target = store.publish(store_folder, measured, {**files, **report(examinee, measured)})
-    print((target / CARD).read_text())
+    print((target / CARD).read_text(), end="")
     console.print(f"published {target}")
 
 
@@ -115,7 +115,7 @@ def evaluate_command(
     files = {name: bundle.read(name) for name in bundle.manifest.files if name.endswith(".onnx")}
     examinee = _examinee(chosen, bundle.manifest, OnnxGraphs(bundle.manifest, files), prepared)
     measured = bundle.manifest.model_copy(update={"metrics": measure(examinee)})
-    print(report(examinee, measured)[CARD].decode())
+    print(report(examinee, measured)[CARD].decode(), end="")
 
 
 @app.command("import")
