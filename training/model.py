@@ -87,6 +87,11 @@ HIDDEN = (512, 512)
 LOG_VAR_LIMIT = 30.0
 """What a network says beyond it is cut: e^-15, as a deviation, is below what float32 resolves of z."""
 
+DENSITIES_ALONE = (
+    "a function in decoders_dist gives densities, but neither variances nor draws; "
+    f"name a likelihood for those: {', '.join(FAMILIES)}"
+)
+
 
 @final
 @dataclass(frozen=True)
@@ -103,11 +108,11 @@ class FromFunction(Likelihood):
     def mean(self, parameters: Parameters) -> Tensor:
         return parameters["reconstruction"]
 
-    def variance(self, parameters: Parameters) -> Tensor:
-        raise NotImplementedError("a likelihood that is a function gives densities alone")
+    def variance(self, parameters: Parameters) -> Tensor:  # noqa: ARG002 - what every likelihood takes
+        raise ValueError(DENSITIES_ALONE)
 
-    def sample(self, parameters: Parameters, rng: np.random.Generator) -> Any:
-        raise NotImplementedError("a likelihood that is a function gives densities alone")
+    def sample(self, parameters: Parameters, rng: np.random.Generator) -> Any:  # noqa: ARG002 - likewise
+        raise ValueError(DENSITIES_ALONE)
 
     def _log_prob(self, x: Tensor, parameters: Parameters) -> Tensor:
         reconstruction = parameters["reconstruction"]

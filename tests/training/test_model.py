@@ -173,3 +173,14 @@ def test_a_constant_scale_enters_the_density() -> None:
     model = linear_gaussian()
     parameters = model.parameters_of("a", torch.zeros(1, 2))
     assert np.allclose(parameters["log_scale"], math.log(0.5))
+
+
+def test_a_function_as_likelihood_says_what_it_lacks_and_which_likelihoods_have_it() -> None:
+    config = MVAEConfig(1, input_dims={"a": (2,)}, decoders_dist={"a": lambda loc, x: -((x - loc) ** 2)})
+    family, parameters = MVAE(config).likelihoods["a"], {"reconstruction": torch.zeros(1, 2)}
+    for ask in (
+        lambda: family.variance(parameters),
+        lambda: family.sample(parameters, np.random.default_rng(0)),
+    ):
+        with pytest.raises(ValueError, match=r"neither variances nor draws; name a likelihood .*normal"):
+            ask()
