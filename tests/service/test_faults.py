@@ -154,8 +154,9 @@ def test_a_thread_that_dies_is_told_by_health_and_leaves_nobody_waiting(models: 
     service = Service(models)
     with service.serving() as client, ThreadPoolExecutor(12) as clients:
         calls = [service.block(client, clients, pictures(KILLS))]
-        calls += [clients.submit(client.post, "/encode", json=labels(grey)) for grey in range(5)]
-        until(lambda: service.waiting_rows >= 4)
+        calls += [clients.submit(client.post, "/encode", json=pictures(grey)) for grey in range(5)]
+        until(lambda: service.waiting_rows >= 5)
+        calls += [clients.submit(client.post, "/encode", json=labels(grey)) for grey in range(3)]
         assert ready(client)
         service.gate.set()
         assert {call.result().status_code for call in calls} == {503}
