@@ -35,6 +35,8 @@ from service.errors import (
 )
 from service.lifecycle import delayed_sigterm
 from service.routes import health, models, questions
+from service.routes.direct import Direct, Handler
+from service.routes.lifetimes import Lifetimes
 from service.schemas import Problem
 from service.settings import Settings
 from service.workers import WorkerLost
@@ -60,6 +62,7 @@ class State(TypedDict):
     """What every request finds in ``request.state``."""
 
     catalog: Catalog
+    lifetimes: Lifetimes
 
 
 def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = Catalog) -> FastAPI:
@@ -76,7 +79,7 @@ def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = C
         await asyncio.to_thread(catalog.load_all)
         try:
             with delayed_sigterm(catalog.drain, settings.grace_seconds):
-                yield {"catalog": catalog}
+                yield {"catalog": catalog, "lifetimes": Lifetimes(settings.deadline_seconds)}
         finally:
             catalog.close()
 
@@ -87,15 +90,22 @@ def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = C
         lifespan=lifespan,
         redoc_url=None,
     )
-    for router in (questions.router, models.router, health.router):
+    routers = (questions.router, models.router, health.router)
+    for router in routers:
         app.include_router(router)
-    app.add_exception_handler(Refusal, _on_refusal)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(BundleRefused, _on_unavailable)
-    app.add_exception_handler(WorkerLost, _on_unavailable)
-    app.add_exception_handler(GraphFailed, _on_bug)
+    handlers: dict[type[Exception], Handler] = {
+        Refusal: _on_refusal,
+        RequestValidationError: _on_invalid,
+        HTTPException: _on_http,
+        BundleRefused: _on_unavailable,
+        WorkerLost: _on_unavailable,
+        GraphFailed: _on_bug,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
     app.add_exception_handler(Exception, _on_bug)
+    # What is added first is innermost: whatever stands around the framework stands around questions too.
+    app.add_middleware(Direct, [route for router in routers for route in router.routes], handlers)
     app.add_middleware(RequestId)
     return app
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import orjson
-from fastapi import Response
+from starlette.types import Send
 
 from service import npz
 from service.errors import NotAcceptable
@@ -24,7 +26,40 @@ Answer = Mapping[str, Any]
 """A tree of mappings, arrays, lists, strings and numbers."""
 
 
-def negotiate(accept: str | None, offered: Collection[str]) -> str:
+Header = tuple[bytes, bytes]
+CLOSE: Header = (b"connection", b"close")
+"""The client comes again, to somebody who stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a question is answered with.
+
+    Arguments:
+        media: The content type.
+        content: The body.
+        headers: Beside the content type.
+    """
+
+    media: str
+    content: bytes
+    headers: tuple[Header, ...] = ()
+
+    def with_headers(self, *more: Header) -> Reply:
+        return replace(self, headers=(*self.headers, *more))
+
+    async def send(self, send: Send) -> None:
+        headers = [
+            (b"content-type", self.media.encode()),
+            (b"content-length", b"%d" % len(self.content)),
+            *self.headers,
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self.content})
+
+
+@lru_cache(maxsize=128)
+def negotiate(accept: str | None, offered: tuple[str, ...]) -> str:
     """The offered media type that the client prefers (RFC 9110, section 12.5.1); ties go to the first.
 
     Raises:
@@ -38,15 +73,15 @@ def negotiate(accept: str | None, offered: Collection[str]) -> str:
     return best
 
 
-def reply(media: str, answer: Answer) -> Response:
+def reply(media: str, answer: Answer) -> Reply:
     """The whole answer as JSON or npz."""
-    content = _to_npz(answer) if media == NPZ else _to_json(answer)
-    return Response(content, media_type=media)
+    return Reply(media, _to_npz(answer) if media == NPZ else _to_json(answer))
 
 
-def file(media: str, content: bytes, seed: int) -> Response:
+def file(media: str, content: bytes, seed: int) -> Reply:
     """An answer that has no place for the seed it came from; the header ``X-Seed`` has."""
-    return Response(content, media_type=media, headers={"x-seed": str(seed)})
+    media = f"{media}; charset=utf-8" if media == CSV else media
+    return Reply(media, content, ((b"x-seed", str(seed).encode()),))
 
 
 def _to_json(answer: Answer) -> bytes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from functools import lru_cache
 
 from python_multipart.multipart import parse_options_header
+from starlette.types import Receive
 
 from service import tables
 from service.bodies import archive, document, form
-from service.errors import TooLarge, UnknownMediaType, WrongInput
+from service.errors import ClientLeft, TooLarge, UnknownMediaType, WrongInput
 from service.inference import Column, Model, Observations, listed
 
 MULTIPART = "multipart/form-data"
@@ -18,19 +19,25 @@ BYTES = "application/octet-stream"
 CSV = "text/csv"
 
 
-async def read(stream: AsyncIterator[bytes], limit: int) -> bytes:
+async def read(receive: Receive, limit: int) -> bytes:
     """The whole body, refused as soon as it is longer than the limit.
 
     Raises:
         TooLarge: It is.
+        ClientLeft: It ends too early.
     """
-    chunks, size = [], 0
-    async for chunk in stream:
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft("the client hung up before its body was complete")
+        chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > limit:
             raise TooLarge(f"the body is longer than the {limit} bytes that one request may have")
         chunks.append(chunk)
-    return b"".join(chunks)
+        more = message.get("more_body", False)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def parse(model: Model, content_type: str | None, body: bytes, limit: int) -> Observations:
@@ -50,7 +57,7 @@ def parse(model: Model, content_type: str | None, body: bytes, limit: int) -> Ob
     """
     if not body:
         return Observations({}, 0)
-    media_type, options = parse_options_header(content_type)
+    media_type, options = _content_type(content_type)
     match media_type.decode("latin1"):
         case "multipart/form-data":
             return _together(form.columns(model, body, options.get(b"boundary")))
@@ -68,6 +75,9 @@ def parse(model: Model, content_type: str | None, body: bytes, limit: int) -> Ob
             raise UnknownMediaType(
                 f"the body must be {known} or {CSV}, got {content_type or 'no content type'}"
             )
+
+
+_content_type = lru_cache(maxsize=128)(parse_options_header)
 
 
 def _together(columns: dict[str, Column]) -> Observations:

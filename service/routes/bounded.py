@@ -2,65 +2,57 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
 from inspect import signature
 from typing import Any, get_args, get_origin
+from urllib.parse import parse_qsl
 
-from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
-from pydantic import ValidationError
-from starlette.datastructures import QueryParams
-from starlette.requests import ClientDisconnect
+from pydantic import BaseModel, ValidationError
 
 from service import bodies
-from service.catalog import Catalog
-from service.errors import ClientLeft, PastDeadline, TooSlow
+from service.replies import CLOSE, Reply
+from service.routes.direct import Arrival, DirectRoute
 from service.workers import aside
 
-UNWATCHED_SECONDS = 0.05
-"""Most questions are answered sooner than it pays to watch whether their client is still there."""
 
+class Bounded(DirectRoute):
+    """A route for a question: ``endpoint(observed, current, query, accept)``.
 
-class Bounded(APIRoute):
-    """A route for a question: ``endpoint(request, observed, current, query)``.
-
-    FastAPI reads the signature for /openapi.json. To answer, the four are put together here rather than by
-    its dependency injection, which takes longer than the graph of a small encoder.
+    FastAPI reads the signature for /openapi.json; to answer, the four are put together here.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        query_type, _ = get_args(signature(self.endpoint, eval_str=True).parameters["query"].annotation)
+    async def answer(self, arrival: Arrival) -> Reply:
+        catalog = arrival.catalog
+        catalog.admit()
+        with arrival.lifetimes.begin(arrival.receive) as lifetime:
+            query = _query(self._query_type, arrival.scope["query_string"])
+            current = catalog.get(arrival.parameters.get("name"), query.version)
+            limit, content_type = catalog.settings.max_body_bytes, arrival.header(b"content-type")
+            body = await bodies.read(arrival.receive, limit)
+            lifetime.uploaded()
+            observed = await aside(len(body), bodies.parse, current.model, content_type, body, limit)
+            catalog.admit()  # others may have come meanwhile
+            reply: Reply = await self.endpoint(observed, current, query, arrival.header(b"accept"))
+        return reply.with_headers(CLOSE) if catalog.draining else reply
 
-        async def bounded(request: Request) -> Response:
-            catalog: Catalog = request.state.catalog
-            catalog.admit()
-            async with Lifetime(request, catalog.settings.deadline_seconds) as lifetime:
-                query = _query(query_type, request.query_params)
-                current = catalog.get(request.path_params.get("name"), query.version)
-                limit, content_type = catalog.settings.max_body_bytes, request.headers.get("content-type")
-                body = await bodies.read(request.stream(), limit)
-                lifetime.uploaded()
-                observed = await aside(len(body), bodies.parse, current.model, content_type, body, limit)
-                catalog.admit()  # others may have come meanwhile
-                response: Response = await self.endpoint(request, observed, current, query)
-            if catalog.draining:
-                response.headers["connection"] = "close"  # the client comes again, to somebody who stays
-            return response
-
-        return bounded
+    @cached_property
+    def _query_type(self) -> type[BaseModel]:
+        kind, _ = get_args(signature(self.endpoint, eval_str=True).parameters["query"].annotation)
+        return kind
 
 
-def _query(kind: type[Any], sent: QueryParams) -> Any:
+@lru_cache(maxsize=256)
+def _query(kind: type[Any], sent: bytes) -> Any:
     """The parameters that were sent; of those that are no lists, the last.
 
     Raises:
         RequestValidationError: One is unknown, or has a value that it cannot have.
     """
     values: dict[str, Any] = {}
-    for name, value in sent.multi_items():
-        if name in kind.model_fields and get_origin(kind.model_fields[name].annotation) is list:
+    for name, value in parse_qsl(sent.decode("latin1"), keep_blank_values=True):
+        if _is_list(kind.model_fields, name):
             values.setdefault(name, []).append(value)
         else:
             values[name] = value
@@ -71,55 +63,5 @@ def _query(kind: type[Any], sent: QueryParams) -> Any:
         raise RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in found]) from None
 
 
-class Lifetime:
-    """Cancels what happens inside at the deadline, or when the client hangs up, and says which it was.
-
-    Arguments:
-        request: Whose client it is.
-        seconds: Until the deadline.
-    """
-
-    def __init__(self, request: Request, seconds: float) -> None:
-        self._request = request
-        self._seconds = seconds
-        self._timeout = asyncio.timeout(seconds)
-        self._uploaded = self._left = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._watch: asyncio.Task[None] | None = None
-
-    def uploaded(self) -> None:
-        """The body is complete: the only message that can still come is that the client has left."""
-        self._uploaded = True
-        self._timer = asyncio.get_running_loop().call_later(UNWATCHED_SECONDS, self._start_watching)
-
-    async def __aenter__(self) -> Lifetime:
-        await self._timeout.__aenter__()
-        return self
-
-    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._watch is not None:
-            self._watch.cancel()
-        try:
-            await self._timeout.__aexit__(kind, error, trace)
-        except TimeoutError:
-            raise self._reason() from None
-        if isinstance(error, ClientDisconnect):
-            raise ClientLeft("the client hung up before its body was complete") from None
-
-    def _reason(self) -> Exception:
-        if self._left:
-            return ClientLeft("the client hung up before it had its answer")
-        if self._uploaded:
-            return PastDeadline(f"no answer within the {self._seconds:g} s that a question may take")
-        return TooSlow(f"the body was not complete within the {self._seconds:g} s that a question may take")
-
-    def _start_watching(self) -> None:
-        self._watch = asyncio.create_task(self._watching())
-
-    async def _watching(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
-        self._left = True
-        self._timeout.reschedule(asyncio.get_running_loop().time())
+def _is_list(fields: Mapping[str, Any], name: str) -> bool:
+    return name in fields and get_origin(fields[name].annotation) is list

@@ -32,10 +32,11 @@ CurrentModel = Annotated[Loaded, Depends(_loaded)]
 
 
 def _read_by_the_route() -> None:
-    """Nothing: the route reads the body, and must know its deadline while it does."""
+    """Nothing: :class:`Bounded` reads it, and here FastAPI learns that it is no parameter."""
 
 
 Observed = Annotated[Observations, Depends(_read_by_the_route)]
+Accept = Annotated[str | None, Depends(_read_by_the_route)]
 
 
 def rows_of(observations: Observations, query: EncodeQuery) -> Observations:

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query
 
 from models_store.manifest import Modality
 from service import files, replies, tables
 from service.errors import WrongInput
 from service.inference import FIELDS, Encoded, Generated, Model, listed
+from service.replies import Reply
 from service.routes.bounded import Bounded
-from service.routes.common import BODY, ERRORS, CurrentModel, Observed, rows_of, seed_of
+from service.routes.common import BODY, ERRORS, Accept, CurrentModel, Observed, rows_of, seed_of
 from service.schemas import EncodeQuery, GenerateQuery, ScoreQuery
 from service.scoring import Scored
 
@@ -51,10 +52,10 @@ def _forms(media_types: Iterable[str]) -> dict[int | str, dict[str, Any]]:
     "/models/{name}/encode", openapi_extra=BODY, operation_id="encode_with", responses=_forms(ENCODED)
 )
 async def encode(
-    request: Request, observed: Observed, current: CurrentModel, query: Annotated[EncodeQuery, Query()]
-) -> Response:
+    observed: Observed, current: CurrentModel, query: Annotated[EncodeQuery, Query()], accept: Accept
+) -> Reply:
     """The posterior of z given whatever was sent, and draws from it."""
-    media = replies.negotiate(request.headers.get("accept"), ENCODED)
+    media = replies.negotiate(accept, ENCODED)
     rows, seed = rows_of(observed, query), seed_of(query)
     encoded = await current.model.encode(
         rows, query.cond_mod, draws=query.N, seed=seed, return_mean=query.return_mean
@@ -69,10 +70,10 @@ async def encode(
     "/models/{name}/generate", openapi_extra=BODY, operation_id="generate_with", responses=_forms(GENERATED)
 )
 async def generate(
-    request: Request, observed: Observed, current: CurrentModel, query: Annotated[GenerateQuery, Query()]
-) -> Response:
+    observed: Observed, current: CurrentModel, query: Annotated[GenerateQuery, Query()], accept: Accept
+) -> Reply:
     """Every modality that was asked for, given whatever was sent."""
-    media = replies.negotiate(request.headers.get("accept"), GENERATED)
+    media = replies.negotiate(accept, tuple(GENERATED))
     rows, seed, fields = rows_of(observed, query), seed_of(query), _known(query.fields)
     model, table, targets = current.model, None, query.gen_mod
     if media == replies.CSV:
@@ -90,7 +91,7 @@ async def generate(
     )
     head = _head(model, rows.n, seed, generated.condition)
 
-    def render() -> Response:
+    def render() -> Reply:
         if table is not None:
             content = tables.to_csv(tables.fill(model.manifest, table, generated))
         elif media == replies.PNG:
@@ -109,10 +110,10 @@ async def generate(
 @router.post("/score", openapi_extra=BODY, operation_id="score", responses=_forms(ENCODED))
 @router.post("/models/{name}/score", openapi_extra=BODY, operation_id="score_with", responses=_forms(ENCODED))
 async def score(
-    request: Request, observed: Observed, current: CurrentModel, query: Annotated[ScoreQuery, Query()]
-) -> Response:
+    observed: Observed, current: CurrentModel, query: Annotated[ScoreQuery, Query()], accept: Accept
+) -> Reply:
     """The log-likelihood of what was sent: of all together, of some, or of some given others."""
-    media = replies.negotiate(request.headers.get("accept"), ENCODED)
+    media = replies.negotiate(accept, ENCODED)
     seed = seed_of(query)
     scored = await current.model.score(
         observed, query.cond_mod, query.gen_mod, draws=query.K, at_once=query.batch_size_K, seed=seed
