@@ -10,121 +10,35 @@ References:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias, final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models_store.evidence import Evidence, difference, evidence, log_weights
+from models_store.evidence import Evidence
 from models_store.fusion import Gaussian, product
-from models_store.likelihoods import FAMILIES, Bernoulli, Categorical, Likelihood, Parameters, likelihood
-from training.networks import FillMissing, MLPDecoder, MLPEncoder, ModelOutput, OneHot, Standardise
-from training.objective import OBJECTIVES, Loss, evaluate, subsets
+from models_store.likelihoods import Categorical, Parameters
+from training.mvae_config import (
+    MVAEConfig,
+    chosen,
+    likelihood_of,
+    log_constant_of,
+    names_of,
+    objective_of,
+    shape_of,
+    weights_of,
+)
+from training.networks import ModelOutput
+from training.networks.default import default_decoder, default_encoder
+from training.objective import Loss, evaluate, subsets
+from training.observations import Observations, observe
+from training.questions import Draws, Together, conditional, scored_and_given
 
-LogDensity: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""(reconstruction, x), both (batch, *shape), to the log-density of each cell."""
-
-
-@dataclass
-class MVAEConfig:
-    """What an MVAE is made of.
-
-    Arguments:
-        n_modalities: The number of modalities.
-        latent_dim: The dimension of z.
-        input_dims: Per modality, the shape of one row; for ``categorical``, (classes,). Needed for default
-            networks and for default rescaling.
-        uses_likelihood_rescaling: Multiply each log-likelihood by its factor.
-        rescale_factors: The factors; if None, largest number of cells ÷ the modality's own.
-        decoders_dist: Per modality a likelihood: normal (default), laplace, bernoulli, categorical,
-            poisson, negative_binomial; or a function of (reconstruction, x), both (batch, *shape), that
-            gives the log-density of each cell.
-        decoder_dist_params: Per modality what its likelihood needs: ``scale`` (normal and laplace, 1),
-            ``range`` (bernoulli, (0, 1)), ``total_count`` (negative_binomial, 1).
-        custom_architectures: Names of the modalities whose networks were passed in; filled by MVAE.
-        use_subsampling: Add the ELBOs of each modality alone and of k random subsets.
-        k: The number of random subsets per batch.
-        warmup: Epochs over which the weight of the divergence rises linearly to ``beta``.
-        beta: That weight.
-        objective: ``paper``, ``cross``, ``conditional`` or ``matched``: see ``training/objective.py``.
-    """
-
-    n_modalities: int
-    latent_dim: int = 10
-    input_dims: Mapping[str, Sequence[int]] | None = None
-    uses_likelihood_rescaling: bool = False
-    rescale_factors: Mapping[str, float] | None = None
-    decoders_dist: Mapping[str, str | LogDensity] | None = None
-    decoder_dist_params: Mapping[str, Mapping[str, Any]] | None = None
-    custom_architectures: list[str] = field(default_factory=list)
-    use_subsampling: bool = True
-    k: int = 0
-    warmup: int = 10
-    beta: float = 1.0
-    objective: str = "paper"
-
-
-@dataclass(frozen=True)
-class Observations:
-    """One batch as tensors: values and presence of every modality, in the order of the model.
-
-    Arguments:
-        values: Per modality, (n_data, *shape); absent where no row has it.
-        present: Which modality is observed in which row: (M, n_data).
-    """
-
-    values: Mapping[str, Tensor]
-    present: Tensor
-
-
-HIDDEN = (512, 512)
-"""Widths of the hidden layers of default networks."""
+__all__ = ["MVAE", "MVAEConfig"]
 
 LOG_VAR_LIMIT = 30.0
 """What a network says beyond it is cut: e^-15, as a deviation, is below what float32 resolves of z."""
-
-DENSITIES_ALONE = (
-    "a function in decoders_dist gives densities, but neither variances nor draws; "
-    f"name a likelihood for those: {', '.join(FAMILIES)}"
-)
-
-
-@final
-@dataclass(frozen=True)
-class FromFunction(Likelihood):
-    """A density that was passed in as a function; it can be trained on, but not be stored in a bundle.
-
-    Arguments:
-        log_density: As ``decoders_dist`` of :class:`MVAEConfig` wants it.
-    """
-
-    parameters = ("reconstruction",)
-    log_density: LogDensity
-
-    def mean(self, parameters: Parameters) -> Tensor:
-        return parameters["reconstruction"]
-
-    def variance(self, parameters: Parameters) -> Tensor:  # noqa: ARG002 - what every likelihood takes
-        raise ValueError(DENSITIES_ALONE)
-
-    def sample(self, parameters: Parameters, rng: np.random.Generator) -> Any:  # noqa: ARG002 - likewise
-        raise ValueError(DENSITIES_ALONE)
-
-    def _log_prob(self, x: Tensor, parameters: Parameters) -> Tensor:
-        reconstruction = parameters["reconstruction"]
-        wide = x.expand(reconstruction.shape)
-        row = x.shape[1:]
-        cells = self.log_density(reconstruction.reshape(-1, *row), wide.reshape(-1, *row))
-        if cells.numel() != reconstruction.numel():
-            raise ValueError(
-                f"a function in decoders_dist must give one log-density per cell, (batch, *{tuple(row)}); "
-                f"it gave {tuple(cells.shape)}"
-            )
-        return cells.reshape(reconstruction.shape)
 
 
 class MVAE(nn.Module):
@@ -150,19 +64,19 @@ class MVAE(nn.Module):
     ) -> None:
         super().__init__()
         self.config = model_config
-        self.modalities = _names(model_config, encoders, decoders)
-        self.likelihoods = {name: _likelihood(model_config, name) for name in self.modalities}
-        self.objective = _objective(model_config)
+        self.modalities = names_of(model_config, encoders, decoders)
+        self.likelihoods = {name: likelihood_of(model_config, name) for name in self.modalities}
+        self.objective = objective_of(model_config)
         self.latent_dim = model_config.latent_dim
-        given_encoders, given_decoders = dict(encoders or {}), dict(decoders or {})
-        model_config.custom_architectures = sorted(given_encoders.keys() | given_decoders.keys())
+        given = {**(encoders or {})}, {**(decoders or {})}
+        model_config.custom_architectures = sorted(given[0].keys() | given[1].keys())
         self.encoders = nn.ModuleDict(
-            {name: given_encoders.get(name) or self._default_encoder(name) for name in self.modalities}
+            {m: given[0].get(m) or self._default_encoder(m) for m in self.modalities}
         )
         self.decoders = nn.ModuleDict(
-            {name: given_decoders.get(name) or self._default_decoder(name) for name in self.modalities}
+            {m: given[1].get(m) or self._default_decoder(m) for m in self.modalities}
         )
-        weights = torch.tensor(_rescale_factors(model_config, self.modalities), dtype=torch.float32)
+        weights = torch.tensor(weights_of(model_config, self.modalities), dtype=torch.float32)
         self.weights: Tensor
         self.register_buffer("weights", weights, persistent=False)
 
@@ -190,7 +104,7 @@ class MVAE(nn.Module):
         Returns:
             ``loss`` (scalar) and ``metrics`` (elbo, kl, and each modality's log-likelihood, in nats per row).
         """
-        observations = self.observations(inputs)
+        observations = self._observe(inputs)
         if family is None:
             family = self.draw_subsets()
         if noise is None:
@@ -224,7 +138,7 @@ class MVAE(nn.Module):
             ``z`` (n_data, N, latent_dim), ``mu`` and ``log_var`` (n_data, latent_dim),
             ``one_latent_space`` = True.
         """
-        posterior = self._posterior(self.observations(inputs), self._subset(cond_mod))
+        posterior = self._posterior(self._observe(inputs), chosen(self.modalities, cond_mod))
         shape = (len(posterior.mu), N, self.latent_dim)
         noise = torch.zeros(shape) if return_mean else torch.randn(shape, generator=generator)
         wide = Gaussian(posterior.mu[:, None], posterior.log_var[:, None])
@@ -240,7 +154,9 @@ class MVAE(nn.Module):
             modalities: ``all`` or names.
         """
         z = embedding if isinstance(embedding, Tensor) else embedding.z
-        means = {m: self.likelihoods[m].mean(self.parameters_of(m, z)) for m in self._subset(modalities)}
+        means = {
+            m: self.likelihoods[m].mean(self.parameters_of(m, z)) for m in chosen(self.modalities, modalities)
+        }
         return ModelOutput(means)
 
     def predict(
@@ -270,7 +186,7 @@ class MVAE(nn.Module):
 
     def compute_mu_log_var_subset(self, inputs: Any, subset: Iterable[str]) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, (n_data, latent_dim) each, of the posterior given ``subset``."""
-        posterior = self._posterior(self.observations(inputs), self._subset(subset))
+        posterior = self._posterior(self._observe(inputs), chosen(self.modalities, subset))
         return posterior.mu, posterior.log_var
 
     @torch.no_grad()
@@ -317,74 +233,14 @@ class MVAE(nn.Module):
         Raises:
             ValueError: A modality is unknown, or both scored and given.
         """
-        condition = self._subset(given)
-        target = (
-            [m for m in self.modalities if m not in condition] if subset == "all" else self._subset(subset)
-        )
-        both = [name for name in target if name in condition]
-        if both:
-            raise ValueError(f"'{both[0]}' is both scored and given")
-        if not target:
-            raise ValueError("no modality is left to score")
-        if K < 1 or batch_size_K < 1:
-            raise ValueError(f"K and batch_size_K must be at least 1, got {K} and {batch_size_K}")
-        observations = self.observations(inputs)
-        whole = self._evidence(observations, [*target, *condition], K, batch_size_K, generator)
+        target, condition = scored_and_given(self.modalities, subset, given)
+        draws, observations = Draws(K, batch_size_K, generator), self._observe(inputs)
+        whole = self._together(observations, [*target, *condition]).evidence(draws)
         if not condition:
             return whole
-        part = self._evidence(observations, condition, K, batch_size_K, generator)
-        score = difference(whole, part)
+        part = self._together(observations, condition).evidence(draws)
         asked = observations.present[[self.modalities.index(name) for name in target]].any(dim=0)
-        return Evidence(
-            log_prob=torch.where(asked, score.log_prob, 0.0),
-            std_error=torch.where(asked, score.std_error, 0.0),
-            ess=torch.where(asked, score.ess, float(K)),
-        )
-
-    def _evidence(
-        self,
-        observations: Observations,
-        names: Sequence[str],
-        draws: int,
-        at_once: int,
-        generator: torch.Generator | None,
-    ) -> Evidence:
-        posterior = self._posterior(observations, names)
-        present = [observations.present[self.modalities.index(name)] for name in names]
-        weights = []
-        for start in range(0, draws, at_once):
-            shape = (min(at_once, draws - start), *posterior.mu.shape)
-            z = posterior.sample(torch.randn(shape, generator=generator).to(posterior.mu))
-            likelihoods = [self._log_prob(name, observations.values.get(name), z) for name in names]
-            weights.append(log_weights(z, posterior, zip(likelihoods, present, strict=True)))
-        return evidence(torch.cat(weights))
-
-    def observations(self, inputs: Any) -> Observations:
-        """Tensors on the model's device, and who is present.
-
-        Raises:
-            ValueError: A modality is unknown, or numbers of rows differ.
-        """
-        data = inputs.data if hasattr(inputs, "data") else inputs
-        masks = getattr(inputs, "masks", None) or {}
-        self._known(data)
-        self._known(masks)
-        device = self.weights.device
-        values = {name: torch.as_tensor(x).to(device) for name, x in data.items()}
-        rows = {name: len(x) for name, x in [*values.items(), *masks.items()]}
-        if len(set(rows.values())) != 1:
-            raise ValueError(f"modalities must have the same number of rows, got {rows}")
-        (n,) = set(rows.values())
-        present = torch.zeros(len(self.modalities), n, dtype=torch.bool, device=device)
-        for m, name in enumerate(self.modalities):
-            if name in masks and name in values:
-                present[m] = torch.as_tensor(masks[name]).to(device, torch.bool)
-                # A NaN under a mask would reach the gradients of the encoder's weights as 0 * NaN.
-                values[name] = values[name].clone()
-                values[name][~present[m]] = 0
-            else:
-                present[m] = name in values
-        return Observations(values, present)
+        return conditional(whole, part, asked, draws)
 
     def expert(self, name: str, x: Tensor) -> Gaussian:
         """q_m(z | x) of one modality, (n_data, latent_dim), its log-variance within ±LOG_VAR_LIMIT."""
@@ -401,7 +257,7 @@ class MVAE(nn.Module):
         output = self.decoders[name](z.reshape(-1, self.latent_dim))
         first, *rest = self.likelihoods[name].parameters
         flat = {first: output.reconstruction}
-        constant = flat[first].new_full((1,) * flat[first].ndim, self._constant(name))
+        constant = flat[first].new_full((1,) * flat[first].ndim, log_constant_of(self.config, name))
         for parameter in rest:
             value = getattr(output, parameter, None)
             flat[parameter] = constant if value is None else value
@@ -467,97 +323,19 @@ class MVAE(nn.Module):
             return z.new_zeros(z.shape[:-1])
         return self.likelihoods[name].row_log_prob(x, self._broadcastable_parameters(name, z))
 
-    def _constant(self, name: str) -> float:
-        """The logarithm of the likelihood's second parameter, where the decoder does not give it."""
-        given = (self.config.decoder_dist_params or {}).get(name, {})
-        return math.log(given.get("scale", given.get("total_count", 1.0)))
+    def _together(self, observations: Observations, names: Sequence[str]) -> Together:
+        return Together(
+            posterior=self._posterior(observations, names),
+            present=observations.present[[self.modalities.index(name) for name in names]],
+            log_probs=lambda z: [self._log_prob(m, observations.values.get(m), z) for m in names],
+        )
 
-    def _known(self, names: Iterable[str]) -> None:
-        for name in names:
-            if name not in self.modalities:
-                raise ValueError(f"unknown modality '{name}'; this model knows {_listed(self.modalities)}")
-
-    def _subset(self, chosen: str | Iterable[str]) -> list[str]:
-        if chosen == "all":
-            return list(self.modalities)
-        names = [chosen] if isinstance(chosen, str) else list(chosen)
-        self._known(names)
-        return [name for name in self.modalities if name in names]
+    def _observe(self, inputs: Any) -> Observations:
+        return observe(inputs, self.modalities, self.weights.device)
 
     def _default_encoder(self, name: str) -> nn.Module:
-        shape = self._input_dims(name)
-        features = math.prod(shape)
-        inputs: nn.Module
-        match self.likelihoods[name]:
-            case Categorical():
-                inputs = OneHot(features)
-            case Bernoulli(low, high):
-                inputs = Standardise(low, high - low)
-            case _:
-                inputs, features = FillMissing(Standardise()), 2 * features
-        return MLPEncoder(inputs, features, HIDDEN, self.latent_dim)
+        shape = shape_of(self.config, name)
+        return default_encoder(self.likelihoods[name], shape, self.latent_dim)
 
     def _default_decoder(self, name: str) -> nn.Module:
-        return MLPDecoder(self.latent_dim, HIDDEN, self._input_dims(name))
-
-    def _input_dims(self, name: str) -> Sequence[int]:
-        dims = self.config.input_dims or {}
-        if name not in dims:
-            raise ValueError(f"modality '{name}' has neither networks of its own nor an entry in input_dims")
-        return dims[name]
-
-
-def _listed(names: Iterable[str]) -> str:
-    return " and ".join(f"'{name}'" for name in names)
-
-
-def _names(
-    config: MVAEConfig,
-    encoders: Mapping[str, nn.Module] | None,
-    decoders: Mapping[str, nn.Module] | None,
-) -> list[str]:
-    """The modalities, in the order of input_dims, else of the encoders."""
-    names = list(config.input_dims or encoders or {})
-    if len(names) != config.n_modalities:
-        raise ValueError(
-            f"n_modalities is {config.n_modalities}, but input_dims or encoders name {len(names)}: {names}"
-        )
-    per_modality = ("rescale_factors", "decoders_dist", "decoder_dist_params")
-    given = {key: getattr(config, key) or {} for key in per_modality}
-    for where, keys in {**given, "encoders": encoders or {}, "decoders": decoders or {}}.items():
-        unknown = [key for key in keys if key not in names]
-        if unknown:
-            raise ValueError(f"{where} names the unknown modality '{unknown[0]}'; known are {_listed(names)}")
-    return names
-
-
-def _likelihood(config: MVAEConfig, name: str) -> Likelihood:
-    dist = (config.decoders_dist or {}).get(name, "normal")
-    if callable(dist):
-        return FromFunction(dist)
-    if dist not in FAMILIES:
-        raise ValueError(f"decoders_dist of '{name}' is '{dist}'; known are {_listed(FAMILIES)}")
-    params = (config.decoder_dist_params or {}).get(name, {})
-    unknown = params.keys() - {"scale", "range", "total_count"}
-    if unknown:
-        raise ValueError(
-            f"decoder_dist_params of '{name}' has '{min(unknown)}'; known are scale, range, total_count"
-        )
-    return likelihood(dist, params.get("range"))
-
-
-def _objective(config: MVAEConfig) -> Any:
-    if config.objective not in OBJECTIVES:
-        raise ValueError(f"objective is '{config.objective}'; known are {_listed(OBJECTIVES)}")
-    return OBJECTIVES[config.objective]
-
-
-def _rescale_factors(config: MVAEConfig, names: Sequence[str]) -> list[float]:
-    if not config.uses_likelihood_rescaling:
-        return [1.0] * len(names)
-    if config.rescale_factors is not None:
-        return [float(config.rescale_factors.get(name, 1.0)) for name in names]
-    if config.input_dims is None:
-        raise ValueError("uses_likelihood_rescaling needs rescale_factors or input_dims")
-    sizes = [int(np.prod(config.input_dims[name])) for name in names]
-    return [max(sizes) / size for size in sizes]
+        return default_decoder(shape_of(self.config, name), self.latent_dim)

@@ -1,0 +1,148 @@
+"""The configuration of an MVAE, under the names of the reference documentation, and what follows from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from models_store.likelihoods import FAMILIES, Likelihood, likelihood
+from training.densities import FromFunction, LogDensity
+from training.objective import OBJECTIVES, Objective
+
+
+@dataclass
+class MVAEConfig:
+    """What an MVAE is made of.
+
+    Arguments:
+        n_modalities: The number of modalities.
+        latent_dim: The dimension of z.
+        input_dims: Per modality, the shape of one row; for ``categorical``, (classes,). Needed for default
+            networks and for default rescaling.
+        uses_likelihood_rescaling: Multiply each log-likelihood by its factor.
+        rescale_factors: The factors; if None, largest number of cells ÷ the modality's own.
+        decoders_dist: Per modality a likelihood: normal (default), laplace, bernoulli, categorical,
+            poisson, negative_binomial; or a function of (reconstruction, x), both (batch, *shape), that
+            gives the log-density of each cell.
+        decoder_dist_params: Per modality what its likelihood needs: ``scale`` (normal and laplace, 1),
+            ``range`` (bernoulli, (0, 1)), ``total_count`` (negative_binomial, 1).
+        custom_architectures: Names of the modalities whose networks were passed in; filled by MVAE.
+        use_subsampling: Add the ELBOs of each modality alone and of k random subsets.
+        k: The number of random subsets per batch.
+        warmup: Epochs over which the weight of the divergence rises linearly to ``beta``.
+        beta: That weight.
+        objective: ``paper``, ``cross``, ``conditional`` or ``matched``: see ``training/objective.py``.
+    """
+
+    n_modalities: int
+    latent_dim: int = 10
+    input_dims: Mapping[str, Sequence[int]] | None = None
+    uses_likelihood_rescaling: bool = False
+    rescale_factors: Mapping[str, float] | None = None
+    decoders_dist: Mapping[str, str | LogDensity] | None = None
+    decoder_dist_params: Mapping[str, Mapping[str, Any]] | None = None
+    custom_architectures: list[str] = field(default_factory=list)
+    use_subsampling: bool = True
+    k: int = 0
+    warmup: int = 10
+    beta: float = 1.0
+    objective: str = "paper"
+
+
+def listed(names: Iterable[str]) -> str:
+    return " and ".join(f"'{name}'" for name in names)
+
+
+def check_known(names: Iterable[str], modalities: Sequence[str]) -> None:
+    """Refuses a name that no modality has.
+
+    Raises:
+        ValueError: There is one.
+    """
+    for name in names:
+        if name not in modalities:
+            raise ValueError(f"unknown modality '{name}'; this model knows {listed(modalities)}")
+
+
+def chosen(modalities: Sequence[str], names: str | Iterable[str]) -> list[str]:
+    """The modalities that ``names`` names, all of them for ``all``, in the order of the model.
+
+    Raises:
+        ValueError: One is unknown.
+    """
+    if names == "all":
+        return list(modalities)
+    wanted = [names] if isinstance(names, str) else list(names)
+    check_known(wanted, modalities)
+    return [name for name in modalities if name in wanted]
+
+
+def names_of(
+    config: MVAEConfig,
+    encoders: Mapping[str, nn.Module] | None,
+    decoders: Mapping[str, nn.Module] | None,
+) -> list[str]:
+    """The modalities, in the order of input_dims, else of the encoders."""
+    names = list(config.input_dims or encoders or {})
+    if len(names) != config.n_modalities:
+        raise ValueError(
+            f"n_modalities is {config.n_modalities}, but input_dims or encoders name {len(names)}: {names}"
+        )
+    per_modality = ("rescale_factors", "decoders_dist", "decoder_dist_params")
+    given = {key: getattr(config, key) or {} for key in per_modality}
+    for where, keys in {**given, "encoders": encoders or {}, "decoders": decoders or {}}.items():
+        unknown = [key for key in keys if key not in names]
+        if unknown:
+            raise ValueError(f"{where} names the unknown modality '{unknown[0]}'; known are {listed(names)}")
+    return names
+
+
+def likelihood_of(config: MVAEConfig, name: str) -> Likelihood:
+    dist = (config.decoders_dist or {}).get(name, "normal")
+    if callable(dist):
+        return FromFunction(dist)
+    if dist not in FAMILIES:
+        raise ValueError(f"decoders_dist of '{name}' is '{dist}'; known are {listed(FAMILIES)}")
+    params = (config.decoder_dist_params or {}).get(name, {})
+    unknown = params.keys() - {"scale", "range", "total_count"}
+    if unknown:
+        raise ValueError(
+            f"decoder_dist_params of '{name}' has '{min(unknown)}'; known are scale, range, total_count"
+        )
+    return likelihood(dist, params.get("range"))
+
+
+def objective_of(config: MVAEConfig) -> Objective:
+    if config.objective not in OBJECTIVES:
+        raise ValueError(f"objective is '{config.objective}'; known are {listed(OBJECTIVES)}")
+    return OBJECTIVES[config.objective]
+
+
+def weights_of(config: MVAEConfig, names: Sequence[str]) -> list[float]:
+    if not config.uses_likelihood_rescaling:
+        return [1.0] * len(names)
+    if config.rescale_factors is not None:
+        return [float(config.rescale_factors.get(name, 1.0)) for name in names]
+    if config.input_dims is None:
+        raise ValueError("uses_likelihood_rescaling needs rescale_factors or input_dims")
+    sizes = [int(np.prod(config.input_dims[name])) for name in names]
+    return [max(sizes) / size for size in sizes]
+
+
+def log_constant_of(config: MVAEConfig, name: str) -> float:
+    """The logarithm of the likelihood's second parameter, where the decoder does not give it."""
+    given = (config.decoder_dist_params or {}).get(name, {})
+    return math.log(given.get("scale", given.get("total_count", 1.0)))
+
+
+def shape_of(config: MVAEConfig, name: str) -> Sequence[int]:
+    """The entry of a modality in input_dims, which a default network needs."""
+    dims = config.input_dims or {}
+    if name not in dims:
+        raise ValueError(f"modality '{name}' has neither networks of its own nor an entry in input_dims")
+    return dims[name]

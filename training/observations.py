@@ -1,0 +1,63 @@
+"""What a model was given, as tensors: values, and who is present in which row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.mvae_config import check_known
+
+
+@dataclass(frozen=True)
+class Observations:
+    """One batch as tensors: values and presence of every modality, in the order of the model.
+
+    Arguments:
+        values: Per modality, (n_data, *shape); absent where no row has it.
+        present: Which modality is observed in which row: (M, n_data).
+    """
+
+    values: Mapping[str, Tensor]
+    present: Tensor
+
+
+def observe(inputs: Any, modalities: Sequence[str], device: torch.device) -> Observations:
+    """Tensors on that device, and who is present.
+
+    Arguments:
+        inputs: A dict of arrays or tensors by modality, or anything with ``.data`` and optional ``.masks``
+            (boolean per row, True where observed).
+        modalities: Those of the model, in its order.
+        device: Where the model is.
+
+    Raises:
+        ValueError: A modality is unknown, or numbers of rows differ.
+    """
+    data = inputs.data if hasattr(inputs, "data") else inputs
+    masks = getattr(inputs, "masks", None) or {}
+    check_known(data, modalities)
+    check_known(masks, modalities)
+    values = {name: torch.as_tensor(x).to(device) for name, x in data.items()}
+    rows = {name: len(x) for name, x in [*values.items(), *masks.items()]}
+    if len(set(rows.values())) != 1:
+        raise ValueError(f"modalities must have the same number of rows, got {rows}")
+    (n,) = set(rows.values())
+    present = []
+    for name in modalities:
+        if name in masks and name in values:
+            here = torch.as_tensor(masks[name]).to(device, torch.bool)
+            # A NaN under a mask would reach the gradients of the encoder's weights as 0 * NaN.
+            values[name] = values[name].masked_fill(~_beside(here, values[name]), 0)
+            present.append(here)
+        else:
+            present.append(torch.full((n,), name in values, device=device))
+    return Observations(values, torch.stack(present))
+
+
+def _beside(mask: Tensor, x: Tensor) -> Tensor:
+    """The mask with as many axes as x: (n,) -> (n, 1, …)."""
+    return mask.reshape(-1, *(1 for _ in x.shape[1:]))
