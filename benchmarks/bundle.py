@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models_store import golden, store
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
-from service.catalog import SessionGraphs
+from service.loading import SessionGraphs
 from service.sessions import Session
 
 LATENT = 64

@@ -21,6 +21,10 @@ class VersionExists(ModelsStoreError):
     """A version that is published never changes."""
 
 
+class StoreAway(ModelsStoreError):
+    """A store that does not answer at present, or lacks what it takes to ask it."""
+
+
 class UnknownModel(ModelsStoreError):
     """No such model, or no such version of it."""
 

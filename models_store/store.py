@@ -1,5 +1,7 @@
 """A folder of published models: ``ROOT/NAME/VERSION/``, where a version never changes.
 
+Other places than folders are in ``stores.py``.
+
 What is published is written beside its target, flushed to disk, and renamed: a crash at any moment
 leaves nothing that a reader would take for a bundle.
 """
@@ -58,7 +60,7 @@ def open_bundle(folder: Path) -> Bundle:
         raise BundleRefused(f"{_label(folder)}: {error}") from None
     if f"{manifest.name}/{manifest.version}" != _label(folder):
         raise BundleRefused(f"{_label(folder)}: {MANIFEST} says {manifest.name}/{manifest.version}")
-    _check_listed(_label(folder), manifest, manifest.files)
+    check_listed(_label(folder), manifest, manifest.files)
     for name, entry in manifest.files.items():
         content = _read_checked(folder, name, entry)
         if name.endswith(".onnx"):
@@ -84,22 +86,14 @@ def publish(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
     target = root / manifest.name / str(manifest.version)
     if target.exists():
         raise VersionExists(f"{_label(target)} is published already, and a version never changes")
-    _check_listed(_label(target), manifest, files)
-    for name in files:
-        if _inside(target, name) == target / MANIFEST:
-            raise BundleRefused(f"{_label(target)}: {MANIFEST} is written by publishing")
-    entries = {
-        name: FileEntry(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
-        for name, content in files.items()
-    }
-    complete = manifest.model_copy(update={"files": entries})
+    complete = completed(target, manifest, files)
     target.parent.mkdir(parents=True, exist_ok=True)
     _flush(root)
     # The dot keeps it out of versions(): a reader never looks inside.
     draft = Path(tempfile.mkdtemp(prefix=f".{manifest.version}-", dir=target.parent))
     try:
         for name, content in {**files, MANIFEST: complete.to_json()}.items():
-            _write_flushed(_inside(draft, name), content)
+            _write_flushed(inside(draft, name), content)
         for directory in [draft, *(path for path in draft.rglob("*") if path.is_dir())]:
             _flush(directory)
         draft.chmod(0o755)  # mkdtemp makes it private, but a service may run as somebody else
@@ -109,6 +103,28 @@ def publish(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
         raise
     _flush(target.parent)
     return target
+
+
+def completed(target: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+    """The manifest with its list of files.
+
+    Arguments:
+        target: Where the version is to be.
+        manifest: Without the list.
+        files: By name relative to the bundle.
+
+    Raises:
+        BundleRefused: A file is missing, or has a path that no bundle may have.
+    """
+    check_listed(_label(target), manifest, files)
+    for name in files:
+        if inside(target, name) == target / MANIFEST:
+            raise BundleRefused(f"{_label(target)}: {MANIFEST} is written by publishing")
+    entries = {
+        name: FileEntry(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+        for name, content in files.items()
+    }
+    return manifest.model_copy(update={"files": entries})
 
 
 def names(root: Path) -> list[str]:
@@ -144,7 +160,12 @@ def _label(folder: Path) -> str:
     return f"{folder.parent.name}/{folder.name}"
 
 
-def _check_listed(label: str, manifest: Manifest, files: Collection[str]) -> None:
+def check_listed(label: str, manifest: Manifest, files: Collection[str]) -> None:
+    """Refuses a list that lacks a file which every bundle has.
+
+    Raises:
+        BundleRefused: It does.
+    """
     graphs = [file(name) for name in manifest.names for file in (encoder_file, decoder_file)]
     for name in [*graphs, golden.FILE]:
         if name not in files:
@@ -160,8 +181,12 @@ def _check_self_contained(label: str, name: str, content: bytes) -> None:
         raise BundleRefused(f"{label}: {name} refers to data outside of its own file")
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """The path of a bundle's file, which must not leave the folder, not by a link either."""
+def inside(folder: Path, name: str) -> Path:
+    """The path of a bundle's file, which must not leave the folder, not by a link either.
+
+    Raises:
+        BundleRefused: It does.
+    """
     parts = PurePosixPath(name).parts
     path = folder.joinpath(*parts)
     escapes = not parts or parts[0] == "/" or ".." in parts or "\\" in name or "\0" in name
@@ -171,7 +196,7 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _read(folder: Path, name: str) -> bytes:
-    path = _inside(folder, name)
+    path = inside(folder, name)
     try:
         return path.read_bytes()
     except OSError:

@@ -16,11 +16,13 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from models_store.errors import BundleRefused, shown
+from models_store.errors import BundleRefused, StoreAway, shown
 from service.batching import GraphFailed
 from service.catalog import Catalog
 from service.errors import (
     ClientLeft,
+    Conflict,
+    Forbidden,
     NotAcceptable,
     NotFound,
     NotReady,
@@ -39,14 +41,17 @@ from service.routes.direct import Direct, Handler
 from service.routes.lifetimes import Lifetimes
 from service.schemas import Problem
 from service.settings import Settings
+from service.watching import Watcher
 from service.workers import WorkerLost
 
 log = logging.getLogger("anyview")
 
 STATUS: dict[type[Refusal], HTTPStatus] = {
     Unparsable: HTTPStatus.BAD_REQUEST,
+    Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
+    Conflict: HTTPStatus.CONFLICT,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnknownMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     WrongInput: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -76,9 +81,12 @@ def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = C
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         catalog = catalog_of(settings)
-        await asyncio.to_thread(catalog.load_all)
+        await asyncio.to_thread(catalog.refresh)
         try:
-            with delayed_sigterm(catalog.drain, settings.grace_seconds):
+            with (
+                delayed_sigterm(catalog.drain, settings.grace_seconds),
+                Watcher(catalog.refresh, settings.poll_seconds),
+            ):
                 yield {"catalog": catalog, "lifetimes": Lifetimes(settings.deadline_seconds)}
         finally:
             catalog.close()
@@ -98,6 +106,7 @@ def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = C
         RequestValidationError: _on_invalid,
         HTTPException: _on_http,
         BundleRefused: _on_unavailable,
+        StoreAway: _on_unavailable,
         WorkerLost: _on_unavailable,
         GraphFailed: _on_bug,
     }

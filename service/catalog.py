@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Executor
+import threading
 from dataclasses import dataclass, field
 
-from models_store import golden, store
-from models_store.errors import BundleRefused, ModelsStoreError
-from models_store.fusion import Gaussian
-from models_store.likelihoods import Parameters
-from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
-from models_store.store import Bundle
-from service.batching import GraphQueue, Pace, measure
-from service.errors import NotFound, NotReady, TooBusy
-from service.inference import Limits, Model, listed
-from service.sessions import Array, Graph, Session, UnfitGraph, cpu_quota
+from models_store import stores
+from models_store.errors import ModelsStoreError, StoreAway
+from service import memory
+from service.batching import GraphQueue
+from service.errors import NotFound, NotReady, TooBusy, WrongInput
+from service.inference import listed
+from service.loading import Loaded, Queue, load
+from service.sessions import cpu_quota
 from service.settings import Settings
 from service.workers import Workers
 
@@ -33,18 +30,12 @@ class Refused:
     reason: str
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A model that answers, and the bundle that it came from."""
-
-    model: Model
-    bundle: Bundle
-    queues: Collection[GraphQueue]
-
-
 @dataclass
 class Catalog:
     """The loaded models.
+
+    The event loop reads; whoever changes what is loaded does so in another thread, one at a time, and
+    puts a new dictionary in the place of the old one: who reads sees the one or the other.
 
     Arguments:
         settings: Where the store is, and what is wanted of it.
@@ -52,25 +43,26 @@ class Catalog:
     """
 
     settings: Settings
-    queue: Callable[[Graph, Executor, Pace], GraphQueue] = GraphQueue
+    queue: Queue = GraphQueue
     loaded: dict[str, Loaded] = field(default_factory=dict)
-    refused: list[Refused] = field(default_factory=list)
+    """By name, the version that answers where none is asked for: the newest."""
+    versions: dict[str, dict[int, Loaded]] = field(default_factory=dict)
+    """By name, every version that is loaded, newest first."""
 
     def __post_init__(self) -> None:
         self.draining = False
+        self.store_away: str | None = None
+        """Why the store did not answer when it was last looked at."""
+        self._store: stores.Store | None = None
         self._threads = self.settings.threads or max(1, cpu_quota() // self.settings.workers)
         self._workers = Workers(self._threads)
+        self._changing = threading.Lock()
+        self._refused: dict[tuple[str, int], tuple[str, Refused]] = {}
+        self._wanted: set[tuple[str, int]] = set()  # versions that were loaded by hand
+        self._unwanted: set[tuple[str, int]] = set()  # versions that were unloaded by hand
+        self._dismissed: set[str] = set()  # models that were
 
-    def load_all(self) -> None:
-        """Loads of every model the newest version that can be served; blocks."""
-        for name in store.names(self.settings.store):
-            for number in reversed(store.versions(self.settings.store, name)):
-                try:
-                    self.loaded[name] = self._load(name, number)
-                    break
-                except ModelsStoreError as error:
-                    log.error("refused %s/%s: %s", name, number, error)
-                    self.refused.append(Refused(name, number, str(error)))
+    # --- what answers -------------------------------------------------------------------------------------
 
     def get(self, name: str | None, number: int | None = None) -> Loaded:
         """The model of that name, or the default one.
@@ -86,14 +78,16 @@ class Catalog:
             raise NotFound(
                 f"there is no default model; ask /models/NAME/…, where NAME is one of {listed(self.loaded)}"
             )
-        if chosen not in self.loaded:
+        found = self.loaded.get(chosen)
+        if found is None:
             raise NotFound(f"no model '{chosen}' is loaded; there is {listed(self.loaded)}")
-        found = self.loaded[chosen]
-        if number not in (None, found.bundle.manifest.version):
-            raise NotFound(
-                f"version {number} of '{chosen}' is not loaded; there is {found.bundle.manifest.version}"
-            )
-        return found
+        if number in (None, found.bundle.manifest.version):
+            return found
+        versions = self.versions.get(chosen, {})
+        if number not in versions:
+            there = " and ".join(map(str, versions))
+            raise NotFound(f"version {number} of '{chosen}' is not loaded; there is {there}")
+        return versions[number]
 
     def admit(self) -> None:
         """Lets a question in.
@@ -101,7 +95,12 @@ class Catalog:
         Raises:
             TooBusy: Too many rows wait already; the estimate is the time that the graphs need for them.
         """
-        queues = [queue for loaded in self.loaded.values() for queue in loaded.queues]
+        queues = [
+            queue
+            for versions in self.versions.values()
+            for loaded in versions.values()
+            for queue in loaded.queues
+        ]
         rows = sum(queue.waiting_rows for queue in queues)
         if rows > self.settings.max_waiting_rows:
             seconds = math.ceil(sum(queue.waiting_seconds for queue in queues) / self._threads)
@@ -117,6 +116,11 @@ class Catalog:
         if self.settings.default_model is not None:
             return self.settings.default_model
         return next(iter(self.loaded)) if len(self.loaded) == 1 else None
+
+    @property
+    def refused(self) -> list[Refused]:
+        """The stored versions that are not served though they are new."""
+        return [refused for _, refused in self._refused.values()]
 
     @property
     def missing(self) -> list[str]:
@@ -141,57 +145,138 @@ class Catalog:
         """Ends the threads; whoever still waits for them is told so."""
         self._workers.shutdown()
 
-    def _load(self, name: str, number: int) -> Loaded:
-        bundle = store.open_bundle(self.settings.store / name / str(number))
-        sessions = open_sessions(bundle, self.settings.provider)
-        values = golden.from_bytes(bundle.read(golden.FILE))
-        golden.check(bundle.manifest, values, SessionGraphs(sessions))
-        examples = {encoder_file(m): values[f"{m}.x"] for m in bundle.manifest.names}
-        examples |= {decoder_file(m): values["z"] for m in bundle.manifest.names}
-        queues = {
-            file: self.queue(graph, self._workers, measure(graph, examples[file]))
-            for file, graph in sessions.items()
-        }
-        limits = Limits(rows=self.settings.max_rows, draws=self.settings.max_draws)
-        return Loaded(Model(bundle.manifest, queues, limits), bundle, queues.values())
+    # --- what is loaded; all of this blocks ----------------------------------------------------------------
 
+    def refresh(self) -> None:
+        """Looks at the store: loads of every model the newest versions that can be served.
 
-class SessionGraphs:
-    """The graphs of a bundle, asked directly."""
-
-    def __init__(self, sessions: Mapping[str, Session]) -> None:
-        self._sessions = sessions
-
-    def encode(self, modality: str, x: Array) -> Gaussian:
-        outputs = self._sessions[encoder_file(modality)].run(x)
-        return Gaussian(outputs["mu"], outputs["log_var"])
-
-    def decode(self, modality: str, z: Array) -> Parameters:
-        return self._sessions[decoder_file(modality)].run(z)
-
-
-def open_sessions(bundle: Bundle, provider: str = "cpu") -> dict[str, Session]:
-    """Every graph of a bundle, its inputs and outputs checked against the manifest.
-
-    Raises:
-        BundleRefused: A graph does not load or does not fit; the text names the file.
-    """
-    sessions = {}
-    for modality in bundle.manifest.modalities:
-        for file in (encoder_file(modality.name), decoder_file(modality.name)):
+        What they replace answers what it has begun, and is then let go. A version that cannot be served
+        changes nothing but ``refused``; a store that does not answer nothing but ``store_away``.
+        """
+        with self._changing:
             try:
-                sessions[file] = Session(bundle.read(file), provider)
-                _check(sessions[file], file, modality, bundle.manifest)
-            except UnfitGraph as error:
-                where = f"{bundle.manifest.name}/{bundle.manifest.version}"
-                raise BundleRefused(f"{where}: {file} {error}") from None
-    return sessions
+                published = self._place().published()
+                gone = [key for key in self._refused if key[1] not in published.get(key[0], [])]
+                for key in gone:
+                    del self._refused[key]
+                for name, numbers in published.items():
+                    if name not in self._dismissed:
+                        self._follow(name, numbers)
+                self._told(None)
+            except StoreAway as error:
+                self._told(str(error))
+            except Exception as error:
+                log.exception("the store %s cannot be read", self.settings.store)
+                self._told(f"the store cannot be read: {error}")
 
+    def load(self, name: str, number: int | None = None) -> list[int]:
+        """Loads a version, or the newest ones; gives those that are loaded now, newest first.
 
-def _check(session: Session, file: str, modality: Modality, manifest: Manifest) -> None:
-    latent = (manifest.latent_dim,)
-    if file == encoder_file(modality.name):
-        session.check("x", modality.shape, modality.dtype, {"mu": latent, "log_var": latent})
-    else:
-        shape = modality.parameter_shape()
-        session.check("z", latent, "float32", dict.fromkeys(modality.parameters, shape))
+        Raises:
+            NotFound: It is not in the store.
+            WrongInput: It cannot be served.
+            StoreAway: The store does not answer.
+        """
+        with self._changing:
+            published = self._place().published()
+            if name not in published:
+                raise NotFound(f"no model '{name}' is in the store; there is {listed(published)}")
+            numbers = published[name]
+            if number is not None and number not in numbers:
+                there = ", ".join(map(str, numbers))
+                raise NotFound(f"no version {number} of '{name}' is in the store; there is {there}")
+            self._dismissed.discard(name)
+            chosen = numbers if number is None else [number]
+            self._unwanted.difference_update((name, one) for one in chosen)
+            for one in chosen:
+                self._refused.pop((name, one), None)  # it may have been mended
+            if number is None:
+                self._follow(name, numbers)
+            elif self._available(name, number):
+                self._wanted.add((name, number))
+            failed = self._refused.get((name, number or numbers[-1]))
+            if failed is not None:
+                raise WrongInput(failed[1].reason)
+            return list(self.versions[name])
+
+    def unload(self, name: str, number: int | None = None) -> list[int]:
+        """Lets a version go, or all of a model, until it is loaded again; gives those that are still loaded.
+
+        Raises:
+            NotFound: It is not loaded.
+        """
+        with self._changing:
+            loaded = self.versions.get(name, {})
+            if not loaded or (number is not None and number not in loaded):
+                what = f"'{name}'" if number is None else f"version {number} of '{name}'"
+                raise NotFound(f"{what} is not loaded")
+            going = set(loaded) if number is None else {number}
+            if number is None:
+                self._dismissed.add(name)
+            else:
+                self._unwanted.add((name, number))
+            self._wanted.difference_update((name, one) for one in going)
+            self._serve(name, {one: kept for one, kept in loaded.items() if one not in going})
+            return list(self.versions.get(name, {}))
+
+    def _place(self) -> stores.Store:
+        if self._store is None:
+            self._store = stores.store_at(self.settings.store)
+        return self._store
+
+    def _told(self, away: str | None) -> None:
+        if away is not None and self.store_away is None:
+            log.error("%s; what is loaded goes on answering", away)
+        if away is None and self.store_away is not None:
+            log.warning("the store %s answers again", self.settings.store)
+        self.store_away = away
+
+    def _follow(self, name: str, numbers: list[int]) -> None:
+        """Loads the newest of these versions, and lets go what is older."""
+        room = self.settings.versions
+        for number in reversed(numbers):
+            # What was unloaded by hand leaves a gap: nothing older comes back in its place.
+            if (name, number) in self._unwanted or self._available(name, number):
+                room -= 1
+            if not room:
+                break
+        loaded = self.versions.get(name, {})
+        following = [number for number in loaded if (name, number) not in self._wanted]
+        kept = {*following[: self.settings.versions], *(set(loaded) - set(following))}
+        if kept != set(loaded):
+            self._serve(name, {number: one for number, one in loaded.items() if number in kept})
+
+    def _available(self, name: str, number: int) -> bool:
+        """Whether a version answers; loads it if it does not and was not refused as it is now."""
+        if number in self.versions.get(name, {}):
+            return True
+        place = self._place()
+        stamp = place.stamp(name, number)
+        if (name, number) in self._refused and self._refused[name, number][0] == stamp:
+            return False
+        try:
+            bundle = place.open(name, number)
+            loaded = load(bundle, self.settings, self._workers, self.queue)
+        except StoreAway:
+            raise
+        except Exception as error:
+            known = isinstance(error, ModelsStoreError)
+            reason = str(error) if known else f"{name}/{number}: cannot be loaded: {error!r}"
+            log.error("refused %s", reason, exc_info=None if known else error)
+            self._refused[name, number] = (stamp, Refused(name, number, reason))
+            return False
+        self._refused.pop((name, number), None)
+        log.info("loaded %s/%s", name, number)
+        self._serve(name, {**self.versions.get(name, {}), number: loaded})
+        return True
+
+    def _serve(self, name: str, versions: dict[int, Loaded]) -> None:
+        """From now on these answer, and no others of that name."""
+        ordered = {number: versions[number] for number in sorted(versions, reverse=True)}
+        going = [one.model for number, one in self.versions.get(name, {}).items() if number not in versions]
+        everything = {**self.versions, name: ordered}
+        if not ordered:
+            del everything[name]
+        self.versions = {known: everything[known] for known in sorted(everything)}
+        self.loaded = {known: next(iter(those.values())) for known, those in self.versions.items()}
+        memory.give_back_when_gone(going)

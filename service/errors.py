@@ -36,6 +36,14 @@ class NotFound(Refusal):
     """No such model or file."""
 
 
+class Forbidden(Refusal):
+    """Something that the service is set not to do."""
+
+
+class Conflict(Refusal):
+    """Something that a service which runs like this cannot do."""
+
+
 class NotReady(Refusal):
     """No model can answer at present."""
 

@@ -19,7 +19,7 @@ from models_store.codecs import table
 from models_store.errors import InputRefused
 from service import tables
 from service.catalog import Catalog
-from service.errors import Refusal, WrongInput
+from service.errors import NotReady, Refusal, WrongInput
 from service.inference import Model, Table, check_observed, listed
 from service.settings import Settings
 
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     settings = Settings(**{"store": chosen.store} if chosen.store else {})
     catalog = Catalog(settings)
     try:
-        catalog.load_all()
+        catalog.refresh()
         model = _model(catalog, chosen.model)
         with _written(chosen.output) as target:
             progress = Progress(sys.stderr)
@@ -146,6 +146,8 @@ def _pieces(path: Path, keep: Sequence[str]) -> Iterator[Piece]:
 
 
 def _model(catalog: Catalog, name: str | None) -> Model:
+    if catalog.store_away is not None:
+        raise NotReady(catalog.store_away)
     chosen = name or catalog.default
     if chosen is None:
         raise WrongInput(f"--model must choose one of {listed(catalog.loaded)}")
@@ -178,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     add("file", type=Path, help="CSV; its header names columns as modality.column, or the column alone.")
     add("--output", type=Path, help="where the filled table goes; default: standard output")
     add(
-        "--store", type=Path, help="folder of published models; default: ANYVIEW_STORE, else the shipped ones"
+        "--store", help="folder or address of published models; default: ANYVIEW_STORE, else the shipped ones"
     )
     add("--model", help="default: ANYVIEW_DEFAULT_MODEL, else the only one")
     add("--keep", type=_names, default=[], help="columns that are not the model's, such as a key: a,b,…")

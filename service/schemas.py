@@ -81,6 +81,9 @@ class ModelEntry(BaseModel):
 
     name: str
     version: int
+    versions: list[int] = Field(
+        description="All that are loaded, newest first; the first answers by default."
+    )
     description: str
     modalities: list[str]
 
@@ -99,6 +102,13 @@ class ModelList(BaseModel):
     default: str | None
     models: list[ModelEntry]
     refused: list[RefusedEntry]
+
+
+class LoadedVersions(BaseModel):
+    """Which versions of a model are loaded, newest first."""
+
+    model: str
+    versions: list[int]
 
 
 class Health(BaseModel):

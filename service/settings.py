@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models_store.store import SHIPPED
@@ -27,7 +26,9 @@ class Settings(BaseSettings):
         "127.0.0.1", description="Address to listen on; only this machine unless told otherwise."
     )
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
-    store: Path = Field(SHIPPED, description="Folder of published models.")
+    store: Annotated[str, BeforeValidator(str)] = Field(
+        str(SHIPPED), description="Folder of published models, or an address such as s3://bucket/models."
+    )
     models: list[str] = Field(
         [], description="Models that must be loaded before the service is ready; default: any one."
     )
@@ -39,6 +40,13 @@ class Settings(BaseSettings):
     )
     threads: int | None = Field(
         None, ge=1, description="Threads in which graphs run, per worker; default: the CPU quota, shared."
+    )
+    versions: int = Field(1, ge=1, description="Of each model, how many of its newest versions are loaded.")
+    poll_seconds: float = Field(
+        10.0, ge=0, description="How often the store is looked at for new versions; 0: never again."
+    )
+    allow_loading: bool = Field(
+        False, description="Let POST /models/MODEL/load and unload change what is loaded; not with workers."
     )
     workers: int = Field(1, ge=1, description="Processes; with several, the models follow the store alone.")
     grace_seconds: float = Field(

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request
 
 from service import bodies
-from service.catalog import Catalog, Loaded
+from service.catalog import Catalog
 from service.errors import WrongInput
 from service.inference import Observations
+from service.loading import Loaded
 from service.schemas import EncodeQuery, Problem, ScoreQuery
 
 
@@ -110,8 +111,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": description, "content": {"application/problem+json": {}}}
     for status, description in {
         400: "The body, or a file in it, cannot be read.",
+        403: "The service is set not to do this.",
         404: "No such model.",
         406: "The answer has no form that Accept allows.",
+        409: "A service with several processes cannot do this.",
         408: "The body took too long to arrive.",
         413: "Too many bytes, rows or draws.",
         415: "The body has an unknown media type.",

@@ -1,13 +1,17 @@
-"""GET /models: what is served, and what it is."""
+"""/models: what is served, what it is, and what is to be."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
 
 from models_store.manifest import Manifest
-from service.errors import NotFound
+from service.catalog import Catalog
+from service.errors import Conflict, Forbidden, NotFound
 from service.routes.common import ERRORS, CurrentCatalog, CurrentModel
-from service.schemas import ModelEntry, ModelList, RefusedEntry
+from service.schemas import LoadedVersions, ModelEntry, ModelList, RefusedEntry
 
 router = APIRouter(prefix="/models", tags=["models"], responses={404: ERRORS[404], 503: ERRORS[503]})
 
@@ -17,12 +21,17 @@ CARD = "report/card.md"
 @router.get("", operation_id="list_models")
 async def list_models(catalog: CurrentCatalog) -> ModelList:
     """The models that answer, and the stored versions that were refused, with the reason."""
-    manifests = [loaded.bundle.manifest for loaded in catalog.loaded.values()]
     return ModelList(
         default=catalog.default,
         models=[
-            ModelEntry(name=m.name, version=m.version, description=m.description, modalities=list(m.names))
-            for m in manifests
+            ModelEntry(
+                name=name,
+                version=(newest := next(iter(versions.values())).bundle.manifest).version,
+                versions=list(versions),
+                description=newest.description,
+                modalities=list(newest.names),
+            )
+            for name, versions in catalog.versions.items()
         ],
         refused=[RefusedEntry(model=r.model, version=r.version, reason=r.reason) for r in catalog.refused],
     )
@@ -50,3 +59,39 @@ def get_report(current: CurrentModel, file: str) -> Response:
         raise NotFound(f"'{current.bundle.manifest.name}' has no {path}")
     media = "image/png" if file.endswith(".png") else "text/plain; charset=utf-8"
     return Response(current.bundle.read(path), media_type=media)
+
+
+CHANGES: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (403, 409, 422)}
+
+
+@router.post("/{name}/load", operation_id="load_model", responses=CHANGES)
+async def load_model(
+    catalog: CurrentCatalog, name: str, version: Annotated[int | None, Query(ge=1)] = None
+) -> LoadedVersions:
+    """Loads a stored version beside the others, or whatever is newest; again if it was refused."""
+    check_changeable(catalog)
+    return LoadedVersions(model=name, versions=await asyncio.to_thread(catalog.load, name, version))
+
+
+@router.post("/{name}/unload", operation_id="unload_model", responses=CHANGES)
+async def unload_model(
+    catalog: CurrentCatalog, name: str, version: Annotated[int | None, Query(ge=1)] = None
+) -> LoadedVersions:
+    """Lets a version go, or the whole model, until it is loaded again; what it has begun it answers."""
+    check_changeable(catalog)
+    return LoadedVersions(model=name, versions=await asyncio.to_thread(catalog.unload, name, version))
+
+
+def check_changeable(catalog: Catalog) -> None:
+    """Refuses to load or unload where that is not allowed, or would happen in one process of several.
+
+    Raises:
+        Forbidden: It is not allowed.
+        Conflict: There are several processes.
+    """
+    if not catalog.settings.allow_loading:
+        raise Forbidden("models follow the store alone: --allow-loading (ANYVIEW_ALLOW_LOADING) is not set")
+    if catalog.settings.workers > 1:
+        raise Conflict(
+            f"models follow the store alone: there are {catalog.settings.workers} worker processes"
+        )

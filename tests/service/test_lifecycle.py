@@ -13,7 +13,7 @@ import pytest
 
 from models_store import store
 from models_store.errors import BundleRefused
-from service.catalog import open_sessions
+from service.loading import open_sessions
 from service.sessions import cpu_quota
 from service.settings import Settings
 from tests.service.running import process_of, readiness, until

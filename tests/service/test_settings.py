@@ -23,7 +23,7 @@ def row(name: str, field: FieldInfo) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default in (None, []):
         return ""
-    if field.default == SHIPPED:
+    if field.default == str(SHIPPED):
         return "the shipped models"
     choices = _choices(field.annotation)
     told = f"`{field.default:g}`" if isinstance(field.default, float) else f"`{field.default}`"

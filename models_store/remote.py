@@ -1,0 +1,163 @@
+"""Models in an object store: keys ``NAME/VERSION/FILE`` below an address that fsspec knows.
+
+Nothing can be renamed there. A version exists from the moment when its manifest does, which is written
+last; no object is ever written over another, so of two who publish the same version one gives up at the
+first file.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from models_store.errors import BundleRefused, ManifestError, StoreAway, VersionExists
+from models_store.manifest import Manifest
+from models_store.store import MANIFEST, VERSION, Bundle, completed, inside, open_bundle
+
+CHANGING = ("ETag", "LastModified", "mtime", "created", "md5Hash", "updated", "size")
+"""What drivers tell of an object that is another one once it was written again."""
+
+
+class ObjectStore:
+    """The models below an address.
+
+    Arguments:
+        address: Such as ``s3://bucket/models``; credentials come from where its driver looks for them.
+
+    Raises:
+        StoreAway: Its driver is not installed.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        try:
+            # What is listed must be what is there now, not what was there at the last look.
+            self._fs, root = fsspec.core.url_to_fs(self.address, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            extra = "; pip install 'anyview[s3]'" if address.startswith("s3:") else ""
+            raise StoreAway(f"the store {self.address} cannot be asked: {error}{extra}") from None
+        self._root = root.rstrip("/")
+
+    def published(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for name, number, file in self._keys():
+            if file == MANIFEST:
+                found.setdefault(name, []).append(number)
+        return {name: sorted(found[name]) for name in sorted(found)}
+
+    def next_number(self, name: str) -> int:
+        # A publisher that was killed leaves files without a manifest; their number is not used again.
+        return max((number for known, number, _ in self._keys() if known == name), default=0) + 1
+
+    def stamp(self, name: str, number: int) -> str:
+        objects = self._find(self._key(name, number, ""))
+        return repr(
+            [(key, [str(told.get(sign)) for sign in CHANGING]) for key, told in sorted(objects.items())]
+        )
+
+    def open(self, name: str, number: int) -> Bundle:
+        """As the protocol says; the files are kept in a temporary folder for as long as the bundle is."""
+        kept = Path(tempfile.mkdtemp(prefix="anyview-"))
+        try:
+            bundle = self._fetch(kept / name / str(number))
+        except BaseException:
+            shutil.rmtree(kept, ignore_errors=True)
+            raise
+        weakref.finalize(bundle, shutil.rmtree, kept, ignore_errors=True)
+        return bundle
+
+    def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
+        name, number = manifest.name, manifest.version
+        complete = completed(Path(name) / str(number), manifest, files)
+        if number in [taken for known, taken, _ in self._keys() if known == name]:
+            raise VersionExists(
+                f"{name}/{number} is published already, or was begun; a version never changes"
+            )
+        written: list[str] = []
+        try:
+            for file in sorted(files):
+                self._create(name, number, file, files[file])
+                written.append(file)
+        except BaseException:
+            self._remove(name, number, written)
+            raise
+        # If this fails nobody knows whether it was written: the files must stay.
+        self._create(name, number, MANIFEST, complete.to_json())
+        return f"{self.address}/{name}/{number}"
+
+    def _keys(self) -> list[tuple[str, int, str]]:
+        """Name, version and file of every object that belongs to a version."""
+        keys = []
+        for key in self._find(self._root):
+            name, number, file = (*key[len(self._root) :].strip("/").split("/", 2), "", "")[:3]
+            if file and re.fullmatch(VERSION, number):
+                keys.append((name, int(number), file))
+        return keys
+
+    def _fetch(self, folder: Path) -> Bundle:
+        """Copies one version into a folder, and opens it there."""
+        name, number = folder.parent.name, int(folder.name)
+        content = self._read(name, number, MANIFEST)
+        try:
+            listed = Manifest.from_json(content).files
+        except ManifestError as error:
+            raise BundleRefused(f"{name}/{number}: {error}") from None
+        folder.mkdir(parents=True)
+        (folder / MANIFEST).write_bytes(content)
+        for file in listed:
+            path = inside(folder, file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self._read(name, number, file))
+        return open_bundle(folder)
+
+    def _read(self, name: str, number: int, file: str) -> bytes:
+        try:
+            return self._ask(self._fs.cat_file, self._key(name, number, file))
+        except FileNotFoundError:
+            raise BundleRefused(f"{name}/{number}: {file} is missing or unreadable") from None
+
+    def _create(self, name: str, number: int, file: str, content: bytes) -> None:
+        try:
+            self._ask(self._fs.pipe_file, self._key(name, number, file), content, mode="create")
+        except FileExistsError:
+            raise VersionExists(f"somebody else publishes {name}/{number}: {file} is there already") from None
+        except FileNotFoundError as error:
+            raise StoreAway(f"nothing can be published at {self.address}: {error}") from None
+
+    def _remove(self, name: str, number: int, files: list[str]) -> None:
+        for file in files:
+            try:
+                self._fs.rm_file(self._key(name, number, file))
+            except Exception:  # noqa: S112 - what failed before this is what must be told
+                continue
+
+    def _key(self, name: str, number: int, file: str) -> str:
+        return f"{self._root}/{name}/{number}/{file}".rstrip("/")
+
+    def _find(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """What a driver tells of every object below a prefix."""
+        try:
+            return self._ask(self._fs.find, prefix, detail=True)
+        except FileNotFoundError:  # nothing was published there yet
+            return {}
+
+    def _ask(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Calls the driver.
+
+        Raises:
+            StoreAway: It fails for whatever reason but that a file is, or is not, there.
+        """
+        try:
+            return call(*arguments, **options)
+        except (FileNotFoundError, FileExistsError):
+            raise
+        except Exception as error:  # every driver has its own
+            told = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise StoreAway(f"the store {self.address} does not answer: {told}") from error

@@ -1,0 +1,99 @@
+"""A stored version to one that answers: its graphs opened, checked against golden values, and timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from models_store import golden
+from models_store.errors import BundleRefused
+from models_store.fusion import Gaussian
+from models_store.likelihoods import Parameters
+from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
+from models_store.store import Bundle
+from service.batching import GraphQueue, Pace, measure
+from service.inference import Limits, Model
+from service.sessions import Array, Graph, Session, UnfitGraph
+from service.settings import Settings
+
+Queue = Callable[[Graph, Executor, Pace], GraphQueue]
+"""What makes a graph answer many callers."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that answers, and the bundle that it came from."""
+
+    model: Model
+    bundle: Bundle
+    queues: Collection[GraphQueue]
+
+
+def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) -> Loaded:
+    """Opens, checks and times every graph of a bundle; blocks.
+
+    Arguments:
+        bundle: What is to answer.
+        settings: What runs the graphs, and what one request may ask for.
+        threads: In which they run.
+        queue: What makes a graph answer many callers.
+
+    Raises:
+        BundleRefused: A graph does not load, does not fit, or does not give its golden values.
+    """
+    sessions = open_sessions(bundle, settings.provider)
+    values = golden.from_bytes(bundle.read(golden.FILE))
+    golden.check(bundle.manifest, values, SessionGraphs(sessions))
+    examples = {encoder_file(m): values[f"{m}.x"] for m in bundle.manifest.names}
+    examples |= {decoder_file(m): values["z"] for m in bundle.manifest.names}
+    # A thread that others hold up is not slow: on a processor, only the time that it runs counts.
+    clock = time.thread_time if settings.provider == "cpu" else time.perf_counter
+    queues = {
+        file: queue(graph, threads, measure(graph, examples[file], clock=clock))
+        for file, graph in sessions.items()
+    }
+    limits = Limits(rows=settings.max_rows, draws=settings.max_draws)
+    return Loaded(Model(bundle.manifest, queues, limits), bundle, queues.values())
+
+
+class SessionGraphs:
+    """The graphs of a bundle, asked directly."""
+
+    def __init__(self, sessions: Mapping[str, Session]) -> None:
+        self._sessions = sessions
+
+    def encode(self, modality: str, x: Array) -> Gaussian:
+        outputs = self._sessions[encoder_file(modality)].run(x)
+        return Gaussian(outputs["mu"], outputs["log_var"])
+
+    def decode(self, modality: str, z: Array) -> Parameters:
+        return self._sessions[decoder_file(modality)].run(z)
+
+
+def open_sessions(bundle: Bundle, provider: str = "cpu") -> dict[str, Session]:
+    """Every graph of a bundle, its inputs and outputs checked against the manifest.
+
+    Raises:
+        BundleRefused: A graph does not load or does not fit; the text names the file.
+    """
+    sessions = {}
+    for modality in bundle.manifest.modalities:
+        for file in (encoder_file(modality.name), decoder_file(modality.name)):
+            try:
+                sessions[file] = Session(bundle.read(file), provider)
+                _check(sessions[file], file, modality, bundle.manifest)
+            except UnfitGraph as error:
+                where = f"{bundle.manifest.name}/{bundle.manifest.version}"
+                raise BundleRefused(f"{where}: {file} {error}") from None
+    return sessions
+
+
+def _check(session: Session, file: str, modality: Modality, manifest: Manifest) -> None:
+    latent = (manifest.latent_dim,)
+    if file == encoder_file(modality.name):
+        session.check("x", modality.shape, modality.dtype, {"mu": latent, "log_var": latent})
+    else:
+        shape = modality.parameter_shape()
+        session.check("z", latent, "float32", dict.fromkeys(modality.parameters, shape))
