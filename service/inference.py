@@ -12,10 +12,11 @@ import numpy as np
 
 from models_store.evidence import Evidence, difference, evidence, log_weights
 from models_store.fusion import Gaussian, contributions, disagreement, product, standard_normal
+from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.batching import Outputs, Runner
 from service.errors import TooLarge, WrongInput
-from service.predictive import Summary, draw_z, samples, summarise
+from service.predictive import Summary, draw_mixture, draw_z, samples, summarise
 from service.scoring import Noise, Scored, p_values, questions_of
 from service.workers import aside
 
@@ -124,12 +125,16 @@ class Model:
         manifest: What it is.
         graphs: What runs each of its graphs, by file name.
         limits: The most that one request may ask for.
+        latent: What is known of its latent space; older bundles say nothing.
     """
 
-    def __init__(self, manifest: Manifest, graphs: Mapping[str, Runner], limits: Limits) -> None:
+    def __init__(
+        self, manifest: Manifest, graphs: Mapping[str, Runner], limits: Limits, latent: Latent | None = None
+    ) -> None:
         self.manifest = manifest
         self._graphs = graphs
         self.limits = limits
+        self.latent = latent
 
     def modality(self, name: str) -> Modality:
         """The modality of that name.
@@ -195,6 +200,7 @@ class Model:
         seed: int,
         return_mean: bool = False,
         noise: bool = False,
+        prior: str = "standard",
     ) -> Generated:
         """Every target given the condition: summaries of its predictive distribution, and samples.
 
@@ -208,12 +214,14 @@ class Model:
             seed: Of all draws.
             return_mean: z is the mean of the posterior; K is then 1.
             noise: Samples are draws of x instead of means of p(x | z).
+            prior: For the condition ``none``: ``standard``, or the ``mixture`` fitted to the training rows.
 
         Raises:
-            WrongInput: As for :meth:`encode`, or a target is unknown.
+            WrongInput: As for :meth:`encode`, a target is unknown, or there is no mixture to draw from.
             TooLarge: More rows or draws than allowed.
         """
         names, wanted = self._condition(observations, condition), self._targets(targets)
+        self._check_prior(prior, names, return_mean)
         summary_draws = 1 if return_mean else summary_draws
         self._check_size(observations.n, max(draws, summary_draws))
         needs = (summary_draws if set(fields) & set(SUMMARIES) else 0, draws if "samples" in fields else 0)
@@ -221,7 +229,10 @@ class Model:
         first_row = observations.first_row
         most = max(*needs, 1)
         size = _size(observations.n, most, self.manifest.latent_dim)
-        z = await aside(size, _draws, posterior, seed, most, return_mean, first_row)
+        if prior == "mixture" and self.latent is not None:
+            z = await aside(size, draw_mixture, self.latent.mixture, observations.n, seed, most)
+        else:
+            z = await aside(size, _draws, posterior, seed, most, return_mean, first_row)
         answers = {}
         for name in wanted:
             modality = self.manifest.modality(name)
@@ -454,6 +465,18 @@ class Model:
                 raise WrongInput("gen_mod is 'all' or names of modalities, not both")
             self.modality(name)
         return tuple(name for name in self.manifest.names if name in targets)
+
+    def _check_prior(self, prior: str, given: Sequence[str], return_mean: bool) -> None:
+        if prior == "standard":
+            return
+        if given:
+            raise WrongInput(f"prior={prior} goes with cond_mod=none alone, but {listed(given)} is given")
+        if self.latent is None:
+            raise WrongInput(
+                f"this version of '{self.manifest.name}' has no mixture; ask with prior=standard"
+            )
+        if return_mean:
+            raise WrongInput("prior=mixture has no mean that is like a draw; leave out return_mean")
 
     def _check_size(self, n: int, draws: int) -> None:
         self.check_rows(n)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from models_store import golden
+from models_store import golden, latent
 from models_store.errors import BundleRefused
 from models_store.fusion import Gaussian
+from models_store.latent import Latent
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.store import Bundle
@@ -41,7 +42,8 @@ def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) ->
         queue: What makes a graph answer many callers.
 
     Raises:
-        BundleRefused: A graph does not load, does not fit, or does not give its golden values.
+        BundleRefused: A graph does not load, does not fit, or does not give its golden values; or latent.npz does
+            not fit the model.
     """
     sessions = open_sessions(bundle, settings.provider)
     values = golden.from_bytes(bundle.read(golden.FILE))
@@ -55,7 +57,10 @@ def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) ->
         for file, graph in sessions.items()
     }
     limits = Limits(rows=settings.max_rows, draws=settings.max_draws)
-    return Loaded(Model(bundle.manifest, queues, limits), bundle, queues.values())
+    known = None
+    if latent.FILE in bundle.manifest.files:
+        known = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
+    return Loaded(Model(bundle.manifest, queues, limits, known), bundle, queues.values())
 
 
 class SessionGraphs:

@@ -13,6 +13,7 @@ from zlib import crc32
 import numpy as np
 
 from models_store.fusion import Gaussian
+from models_store.latent import Mixture
 from models_store.likelihoods import Parameters
 from models_store.manifest import Modality
 
@@ -45,6 +46,20 @@ def draw_z(posterior: Gaussian, seed: int, draws: int, first_row: int = 0) -> Ar
         stream.state = state
         normal(out=noise[row], dtype=np.float32)
     return Gaussian(posterior.mu[:, None], posterior.log_var[:, None]).sample(noise)
+
+
+def draw_mixture(mixture: Mixture, n: int, seed: int, draws: int) -> Array:
+    """Draws of z from a mixture for n rows, (n, draws, D); the first do not depend on how many there are."""
+    shape = (draws, mixture.means.shape[1])
+    return np.stack(
+        [
+            mixture.sample(
+                generator(seed, row, "component").random(draws),
+                generator(seed, row, "z").standard_normal(shape, np.float32),
+            )
+            for row in range(n)
+        ]
+    )
 
 
 def summarise(

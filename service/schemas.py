@@ -41,6 +41,10 @@ class GenerateQuery(EncodeQuery):
     """How to generate."""
 
     gen_mod: Names = Field(["all"], description="Modalities to generate.")
+    prior: Literal["standard", "mixture"] = Field(
+        "standard",
+        description="With cond_mod=none: the standard normal, or a mixture fitted to training rows.",
+    )
     K: int = Field(100, ge=1, description="Draws of z behind mean, std, quantiles and probabilities.")
     fields: Names = Field(list(FIELDS), description="What to answer of each target.")
     noise: bool = Field(False, description="Samples are draws of x instead of means of p(x | z).")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from models_store import store
+from models_store import latent, store
 from training import data
 from training.config import Experiment, read_experiment
-from training.export import export
+from training.evaluation import Examinee, describe
+from training.export import OnnxGraphs, export
 from training.fit import Fitted, fit
 
 # The settings of whoever runs the tests are not those of the services under test.
@@ -53,4 +54,7 @@ def bundle_folder(
 ) -> Path:
     """A published bundle, ``…/tiny/1``; copy the store before changing anything in it."""
     manifest, files = export(fitted.model, experiment, "", prepared, number=1)
+    settings, graphs = experiment.evaluation, OnnxGraphs(manifest, files)
+    examinee = Examinee(manifest, graphs, prepared.train, prepared.test, settings, experiment.seed)
+    files[latent.FILE] = describe(examinee).to_bytes()
     return store.publish(tmp_path_factory.mktemp("store"), manifest, files)

@@ -17,7 +17,7 @@ from tests.conftest import FULL_DATA, needs_full_data
 from tests.service.asking import npy, parts
 from training.data import mnist
 from training.data.rows import Rows
-from training.evaluate import Judge
+from training.evaluation.judging import Judge
 
 PER_LABEL = 300
 

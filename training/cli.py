@@ -16,17 +16,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors.torch import load
 from torch import Tensor
 
-from models_store import store
+from models_store import latent, store
 from models_store.errors import ModelsStoreError
+from models_store.latent import Latent
 from models_store.manifest import Manifest
 from models_store.store import Bundle
 from training import data, fit
-from training.card import CARD, report
 from training.checkpoint import EpochReport
 from training.config import Experiment, read_experiment
 from training.data.guess import experiment_for
 from training.errors import ExperimentError, TrainingError
-from training.evaluate import Examinee, measure
+from training.evaluation import Examinee, describe, measure
+from training.evaluation.card import CARD, report
 from training.export import OnnxGraphs, export
 from training.importing import read_saved, to_bundle
 
@@ -94,11 +95,13 @@ def fit_command(
     if not fitted.leader:
         return
     number = next_version(store_folder, chosen.name)
-    manifest, files = export(fitted.model, chosen, text, prepared, number)
+    manifest, files = export(fitted.model, chosen, text, prepared, number, fitted.reports)
     console.print("the ONNX graphs agree with torch; measuring on held-out rows")
     examinee = _examinee(chosen, manifest, OnnxGraphs(manifest, files), prepared)
-    measured = manifest.model_copy(update={"metrics": measure(examinee)})
-    target = store.publish(store_folder, measured, {**files, **report(examinee, measured)})
+    files[latent.FILE] = describe(examinee).to_bytes()
+    known = Latent.from_bytes(files[latent.FILE], manifest)
+    measured = measure(examinee, known).stated_in(manifest)
+    target = store.publish(store_folder, measured, {**files, **report(examinee, known, measured)})
     print((target / CARD).read_text(), end="")
     console.print(f"published {target}")
 
@@ -107,6 +110,9 @@ def fit_command(
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="NAME, or NAME/VERSION, of a published model.")],
     store_folder: Store = store.SHIPPED,
+    output: Annotated[
+        Path | None, typer.Option(help="A folder for the card and its pictures, as they are in the bundle.")
+    ] = None,
 ) -> None:
     """Computes the numbers of a published model's card again, from its graphs, and prints them."""
     bundle = open_named(store_folder, model)
@@ -114,8 +120,17 @@ def evaluate_command(
     prepared = data.prepare(chosen)
     files = {name: bundle.read(name) for name in bundle.manifest.files if name.endswith(".onnx")}
     examinee = _examinee(chosen, bundle.manifest, OnnxGraphs(bundle.manifest, files), prepared)
-    measured = bundle.manifest.model_copy(update={"metrics": measure(examinee)})
-    print(report(examinee, measured)[CARD].decode(), end="")
+    known = None
+    if latent.FILE in bundle.manifest.files:
+        known = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
+    measured = measure(examinee, known).stated_in(bundle.manifest)
+    again = report(examinee, known, measured)
+    if output is not None:
+        for name, content in again.items():
+            path = output / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    print(again[CARD].decode(), end="")
 
 
 @app.command("import")
@@ -156,7 +171,9 @@ def main() -> None:
 def _examinee(
     chosen: Experiment, manifest: Manifest, graphs: OnnxGraphs, prepared: data.Prepared
 ) -> Examinee:
-    return Examinee(manifest, graphs, prepared.train, prepared.test, chosen.evaluation, chosen.seed)
+    return Examinee(
+        manifest, graphs, prepared.train, prepared.test, chosen.evaluation, chosen.seed, chosen.examples
+    )
 
 
 def weights_of(bundle: Bundle) -> dict[str, Tensor]:

@@ -145,8 +145,9 @@ class Evaluation(_Frozen):
     """How the numbers of the model card are made."""
 
     rows: Positive = 1000
-    """Held-out rows whose log-likelihood is estimated."""
+    """Held-out rows whose log-likelihood and intervals are estimated."""
     importance_samples: Positive = 1000
+    """K; ``/score`` answers a p-value where it is asked for as many, and its default is 1000."""
     generated_per_label: Positive = 500
 
 
@@ -157,6 +158,9 @@ class Experiment(_Frozen):
     description: str = ""
     licence: str = ""
     seed: int = 0
+    examples: bool = True
+    """Whether real rows may be part of the bundle: as golden inputs, points on the latent map, pictures in
+    the report. With false the golden inputs are generated, and the report shows generated rows alone."""
     data: Data
     modalities: dict[Name, ModalityChoice]
     model: Model = Model()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -21,6 +21,7 @@ from models_store import golden
 from models_store.fusion import Gaussian
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
+from training.checkpoint import EpochReport
 from training.config import Experiment
 from training.data import Prepared
 from training.errors import ExportError
@@ -55,8 +56,10 @@ class OnnxGraphs:
 
     def __init__(self, manifest: Manifest, files: Mapping[str, bytes]) -> None:
         self.manifest = manifest
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
         self.sessions = {
-            name: onnxruntime.InferenceSession(files[name], providers=["CPUExecutionProvider"])
+            name: onnxruntime.InferenceSession(files[name], options, providers=["CPUExecutionProvider"])
             for modality in manifest.names
             for name in (encoder_file(modality), decoder_file(modality))
         }
@@ -94,7 +97,12 @@ class _DecoderGraph(nn.Module):
 
 
 def export(
-    model: MVAE, experiment: Experiment, text: str, prepared: Prepared, number: int
+    model: MVAE,
+    experiment: Experiment,
+    text: str,
+    prepared: Prepared,
+    number: int,
+    reports: Sequence[EpochReport] = (),
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Everything of a bundle but its report.
 
@@ -104,6 +112,7 @@ def export(
         text: The text of the experiment file.
         prepared: Its data; held-out rows become the golden inputs.
         number: The version that this is to be.
+        reports: Of the epochs that it was trained for.
 
     Raises:
         ExportError: A graph does not agree with torch.
@@ -117,12 +126,13 @@ def export(
         licence=experiment.licence,
         latent_dim=model.latent_dim,
         modalities=prepared.modalities,
-        trained=_origin(experiment, prepared),
+        trained=_origin(experiment, prepared, reports),
     )
     files = {"experiment.toml": text.encode(), "weights.safetensors": safetensors_bytes(model.state_dict())}
     rng = np.random.default_rng(experiment.seed)
     z = rng.standard_normal((max(PARITY_BATCHES), model.latent_dim)).astype(np.float32)
-    values = {name: golden_rows(x.numpy(), max(PARITY_BATCHES)) for name, x in prepared.test.data.items()}
+    torch_graphs = TorchGraphs(model)
+    values = golden_inputs(experiment, prepared, torch_graphs, z)
     for modality in manifest.modalities:
         x = values[modality.name]
         files[encoder_file(modality.name)] = to_onnx(
@@ -131,7 +141,7 @@ def export(
         files[decoder_file(modality.name)] = to_onnx(
             _DecoderGraph(model, modality), z, "z", modality.parameters
         )
-    torch_graphs, onnx_graphs = TorchGraphs(model), OnnxGraphs(manifest, files)
+    onnx_graphs = OnnxGraphs(manifest, files)
     for modality in manifest.modalities:
         check_parity(modality, torch_graphs, onnx_graphs, values[modality.name], z)
     present = golden.presence(GOLDEN_ROWS, len(manifest.names), rng)
@@ -196,9 +206,30 @@ def check_parity(
                 )
 
 
+def golden_inputs(
+    experiment: Experiment, prepared: Prepared, graphs: golden.Graphs, z: NumpyArray
+) -> dict[str, NumpyArray]:
+    """By modality, as many rows as of z: held-out ones, or generated from z where those must not be shown."""
+    if experiment.examples:
+        return {name: golden_rows(x.numpy(), len(z)) for name, x in prepared.test.data.items()}
+    rng = np.random.default_rng(experiment.seed)
+    return {m.name: _generated(m, graphs.decode(m.name, z), rng) for m in prepared.modalities}
+
+
 def golden_rows(x: NumpyArray, count: int) -> NumpyArray:
     """``count`` rows, from the start again where there are fewer."""
     return np.resize(x, (count, *x.shape[1:]))
+
+
+def _generated(modality: Modality, parameters: Parameters, rng: np.random.Generator) -> NumpyArray:
+    """Rows that nobody has, in the dtype of the modality."""
+    drawn = modality.distribution.sample(parameters, rng)
+    low, high = modality.range or (-np.inf, np.inf)
+    if modality.numpy_dtype.kind in "iu":
+        kept = np.iinfo(modality.numpy_dtype)
+        low, high = max(low, kept.min), min(high, kept.max)
+        drawn = np.rint(drawn)
+    return np.clip(drawn, low, high).astype(modality.numpy_dtype)
 
 
 def _forget_origin(proto: onnx.ModelProto) -> None:
@@ -216,7 +247,7 @@ def _forget_origin(proto: onnx.ModelProto) -> None:
         del value.metadata_props[:]
 
 
-def _origin(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
+def _origin(experiment: Experiment, prepared: Prepared, reports: Sequence[EpochReport]) -> dict[str, Any]:
     packages = ("anyview", "torch", "onnx", "onnxruntime", "numpy")
     return {
         "experiment": experiment.name,
@@ -227,5 +258,13 @@ def _origin(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
             "test_rows": len(prepared.test),
         },
         "seed": experiment.seed,
+        "history": {
+            key: [_short(getattr(report, key)) for report in reports]
+            for key in ("train_loss", "validation_loss")
+        },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
     }
+
+
+def _short(loss: float | None) -> float | None:
+    return None if loss is None else round(loss, 4)

@@ -88,6 +88,7 @@ async def generate(
         seed=seed,
         return_mean=query.return_mean,
         noise=query.noise,
+        prior=query.prior,
     )
     head = _head(model, rows.n, seed, generated.condition)
 

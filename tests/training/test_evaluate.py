@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,8 +18,14 @@ from models_store.manifest import Manifest, Modality
 from training import data
 from training.config import Evaluation, Experiment
 from training.data.rows import Rows
-from training.evaluate import Examinee, Judge, generate, intervals, log_prob, measure
-from training.export import OnnxGraphs
+from training.evaluation import Examinee, describe, measure
+from training.evaluation.answers import calibration, intervals, told
+from training.evaluation.examinee import subsets
+from training.evaluation.judging import Judge, generate
+from training.evaluation.pictures import pictures
+from training.evaluation.scores import log_prob
+from training.evaluation.space import fit_mixture, log_density
+from training.export import OnnxGraphs, golden_inputs
 from training.fit import Fitted
 
 SETTINGS = Evaluation(rows=12, importance_samples=2000, generated_per_label=20)
@@ -41,16 +48,15 @@ def test_likelihoods_agree_with_those_of_the_torch_model(examinee: Examinee, fit
 
 
 def test_every_question_of_the_card_is_answered(examinee: Examinee) -> None:
-    metrics = measure(examinee)
-    assert set(metrics["log_prob"]) == {"image", "label", "image,label"}
-    assert set(metrics["accuracy"]) == {"label|image"}
+    latent = describe(examinee)
+    metrics = measure(examinee, latent).metrics
+    assert set(metrics["log_prob"]) == {"image", "label", "image,label", "image|label", "label|image"}
+    assert set(metrics["accuracy"]) == set(metrics["calibration"]) == set(metrics["probe"]) == {"label|image"}
     assert set(metrics["coherence"]) == set(metrics["variety"]) == {"image|label"}
     assert metrics["accuracy"]["label|image"] > 0.6  # a tenth by chance
     assert metrics["coherence"]["image|label"] > 0.3
-
-
-def test_measuring_twice_gives_the_same_numbers(examinee: Examinee) -> None:
-    assert measure(examinee) == measure(examinee)
+    assert metrics["latent"]["mixture"] > metrics["latent"]["standard"]
+    assert metrics == measure(examinee, latent).metrics  # to the last digit
 
 
 def test_a_judge_learns_from_real_rows(examinee: Examinee) -> None:
@@ -72,14 +78,14 @@ class Alike:
 def test_pictures_that_are_all_alike_have_no_variety(examinee: Examinee) -> None:
     manifest = examinee.manifest.model_copy(update={"latent_dim": 2})
     alike = Examinee(manifest, Alike(), examinee.train, examinee.test, SETTINGS, 0)
-    metrics = measure(alike)
+    metrics = measure(alike).metrics
     assert metrics["variety"]["image|label"] == {"mean": 0.0, "lowest": 0.0}
     assert metrics["coherence"]["image|label"] == pytest.approx(0.1, abs=0.01)
     assert metrics["log_prob"]["label"]["mean"] == pytest.approx(-np.log(10), abs=0.05)
 
 
-def test_what_is_generated_has_a_row_per_label(examinee: Examinee) -> None:
-    assert generate(examinee, "label", "image", np.arange(10)).shape == (10, 20, 28, 28)
+def test_what_is_generated_has_a_row_per_row(examinee: Examinee) -> None:
+    assert generate(examinee, ["label"], "image", examinee.test.head(7)).shape == (7, 28, 28)
 
 
 def test_rows_without_the_target_do_not_count(examinee: Examinee) -> None:
@@ -88,8 +94,8 @@ def test_rows_without_the_target_do_not_count(examinee: Examinee) -> None:
     part = Examinee(examinee.manifest, examinee.graphs, examinee.train, rows, SETTINGS, 1)
     whole = Examinee(examinee.manifest, examinee.graphs, examinee.train, examinee.test.head(50), SETTINGS, 1)
     # Each draws its own noise: one row on the edge may fall to either side.
-    expected = measure(whole)["accuracy"]["label|image"]
-    assert measure(part)["accuracy"]["label|image"] == pytest.approx(expected, abs=0.03)
+    expected = told(whole)["accuracy"]["label|image"]
+    assert told(part)["accuracy"]["label|image"] == pytest.approx(expected, abs=0.03)
 
 
 class LinearGaussian:
@@ -145,11 +151,13 @@ def test_intervals_of_an_exact_model_cover_as_often_as_they_say() -> None:
 def test_a_model_of_vectors_alone_with_rows_that_lack_things_is_measured_on_what_they_have() -> None:
     n = 30
     half = torch.arange(n) % 2 == 0
-    metrics = measure(linear_gaussian(n, {"a": half, "b": torch.arange(n) % 3 == 0}))
+    metrics = measure(linear_gaussian(n, {"a": half, "b": torch.arange(n) % 3 == 0})).metrics
     assert {question: value["rows"] for question, value in metrics["log_prob"].items()} == {
         "a": 15,
         "b": 10,
-        "a,b": 20,
+        "a,b": 20,  # of what each row has of the two
+        "a|b": 5,
+        "b|a": 5,
     }
     assert {question: value["rows"] for question, value in metrics["intervals"].items()} == {
         "a|b": 5,
@@ -160,7 +168,7 @@ def test_a_model_of_vectors_alone_with_rows_that_lack_things_is_measured_on_what
 
 def test_a_question_that_no_row_can_answer_is_left_out() -> None:
     half = torch.arange(30) % 2 == 0
-    metrics = measure(linear_gaussian(30, {"a": half, "b": ~half}))
+    metrics = measure(linear_gaussian(30, {"a": half, "b": ~half})).metrics
     assert metrics["intervals"] == {}
     assert set(metrics["log_prob"]) == {"a", "b", "a,b"}
 
@@ -175,3 +183,62 @@ def test_a_judge_bears_missing_cells_and_wants_enough_rows() -> None:
     assert judge.accuracy(Rows({"x": x, "label": label})) > 0.9
     assert Judge.learn(Rows({"x": x[:19], "label": label[:19]}), "label", "x") is None
     assert Judge.learn(Rows({"x": x, "label": label * 0}), "label", "x") is None
+
+
+def test_a_reference_holds_the_quantiles_of_the_very_scores() -> None:
+    examinee = linear_gaussian(400)
+    found = measure(examinee).reference
+    assert set(found) == {"a", "b", "a,b", "a|b", "b|a"}
+    # a is normal of variance 5/4: so is its log-density a shifted chi-square, whose median is known
+    median = -0.5 * (np.log(2 * np.pi * 1.25) + 0.4549)
+    assert found["a"].quantiles[50] == pytest.approx(median, abs=0.1)
+    assert [name for name, one in found.items() if one.disagreement is not None] == ["a,b"]
+    assert (np.diff(found["a,b"].quantiles) >= 0).all()
+    assert len(found["a"].quantiles) == 101
+    assert found["a"].rows == 400
+
+
+def test_no_number_of_modalities_makes_the_questions_explode() -> None:
+    names = [f"m{number}" for number in range(20)]
+    assert len(subsets(names[:4])) == 15
+    assert len(subsets(names[:7])) == 7 + 21 + 1
+    assert len(subsets(names)) == 21
+
+
+def test_probabilities_that_hold_what_they_say_have_no_calibration_error() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet([1.0, 1.0, 1.0], 20_000)
+    right = (rng.random((20_000, 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
+    assert calibration(probabilities, right)["ece"] < 0.02
+    sure = np.eye(3)[probabilities.argmax(axis=1)]
+    assert calibration(sure, right)["ece"] == pytest.approx(1 - probabilities.max(axis=1).mean(), abs=0.02)
+
+
+def test_the_mixture_finds_clusters_and_the_map_parts_them() -> None:
+    rng = np.random.default_rng(1)
+    centres = np.array([[4.0, 0, 0], [-4, 0, 0], [0, 4, 0], [0, -4, 0]])
+    z = (centres[np.arange(2000) % 4] + 0.1 * rng.standard_normal((2000, 3))).astype(np.float32)
+    mixture = fit_mixture(z, seed=0)
+    drawn = mixture.sample(rng.random(1000), rng.standard_normal((1000, 3)))
+    assert np.linalg.norm(drawn[:, None] - centres, axis=-1).min(axis=1).max() < 1
+    entropy = 1.5 * np.log(2 * np.pi * np.e / 100) + np.log(4)  # of four clusters with deviation 0.1
+    assert log_density(mixture, z).mean() == pytest.approx(-entropy, abs=0.1)
+
+
+def test_without_examples_no_real_row_is_in_the_bundle(examinee: Examinee) -> None:
+    private = replace(examinee, examples=False)
+    latent = describe(private)
+    assert len(latent.map.points) == 0
+    drawn = pictures(private, latent, {"calibration": {}})
+    assert set(drawn) == {"from_label.png"}
+
+
+def test_golden_rows_are_made_up_where_real_ones_must_stay_at_home(
+    examinee: Examinee, experiment: Experiment, prepared: data.Prepared
+) -> None:
+    private = experiment.model_copy(update={"examples": False})
+    z = np.random.default_rng(0).standard_normal((64, examinee.manifest.latent_dim), np.float32)
+    x = golden_inputs(private, prepared, examinee.graphs, z)["image"]
+    real = golden_inputs(experiment, prepared, examinee.graphs, z)["image"]
+    assert (x.dtype, x.shape) == (real.dtype, real.shape)
+    assert not any((row == real).all(axis=(1, 2)).any() for row in x)

@@ -1,0 +1,160 @@
+r"""What a bundle knows of its latent space, in ``latent.npz``: a second prior, and a map to draw it on.
+
+The prior is a Gaussian mixture, fitted to the aggregate posterior :math:`E_x \, q(z \mid x)`: where the
+model has seen something, which the standard normal only approximates.
+
+.. math:: p(z) = \sum_c \pi_c \, \mathcal N(z; m_c, L_c L_c^\top)
+
+The map is linear, :math:`(z - o) A^\top` with two axes, so that a normal distribution over z is an ellipse
+on it.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models_store.errors import BundleRefused
+from models_store.manifest import Manifest
+
+FILE = "latent.npz"
+LABELS = "labels."
+"""What stands before the name of a category in the file."""
+
+NumpyArray = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of C normal distributions with full covariances.
+
+    Arguments:
+        weights: The share of each component, (C,), summing up to 1.
+        means: (C, D).
+        factors: The lower Cholesky factors of the covariances, (C, D, D).
+    """
+
+    weights: NumpyArray
+    means: NumpyArray
+    factors: NumpyArray
+
+    def sample(self, uniform: NumpyArray, noise: NumpyArray) -> NumpyArray:
+        """Draws of z, (*, D), from draws that were made already.
+
+        Arguments:
+            uniform: Uniform on [0, 1), (*): which component.
+            noise: Standard normal, (*, D): where in it.
+        """
+        chosen = np.searchsorted(np.cumsum(self.weights)[:-1], uniform, side="right")
+        z = np.empty_like(noise)
+        for component in np.unique(chosen):
+            own = chosen == component
+            z[own] = self.means[component] + noise[own] @ self.factors[component].T
+        return z
+
+
+@dataclass(frozen=True)
+class Map:
+    """Two axes through the latent space, and where held-out rows lie.
+
+    Arguments:
+        axes: (2, D), of length 1 and at a right angle.
+        centre: The origin of the map, (D,).
+        points: Posterior means of held-out rows, (n, 2); none where a model keeps real rows to itself.
+        labels: By category the index of each point's label, (n,); -1 where the row has none.
+    """
+
+    axes: NumpyArray
+    centre: NumpyArray
+    points: NumpyArray
+    labels: Mapping[str, NumpyArray]
+
+    def project(self, z: NumpyArray) -> NumpyArray:
+        """Where z of shape (*, D) lies: (*, 2)."""
+        return (z - self.centre) @ self.axes.T
+
+
+@dataclass(frozen=True)
+class Latent:
+    """The contents of ``latent.npz``."""
+
+    mixture: Mixture
+    map: Map
+
+    def to_bytes(self) -> bytes:
+        stream = io.BytesIO()
+        np.savez_compressed(
+            stream,
+            allow_pickle=False,
+            weights=self.mixture.weights.astype(np.float32),
+            means=self.mixture.means.astype(np.float32),
+            factors=self.mixture.factors.astype(np.float32),
+            axes=self.map.axes.astype(np.float32),
+            centre=self.map.centre.astype(np.float32),
+            points=self.map.points.astype(np.float32),
+            **{LABELS + name: index.astype(np.int64) for name, index in self.map.labels.items()},
+        )
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, manifest: Manifest) -> Latent:
+        """Reads and checks the file of a bundle.
+
+        Raises:
+            BundleRefused: It is no archive of arrays, or does not fit the model; the text says what.
+        """
+        arrays = _read(content)
+        mixture = Mixture(arrays["weights"], arrays["means"], arrays["factors"])
+        labels = {key.removeprefix(LABELS): value for key, value in arrays.items() if key.startswith(LABELS)}
+        latent = cls(mixture, Map(arrays["axes"], arrays["centre"], arrays["points"], labels))
+        _check_shapes(latent, manifest.latent_dim)
+        _check_values(latent, manifest)
+        return latent
+
+
+def _read(content: bytes) -> dict[str, NumpyArray]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise BundleRefused(f"{FILE} is no archive of arrays: {error}") from None
+    for name in ("weights", "means", "factors", "axes", "centre", "points"):
+        if name not in arrays:
+            raise BundleRefused(f"{FILE}: '{name}' is missing")
+        if not (np.issubdtype(arrays[name].dtype, np.floating) and np.isfinite(arrays[name]).all()):
+            raise BundleRefused(f"{FILE}: '{name}' must hold finite numbers")
+    return arrays
+
+
+def _check_shapes(latent: Latent, dimension: int) -> None:
+    mixture, drawn = latent.mixture, latent.map
+    components, points = len(np.atleast_1d(mixture.weights)), len(np.atleast_1d(drawn.points))
+    expected: dict[str, tuple[NumpyArray, tuple[int, ...]]] = {
+        "weights": (mixture.weights, (components,)),
+        "means": (mixture.means, (components, dimension)),
+        "factors": (mixture.factors, (components, dimension, dimension)),
+        "axes": (drawn.axes, (2, dimension)),
+        "centre": (drawn.centre, (dimension,)),
+        "points": (drawn.points, (points, 2)),
+        **{LABELS + name: (index, (points,)) for name, index in drawn.labels.items()},
+    }
+    for name, (array, shape) in expected.items():
+        if array.shape != shape:
+            raise BundleRefused(f"{FILE}: '{name}' has the shape {array.shape}, not {shape}")
+
+
+def _check_values(latent: Latent, manifest: Manifest) -> None:
+    weights = latent.mixture.weights
+    if (weights < 0).any() or abs(float(weights.sum()) - 1) > 1e-3:
+        raise BundleRefused(f"{FILE}: 'weights' must be shares of 1, they sum up to {weights.sum():g}")
+    for name, index in latent.map.labels.items():
+        labels = manifest.modality(name).labels if name in manifest.names else None
+        if labels is None:
+            raise BundleRefused(f"{FILE}: '{LABELS}{name}', but the model has no such category")
+        if index.dtype != np.int64 or ((index < -1) | (index >= len(labels))).any():
+            raise BundleRefused(f"{FILE}: '{LABELS}{name}' must hold indices of labels, or -1")

@@ -1,0 +1,137 @@
+"""How well one modality is told from others: labels and how sure of them, numbers and their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from models_store.fusion import Gaussian
+from models_store.manifest import Modality
+from training.data.rows import Rows
+from training.evaluation.examinee import CHUNK, Examinee, NumpyArray, having_all, question, subsets
+
+DRAWS = 100
+"""Draws of z behind one predictive distribution, as in the service."""
+CELLS = 20_000_000
+"""Numbers drawn for the intervals of one question; a large modality is asked about fewer rows."""
+BINS = 10
+"""Of the reliability table: equal ranges of the probability of the most probable label."""
+
+
+def questions(examinee: Examinee) -> Iterator[tuple[Modality, tuple[str, ...], Rows]]:
+    """Each target, given each subset of the others, and the held-out rows that have all of both."""
+    for target in examinee.manifest.modalities:
+        others = [name for name in examinee.manifest.names if name != target.name]
+        for given in subsets(others):
+            rows = having_all(examinee.test, [target.name, *given])
+            if len(rows) > 1:
+                yield target, given, rows
+
+
+def told(examinee: Examinee) -> dict[str, dict[str, Any]]:
+    """Every question, answered.
+
+    Returns:
+        ``accuracy`` and ``calibration`` of categories, ``intervals`` of everything else.
+    """
+    metrics: dict[str, dict[str, Any]] = {"accuracy": {}, "calibration": {}, "intervals": {}}
+    for target, given, rows in questions(examinee):
+        asked = question([target.name], given)
+        if target.kind == "category":
+            probabilities = label_probabilities(examinee, target.name, given, rows)
+            right = rows.data[target.name].numpy()
+            metrics["accuracy"][asked] = round(float((probabilities.argmax(axis=1) == right).mean()), 4)
+            metrics["calibration"][asked] = calibration(probabilities, right)
+        else:
+            most = max(2, CELLS // (DRAWS * math.prod(target.shape)))
+            some = rows.head(min(examinee.settings.rows, most))
+            metrics["intervals"][asked] = intervals(examinee, target, given, some)
+    return metrics
+
+
+def label_probabilities(examinee: Examinee, category: str, given: Sequence[str], rows: Rows) -> NumpyArray:
+    """p(label | x_S) of every row, z integrated out: (n, labels)."""
+    posterior = examinee.posterior(rows, given)
+    rng = examinee.rng()
+    total = np.zeros(())
+    for _ in range(DRAWS):
+        z = posterior.sample(rng.standard_normal(posterior.mu.shape, np.float32))
+        total = total + examinee.means(category, z)
+    return total / DRAWS
+
+
+def calibration(probabilities: NumpyArray, right: NumpyArray) -> dict[str, Any]:
+    """Whether labels that are said to be 70 % probable are right in 70 of 100 cases.
+
+    Arguments:
+        probabilities: (n, labels).
+        right: The index of the right label, (n,).
+
+    Returns:
+        ``log_loss`` (nats); ``ece``: the mean distance between how probable the chosen label is said to be
+        and how often it is right, weighed by rows; ``bins``: of each range of the former
+        [mean probability, share right, rows].
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == right
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins = []
+    for number in np.unique(place):
+        own = place == number
+        bins.append((float(confidence[own].mean()), float(correct[own].mean()), int(own.sum())))
+    chosen = np.take_along_axis(probabilities, right[:, None], axis=1)
+    return {
+        "log_loss": round(float(-np.log(np.maximum(chosen, 1e-12)).mean()), 4),
+        "ece": round(sum(abs(said - was) * n for said, was, n in bins) / len(right), 4),
+        "bins": [[round(said, 4), round(was, 4), n] for said, was, n in bins],
+    }
+
+
+def intervals(examinee: Examinee, target: Modality, given: Sequence[str], rows: Rows) -> dict[str, float]:
+    """Holds the predictive distribution of a target against what was observed.
+
+    Returns:
+        ``r2`` of its mean, averaged over columns; ``coverage_50`` and ``coverage_90``, the shares of
+        observed cells within the central intervals, as ``/generate`` answers them; ``rows``.
+    """
+    x = rows.data[target.name].numpy().astype(np.float64)
+    mean, quantiles = predictive(examinee, target, given, rows)
+    low, lower, upper, high = quantiles
+    seen = ~np.isnan(x)
+    return {
+        "r2": round(r2(x.reshape(len(x), -1), mean.reshape(len(x), -1)), 4),
+        "coverage_50": round(float(((lower <= x) & (x <= upper))[seen].mean()), 4),
+        "coverage_90": round(float(((low <= x) & (x <= high))[seen].mean()), 4),
+        "rows": len(rows),
+    }
+
+
+def predictive(
+    examinee: Examinee, target: Modality, given: Sequence[str], rows: Rows
+) -> tuple[NumpyArray, NumpyArray]:
+    """The mean of the target, (n, *shape), and its quantiles at 5, 25, 75 and 95 %, (4, n, *shape)."""
+    posterior = examinee.posterior(rows, given)
+    rng = examinee.rng()
+    means, quantiles = [], []
+    step = max(1, CHUNK // DRAWS)
+    for start in range(0, len(rows), step):
+        some = Gaussian(posterior.mu[start : start + step], posterior.log_var[start : start + step])
+        z = some.sample(rng.standard_normal((DRAWS, *some.mu.shape), np.float32))
+        decoded = examinee.graphs.decode(target.name, z.reshape(-1, z.shape[-1]).astype(np.float32))
+        wide = {key: value.reshape(*z.shape[:2], *value.shape[1:]) for key, value in decoded.items()}
+        means.append(target.distribution.mean(wide).mean(axis=0))
+        drawn = target.distribution.sample(wide, rng)
+        quantiles.append(np.quantile(drawn, [0.05, 0.25, 0.75, 0.95], axis=0, method="weibull"))
+    return np.concatenate(means), np.concatenate(quantiles, axis=1)
+
+
+def r2(x: NumpyArray, mean: NumpyArray) -> float:
+    """One less the share of the variance that is left, averaged over the columns that vary: (n, columns)."""
+    left = np.nansum((x - mean) ** 2, axis=0)
+    seen = np.maximum((~np.isnan(x)).sum(axis=0), 1)
+    total = np.nansum((x - np.nansum(x, axis=0) / seen) ** 2, axis=0)
+    vary = total > 0
+    return float((1 - left[vary] / total[vary]).mean()) if vary.any() else 0.0

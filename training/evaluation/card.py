@@ -1,0 +1,191 @@
+"""The model card: what a stored model is, what it was measured to do, and the command that measures it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from models_store.latent import Latent
+from models_store.manifest import Manifest
+from training.evaluation.examinee import Examinee
+from training.evaluation.pictures import pictures
+
+FOLDER = "report/"
+CARD = FOLDER + "card.md"
+
+CAPTIONS = {
+    "reconstructions": "Held-out rows; below, what the model makes of them alone, and of all that a row has.",
+    "from": "In the first line held-out rows, or labels; below, what the model generates from them, z sampled"
+    " anew in every line.",
+    "latent_map": "Posterior means of held-out rows on the two axes of the latent map.",
+    "losses": "The objective, epoch by epoch, with the weights of training.",
+    "reliability": "A label that is said to be 70 % probable should be right in 70 of 100 rows.",
+}
+
+Table = Sequence[Sequence[str]]
+
+
+def report(examinee: Examinee, latent: Latent | None, manifest: Manifest) -> dict[str, bytes]:
+    """The files of the folder ``report/``: the card and its pictures.
+
+    Arguments:
+        examinee: The model.
+        latent: Its latent space.
+        manifest: With the numbers in it.
+    """
+    drawn = {FOLDER + name: content for name, content in pictures(examinee, latent, manifest.metrics).items()}
+    return {CARD: _card(manifest, list(drawn)).encode(), **drawn}
+
+
+def _card(manifest: Manifest, drawn: Sequence[str]) -> str:
+    lines = [f"# {manifest.name} {manifest.version}", "", manifest.description, ""]
+    if manifest.licence:
+        lines += [f"Licence: {manifest.licence}", ""]
+    rows = [
+        (
+            m.name,
+            m.kind,
+            " × ".join(map(str, m.shape)) or f"{len(m.labels or ())} labels",
+            m.dtype,
+            m.likelihood,
+        )
+        for m in manifest.modalities
+    ]
+    lines += ["## Modalities", "", *_table(("name", "kind", "shape", "dtype", "likelihood"), rows)]
+    lines += [
+        "",
+        "## Measured",
+        "",
+        f"On held-out rows, by `anyview-train evaluate {manifest.name}`, which computes every number again.",
+        "`a|b` is read: a, given b alone; `a|b,c`: a, given b and c. How each number is made, and what it "
+        "does not say, is in `training/README.md`.",
+    ]
+    for title, text, head, table in _sections(manifest):
+        if table:
+            lines += ["", f"### {title}", "", text, "", *_table(head, table)]
+    if drawn:
+        lines += ["", "## Pictures"]
+    for path in drawn:
+        name = path.removeprefix(FOLDER)
+        caption = CAPTIONS["from" if name.startswith("from_") else name.removesuffix(".png")]
+        lines += ["", f"![{name}]({name})", "", caption]
+    lines += ["", "## Trained", "", *_trained(manifest.trained)]
+    return "\n".join(lines) + "\n"
+
+
+def _sections(manifest: Manifest) -> Iterator[tuple[str, str, Sequence[str], Table]]:
+    """Title, explanation, header and rows of each table."""
+    metrics = manifest.metrics
+    yield (
+        "Labels",
+        "The most probable label, z integrated out with 100 draws: how often it is right, the log-loss, and "
+        "the expected calibration error.",
+        ("question", "accuracy", "log-loss, nats", "ECE"),
+        [
+            (f"`{q}`", f"{accuracy:.4f}", f"{how['log_loss']:.4f}", f"{how['ece']:.4f}")
+            for q, accuracy in metrics["accuracy"].items()
+            for how in [metrics["calibration"][q]]
+        ],
+    )
+    yield (
+        "Generated",
+        "z is sampled, and the mean of p(x | z) is shown to a classifier that learned from real rows alone: "
+        "does it see the label of the row (coherence)? Variety: variance within a label ÷ that of real rows.",
+        ("question", "coherence", "variety", "lowest label"),
+        [
+            (f"`{q}`", f"{coherence:.4f}", *_variety(metrics["variety"].get(q)))
+            for q, coherence in metrics["coherence"].items()
+        ],
+    )
+    yield (
+        "The judges",
+        "How often the classifiers are right about real held-out rows.",
+        ("judge", "accuracy"),
+        [(f"`{q}`", f"{accuracy:.4f}") for q, accuracy in metrics["judge_accuracy"].items()],
+    )
+    yield (
+        "Numbers",
+        "R² of the predictive mean, averaged over the columns, and the share of cells within the central "
+        "intervals that `/generate` answers, noise included.",
+        ("question", "R²", "in the 50 % interval", "in the 90 % interval", "rows"),
+        [
+            (f"`{q}`", f"{v['r2']:.3f}", f"{v['coverage_50']:.3f}", f"{v['coverage_90']:.3f}", str(v["rows"]))
+            for q, v in metrics["intervals"].items()
+        ],
+    )
+    yield (
+        "Likelihood",
+        "Nats per row, with the standard error over the rows; importance samples from q(z | x).",
+        ("question", "log p", "rows", "K", "median ESS"),
+        [
+            (
+                f"`{q}`",
+                f"{v['mean']:.2f} ± {v['std_error']:.2f}",
+                str(v["rows"]),
+                str(v["K"]),
+                f"{v['median_ess']:.0f}",
+            )
+            for q, v in metrics["log_prob"].items()
+        ],
+    )
+    yield (
+        "Latent space",
+        "Linear probes: how often a logistic regression on the posterior mean is right.",
+        ("question", "accuracy"),
+        [(f"`{q}`", f"{accuracy:.4f}") for q, accuracy in metrics.get("probe", {}).items()],
+    )
+    yield (
+        "Priors",
+        "Held-out draws of z under the standard normal and under the mixture stored in `latent.npz` "
+        "(`prior=mixture`), and how often the judges of all modalities agree on what a draw from it shows.",
+        ("prior", "log-density, nats", *(f"agreement on {name}" for name in metrics.get("agreement", {}))),
+        _priors(metrics),
+    )
+    yield (
+        "Reference",
+        "How held-out rows score, for `p_value` of `/score`: quantiles in nats, also of the disagreement.",
+        ("question", "5 %", "50 %", "95 %", "disagreement 50 %", "95 %"),
+        _reference(manifest),
+    )
+
+
+def _variety(found: Mapping[str, float] | None) -> tuple[str, str]:
+    return ("–", "–") if found is None else (f"{found['mean']:.2f}", f"{found['lowest']:.2f}")
+
+
+def _priors(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    if "latent" not in metrics:
+        return []
+    found = metrics["latent"]
+    titles = {"standard": "standard normal", "mixture": f"mixture of {found['components']}"}
+    return [
+        (title, f"{found[prior]:.2f}", *(f"{rates[prior]:.3f}" for rates in metrics["agreement"].values()))
+        for prior, title in titles.items()
+    ]
+
+
+def _reference(manifest: Manifest) -> list[tuple[str, ...]]:
+    rows = []
+    for asked, found in (manifest.reference or {}).items():
+        scores = [f"{found.quantiles[level]:.1f}" for level in (5, 50, 95)]
+        apart = ["–", "–"]
+        if found.disagreement is not None:
+            apart = [f"{found.disagreement[level]:.1f}" for level in (50, 95)]
+        rows.append((f"`{asked}`", *scores, *apart))
+    return rows
+
+
+def _trained(trained: Mapping[str, Any]) -> list[str]:
+    data, versions = trained["data"], trained["versions"]
+    return [
+        f"- experiment `{trained['experiment']}`, seed {trained['seed']}; its file is `experiment.toml`",
+        f"- data: {data['source']}, {data['train_rows']} training rows, {data['validation_rows']} validation "
+        f"rows, {data['test_rows']} test rows",
+        "- " + ", ".join(f"{name} {number}" for name, number in versions.items()),
+    ]
+
+
+def _table(head: Sequence[str], rows: Table) -> list[str]:
+    """In Markdown; numbers to the right, under their heading."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

@@ -1,0 +1,93 @@
+"""One row of a modality, drawn as its kind is looked at, and figures of many of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from models_store.manifest import Modality
+from training.evaluation.examinee import NumpyArray
+
+DPI = 80
+CELL = 0.62
+"""Inches on a side of one small drawing."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One line of a figure: what it shows, of which modality, and its rows.
+
+    Arguments:
+        title: Stands to the left.
+        modality: How it is drawn.
+        rows: (columns, *shape); of a category, indices.
+    """
+
+    title: str
+    modality: Modality
+    rows: NumpyArray
+
+
+def figure_of(strips: Sequence[Strip]) -> bytes:
+    """A PNG with one strip below the other."""
+    across = max(len(strip.rows) for strip in strips)
+    figure = Figure(figsize=(1.6 + CELL * across, CELL * len(strips)), dpi=DPI)
+    grid = figure.subplots(len(strips), across, squeeze=False)
+    figure.subplots_adjust(
+        left=1.6 / (1.6 + CELL * across), right=1, top=1, bottom=0, wspace=0.06, hspace=0.06
+    )
+    for strip, line in zip(strips, grid, strict=True):
+        limits = (float(np.nanmin(strip.rows)), float(np.nanmax(strip.rows))) if strip.rows.size else (0, 1)
+        for axes, row in zip(line, strip.rows, strict=False):
+            draw(axes, strip.modality, row, limits)
+        for axes in line:
+            axes.set_xticks([])
+            axes.set_yticks([])
+            for spine in axes.spines.values():
+                spine.set_visible(False)
+        line[0].text(
+            -0.15, 0.5, strip.title, transform=line[0].transAxes, ha="right", va="center", fontsize=8
+        )
+    return png(figure)
+
+
+def draw(axes: Axes, modality: Modality, row: NumpyArray, limits: tuple[float, float]) -> None:
+    """One row of a modality.
+
+    Arguments:
+        axes: Where.
+        modality: What.
+        row: Of shape ``modality.shape``; of a category, an index.
+        limits: The lowest and highest value of the strip, for kinds that have no range of their own.
+    """
+    low, high = modality.range or limits
+    high = high if high > low else low + 1
+    match modality.kind:
+        case "category":
+            axes.text(0.5, 0.5, (modality.labels or ())[int(row)][:9], ha="center", va="center", fontsize=8)
+        case "image":
+            scaled = np.clip((row.astype(np.float32) - low) / (high - low), 0, 1)
+            axes.imshow(scaled[..., 0] if scaled.shape[2:] == (1,) else scaled, cmap="gray", vmin=0, vmax=1)
+        case "audio":
+            axes.imshow(row, cmap="magma", vmin=low, vmax=high, origin="lower", aspect="auto")
+        case "points":
+            axes.plot(row[:, 0], row[:, 1], color="black", linewidth=1.4)
+            axes.plot(row[:1, 0], row[:1, 1], ".", color="crimson", markersize=4)
+            margin = 0.08 * (high - low)
+            axes.set_xlim(low - margin, high + margin)
+            axes.set_ylim(low - margin, high + margin)
+            axes.set_aspect("equal")
+        case _:
+            axes.plot(row.reshape(-1), color="steelblue", linewidth=0.8)
+            axes.set_ylim(limits[0], limits[1] if limits[1] > limits[0] else limits[0] + 1)
+
+
+def png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
+    return stream.getvalue()

@@ -1,0 +1,246 @@
+"""Is what is generated what it ought to be, and not all alike? A classifier of real rows is the judge.
+
+Coherent and all alike is a failure, and so is varied and wrong: the two numbers stand side by side.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models_store.fusion import Gaussian
+from models_store.latent import Latent
+from models_store.manifest import Modality
+from training.data.rows import Rows
+from training.evaluation.examinee import Examinee, NumpyArray, having_all, observed_all, question, subsets
+
+MOST_JUDGED = 60_000
+"""Training rows from which a judge learns; the others stay where they are, perhaps on a disk."""
+FEWEST_JUDGED = 20
+"""With fewer rows than this nobody learns to judge."""
+GENERATED = 2000
+"""Held-out rows from which something is generated, once each, to be judged."""
+STEPS, EPOCHS, BATCH = 1400, 20, 128
+"""A judge learns for that many steps, or epochs if they are fewer."""
+SMALLEST_PICTURE = 12
+"""Pixels on a side from which convolutions are worth it."""
+SHIFT = 2
+"""Pixels by which a picture is moved at random while a judge learns."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A classifier of one modality that was trained on real rows alone."""
+
+    network: nn.Module
+    category: str
+    target: str
+    shift: NumpyArray
+    scale: NumpyArray
+
+    @classmethod
+    def learn(cls, train: Rows, category: str, target: str) -> Judge | None:
+        """A judge, or None where there are too few rows, or only one label, to learn from."""
+        some = train.head(MOST_JUDGED)
+        both = observed_all(some, [category, target])
+        x, labels = some.data[target].numpy()[both].astype(np.float32), some.data[category].numpy()[both]
+        if len(x) < FEWEST_JUDGED or len(np.unique(labels)) < 2:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of a column that nobody has
+            shift, scale = np.nan_to_num(np.nanmean(x, axis=0)), spread(x)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            judge = cls(_network(x.shape[1:], int(labels.max()) + 1), category, target, shift, scale)
+            _learn(judge.network, torch.from_numpy(judge.scaled(x)), torch.from_numpy(labels))
+        return judge
+
+    def scaled(self, x: NumpyArray) -> NumpyArray:
+        """What the classifier sees; a missing cell is an average one."""
+        wide = x.astype(np.float32)
+        return np.where(np.isnan(wide), np.float32(0), (wide - self.shift) / self.scale)
+
+    @torch.no_grad()
+    def predict(self, x: NumpyArray) -> NumpyArray:
+        """The index of the label that each row seems to have: (n,)."""
+        pieces = [self.network(torch.from_numpy(self.scaled(part))) for part in _parts(x)]
+        return torch.cat(pieces).argmax(dim=1).numpy()
+
+    def accuracy(self, rows: Rows) -> float:
+        """How often it is right about the rows that have both."""
+        both = having_all(rows, [self.category, self.target])
+        right = self.predict(both.data[self.target].numpy()) == both.data[self.category].numpy()
+        return float(right.mean())
+
+
+def _parts(x: NumpyArray) -> list[NumpyArray]:
+    return np.array_split(x, max(1, len(x) // 1000))
+
+
+def _network(shape: tuple[int, ...], classes: int) -> nn.Module:
+    if len(shape) == 2 and min(shape) >= SMALLEST_PICTURE:
+        sides = math.prod(math.ceil(math.ceil(side / 2) / 2) for side in shape)
+        return nn.Sequential(
+            nn.Unflatten(1, (1, shape[0])),
+            nn.Conv2d(1, 16, 5, stride=2, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32 * sides, 128),
+            nn.ReLU(),
+            nn.Dropout(0.3),
+            nn.Linear(128, classes),
+        )
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(math.prod(shape), 256),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Linear(256, 256),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Linear(256, classes),
+    )
+
+
+def _learn(network: nn.Module, x: Tensor, labels: Tensor) -> None:
+    steps = min(STEPS, max(1, EPOCHS * len(x) // BATCH))
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    picture = isinstance(network[0], nn.Unflatten) if isinstance(network, nn.Sequential) else False
+    for _ in range(steps):
+        chosen = torch.randint(len(x), (min(BATCH, len(x)),))
+        seen = _moved(x[chosen]) if picture else x[chosen]
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(network(seen), labels[chosen])
+        torch.autograd.backward(loss)
+        optimizer.step()
+        schedule.step()
+    network.eval()
+
+
+def _moved(x: Tensor) -> Tensor:
+    """The whole batch, a few pixels to one side: what leaves there comes in where it is as empty."""
+    down, right = (int(n) for n in torch.randint(-SHIFT, SHIFT + 1, (2,)))
+    return x.roll((down, right), dims=(1, 2))
+
+
+def judged(examinee: Examinee, latent: Latent | None) -> dict[str, dict[str, Any]]:
+    """Every modality that is no category, generated from every subset of the others.
+
+    Returns:
+        ``judge_accuracy`` on real held-out rows, ``coherence`` and ``variety`` of what is generated, by
+        question; ``agreement``: the share of draws from each prior of which all judges say the same.
+    """
+    metrics: dict[str, dict[str, Any]] = {
+        name: {} for name in ("judge_accuracy", "coherence", "variety", "agreement")
+    }
+    categories = [m for m in examinee.manifest.modalities if m.kind == "category"]
+    for category in categories:
+        judges = {}
+        for target in examinee.manifest.modalities:
+            if target.kind != "category" and observed_all(examinee.test, [category.name, target.name]).any():
+                judge = Judge.learn(examinee.train, category.name, target.name)
+                if judge is not None:
+                    judges[target.name] = judge
+                    _judge(examinee, category, target, judge, metrics)
+        if judges:
+            metrics["agreement"][category.name] = _agreement(examinee, category.name, judges, latent)
+    return metrics
+
+
+def _judge(
+    examinee: Examinee,
+    category: Modality,
+    target: Modality,
+    judge: Judge,
+    metrics: dict[str, dict[str, Any]],
+) -> None:
+    several = sum(m.kind == "category" for m in examinee.manifest.modalities) > 1
+    by = f" by {category.name}" if several else ""
+    own = question([target.name], [category.name])
+    metrics["judge_accuracy"][own] = round(judge.accuracy(examinee.test), 4)
+    others = [name for name in examinee.manifest.names if name != target.name]
+    for given in subsets(others):
+        if given == (category.name,):
+            wanted, generated = _from_labels(examinee, category, target.name)
+        else:
+            rows = having_all(examinee.test, [category.name, *given]).head(GENERATED)
+            if len(rows) < 2:
+                continue
+            wanted = rows.data[category.name].numpy()
+            generated = generate(examinee, given, target.name, rows)
+        asked = question([target.name], given) + by
+        metrics["coherence"][asked] = round(float((judge.predict(generated) == wanted).mean()), 4)
+        ratios = variance_ratios(examinee.test, category.name, target.name, generated, wanted)
+        if len(ratios):
+            metrics["variety"][asked] = {
+                "mean": round(float(ratios.mean()), 3),
+                "lowest": round(float(ratios.min()), 3),
+            }
+
+
+def _from_labels(examinee: Examinee, category: Modality, target: str) -> tuple[NumpyArray, NumpyArray]:
+    """Each label, ``generated_per_label`` times, and what is generated from it."""
+    labels = np.arange(len(category.labels or ())).repeat(examinee.settings.generated_per_label)
+    rows = Rows({category.name: torch.from_numpy(labels.astype(category.numpy_dtype))})
+    return labels, generate(examinee, [category.name], target, rows)
+
+
+def generate(examinee: Examinee, given: Sequence[str], target: str, rows: Rows) -> NumpyArray:
+    """The mean of p(x | z) at one draw of z for each row: (n, *shape)."""
+    posterior: Gaussian = examinee.posterior(rows, given)
+    noise = examinee.rng().standard_normal(posterior.mu.shape, np.float32)
+    return examinee.means(target, posterior.sample(noise))
+
+
+def variance_ratios(
+    test: Rows, category: str, target: str, generated: NumpyArray, labels: NumpyArray
+) -> NumpyArray:
+    """Per label: the variance of a cell among generated rows ÷ that among real ones, summed over cells."""
+    rows = having_all(test, [category, target])
+    real, real_labels = rows.data[target].numpy(), rows.data[category].numpy()
+    ratios = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a column that no row of a label has
+        unit = spread(real)
+        for label in np.unique(labels):
+            ours, theirs = generated[labels == label], real[real_labels == label]
+            if len(ours) < 2 or len(theirs) < 2:
+                continue
+            varied = np.nansum(np.nanvar(theirs, axis=0, dtype=np.float64) / unit**2)
+            if varied > 0:
+                ratios.append(np.nansum(ours.var(axis=0, dtype=np.float64) / unit**2) / varied)
+    return np.array(ratios)
+
+
+def spread(x: NumpyArray) -> NumpyArray:
+    """What makes cells comparable: each column of a vector has its own unit, a picture has one."""
+    found = np.nanstd(x.astype(np.float32), axis=0 if x.ndim == 2 else None)
+    return np.where(found > 0, found, np.float32(1))
+
+
+def _agreement(
+    examinee: Examinee, category: str, judges: dict[str, Judge], latent: Latent | None
+) -> dict[str, float]:
+    """How often, at draws of z from a prior, all judges and the decoder of the label say the same."""
+    rng = examinee.rng()
+    noise = rng.standard_normal((GENERATED, examinee.manifest.latent_dim), np.float32)
+    priors = {"standard": noise}
+    if latent is not None:
+        priors["mixture"] = latent.mixture.sample(rng.random(GENERATED), noise)
+    return {prior: round(_agreed(examinee, category, judges, z), 4) for prior, z in priors.items()}
+
+
+def _agreed(examinee: Examinee, category: str, judges: dict[str, Judge], z: NumpyArray) -> float:
+    said = examinee.means(category, z).argmax(axis=1)
+    votes = [judge.predict(examinee.means(name, z)) for name, judge in judges.items()]
+    return float(np.all([vote == said for vote in votes], axis=0).mean())

@@ -1,0 +1,156 @@
+"""The pictures of a model card: what is generated from what, the latent map, the losses, reliability."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from models_store.latent import Latent
+from models_store.manifest import Modality
+from training.data.rows import Rows
+from training.evaluation.drawing import DPI, Strip, figure_of, png
+from training.evaluation.examinee import Examinee, NumpyArray, having_all, observed_all
+from training.evaluation.judging import generate
+
+ACROSS = 10
+"""Columns of a figure."""
+MOST_MODALITIES = 8
+"""A model of more shows the first of them."""
+MOST_LINES = 13
+
+
+def pictures(examinee: Examinee, latent: Latent | None, metrics: Mapping[str, Any]) -> dict[str, bytes]:
+    """By file name; without real rows where the experiment wants none shown."""
+    shown = examinee.manifest.modalities[:MOST_MODALITIES]
+    drawn: dict[str, bytes | None] = {}
+    if examinee.examples and len(examinee.test):
+        drawn["reconstructions.png"] = reconstructions(examinee, shown)
+    for source in shown:
+        others = [m for m in shown if m.name != source.name]
+        drawn[f"from_{source.name}.png"] = _from(examinee, source, others)
+    if latent is not None and len(latent.map.points):
+        drawn["latent_map.png"] = latent_map(latent, shown)
+    history = examinee.manifest.trained.get("history", {})
+    if len(history.get("train_loss", ())) > 1:
+        drawn["losses.png"] = losses(history)
+    if metrics["calibration"]:
+        drawn["reliability.png"] = reliability(metrics["calibration"])
+    return {name: content for name, content in drawn.items() if content is not None}
+
+
+def reconstructions(examinee: Examinee, shown: Sequence[Modality]) -> bytes | None:
+    """Held-out rows of each modality; below, what is made of them alone, and of all that the row has."""
+    strips = []
+    for modality in shown:
+        rows = _examples(examinee, [modality.name])
+        if modality.kind == "category" or not len(rows):
+            continue
+        strips.append(Strip(modality.name, modality, rows.data[modality.name].numpy()))
+        for title, given in (("… from itself", [modality.name]), ("… from all", examinee.manifest.names)):
+            mean = examinee.means(modality.name, examinee.posterior(rows, given).mu)
+            strips.append(Strip(title, modality, mean))
+    return figure_of(strips) if strips else None
+
+
+def _from(examinee: Examinee, source: Modality, targets: Sequence[Modality]) -> bytes | None:
+    """Examples of the source; below, each target generated from them, with a new z in every line."""
+    if source.kind == "category":
+        strip = _labels_of(source)
+        rows = Rows({source.name: torch.from_numpy(strip.rows)})
+    else:
+        rows = _examples(examinee, [source.name]) if examinee.examples else examinee.test.head(0)
+        if not len(rows) or not targets:
+            return None
+        strip = Strip(source.name, source, rows.data[source.name].numpy())
+    drawable = [target for target in targets if target.kind != "category" or source.kind != "category"]
+    lines = max(1, min(4, (MOST_LINES - 1) // max(len(drawable), 1)))
+    strips = [strip]
+    for target in drawable:
+        if target.kind == "category":
+            probabilities = examinee.means(target.name, examinee.posterior(rows, [source.name]).mu)
+            strips.append(Strip(f"{target.name}, most probable", target, probabilities.argmax(axis=1)))
+            continue
+        repeated = rows.take(torch.arange(len(rows)).repeat(lines))
+        drawn = generate(examinee, [source.name], target.name, repeated)
+        drawn = drawn.reshape(lines, len(rows), *drawn.shape[1:])
+        strips += [Strip(target.name if i == 0 else "", target, line) for i, line in enumerate(drawn)]
+    return figure_of(strips) if len(strips) > 1 else None
+
+
+def _labels_of(category: Modality) -> Strip:
+    count = min(ACROSS, len(category.labels or ()))
+    return Strip(category.name, category, np.arange(count, dtype=category.numpy_dtype))
+
+
+def _examples(examinee: Examinee, names: Sequence[str]) -> Rows:
+    """Held-out rows with these modalities: one per label where there is a category, else the first ones."""
+    rows = having_all(examinee.test, names)
+    category = next((m for m in examinee.manifest.modalities if m.kind == "category"), None)
+    if category is None or not len(rows):
+        return rows.head(ACROSS)
+    labels = np.where(observed_all(rows, [category.name]), rows.data[category.name].numpy(), -1)
+    first = [np.flatnonzero(labels == label)[:1] for label in range(len(category.labels or ()))]
+    index = np.concatenate(first)[:ACROSS]
+    return rows.take(torch.from_numpy(index)) if len(index) else rows.head(ACROSS)
+
+
+def latent_map(latent: Latent, shown: Sequence[Modality]) -> bytes:
+    """The map as the page of the service draws it, coloured by the first category."""
+    figure = Figure(figsize=(5.5, 4.5), dpi=DPI)
+    axes = figure.subplots()
+    points = latent.map.points
+    category = next((m for m in shown if m.name in latent.map.labels), None)
+    if category is None:
+        axes.plot(points[:, 0], points[:, 1], ".", markersize=3)
+    else:
+        index: NumpyArray = latent.map.labels[category.name]
+        for label in np.unique(index[index >= 0]):
+            own = points[index == label]
+            name, colour = (category.labels or ())[label], colormaps["tab20"](label % 20)
+            axes.plot(own[:, 0], own[:, 1], ".", markersize=4, color=colour, label=name)
+        if len(np.unique(index)) <= 20:
+            axes.legend(title=category.name, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set_aspect("equal", adjustable="datalim")
+    figure.tight_layout()
+    return png(figure)
+
+
+def losses(history: Mapping[str, Sequence[float | None]]) -> bytes:
+    """The loss of every epoch, in nats per row."""
+    figure = Figure(figsize=(5.5, 3), dpi=DPI)
+    axes = figure.subplots()
+    for key, title in (("train_loss", "training"), ("validation_loss", "validation")):
+        told = [(epoch, loss) for epoch, loss in enumerate(history.get(key, ()), 1) if loss is not None]
+        if told:
+            axes.plot(*zip(*told, strict=True), label=title, linewidth=1)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss, nats per row")
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    return png(figure)
+
+
+def reliability(calibration: Mapping[str, Any]) -> bytes:
+    """How often the most probable label is right, by how probable it is said to be."""
+    figure = Figure(figsize=(4.5, 4), dpi=DPI)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="lightgray", linewidth=1)
+    for asked, how in _some(calibration):
+        said, was, _ = zip(*how["bins"], strict=True)
+        axes.plot(said, was, ".-", linewidth=0.8, label=asked)
+    axes.set_xlabel("probability that the model states")
+    axes.set_ylabel("share of rows in which it is right")
+    axes.legend(fontsize=7)
+    figure.tight_layout()
+    return png(figure)
+
+
+def _some(calibration: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The questions of one modality alone: more lines than these cannot be told apart."""
+    alone = [(asked, how) for asked, how in calibration.items() if "," not in asked]
+    yield from alone[:MOST_MODALITIES]

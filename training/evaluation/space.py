@@ -1,0 +1,123 @@
+"""The latent space of a model: a mixture as a second prior, and a map, for ``latent.npz``."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from models_store.fusion import Gaussian, standard_normal
+from models_store.latent import Latent, Map, Mixture
+from training.data.rows import Rows
+from training.evaluation.examinee import Examinee, NumpyArray, having, observed
+
+FITTED = 10_000
+"""Training rows that the mixture is fitted to."""
+COMPONENTS = (1, 4, 16, 32)
+"""Tried in turn; the one that explains rows best to which it was not fitted is kept."""
+ROWS_PER_COMPONENT = 50
+SHOWN = 1000
+"""Points on the map."""
+FLOOR = 1e-4
+"""Added to every variance: draws of z are at least that wide, and a component may have few of them."""
+
+
+def describe(examinee: Examinee) -> Latent:
+    """Fits the mixture to draws from q(z | x_A) of training rows, and maps held-out rows."""
+    names = examinee.manifest.names
+    train = having(examinee.train, names).head(FITTED)
+    rng = examinee.rng()
+    z = _draws(examinee.posterior(train, names), rng)
+    return Latent(fit_mixture(z, examinee.seed), _map(examinee, train, z))
+
+
+def fit_mixture(z: NumpyArray, seed: int) -> Mixture:
+    """The mixture of ``COMPONENTS`` under which a fifth of the draws, kept aside, is most likely.
+
+    Arguments:
+        z: Draws from the aggregate posterior, (n, D), in any order.
+        seed: Of the first guess of EM.
+    """
+    kept = np.arange(len(z)) % 5 == 0 if len(z) >= ROWS_PER_COMPONENT else np.zeros(len(z), bool)
+    wide = z.astype(np.float64)
+    possible = [c for c in COMPONENTS if c == 1 or c * ROWS_PER_COMPONENT <= (~kept).sum()]
+    fitted = [_em(wide[~kept], components, seed) for components in possible]
+    best = max(fitted, key=lambda found: float(found.score(wide[kept] if kept.any() else wide)))
+    return Mixture(
+        best.weights_.astype(np.float32),
+        best.means_.astype(np.float32),
+        np.linalg.cholesky(best.covariances_).astype(np.float32),
+    )
+
+
+def log_density(mixture: Mixture, z: NumpyArray) -> NumpyArray:
+    """The logarithm of the mixture's density, (n,), at z of shape (n, D)."""
+    terms = []
+    for weight, mean, factor in zip(mixture.weights, mixture.means, mixture.factors, strict=True):
+        wide = factor.astype(np.float64)
+        scaled = np.linalg.solve(wide, (z - mean).T).T
+        inside = standard_normal(scaled)
+        terms.append(np.log(weight) + inside.log_prob(scaled) - np.log(np.diag(wide)).sum())
+    return np.logaddexp.reduce(terms, axis=0)
+
+
+def fits(examinee: Examinee, latent: Latent) -> dict[str, float]:
+    """How likely draws from the posteriors of held-out rows are under either prior, in nats."""
+    names = examinee.manifest.names
+    posterior = examinee.posterior(having(examinee.test, names).head(SHOWN), names)
+    z = _draws(posterior, examinee.rng())
+    return {
+        "components": len(latent.mixture.weights),
+        "mixture": round(float(log_density(latent.mixture, z).mean()), 3),
+        "standard": round(float(standard_normal(z).log_prob(z).mean()), 3),
+    }
+
+
+def _draws(posterior: Gaussian, rng: np.random.Generator) -> NumpyArray:
+    z: NumpyArray = posterior.sample(rng.standard_normal(posterior.mu.shape, np.float32))
+    return z
+
+
+def _em(z: NumpyArray, components: int, seed: int) -> GaussianMixture:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the held-out draws judge, not the last digit
+        return GaussianMixture(components, max_iter=50, reg_covar=FLOOR, random_state=seed).fit(z)
+
+
+def _map(examinee: Examinee, train: Rows, z: NumpyArray) -> Map:
+    manifest, names = examinee.manifest, examinee.manifest.names
+    category = next((m.name for m in manifest.modalities if m.kind == "category"), None)
+    centre = z.mean(axis=0)
+    axes = _axes(z - centre, None if category is None else _labels(train, category))
+    shown = having(examinee.test, names).head(SHOWN if examinee.examples else 0)
+    points = np.zeros((0, 2), np.float32)
+    if len(shown):
+        points = (examinee.posterior(shown, names).mu - centre) @ axes.T
+    labels = {m.name: _labels(shown, m.name) for m in manifest.modalities if m.kind == "category"}
+    return Map(axes, centre, points, labels)
+
+
+def _labels(rows: Rows, category: str) -> NumpyArray:
+    """The index of each row's label, -1 where it has none."""
+    return np.where(observed(rows, category), rows.data[category].numpy(), -1)
+
+
+def _axes(z: NumpyArray, labels: NumpyArray | None) -> NumpyArray:
+    """Two orthonormal directions, (2, D): those that part labels best, else those of most variance."""
+    dimension = z.shape[1]
+    if dimension == 1:
+        return np.array([[1.0], [0.0]], np.float32)
+    directions = np.linalg.svd(z, full_matrices=False)[2][:2]
+    if labels is not None:
+        known = labels >= 0
+        classes = len(np.unique(labels[known]))
+        if classes > 1 and known.sum() > dimension + classes:
+            parting = LinearDiscriminantAnalysis(solver="svd").fit(z[known], labels[known]).scalings_.T[:2]
+            directions = np.concatenate([parting, directions])
+    # Gram-Schmidt in the order of the directions; signs as they were
+    orthonormal, triangle = np.linalg.qr(directions.T.astype(np.float64))
+    axes = (orthonormal * np.where(np.diag(triangle) < 0, -1, 1)).T[:2]
+    return axes.astype(np.float32)
