@@ -6,14 +6,18 @@ import math
 import os
 import signal
 import sys
+from typing import Any
 
 import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
+from models_store.errors import shown
 from service import impute
 from service.app import create_app
-from service.settings import Settings
+from service.settings import Settings, UnfitKeys
+from service.telemetry import logs
+from service.telemetry.metrics import counted_together
 
 
 def main() -> None:
@@ -22,8 +26,16 @@ def main() -> None:
             impute.main(sys.argv[2:])
             return
         settings = CliApp.run(Settings)
-    except (ValidationError, SettingsError) as error:
+        settings.check_keys()
+    except ValidationError as error:
+        sys.exit("\n".join(f"anyview-serve: {_sentence(one)}" for one in error.errors()))
+    except (SettingsError, UnfitKeys) as error:
         sys.exit(f"anyview-serve: {error}")
+    with counted_together(settings.workers):
+        _serve(settings)
+
+
+def _serve(settings: Settings) -> None:
     # When uvicorn has finished it raises the signal once more, and to be killed by it is no success.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     os.environ.update(settings.to_environment())  # processes of their own read it from there
@@ -33,9 +45,19 @@ def main() -> None:
         workers=settings.workers,
         host=settings.host,
         port=settings.port,
-        access_log=False,  # a line per request that does not say which one it was
+        ws="none",  # there are none, and those tried would be logged with their query
+        server_header=False,
+        access_log=False,  # ours says which request it was, and not what its query held
+        log_config=logs.config(settings.log_format, settings.log_level, settings.log_requests),
         timeout_graceful_shutdown=math.ceil(settings.deadline_seconds) + 1,
     )
+
+
+def _sentence(error: Any) -> str:
+    """One validation error; a key that is wrong is not shown."""
+    where = " ".join(str(part) for part in error["loc"])
+    got = "" if where.startswith("api_keys") else f", got {shown(error['input'])}"
+    return f"{where}: {error['msg']}{got}"
 
 
 if __name__ == "__main__":

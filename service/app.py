@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -14,11 +12,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.middleware.cors import CORSMiddleware
 
 from models_store.errors import BundleRefused, StoreAway, shown
-from service.batching import GraphFailed
 from service.catalog import Catalog
+from service.edge import Edge
 from service.errors import (
     ClientLeft,
     Conflict,
@@ -36,15 +34,16 @@ from service.errors import (
     WrongInput,
 )
 from service.lifecycle import delayed_sigterm
+from service.problems import problem
 from service.routes import health, models, questions
+from service.routes import metrics as metrics_route
 from service.routes.direct import Direct, Handler
 from service.routes.lifetimes import Lifetimes
-from service.schemas import Problem
+from service.security import Keys
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 from service.watching import Watcher
 from service.workers import WorkerLost
-
-log = logging.getLogger("anyview")
 
 STATUS: dict[type[Refusal], HTTPStatus] = {
     Unparsable: HTTPStatus.BAD_REQUEST,
@@ -68,6 +67,7 @@ class State(TypedDict):
 
     catalog: Catalog
     lifetimes: Lifetimes
+    metrics: Metrics
 
 
 def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = Catalog) -> FastAPI:
@@ -77,17 +77,21 @@ def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = C
         settings: Everything that it depends on.
         catalog_of: Makes the catalog that it answers from.
     """
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         catalog = catalog_of(settings)
+        catalog.watch = metrics.watch
         await asyncio.to_thread(catalog.refresh)
         try:
             with (
                 delayed_sigterm(catalog.drain, settings.grace_seconds),
                 Watcher(catalog.refresh, settings.poll_seconds),
+                metrics_route.kept_fresh(metrics, catalog),
             ):
-                yield {"catalog": catalog, "lifetimes": Lifetimes(settings.deadline_seconds)}
+                lifetimes = Lifetimes(settings.deadline_seconds)
+                yield {"catalog": catalog, "lifetimes": lifetimes, "metrics": metrics}
         finally:
             catalog.close()
 
@@ -98,7 +102,7 @@ def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = C
         lifespan=lifespan,
         redoc_url=None,
     )
-    routers = (questions.router, models.router, health.router)
+    routers = (questions.router, models.router, health.router, metrics_route.router)
     for router in routers:
         app.include_router(router)
     handlers: dict[type[Exception], Handler] = {
@@ -108,15 +112,28 @@ def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = C
         BundleRefused: _on_unavailable,
         StoreAway: _on_unavailable,
         WorkerLost: _on_unavailable,
-        GraphFailed: _on_bug,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
-    app.add_exception_handler(Exception, _on_bug)
     # What is added first is innermost: whatever stands around the framework stands around questions too.
     app.add_middleware(Direct, [route for router in routers for route in router.routes], handlers)
-    app.add_middleware(RequestId)
+    _protect(app, settings)
+    app.add_middleware(Edge, metrics=metrics)
     return app
+
+
+def _protect(app: FastAPI, settings: Settings) -> None:
+    """Keys, and outside them what browsers ask of other origins, which they ask without a key."""
+    if keys := settings.check_keys():
+        app.add_middleware(Keys, keys=keys)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-ID", "X-Seed", "Server-Timing", "Retry-After"],
+        )
 
 
 def worker() -> FastAPI:
@@ -124,65 +141,27 @@ def worker() -> FastAPI:
     return create_app(Settings())
 
 
-class RequestId:
-    """Gives every request an id, its own ``X-Request-ID`` if it brings one, and sends it back."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        brought = dict(scope["headers"]).get(b"x-request-id", b"")
-        printable = 0 < len(brought) <= 128 and brought.isascii() and brought.decode("ascii").isprintable()
-        request_id = brought if printable else uuid.uuid4().hex.encode()
-        scope.setdefault("state", {})["request_id"] = request_id.decode()
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)
-
-
-def _problem(request: Request, status: HTTPStatus, detail: str, headers: Any = None) -> Response:
-    problem = Problem(
-        title=status.phrase,
-        status=status,
-        detail=detail,
-        error=detail,
-        request_id=request.state.request_id,
-    )
-    return Response(problem.model_dump_json(), status, headers, media_type="application/problem+json")
-
-
 async def _on_refusal(request: Request, error: Exception) -> Response:
     headers = {"Retry-After": str(error.seconds)} if isinstance(error, TooBusy) else None
-    return _problem(request, STATUS[type(error)], str(error), headers)  # type: ignore[index]  # it is a Refusal
+    status = STATUS[type(error)]  # type: ignore[index]  # it is a Refusal
+    return problem(status, str(error), request.state.request_id, headers)
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     errors: Sequence[Any] = error.errors() if isinstance(error, RequestValidationError) else []
-    return _problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(map(_sentence, errors)))
+    detail = "; ".join(map(_sentence, errors))
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, request.state.request_id)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    return _problem(request, HTTPStatus(error.status_code), detail, error.headers)
+    return problem(HTTPStatus(error.status_code), detail, request.state.request_id, error.headers)
 
 
 async def _on_unavailable(request: Request, error: Exception) -> Response:
-    return _problem(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-
-
-async def _on_bug(request: Request, error: Exception) -> Response:
-    log.exception("request %s failed", request.state.request_id, exc_info=error)
-    detail = "the service failed; its log has the reason under this request_id"
-    return _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), request.state.request_id)
 
 
 def _sentence(error: Any) -> str:

@@ -143,6 +143,8 @@ class GraphQueue:
         self._busy = False
         self.waiting_rows = 0
         """Rows that no batch has taken yet."""
+        self.on_batch: Callable[[int], None] | None = None
+        """Called with the size of every batch."""
 
     @property
     def waiting_seconds(self) -> float:
@@ -182,6 +184,8 @@ class GraphQueue:
         loop = asyncio.get_running_loop()
         try:
             rows = batch[0][1] if len(batch) == 1 else np.concatenate([piece for _, piece in batch])
+            if self.on_batch is not None:
+                self.on_batch(len(rows))
             if len(rows) <= self._pace.loop_rows:
                 self._deliver(batch, self._graph.run(rows))
                 loop.call_soon(self._next)  # requests that came meanwhile are read first

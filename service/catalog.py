@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from models_store import stores
@@ -40,10 +41,12 @@ class Catalog:
     Arguments:
         settings: Where the store is, and what is wanted of it.
         queue: What makes a graph answer many callers.
+        watch: Told of every such queue, after its model and its graph.
     """
 
     settings: Settings
     queue: Queue = GraphQueue
+    watch: Callable[[str, str, GraphQueue], None] | None = None
     loaded: dict[str, Loaded] = field(default_factory=dict)
     """By name, the version that answers where none is asked for: the newest."""
     versions: dict[str, dict[int, Loaded]] = field(default_factory=dict)
@@ -99,7 +102,7 @@ class Catalog:
             queue
             for versions in self.versions.values()
             for loaded in versions.values()
-            for queue in loaded.queues
+            for queue in loaded.queues.values()
         ]
         rows = sum(queue.waiting_rows for queue in queues)
         if rows > self.settings.max_waiting_rows:
@@ -266,6 +269,9 @@ class Catalog:
             self._refused[name, number] = (stamp, Refused(name, number, reason))
             return False
         self._refused.pop((name, number), None)
+        if self.watch is not None:
+            for file, queue in loaded.queues.items():
+                self.watch(name, file, queue)
         log.info("loaded %s/%s", name, number)
         self._serve(name, {**self.versions.get(name, {}), number: loaded})
         return True

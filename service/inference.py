@@ -18,6 +18,7 @@ from service.batching import Outputs, Runner
 from service.errors import TooLarge, WrongInput
 from service.predictive import Summary, draw_mixture, draw_z, samples, summarise
 from service.scoring import Noise, Scored, p_values, questions_of
+from service.telemetry.exchange import lap
 from service.workers import aside
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -180,13 +181,16 @@ class Model:
         names = self._condition(observations, condition)
         self._check_size(observations.n, draws)
         experts, present = await self._experts(observations, names)
+        lap("encode")
 
         def compute() -> Encoded:
             posterior = product(experts, present)
             z = _draws(posterior, seed, draws, return_mean, observations.first_row)
             return Encoded(posterior, z, names, *self._explanation(posterior, names, experts, present))
 
-        return await aside(_size(observations.n, draws, self.manifest.latent_dim), compute)
+        encoded = await aside(_size(observations.n, draws, self.manifest.latent_dim), compute)
+        lap("fuse")
+        return encoded
 
     async def generate(
         self,
@@ -225,7 +229,9 @@ class Model:
         summary_draws = 1 if return_mean else summary_draws
         self._check_size(observations.n, max(draws, summary_draws))
         needs = (summary_draws if set(fields) & set(SUMMARIES) else 0, draws if "samples" in fields else 0)
-        posterior = product(*await self._experts(observations, names))
+        experts, present = await self._experts(observations, names)
+        lap("encode")
+        posterior = product(experts, present)
         first_row = observations.first_row
         most = max(*needs, 1)
         size = _size(observations.n, most, self.manifest.latent_dim)
@@ -233,6 +239,7 @@ class Model:
             z = await aside(size, draw_mixture, self.latent.mixture, observations.n, seed, most)
         else:
             z = await aside(size, _draws, posterior, seed, most, return_mean, first_row)
+        lap("fuse")
         answers = {}
         for name in wanted:
             modality = self.manifest.modality(name)
@@ -325,6 +332,7 @@ class Model:
     ) -> Evidence:
         """log p(x_S) of every row, with importance samples from q(z | x_S)."""
         experts, present = await self._experts(observations, names)
+        lap("encode")
         posterior = product(experts, present)
         modalities = [self.manifest.modality(name) for name in names]
         weights = []
@@ -338,7 +346,9 @@ class Model:
                 for count in _counts(draws, at_once)
             ]
             weights.append(np.concatenate(chunks))
-        return await asyncio.to_thread(evidence, np.concatenate(weights, axis=1))
+        found = await asyncio.to_thread(evidence, np.concatenate(weights, axis=1))
+        lap("summarise")
+        return found
 
     async def _log_weights(
         self,
@@ -351,6 +361,7 @@ class Model:
     ) -> Array:
         """The logarithms of that many importance weights of each of these rows: (count, rows)."""
         z = await asyncio.to_thread(lambda: posterior.sample(noise.draw(count)))
+        lap("fuse")
         columns = [observations.columns[modality.name] for modality in modalities]
         decoded = await asyncio.gather(
             *(
@@ -358,6 +369,7 @@ class Model:
                 for modality, column in zip(modalities, columns, strict=True)
             )
         )
+        lap("decode")
 
         def compute() -> Array:
             likelihoods = []
@@ -370,7 +382,9 @@ class Model:
                 likelihoods.append((log_likelihood, present))
             return log_weights(z, posterior, likelihoods)
 
-        return await asyncio.to_thread(compute)
+        weights = await asyncio.to_thread(compute)
+        lap("summarise")
+        return weights
 
     async def _decode(self, modality: Modality, z: Array) -> Outputs:
         """The parameters of p(x | z): (n, K, *shape) for z of shape (n, K, D); nothing for no z."""
@@ -391,6 +405,7 @@ class Model:
         noise: bool,
     ) -> Summary:
         parameters = await self._decode(modality, z)
+        lap("decode")
         summary_draws, sample_draws = needs
 
         def compute() -> Summary:
@@ -403,7 +418,9 @@ class Model:
                 summary["samples"] = samples(modality, shown, noise, seed, first_row)
             return summary
 
-        return await aside(_size(*z.shape[:2], *modality.parameter_shape()), compute)
+        summary = await aside(_size(*z.shape[:2], *modality.parameter_shape()), compute)
+        lap("summarise")
+        return summary
 
     # --- what may be asked ------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -25,11 +25,11 @@ Queue = Callable[[Graph, Executor, Pace], GraphQueue]
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that answers, and the bundle that it came from."""
+    """A model that answers, the bundle that it came from, and by file what runs its graphs."""
 
     model: Model
     bundle: Bundle
-    queues: Collection[GraphQueue]
+    queues: Mapping[str, GraphQueue]
 
 
 def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) -> Loaded:
@@ -60,7 +60,7 @@ def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) ->
     known = None
     if latent.FILE in bundle.manifest.files:
         known = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
-    return Loaded(Model(bundle.manifest, queues, limits, known), bundle, queues.values())
+    return Loaded(Model(bundle.manifest, queues, limits, known), bundle, queues)
 
 
 class SessionGraphs:

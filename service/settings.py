@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models_store.store import SHIPPED
+
+KEY = re.compile(r"[!-~]{8,512}")
+
+
+class UnfitKeys(Exception):
+    """Keys with which nobody should start: somebody might be let in by mistake, or nobody at all."""
 
 
 class Settings(BaseSettings):
@@ -61,6 +69,41 @@ class Settings(BaseSettings):
     deadline_seconds: float = Field(
         60.0, gt=0, description="Longest that a question may take, its upload included; then 408 or 503."
     )
+
+    api_keys: list[str] = Field(
+        [],
+        repr=False,
+        description="Keys; a request must bring one: `Authorization: Bearer KEY`. Default: no key is needed.",
+    )
+    api_keys_file: Path | None = Field(None, description="File of further keys, one per line.")
+    cors_origins: list[str] = Field(
+        [], description="Origins whose pages may read answers, such as `https://example.org`."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="Of the lines on standard error; `auto`: text on a terminal, else JSON."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least that is logged."
+    )
+    log_requests: bool = Field(False, description="Log a line for every request, with its id and phases.")
+
+    def check_keys(self) -> tuple[str, ...]:
+        """All keys, those of the file included; none: everybody is let in.
+
+        Raises:
+            UnfitKeys: One cannot be sent, or is soon guessed, or the file has none.
+        """
+        try:
+            lines = self.api_keys_file.read_text().splitlines() if self.api_keys_file else []
+        except (OSError, UnicodeDecodeError) as error:
+            raise UnfitKeys(f"the keys in {self.api_keys_file} cannot be read: {error}") from None
+        keys = (*self.api_keys, *(line.strip() for line in lines if line.strip()))
+        if self.api_keys_file and len(keys) == len(self.api_keys):
+            raise UnfitKeys(f"{self.api_keys_file} has no key")
+        for number, key in enumerate(keys, 1):
+            if not KEY.fullmatch(key):
+                raise UnfitKeys(f"key number {number} must be 8 to 512 visible ASCII characters")
+        return keys
 
     def to_environment(self) -> dict[str, str]:
         """The variables from which another process reads the same settings."""

@@ -33,6 +33,7 @@ class Bounded(DirectRoute):
             body = await bodies.read(arrival.receive, limit)
             lifetime.uploaded()
             observed = await aside(len(body), bodies.parse, current.model, content_type, body, limit)
+            arrival.exchange.read(current.bundle.manifest.name, observed.n, len(observed.columns))
             catalog.admit()  # others may have come meanwhile
             reply: Reply = await self.endpoint(observed, current, query, arrival.header(b"accept"))
         return reply.with_headers(CLOSE) if catalog.draining else reply

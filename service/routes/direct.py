@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.catalog import Catalog
 from service.replies import Reply
 from service.routes.lifetimes import Lifetimes
+from service.telemetry.exchange import Exchange
 
 Handler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -42,6 +43,11 @@ class Arrival:
     def catalog(self) -> Catalog:
         catalog: Catalog = self.scope["state"]["catalog"]
         return catalog
+
+    @property
+    def exchange(self) -> Exchange:
+        exchange: Exchange = self.scope["state"]["exchange"]
+        return exchange
 
     @property
     def lifetimes(self) -> Lifetimes:
@@ -88,6 +94,7 @@ class Direct:
             await self._app(scope, receive, send)
             return
         route, parameters = found
+        scope["route"] = route
         try:
             reply = await route.answer(Arrival(scope, receive, parameters, dict(scope["headers"])))
         except Exception as error:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx2
 import uvicorn
@@ -32,12 +33,14 @@ def running(app: FastAPI) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def process_of(store: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def process_of(
+    store: Path, *options: str, stderr: BinaryIO | None = None
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """``anyview-serve``, once it is ready; gives its address."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "service", "--store", str(store), "--port", str(port), *options]
-    process = subprocess.Popen(command)  # noqa: S603 - our own program
+    process = subprocess.Popen(command, stderr=stderr)  # noqa: S603 - our own program
     address = f"http://127.0.0.1:{port}"
     try:
         until(lambda: process.poll() is not None or readiness(address) == 200, 40)

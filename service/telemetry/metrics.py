@@ -1,0 +1,211 @@
+"""Prometheus metrics. No label is ever what a client sent: operations and loaded models only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+from weakref import WeakSet
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    multiprocess,
+)
+from prometheus_client.exposition import choose_encoder
+
+from service.telemetry.exchange import Exchange
+
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable in which prometheus-client finds where several processes put their numbers together."""
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SLOW_SECONDS = 0.1
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+Kind = tuple[str, str, int, int]
+"""Operation, model, number of modalities, class of the status."""
+
+
+class Queue(Protocol):
+    """What runs a graph for many callers, and calls ``on_batch`` with the size of every batch."""
+
+    waiting_rows: int
+    on_batch: Callable[[int], None] | None
+
+
+@dataclass(slots=True)
+class _Series:
+    """What one kind of request added since it was last written down; a counter with a lock takes longer."""
+
+    seconds: Histogram
+    requests: int = 0
+    rows: int = 0
+    phases: dict[str, float] = field(default_factory=dict)
+
+
+class Metrics:
+    """What one process counts.
+
+    Where the environment variable ``PROMETHEUS_MULTIPROC_DIR`` is set, :meth:`expose` gives what all of them
+    counted; resident memory and processor time are then not among it.
+    """
+
+    def __init__(self) -> None:
+        self.together = os.environ.get(DIRECTORY)
+        self._registry = own = CollectorRegistry()
+        if not self.together:
+            ProcessCollector(registry=own)
+            PlatformCollector(registry=own)
+            GCCollector(registry=own)
+        asked = ["operation", "model"]
+        self._requests = Counter(
+            "anyview_requests",
+            "Requests answered, by the number of modalities sent and the class of the status.",
+            [*asked, "modalities", "status"],
+            registry=own,
+        )
+        self._seconds = Histogram(
+            "anyview_request_seconds",
+            "From the first byte of a request to the last of its answer.",
+            asked,
+            buckets=SECONDS,
+            registry=own,
+        )
+        self._phases = Counter(
+            "anyview_phase_seconds", "Time spent in each phase of requests.", [*asked, "phase"], registry=own
+        )
+        self._rows = Counter("anyview_rows", "Rows that were sent.", asked, registry=own)
+        self._batch_rows = Histogram(
+            "anyview_batch_rows", "Rows in a batch.", ["model", "graph"], buckets=ROWS, registry=own
+        )
+        self._waiting = Gauge(
+            "anyview_waiting_rows",
+            "Rows that wait for a graph.",
+            ["model", "graph"],
+            registry=own,
+            multiprocess_mode="livesum",
+        )
+        self._loaded = Gauge(
+            "anyview_model_loaded",
+            "1 for every version that answers.",
+            ["model", "version"],
+            registry=own,
+            multiprocess_mode="livemax",
+        )
+        self._refused = Gauge(
+            "anyview_refused_bundles",
+            "Stored versions that are not served; GET /models has the reasons.",
+            registry=own,
+            multiprocess_mode="livemax",
+        )
+        self._ready = Gauge(
+            "anyview_ready",
+            "1 while /readyz says so, in every process.",
+            registry=own,
+            multiprocess_mode="livemin",
+        )
+        self._series: dict[Kind, _Series] = {}
+        self._queues: dict[tuple[str, str], WeakSet[Queue]] = {}
+        self._versions: set[tuple[str, str]] = set()
+
+    def count(self, exchange: Exchange, seconds: float) -> None:
+        """Adds a request that is over.
+
+        Arguments:
+            exchange: The request.
+            seconds: How long it took.
+        """
+        kind = (exchange.operation, exchange.model, exchange.modalities, exchange.status // 100)
+        series = self._series.get(kind)
+        if series is None:
+            series = self._series[kind] = _Series(self._seconds.labels(*_asked(kind)))
+        series.requests += 1
+        series.rows += exchange.rows
+        sums = series.phases
+        for phase, spent in exchange.spent.items():
+            sums[phase] = sums.get(phase, 0.0) + spent
+        # Which request it was is told of those that somebody might look for.
+        told = {"request_id": exchange.request_id} if seconds > SLOW_SECONDS else None
+        series.seconds.observe(seconds, told)
+
+    def watch(self, model: str, graph: str, queue: Queue) -> None:
+        """Follows what runs a graph, for as long as it exists."""
+        self._queues.setdefault((model, graph), WeakSet()).add(queue)
+        queue.on_batch = self._batch_rows.labels(model, graph).observe
+
+    def refresh(self, versions: Iterable[tuple[str, int]], refused: int, ready: bool) -> None:
+        """Writes down what was counted and how things stand.
+
+        Arguments:
+            versions: The models that answer.
+            refused: How many versions do not.
+            ready: Whether the service is.
+        """
+        for kind, series in self._series.items():
+            self._add(kind, series)
+        for labels, queues in list(self._queues.items()):  # another thread may load a model
+            self._waiting.labels(*labels).set(sum(queue.waiting_rows for queue in queues))
+        now = {(name, str(version)) for name, version in versions}
+        for labels in now:
+            self._loaded.labels(*labels).set(1)
+        for labels in self._versions - now:
+            self._loaded.labels(*labels).set(0)  # for the other processes, which keep what was removed
+            self._loaded.remove(*labels)
+        self._versions = now
+        self._refused.set(refused)
+        self._ready.set(ready)
+
+    def expose(self, accept: str) -> tuple[bytes, str]:
+        """All numbers as text, and its media type: OpenMetrics, with request ids, for who accepts it."""
+        registry = self._registry
+        if self.together:
+            _bury(Path(self.together))
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry, self.together)  # type: ignore[no-untyped-call]
+        encode, media = choose_encoder(accept)
+        return encode(registry), media
+
+    def _add(self, kind: Kind, series: _Series) -> None:
+        asked, (_, _, modalities, status) = _asked(kind), kind
+        self._requests.labels(*asked, modalities, f"{status}xx" if status else "none").inc(series.requests)
+        self._rows.labels(*asked).inc(series.rows)
+        for phase, seconds in series.phases.items():
+            self._phases.labels(*asked, phase).inc(seconds)
+        series.requests = series.rows = 0
+        series.phases = {}
+
+
+def _asked(kind: Kind) -> tuple[str, str]:
+    operation, model, _, _ = kind
+    return operation or "none", model or "none"
+
+
+@contextmanager
+def counted_together(processes: int) -> Iterator[None]:
+    """Gives several processes a folder to count in; none for one, which counts in its memory."""
+    if processes == 1 or os.environ.get(DIRECTORY):
+        yield
+        return
+    with TemporaryDirectory(prefix="anyview-metrics-") as folder:
+        os.environ[DIRECTORY] = folder
+        yield
+
+
+def _bury(directory: Path) -> None:
+    """Forgets the gauges of processes that are no more."""
+    for pid in {int(path.stem.rpartition("_")[2]) for path in directory.glob("gauge_live*.db")}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]

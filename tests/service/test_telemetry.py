@@ -1,0 +1,229 @@
+"""What is seen from outside: metrics, timing, logs; and what must never be."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
+from prometheus_client.parser import text_string_to_metric_families as families
+
+from service.app import create_app
+from service.catalog import Catalog
+from service.settings import Settings
+from service.telemetry import logs
+from tests.service.asking import SEVEN, inputs, parts
+from tests.service.running import process_of, until
+
+MARKER = "zebra4711"
+
+
+@pytest.fixture
+def own(bundle_folder: Path) -> Iterator[TestClient]:
+    """An app that nobody else asks."""
+    with TestClient(create_app(Settings(store=bundle_folder.parents[1]))) as client:
+        yield client
+
+
+@pytest.fixture
+def logged() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """What is logged, as it is written; everything that can be."""
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(logs.Json())
+    root, requests = logging.getLogger(), logs.requests
+    levels = root.level, requests.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    requests.setLevel(logging.INFO)
+    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    root.removeHandler(handler)
+    root.setLevel(levels[0])
+    requests.setLevel(levels[1])
+
+
+def samples(text: str) -> dict[str, dict[tuple[str, ...], float]]:
+    """By name the value of each set of labels, in the order of their names."""
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in families(text):
+        for sample in family.samples:
+            labels = tuple(value for _, value in sorted(sample.labels.items()))
+            found.setdefault(sample.name, {})[labels] = sample.value
+    return found
+
+
+def scraped(client: TestClient) -> dict[str, dict[tuple[str, ...], float]]:
+    return samples(client.get("/metrics").text)
+
+
+def test_requests_rows_phases_and_batches_are_counted(own: TestClient) -> None:
+    own.post("/encode", **inputs(label=[1, 2, 3]))
+    own.post("/models/tiny/generate?K=7", **parts(image=SEVEN, label=b"7"))
+    own.post("/encode", **inputs(label=["x"]))
+    found = scraped(own)
+    assert found["anyview_requests_total"] == {
+        ("1", "tiny", "encode", "2xx"): 1,
+        ("2", "tiny", "generate_with", "2xx"): 1,
+        ("0", "none", "encode", "4xx"): 1,
+    }
+    assert found["anyview_rows_total"][("tiny", "encode")] == 3
+    phases = {labels[2] for labels in found["anyview_phase_seconds_total"] if labels[1] == "generate_with"}
+    assert phases == {"read", "encode", "fuse", "decode", "summarise", "reply"}
+    assert found["anyview_request_seconds_count"][("tiny", "encode")] == 1
+    assert found["anyview_batch_rows_count"][("label.encoder.onnx", "tiny")] == 2
+    assert found["anyview_batch_rows_sum"][("image.decoder.onnx", "tiny")] == 7
+
+
+def test_models_refusals_readiness_and_waiting_rows_are_told(own: TestClient) -> None:
+    found = scraped(own)
+    assert found["anyview_model_loaded"] == {("tiny", "1"): 1}
+    assert found["anyview_refused_bundles"] == {(): 0}
+    assert found["anyview_ready"] == {(): 1}
+    assert found["anyview_waiting_rows"][("image.encoder.onnx", "tiny")] == 0
+
+
+def test_whatever_is_sent_makes_no_new_label(own: TestClient) -> None:
+    own.get("/nope")
+    before = {name: len(series) for name, series in scraped(own).items()}
+    for number in range(30):
+        own.get(f"/{MARKER}-{number}", headers={"x-request-id": f"{MARKER}{number}"})
+        own.get(f"/models/{MARKER}-{number}")
+        own.request(f"ODD{number}", f"/models/{MARKER}/encode?{MARKER}={number}")
+        own.post(f"/encode?cond_mod={MARKER}{number}", **parts(image=SEVEN))
+    text = own.get("/metrics").text
+    assert MARKER not in text
+    grown = {name: len(series) - before.get(name, 0) for name, series in samples(text).items()}
+    assert max(grown.values()) <= 17 * 4  # buckets of a histogram, four operations
+
+
+def test_timing_of_an_answer_adds_up(own: TestClient) -> None:
+    """Phases follow each other without a gap, so together they are the whole."""
+    answer = own.post("/score?K=50&cond_mod=image", **parts(image=SEVEN, label=b"7"))
+    found = re.findall(r"(\w+);dur=([\d.]+)", answer.headers["server-timing"])
+    told = {name: float(ms) for name, ms in found}
+    assert list(told) == ["read", "encode", "fuse", "decode", "summarise", "reply", "total"]
+    assert sum(told.values()) - told["total"] <= told["total"] <= sum(told.values()) - told["total"] + 1
+
+
+def test_a_request_is_followed_by_its_id(own: TestClient, logged: Callable[[], list[dict[str, Any]]]) -> None:
+    """The same id and phases in the answer, the log and the metrics."""
+    answer = own.post("/encode", headers={"x-request-id": "case-12"}, **parts(image=SEVEN))
+    (line,) = [line for line in logged() if line.get("request_id") == "case-12"]
+    told = dict(re.findall(r"(\w+);dur=([\d.]+)", answer.headers["server-timing"]))
+    assert answer.headers["x-request-id"] == "case-12"
+    assert {name: float(told[name]) for name in line["phases_ms"]} == line["phases_ms"]
+    counted = scraped(own)["anyview_phase_seconds_total"]
+    by_phase = {phase: 1e3 * seconds for (_, _, phase), seconds in counted.items()}
+    assert by_phase == pytest.approx(line["phases_ms"], abs=1e-3)
+    assert (line["operation"], line["model"], line["rows"], line["status"]) == ("encode", "tiny", 1, 200)
+
+
+def test_a_slow_request_is_named_beside_its_bucket(own: TestClient) -> None:
+    body = inputs(label=[1] * 30)
+    answer = own.post("/generate?K=1000&fields=quantiles", headers={"x-request-id": "slow-1"}, **body)
+    assert answer.status_code == 200
+    text = own.get("/metrics", headers={"accept": "application/openmetrics-text"}).text
+    exemplars = [s.exemplar for f in open_families(text) for s in f.samples if s.exemplar is not None]
+    assert [exemplar.labels for exemplar in exemplars] == [{"request_id": "slow-1"}]
+
+
+@pytest.mark.parametrize("sent", ["", "two words", "x" * 65, "é", 'a"b', "{}"])
+def test_an_id_that_is_not_sane_is_replaced(client: TestClient, sent: str) -> None:
+    answer = client.get("/livez", headers={b"x-request-id": sent.encode()})
+    assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+
+
+ASKED: list[tuple[str, dict[str, Any]]] = [
+    ("/encode", inputs(label=[MARKER])),
+    ("/encode", inputs(**{MARKER: [1]})),
+    ("/encode", {"content": MARKER, "headers": {"content-type": "application/json"}}),
+    ("/encode", parts(**{MARKER: SEVEN})),
+    ("/encode", parts(image=MARKER.encode())),
+    ("/encode", {"files": [("image", (MARKER, SEVEN))]}),
+    (
+        "/encode",
+        {
+            "content": b"--x\rno" + MARKER.encode(),
+            "headers": {"content-type": f"multipart/form-data; boundary={MARKER}"},
+        },
+    ),
+    (f"/encode?cond_mod={MARKER}", parts(image=SEVEN)),
+    (f"/encode?{MARKER}=1", parts(image=SEVEN)),
+    (f"/models/{MARKER}/encode", parts(image=SEVEN)),
+    (f"/{MARKER}", parts(image=SEVEN)),
+    ("/encode", {**parts(image=SEVEN), "headers": {"accept": MARKER}}),
+    ("/encode", {"content": f"label\n{MARKER}\n", "headers": {"content-type": "text/csv"}}),
+    ("/encode", {"content": MARKER, "headers": {"content-type": f"text/{MARKER}"}}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), ASKED)
+def test_nothing_of_what_was_sent_is_logged(
+    client: TestClient, logged: Callable[[], list[dict[str, Any]]], path: str, body: dict[str, Any]
+) -> None:
+    client.post(path, **body)
+    lines = logged()
+    assert any(line["logger"] == "anyview.requests" for line in lines)
+    assert MARKER not in json.dumps(lines)
+
+
+class Broken(Catalog):
+    """Fails, and says what was sent."""
+
+    def get(self, name: str | None, number: int | None = None) -> Any:
+        raise RuntimeError(f"{MARKER}, {name}, {number}")
+
+
+def test_a_failure_is_logged_by_its_id_and_its_lines_alone(
+    bundle_folder: Path, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    settings = Settings(store=bundle_folder.parents[1])
+    with TestClient(create_app(settings, Broken)) as client:
+        answer = client.post("/encode", headers={"x-request-id": "bug-1"}, **parts(image=SEVEN))
+    assert (answer.status_code, answer.headers["x-request-id"]) == (500, "bug-1")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    (line,) = [line for line in logged() if "exception" in line]
+    assert line["request_id"] == "bug-1"
+    assert line["exception"][0]["type"] == "builtins.RuntimeError"
+    assert "test_telemetry.py" in line["exception"][0]["at"][-1]
+    assert MARKER not in json.dumps(logged())
+
+
+def test_the_process_logs_json_and_nothing_of_what_was_sent(bundle_folder: Path, tmp_path: Path) -> None:
+    """As it is deployed: what uvicorn and libraries write is among it."""
+    errors = tmp_path / "stderr"
+    with (
+        errors.open("wb") as stream,
+        process_of(
+            bundle_folder.parents[1], "--log-requests", "true", "--log-level", "debug", stderr=stream
+        ) as (address, _),
+    ):
+        for path, body in ASKED:
+            httpx2.post(f"{address}{path}", **body, timeout=20)
+        upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-key": "x"}
+        httpx2.get(f"{address}/{MARKER}?{MARKER}", headers=upgrade)
+    lines = [json.loads(line) for line in errors.read_text().splitlines()]
+    assert sum(line["logger"] == "anyview.requests" for line in lines) > len(ASKED)
+    assert MARKER not in errors.read_text()
+
+
+def test_several_processes_count_together(bundle_folder: Path) -> None:
+    def total(address: str) -> float:
+        requests = samples(httpx2.get(f"{address}/metrics", timeout=20).text)["anyview_requests_total"]
+        return sum(value for labels, value in requests.items() if "encode" in labels)
+
+    with process_of(bundle_folder.parents[1], "--workers", "2") as (address, _):
+        for _ in range(20):  # each on a connection of its own, so both processes get some
+            httpx2.post(f"{address}/encode", json={"inputs": {"label": [1]}}, timeout=20)
+        until(lambda: total(address) == 20)
+        found = samples(httpx2.get(f"{address}/metrics", timeout=20).text)
+        assert found["anyview_model_loaded"] == {("tiny", "1"): 1}
+        assert found["anyview_request_seconds_count"][("tiny", "encode")] == 20
