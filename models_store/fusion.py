@@ -67,6 +67,13 @@ class Gaussian:
         xp = array_namespace(self.mu, other.mu)
         return Gaussian(other.mu, xp.logaddexp(self.log_var, other.log_var)).log_prob(self.mu)
 
+    def times(self, other: Gaussian) -> Gaussian:
+        r"""The normal density in proportion to :math:`self(z) \, other(z)`."""
+        xp = array_namespace(self.mu, other.mu)
+        spread = xp.logaddexp(self.log_var, other.log_var)
+        gain = xp.exp(self.log_var - spread)
+        return Gaussian(self.mu + gain * (other.mu - self.mu), self.log_var + (other.log_var - spread))
+
 
 def standard_normal(like: Array) -> Gaussian:
     r"""The prior :math:`p(z) = \mathcal N(0, I)` with the shape of ``like``."""
@@ -89,6 +96,28 @@ def product(experts: Gaussian, present: Array) -> Gaussian:
     Returns:
         The posterior :math:`q(z \mid x_A)`, with shape :math:`(*, D)`.
     """
+    return _product(experts, present)[0]
+
+
+def product_with_shares(experts: Gaussian, present: Array) -> tuple[Gaussian, Array]:
+    r"""The product, and who it comes from: shares of its precision, averaged over the dimensions.
+
+    Arguments:
+        experts: As for :func:`product`, with shape :math:`(M, *, D)`.
+        present: As for :func:`product`, with shape :math:`(M, *)`.
+
+    Returns:
+        The posterior, with shape :math:`(*, D)`; and the share of the prior, then of each expert, 0 where it
+        is missing: shape :math:`(M + 1, *)`.
+    """
+    xp = array_namespace(experts.mu, experts.log_var)
+    posterior, prior, weights = _product(experts, present)
+    shares = xp.concat([prior[None], weights]) / (xp.sum(weights, axis=0) + prior)
+    return posterior, xp.mean(shares, axis=-1)
+
+
+def _product(experts: Gaussian, present: Array) -> tuple[Gaussian, Array, Array]:
+    """The product; and the precision of the prior and of each expert, relative to the largest."""
     xp = array_namespace(experts.mu, experts.log_var)
     observed = present[..., None]
     largest = xp.max(xp.where(observed, -experts.log_var, -math.inf), axis=0)
@@ -96,9 +125,10 @@ def product(experts: Gaussian, present: Array) -> Gaussian:
     # Inside, a missing expert is replaced by a finite value: what is not chosen must not spoil the gradient.
     exponent = xp.where(observed, -experts.log_var - largest, 0.0)
     weights = xp.where(observed, xp.exp(exponent), 0.0)
-    total = xp.sum(weights, axis=0) + xp.exp(-largest)
+    prior = xp.exp(-largest)
+    total = xp.sum(weights, axis=0) + prior
     mu = xp.sum(weights * xp.where(observed, experts.mu, 0.0), axis=0) / total
-    return Gaussian(mu=mu, log_var=0 - (largest + xp.log(total)))
+    return Gaussian(mu=mu, log_var=0 - (largest + xp.log(total))), prior, weights
 
 
 def log_normaliser(experts: Gaussian, present: Array) -> Array:
@@ -121,7 +151,10 @@ def log_normaliser(experts: Gaussian, present: Array) -> Array:
         observed = present[m][..., None]
         expert = Gaussian(xp.where(observed, experts.mu[m], 0.0), xp.where(observed, experts.log_var[m], 0.0))
         total = total + xp.where(present[m], before.log_overlap(expert), 0.0)
-        before = product(Gaussian(experts.mu[: m + 1], experts.log_var[: m + 1]), present[: m + 1])
+        after = before.times(expert)
+        before = Gaussian(
+            xp.where(observed, after.mu, before.mu), xp.where(observed, after.log_var, before.log_var)
+        )
     return total
 
 
@@ -136,27 +169,8 @@ def disagreement(experts: Gaussian, present: Array) -> Array:
         experts: As for :func:`product`, with shape :math:`(M, *, D)`.
         present: As for :func:`product`, with shape :math:`(M, *)`.
     """
-    if experts.mu.shape[0] == 1:
-        return array_namespace(experts.mu).zeros_like(experts.mu[0, ..., 0])
-    alone = [
-        log_normaliser(Gaussian(experts.mu[m : m + 1], experts.log_var[m : m + 1]), present[m : m + 1])
-        for m in range(experts.mu.shape[0])
-    ]
-    return sum(alone[1:], alone[0]) - log_normaliser(experts, present)
-
-
-def contributions(experts: Gaussian, present: Array) -> Array:
-    r"""Who the posterior comes from: shares of its precision, averaged over the dimensions.
-
-    Arguments:
-        experts: As for :func:`product`, with shape :math:`(M, *, D)`.
-        present: As for :func:`product`, with shape :math:`(M, *)`.
-
-    Returns:
-        The share of the prior, then of each expert, 0 where it is missing: shape :math:`(M + 1, *)`.
-    """
     xp = array_namespace(experts.mu, experts.log_var)
-    log_var = product(experts, present).log_var
     observed = present[..., None]
-    share = xp.where(observed, xp.exp(xp.where(observed, log_var - experts.log_var, 0.0)), 0.0)
-    return xp.mean(xp.concat([xp.exp(log_var)[None], share]), axis=-1)
+    known = Gaussian(xp.where(observed, experts.mu, 0.0), xp.where(observed, experts.log_var, 0.0))
+    alone = xp.where(present, standard_normal(known.mu).log_overlap(known), 0.0)
+    return xp.sum(alone, axis=0) - log_normaliser(experts, present)

@@ -6,20 +6,23 @@ import asyncio
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from models_store.evidence import Evidence, difference, evidence, log_weights
-from models_store.fusion import Gaussian, contributions, disagreement, product, standard_normal
+from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.batching import Outputs, Runner
 from service.errors import TooLarge, WrongInput
-from service.predictive import Summary, draw_mixture, draw_z, samples, summarise
+from service.posteriors import Expert, Fused, Fusing, fuse
+from service.predictive import Summary, draw_mixture, samples, summarise
 from service.scoring import Noise, Scored, p_values, questions_of
 from service.telemetry.exchange import lap
-from service.workers import aside
+from service.turns import Turns
+from service.workers import FEW, aside
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -136,6 +139,8 @@ class Model:
         self._graphs = graphs
         self.limits = limits
         self.latent = latent
+        self._fuse = partial(fuse, manifest.names, manifest.latent_dim)
+        self._turns = Turns(self._fuse)
 
     def modality(self, name: str) -> Modality:
         """The modality of that name.
@@ -180,17 +185,9 @@ class Model:
         """
         names = self._condition(observations, condition)
         self._check_size(observations.n, draws)
-        experts, present = await self._experts(observations, names)
-        lap("encode")
-
-        def compute() -> Encoded:
-            posterior = product(experts, present)
-            z = _draws(posterior, seed, draws, return_mean, observations.first_row)
-            return Encoded(posterior, z, names, *self._explanation(posterior, names, experts, present))
-
-        encoded = await aside(_size(observations.n, draws, self.manifest.latent_dim), compute)
-        lap("fuse")
-        return encoded
+        fused = await self._fused(observations, names, draws, seed, return_mean)
+        shares = dict(zip(("prior", *self.manifest.names), fused.shares, strict=True))
+        return Encoded(fused.posterior, fused.z, names, shares, fused.information, fused.disagreement)
 
     async def generate(
         self,
@@ -229,17 +226,12 @@ class Model:
         summary_draws = 1 if return_mean else summary_draws
         self._check_size(observations.n, max(draws, summary_draws))
         needs = (summary_draws if set(fields) & set(SUMMARIES) else 0, draws if "samples" in fields else 0)
-        experts, present = await self._experts(observations, names)
-        lap("encode")
-        posterior = product(experts, present)
-        first_row = observations.first_row
         most = max(*needs, 1)
-        size = _size(observations.n, most, self.manifest.latent_dim)
+        z = (await self._fused(observations, names, most, seed, return_mean)).z
         if prior == "mixture" and self.latent is not None:
+            size = _size(observations.n, most, self.manifest.latent_dim)
             z = await aside(size, draw_mixture, self.latent.mixture, observations.n, seed, most)
-        else:
-            z = await aside(size, _draws, posterior, seed, most, return_mean, first_row)
-        lap("fuse")
+        first_row = observations.first_row
         answers = {}
         for name in wanted:
             modality = self.manifest.modality(name)
@@ -287,53 +279,45 @@ class Model:
 
     # --- the steps ------------------------------------------------------------------------------------
 
-    async def _experts(self, observations: Observations, names: Sequence[str]) -> tuple[Gaussian, Array]:
-        """The experts of these modalities, (M, n, D), and who is present, (M, n)."""
-        if not names:  # the prior: one expert that is missing everywhere
-            nothing = np.zeros((1, observations.n, self.manifest.latent_dim), np.float32)
-            return Gaussian(nothing, nothing), np.zeros(nothing.shape[:2], bool)
-        columns = [observations.columns[name] for name in names]
-        experts = await asyncio.gather(
-            *(self._expert(name, column) for name, column in zip(names, columns, strict=True))
-        )
-        stacked = Gaussian(np.stack([e.mu for e in experts]), np.stack([e.log_var for e in experts]))
-        return stacked, np.stack([column.present for column in columns])
+    async def _fused(
+        self, observations: Observations, names: Sequence[str], draws: int, seed: int, return_mean: bool
+    ) -> Fused:
+        """The posterior of every row and draws from it; little of it together with what others ask."""
+        experts = await self._experts(observations, names)
+        lap("encode")
+        asked = Fusing(experts, observations.n, draws, seed, observations.first_row, return_mean)
+        if asked.n * (asked.draws + len(self.manifest.names)) * self.manifest.latent_dim < FEW:
+            fused = await self._turns.ask(asked)
+        else:
+            (fused,) = await asyncio.to_thread(self._fuse, [asked])
+        lap("fuse")
+        return fused
 
-    async def _expert(self, name: str, column: Column) -> Gaussian:
-        """q(z | x) of every row that has the modality; the others are left at the prior."""
+    async def _experts(self, observations: Observations, names: Sequence[str]) -> dict[str, Expert]:
+        """q(z | x) of each of these modalities."""
+        if len(names) == 1:
+            return {names[0]: await self._expert(names[0], observations.columns[names[0]])}
+        experts = await asyncio.gather(*(self._expert(name, observations.columns[name]) for name in names))
+        return dict(zip(names, experts, strict=True))
+
+    async def _expert(self, name: str, column: Column) -> Expert:
+        """q(z | x) of every row that has the modality."""
         graph = self._graphs[encoder_file(name)]
         if column.present.all():
             outputs = await graph.run(column.values)
-            return Gaussian(outputs["mu"], outputs["log_var"])
-        mu = np.zeros((len(column.values), self.manifest.latent_dim), np.float32)
-        log_var = np.zeros_like(mu)
-        if column.present.any():
-            outputs = await graph.run(column.values[column.present])
-            mu[column.present], log_var[column.present] = outputs["mu"], outputs["log_var"]
-        return Gaussian(mu, log_var)
-
-    def _explanation(
-        self, posterior: Gaussian, names: Sequence[str], experts: Gaussian, present: Array
-    ) -> tuple[Mapping[str, Array], Array, Array]:
-        """Contributions, information and disagreement of every row."""
-        # Experts may lie hundreds of nats apart, and the answer is a difference of such numbers.
-        wide = Gaussian(experts.mu.astype(np.float64), experts.log_var.astype(np.float64))
-        shares = contributions(wide, present)
-        given = dict(zip(("prior", *names), shares, strict=False))
-        absent = np.zeros(len(posterior.mu))
-        return (
-            {name: given.get(name, absent) for name in ("prior", *self.manifest.names)},
-            posterior.kl(standard_normal(posterior.mu)),
-            disagreement(wide, present),
-        )
+            return Expert(outputs["mu"], outputs["log_var"], None)
+        if not column.present.any():
+            nothing = np.zeros((0, self.manifest.latent_dim), np.float32)
+            return Expert(nothing, nothing, column.present)
+        outputs = await graph.run(column.values[column.present])
+        return Expert(outputs["mu"], outputs["log_var"], column.present)
 
     async def _evidence(
         self, observations: Observations, names: Sequence[str], draws: int, at_once: int, seed: int
     ) -> Evidence:
         """log p(x_S) of every row, with importance samples from q(z | x_S)."""
-        experts, present = await self._experts(observations, names)
-        lap("encode")
-        posterior = product(experts, present)
+        posterior = (await self._fused(observations, names, 0, seed, return_mean=True)).posterior
+        present = np.stack([observations.columns[name].present for name in names])
         modalities = [self.manifest.modality(name) for name in names]
         weights = []
         for rows in _pieces(observations.n, min(at_once, draws), modalities):
@@ -513,12 +497,6 @@ def check_observed(observations: Observations, names: Sequence[str]) -> None:
     if not observed.all():
         row = observations.first_row + int(np.argmin(observed))
         raise WrongInput(f"row {row} (counted from 0) has nothing observed of {listed(names)}")
-
-
-def _draws(posterior: Gaussian, seed: int, draws: int, return_mean: bool, first_row: int) -> Array:
-    if return_mean:
-        return np.repeat(posterior.mu[:, None], draws, axis=1)
-    return draw_z(posterior, seed, draws, first_row)
 
 
 def _pieces(n: int, draws: int, modalities: Sequence[Modality]) -> Iterator[slice]:

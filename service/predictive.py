@@ -6,13 +6,13 @@ on what else is in the request, nor on how it was cut into pieces.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Sequence
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 
-from models_store.fusion import Gaussian
 from models_store.latent import Mixture
 from models_store.likelihoods import Parameters
 from models_store.manifest import Modality
@@ -20,6 +20,10 @@ from models_store.manifest import Modality
 Array = np.ndarray[Any, np.dtype[Any]]
 Summary = dict[str, Any]
 
+ROWS_IN_BLOCK = 1024
+FIRST, FURTHER = 0, 1
+"""Draws of a row: the first, and those after it."""
+PURPOSE = crc32(b"z")
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -27,25 +31,58 @@ def generator(seed: int, row: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, row, crc32(purpose.encode())])
 
 
-def draw_z(posterior: Gaussian, seed: int, draws: int, first_row: int = 0) -> Array:
-    """Draws of z, (n, draws, D); the first draws do not depend on how many there are.
+def noise(n: int, draws: int, dimension: int, seed: int, first_row: int = 0) -> Array:
+    """Standard normal draws, (n, draws, D); the first of a row do not depend on how many there are.
 
     Arguments:
-        posterior: (n, D).
-        seed: Of the request.
+        n: Rows.
         draws: How many per row.
+        dimension: D.
+        seed: Of the request.
         first_row: The number of the first row in the request.
     """
-    n, dimension = posterior.mu.shape
-    noise = np.empty((n, draws, dimension), np.float32)
-    # A generator of its own for each row would take longer than its draws: one is moved from row to row.
-    stream = np.random.Philox(key=crc32(b"z") << 64 | seed)
-    normal, state = np.random.Generator(stream).standard_normal, stream.state
-    for row in range(n):
-        state["state"]["counter"][2] = first_row + row  # 2^128 blocks of draws lie between two rows
-        stream.state = state
-        normal(out=noise[row], dtype=np.float32)
-    return Gaussian(posterior.mu[:, None], posterior.log_var[:, None]).sample(noise)
+    drawn = np.empty((n, draws, dimension), np.float32)
+    stream = _stream()
+    # To move the stream takes as long as some hundred numbers, so the first draws of many rows are taken
+    # one after the other.
+    row = first_row
+    while row < first_row + n:
+        block, inside = divmod(row, ROWS_IN_BLOCK)
+        stop = min((block + 1) * ROWS_IN_BLOCK, first_row + n)
+        first = np.empty((stop - block * ROWS_IN_BLOCK, dimension), np.float32)
+        stream.fill(first, seed, block, FIRST)
+        drawn[row - first_row : stop - first_row, 0] = first[inside:]
+        row = stop
+    if draws > 1:
+        for row in range(n):
+            stream.fill(drawn[row, 1:], seed, first_row + row, FURTHER)
+    return drawn
+
+
+class _Stream:
+    """One generator that is moved, since a new one takes longer than its draws."""
+
+    def __init__(self) -> None:
+        self._bits = np.random.Philox(key=0)
+        self._normal = np.random.Generator(self._bits).standard_normal
+        self._state: Any = self._bits.state
+
+    def fill(self, numbers: Array, seed: int, place: int, kind: int) -> None:
+        """Numbers of their own for every seed, place and kind: 2^128 blocks lie between two of them."""
+        self._state["state"] = {"counter": (0, 0, place, kind), "key": (seed, PURPOSE)}
+        self._bits.state = self._state
+        self._normal(out=numbers, dtype=np.float32)
+
+
+_streams = threading.local()
+
+
+def _stream() -> _Stream:
+    """That of this thread."""
+    if not hasattr(_streams, "own"):
+        _streams.own = _Stream()
+    own: _Stream = _streams.own
+    return own
 
 
 def draw_mixture(mixture: Mixture, n: int, seed: int, draws: int) -> Array:

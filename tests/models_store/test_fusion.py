@@ -18,10 +18,10 @@ from torch.distributions import Independent, Normal, kl_divergence
 from models_store.fusion import (
     LOG_2PI,
     Gaussian,
-    contributions,
     disagreement,
     log_normaliser,
     product,
+    product_with_shares,
     standard_normal,
 )
 from tests.models_store.examples import LIBRARIES, NumpyArray
@@ -244,6 +244,10 @@ def test_samples_have_the_mean_and_the_variance(library: str) -> None:
 def stacked(library: str, observed: Experts) -> tuple[Gaussian, Any]:
     to = LIBRARIES[library]
     return Gaussian(to(observed.mu), to(observed.log_var)), to(observed.present)
+
+
+def contributions(given: Gaussian, present: Any) -> Any:
+    return product_with_shares(given, present)[1]
 
 
 @both_libraries

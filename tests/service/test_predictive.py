@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models_store.fusion import Gaussian
 from models_store.manifest import Modality
-from service.predictive import draw_z, samples, summarise
+from service.predictive import noise, samples, summarise
 
 VECTOR = Modality(
     name="body",
@@ -34,8 +33,8 @@ def linear_decoder(z: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def wide_draws(n: int = 1, draws: int = 40_000, seed: int = 1) -> np.ndarray:
-    posterior = Gaussian(np.tile([1.0, -2.0], (n, 1)), np.zeros((n, 2)))
-    return draw_z(posterior, seed, draws)
+    """Of z ~ N((1, -2), 1)."""
+    return np.array([1.0, -2.0]) + noise(n, draws, 2, seed)
 
 
 def test_mean_and_std_are_those_of_the_sum_of_both_uncertainties() -> None:
@@ -79,8 +78,7 @@ def test_noise_makes_samples_draws_of_x() -> None:
 
 def test_a_row_has_its_own_draws_wherever_it_stands() -> None:
     whole = wide_draws(3, draws=4)
-    posterior = Gaussian(np.array([[1.0, -2.0]]), np.zeros((1, 2)))
-    assert np.array_equal(draw_z(posterior, 1, 4, first_row=2), whole[2:])
+    assert np.array_equal(noise(1, 4, 2, seed=1, first_row=2), noise(3, 4, 2, seed=1)[2:])
     parameters = linear_decoder(whole)
     last = {name: value[2:] for name, value in parameters.items()}
     one = samples(VECTOR, last, noise=True, seed=1, first_row=2)
