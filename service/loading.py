@@ -42,8 +42,8 @@ def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) ->
         queue: What makes a graph answer many callers.
 
     Raises:
-        BundleRefused: A graph does not load, does not fit, or does not give its golden values; or latent.npz does
-            not fit the model.
+        BundleRefused: A graph does not load, does not fit, or does not give its golden values; or latent.npz
+            does not fit the model.
     """
     sessions = open_sessions(bundle, settings.provider)
     values = golden.from_bytes(bundle.read(golden.FILE))
