@@ -41,7 +41,7 @@ def as_npz(rows: Mapping[str, Array], path: str = "/encode") -> bytes:
 
 
 def as_oip_binary(rows: Mapping[str, Array], path: str = f"/v2/models/{NAME}/infer") -> bytes:
-    """The binary extension of the Open Inference Protocol, asking for binary outputs."""
+    """The binary extension of the Open Inference Protocol, asking for the posterior in binary outputs."""
     inputs = [
         {
             "name": name,
@@ -51,7 +51,8 @@ def as_oip_binary(rows: Mapping[str, Array], path: str = f"/v2/models/{NAME}/inf
         }
         for name, values in rows.items()
     ]
-    head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+    outputs = [{"name": name, "parameters": {"binary_data": True}} for name in ("z", "mu", "log_var")]
+    head = json.dumps({"inputs": inputs, "outputs": outputs}).encode()
     body = head + b"".join(values.tobytes() for values in rows.values())
     headers = {
         "content-type": "application/octet-stream",

@@ -35,7 +35,7 @@ from service.errors import (
 )
 from service.lifecycle import delayed_sigterm
 from service.problems import problem
-from service.routes import health, models, questions
+from service.routes import health, models, questions, v2, v2_models
 from service.routes import metrics as metrics_route
 from service.routes.direct import Direct, Handler
 from service.routes.lifetimes import Lifetimes
@@ -102,7 +102,14 @@ def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = C
         lifespan=lifespan,
         redoc_url=None,
     )
-    routers = (questions.router, models.router, health.router, metrics_route.router)
+    routers = (
+        questions.router,
+        models.router,
+        health.router,
+        metrics_route.router,
+        v2.router,
+        v2_models.router,
+    )
     for router in routers:
         app.include_router(router)
     handlers: dict[type[Exception], Handler] = {

@@ -145,6 +145,8 @@ class GraphQueue:
         """Rows that no batch has taken yet."""
         self.on_batch: Callable[[int], None] | None = None
         """Called with the size of every batch."""
+        self.batches = 0
+        """How many have run."""
 
     @property
     def waiting_seconds(self) -> float:
@@ -222,6 +224,7 @@ class GraphQueue:
 
     def _deliver(self, batch: _Batch, outputs: Outputs) -> None:
         rows = sum(len(piece) for _, piece in batch)
+        self.batches += 1
         for name, value in outputs.items():
             if len(value) != rows:
                 raise GraphFailed(f"'{name}' has {len(value)} rows for the {rows} that were given")

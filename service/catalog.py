@@ -56,6 +56,8 @@ class Catalog:
         self.draining = False
         self.store_away: str | None = None
         """Why the store did not answer when it was last looked at."""
+        self.published: dict[str, list[int]] = {}
+        """What was in the store when it was last looked at."""
         self._store: stores.Store | None = None
         self._threads = self.settings.threads or max(1, cpu_quota() // self.settings.workers)
         self._workers = Workers(self._threads)
@@ -158,7 +160,7 @@ class Catalog:
         """
         with self._changing:
             try:
-                published = self._place().published()
+                published = self.published = self._place().published()
                 gone = [key for key in self._refused if key[1] not in published.get(key[0], [])]
                 for key in gone:
                     del self._refused[key]
@@ -181,7 +183,7 @@ class Catalog:
             StoreAway: The store does not answer.
         """
         with self._changing:
-            published = self._place().published()
+            published = self.published = self._place().published()
             if name not in published:
                 raise NotFound(f"no model '{name}' is in the store; there is {listed(published)}")
             numbers = published[name]

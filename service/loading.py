@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from models_store import golden, latent
 from models_store.errors import BundleRefused
@@ -16,6 +16,7 @@ from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.store import Bundle
 from service.batching import GraphQueue, Pace, measure
 from service.inference import Limits, Model
+from service.protocol.statistics import Statistics
 from service.sessions import Array, Graph, Session, UnfitGraph
 from service.settings import Settings
 
@@ -30,6 +31,7 @@ class Loaded:
     model: Model
     bundle: Bundle
     queues: Mapping[str, GraphQueue]
+    statistics: Statistics = field(default_factory=Statistics)
 
 
 def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) -> Loaded:

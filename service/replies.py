@@ -17,6 +17,7 @@ from service.inference import listed
 
 JSON = "application/json"
 NPZ = "application/x-npz"
+BYTES = "application/octet-stream"
 PNG = "image/png"
 WAV = "audio/wav"
 ZIP = "application/zip"

@@ -11,9 +11,10 @@ from service.inference import FIELDS
 
 def _split(value: object) -> object:
     """Repeated and comma-separated values alike become one list."""
-    if not isinstance(value, list):
+    if not isinstance(value, list | str):
         return value
-    return [name.strip() for item in value for name in str(item).split(",")]
+    items = [value] if isinstance(value, str) else value
+    return [name.strip() for item in items for name in str(item).split(",")]
 
 
 Names = Annotated[list[str], BeforeValidator(_split), Field(min_length=1)]

@@ -60,11 +60,11 @@ def parse(model: Model, content_type: str | None, body: bytes, limit: int) -> Ob
     media_type, options = _content_type(content_type)
     match media_type.decode("latin1"):
         case "multipart/form-data":
-            return _together(form.columns(model, body, options.get(b"boundary")))
+            return together(form.columns(model, body, options.get(b"boundary")))
         case "application/json":
-            return _together(document.columns(model, body))
+            return together(document.columns(model, body))
         case "application/x-npz" | "application/octet-stream":
-            return _together(archive.columns(model, body, limit))
+            return together(archive.columns(model, body, limit))
         case "text/csv":
             sent = tables.read(model, body)
             observations = tables.observed(model.manifest, sent)
@@ -80,7 +80,12 @@ def parse(model: Model, content_type: str | None, body: bytes, limit: int) -> Ob
 _content_type = lru_cache(maxsize=128)(parse_options_header)
 
 
-def _together(columns: dict[str, Column]) -> Observations:
+def together(columns: dict[str, Column]) -> Observations:
+    """The columns of one request.
+
+    Raises:
+        WrongInput: They have different numbers of rows, or none.
+    """
     rows = {name: len(column.values) for name, column in columns.items()}
     _check_rows(rows)
     return Observations(columns, next(iter(rows.values()), 0))

@@ -11,6 +11,7 @@ import numpy as np
 
 from models_store.codecs import arrays
 from models_store.errors import UnreadableFile, shown
+from models_store.manifest import Modality
 from service.errors import TooLarge, Unparsable, WrongInput, located
 from service.inference import Column, Model, listed
 
@@ -43,13 +44,19 @@ def columns(model: Model, body: bytes, limit: int) -> dict[str, Column]:
     for mask in found.keys() - set(names):
         if mask.removeprefix(MASK) not in names:
             raise WrongInput(f"array {shown(mask)} is the mask of nothing; the archive holds {listed(names)}")
-    return {name: _column(model, name, found) for name in names}
+    return {
+        name: column(model.modality(name), found[name], found.get(MASK + name), f"array '{name}'")
+        for name in names
+    }
 
 
-def _column(model: Model, name: str, found: dict[str, Array]) -> Column:
-    modality = model.modality(name)
-    sent, where = found[name], f"array '{name}'"
-    present = _presence(name, found, len(sent) if sent.ndim else 0)
+def column(modality: Modality, sent: Array, mask: Array | None, where: str) -> Column:
+    """The rows in an array, of which a mask may say that some are missing.
+
+    Raises:
+        WrongInput: Shape, dtype, a value, or the mask does not fit.
+    """
+    present = presence(mask, len(sent) if sent.ndim else 0, where)
     if present.all():
         return Column(located(where, arrays.rows, modality, sent), present)
     observed = located(where, arrays.rows, modality, sent[present])
@@ -58,11 +65,17 @@ def _column(model: Model, name: str, found: dict[str, Array]) -> Column:
     return Column(values, present)
 
 
-def _presence(name: str, found: dict[str, Array], rows: int) -> Array:
-    mask = found.get(MASK + name, np.ones(rows, bool))
+def presence(mask: Array | None, rows: int, where: str) -> Array:
+    """Which rows a mask leaves; all, where there is none.
+
+    Raises:
+        WrongInput: It is not boolean, or has not a value per row.
+    """
+    if mask is None:
+        return np.ones(rows, bool)
     if mask.dtype != bool or mask.shape != (rows,):
         raise WrongInput(
-            f"array '{MASK}{name}' must be boolean with one value per row, ({rows},), "
+            f"the mask of {where} must be boolean with one value per row, ({rows},), "
             f"got {mask.dtype} of shape {mask.shape}"
         )
     return mask

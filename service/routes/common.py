@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Query, Request
 
@@ -12,7 +12,7 @@ from service.catalog import Catalog
 from service.errors import WrongInput
 from service.inference import Observations
 from service.loading import Loaded
-from service.schemas import EncodeQuery, Problem, ScoreQuery
+from service.schemas import Problem
 
 
 async def _catalog(request: Request) -> Catalog:
@@ -40,7 +40,19 @@ Observed = Annotated[Observations, Depends(_read_by_the_route)]
 Accept = Annotated[str | None, Depends(_read_by_the_route)]
 
 
-def rows_of(observations: Observations, query: EncodeQuery) -> Observations:
+class _Seeded(Protocol):
+    @property
+    def seed(self) -> int | None: ...
+
+
+class _Conditioned(Protocol):
+    @property
+    def cond_mod(self) -> list[str]: ...
+    @property
+    def n_data(self) -> int | None: ...
+
+
+def rows_of(observations: Observations, query: _Conditioned) -> Observations:
     """The observations, or for ``cond_mod=none`` the rows of nothing that ``n_data`` asks for.
 
     Raises:
@@ -55,7 +67,7 @@ def rows_of(observations: Observations, query: EncodeQuery) -> Observations:
     return observations
 
 
-def seed_of(query: EncodeQuery | ScoreQuery) -> int:
+def seed_of(query: _Seeded) -> int:
     """The seed that was sent, or a new one."""
     return secrets.randbits(32) if query.seed is None else query.seed
 

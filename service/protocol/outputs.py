@@ -1,0 +1,103 @@
+"""What a model can answer, by name: the posterior, and summaries and samples of every modality."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from models_store.manifest import Manifest, Modality
+from service.errors import WrongInput
+from service.inference import Encoded, Generated, listed
+from service.predictive import LEVELS
+from service.protocol.tensors import Array
+
+POSTERIOR = ("z", "mu", "log_var")
+MEASURES = ("information", "disagreement")
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output.
+
+    Arguments:
+        name: By which it is asked for.
+        shape: With -1 for what depends on the request: rows first, then N.
+        target: The modality that it is of; none, if it is of the posterior.
+        field: Of /generate's summaries, or of the posterior.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    target: str | None
+    field: str
+
+    @property
+    def usual(self) -> bool:
+        """Whether it is given to those who ask for no outputs."""
+        return self.field in (*POSTERIOR, "mean", "probabilities")
+
+    def of(self, encoded: Encoded | None, generated: Generated | None) -> Array:
+        """Its numbers.
+
+        Arguments:
+            encoded: The answer about z, which outputs of the posterior need.
+            generated: The answer about the modalities, which outputs of those need.
+        """
+        if self.target is not None:
+            if generated is None:
+                raise ValueError(f"'{self.name}' was not computed")
+            found: Array = generated.targets[self.target][self.field]
+            return found
+        if encoded is None:
+            raise ValueError(f"'{self.name}' was not computed")
+        part: Array = getattr(encoded.posterior if self.field in ("mu", "log_var") else encoded, self.field)
+        return part
+
+
+@lru_cache(maxsize=64)
+def _outputs(latent_dim: int, modalities: tuple[Modality, ...]) -> dict[str, Output]:
+    shapes = {"z": (-1, -1, latent_dim), **dict.fromkeys(("mu", "log_var"), (-1, latent_dim))}
+    shapes |= dict.fromkeys(MEASURES, (-1,))
+    found = [Output(name, shape, None, name) for name, shape in shapes.items()]
+    for modality in modalities:
+        row, main = modality.parameter_shape(), "probabilities" if modality.labels else "mean"
+        # A modality may be called 'mu'.
+        name = f"{modality.name}.{main}" if modality.name in shapes else modality.name
+        found.append(Output(name, (-1, *row), modality.name, main))
+        if not modality.labels:
+            found.append(Output(f"{modality.name}.std", (-1, *row), modality.name, "std"))
+            quantiles = (-1, len(LEVELS), *row)
+            found.append(Output(f"{modality.name}.quantiles", quantiles, modality.name, "quantiles"))
+        found.append(Output(f"{modality.name}.samples", (-1, -1, *row), modality.name, "samples"))
+    return {output.name: output for output in found}
+
+
+def outputs_of(manifest: Manifest) -> Mapping[str, Output]:
+    """Everything that a model can answer, by name."""
+    return _outputs(manifest.latent_dim, manifest.modalities)
+
+
+def named(manifest: Manifest, names: Iterable[str]) -> list[Output]:
+    """The outputs of these names.
+
+    Raises:
+        WrongInput: There is none of a name; the text says which there are.
+    """
+    known, found = outputs_of(manifest), []
+    for name in names:
+        if name not in known:
+            raise WrongInput(f"unknown output '{name}'; this model gives {listed(known)}")
+        found.append(known[name])
+    return found
+
+
+def usual(manifest: Manifest, targets: Iterable[str]) -> list[Output]:
+    """What is given to those who ask for no outputs: the posterior, and the middle of every target."""
+    wanted = {*targets}
+    everything = wanted == {"all"}
+    return [
+        output
+        for output in outputs_of(manifest).values()
+        if output.usual and (output.target is None or everything or output.target in wanted)
+    ]

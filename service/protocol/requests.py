@@ -1,0 +1,263 @@
+"""A request of the protocol to a question for the engine."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models_store import codecs
+from models_store.errors import shown
+from models_store.manifest import Modality
+from service import bodies
+from service.bodies import archive
+from service.errors import TooLarge, UnknownMediaType, Unparsable, WrongInput, located
+from service.inference import Column, Model, Observations, listed
+from service.protocol import tensors
+from service.protocol.tensors import Array
+from service.schemas import Names
+
+FIELDS = ("id", "inputs", "outputs", "parameters")
+UNSUPPORTED = ("sequence_id", "sequence_start", "sequence_end", "priority")
+"""Parameters of the protocol that nothing here corresponds to."""
+
+
+class Parameters(BaseModel):
+    """How to answer: those of /encode and /generate that do not depend on the form of the answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cond_mod: Names = ["all"]
+    gen_mod: Names = ["all"]
+    N: int = Field(1, ge=1)
+    K: int = Field(100, ge=1)
+    seed: int | None = Field(None, ge=0, lt=2**53)
+    return_mean: bool = False
+    noise: bool = False
+    prior: Literal["standard", "mixture"] = "standard"
+    n_data: int | None = Field(None, ge=1)
+    timeout: int | None = Field(None, ge=1)
+    """Microseconds."""
+    binary_data_output: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An output that was asked for.
+
+    Arguments:
+        name: Of the output.
+        binary: Whether it is sent as bytes.
+        classes: How many of the likeliest labels are wanted in place of the numbers; 0: the numbers.
+    """
+
+    name: str
+    binary: bool
+    classes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked.
+
+    Arguments:
+        id: The client's own name for it.
+        observed: The inputs, by modality.
+        parameters: How to answer.
+        outputs: What to answer; empty: everything.
+    """
+
+    id: str | None
+    observed: Observations
+    parameters: Parameters
+    outputs: tuple[Wanted, ...]
+
+
+def unpacked(body: bytes, encoding: str | None, limit: int) -> bytes:
+    """The body without its Content-Encoding.
+
+    Raises:
+        UnknownMediaType: The encoding is unknown.
+        Unparsable: It is not what the header says.
+        TooLarge: It is longer than the limit.
+    """
+    if encoding is None or encoding == "identity":
+        return body
+    if encoding not in ("gzip", "deflate"):
+        raise UnknownMediaType(f"Content-Encoding must be 'gzip' or 'deflate', got {shown(encoding)}")
+    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 32)  # finds out which of the two it is
+    try:
+        content = unpacking.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise Unparsable(f"the body is not {encoding}: {error}") from None
+    if len(content) > limit:
+        raise TooLarge(f"the body is longer than the {limit} bytes that one request may have unpacked")
+    if not unpacking.eof:
+        raise Unparsable(f"the body is {encoding} that ends too early")
+    return content
+
+
+def parse(model: Model, body: bytes, header_length: str | None) -> Question:
+    """The question in a body: JSON, and behind it the tensors that are sent as bytes.
+
+    Arguments:
+        model: Whose modalities the inputs are.
+        body: Of the request.
+        header_length: The header Inference-Header-Content-Length: how much of it is JSON. None: all.
+
+    Raises:
+        Unparsable: It is no JSON, or a file in it cannot be read.
+        WrongInput: It is another document, an input is unknown, or a value does not fit.
+        RequestValidationError: A parameter is unknown, or has a value that it cannot have.
+        TooLarge: It has too many rows.
+    """
+    length = _length(header_length, len(body))
+    head = _head(body[:length])
+    parameters = _parameters(head.get("parameters", {}))
+    sent = _tensors(head.get("inputs", []), memoryview(body)[length:])
+    name = head.get("id")
+    if name is not None and not isinstance(name, str):
+        raise WrongInput(f"'id' must be text, got {shown(name)}")
+    outputs = tuple(_wanted(output, parameters.binary_data_output) for output in _list("outputs", head))
+    return Question(name, _observations(model, sent), parameters, outputs)
+
+
+def _length(told: str | None, whole: int) -> int:
+    if told is None:
+        return whole
+    if not told.isdecimal() or int(told) > whole:
+        raise Unparsable(
+            f"Inference-Header-Content-Length must be at most the body's {whole} bytes, got {shown(told)}"
+        )
+    return int(told)
+
+
+def _head(content: bytes) -> dict[str, Any]:
+    try:
+        head = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise Unparsable(f"the request is not JSON: {error}") from None
+    if not isinstance(head, dict):
+        raise WrongInput(f'the request must be {{"inputs": […], …}}, got {shown(head)}')
+    for field in head:
+        if field not in FIELDS:
+            raise WrongInput(f"unknown field {shown(field)} in the request; there are {listed(FIELDS)}")
+    return head
+
+
+def _list(field: str, head: Mapping[str, Any]) -> list[Any]:
+    found = head.get(field, [])
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise WrongInput(f"'{field}' must be a list of objects, got {shown(found)}")
+    return found
+
+
+def _parameters(sent: Any) -> Parameters:
+    if not isinstance(sent, dict):
+        raise WrongInput(f"'parameters' must be an object, got {shown(sent)}")
+    for name in UNSUPPORTED:
+        if name in sent:
+            raise WrongInput(f"parameter '{name}' is not supported: questions do not depend on each other")
+    # Most requests have the parameters of the one before.
+    return _validated(orjson.dumps(sent))
+
+
+@lru_cache(maxsize=256)
+def _validated(sent: bytes) -> Parameters:
+    try:
+        return Parameters.model_validate(orjson.loads(sent))
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        raise RequestValidationError([{**one, "loc": ("parameters", *one["loc"])} for one in found]) from None
+
+
+def _wanted(output: dict[str, Any], binary: bool) -> Wanted:
+    name, own = output.get("name"), output.get("parameters", {})
+    where = f"output {shown(name)}"
+    if not isinstance(name, str) or not isinstance(own, dict):
+        raise WrongInput(
+            f"every output must have a 'name', and 'parameters' only as an object, got {shown(output)}"
+        )
+    _refuse_shared_memory(where, own)
+    classes, binary = own.get("classification", 0), own.get("binary_data", binary)
+    if type(classes) is not int or classes < 0 or type(binary) is not bool:
+        raise WrongInput(
+            f"{where}: 'classification' must be a count and 'binary_data' a boolean, got {shown(own)}"
+        )
+    return Wanted(name, binary, classes)
+
+
+def _refuse_shared_memory(where: str, own: Mapping[str, Any]) -> None:
+    if "shared_memory_region" in own:
+        raise WrongInput(f"{where}: shared memory is not supported; send tensors in the body")
+
+
+def _tensors(inputs: Any, rest: memoryview) -> dict[str, Array]:
+    """The tensors of a request by name."""
+    sent: dict[str, Array] = {}
+    start = 0
+    for item in _list("inputs", {"inputs": inputs}):
+        name, own = item.get("name"), item.get("parameters", {})
+        where = f"input {shown(name)}"
+        if not isinstance(name, str) or name in sent or not isinstance(own, dict):
+            raise WrongInput(f"every input must have a 'name' of its own, got {shown(name)}")
+        _refuse_shared_memory(where, own)
+        shape = tensors.checked_shape(where, item.get("shape"))
+        size = own.get("binary_data_size")
+        if size is None:
+            sent[name] = tensors.from_json(where, item.get("datatype"), shape, item.get("data"))
+            continue
+        if type(size) is not int or not 0 <= size <= len(rest) - start:
+            raise WrongInput(
+                f"{where}: 'binary_data_size' must be at most the {len(rest) - start} bytes that are left, "
+                f"got {shown(size)}"
+            )
+        sent[name] = tensors.from_bytes(where, item.get("datatype"), shape, rest[start : start + size])
+        start += size
+    if start != len(rest):
+        raise WrongInput(f"{len(rest) - start} bytes behind the tensors belong to no input")
+    return sent
+
+
+def _observations(model: Model, sent: Mapping[str, Array]) -> Observations:
+    names = [name for name in sent if not name.startswith(archive.MASK)]
+    columns = {}
+    for name in sent.keys() - set(names):
+        if name.removeprefix(archive.MASK) not in names:
+            raise WrongInput(f"input {shown(name)} is the mask of nothing; the inputs are {listed(names)}")
+    for name in names:
+        modality, tensor = model.modality(name), sent[name]
+        if not modality.shape or tensor.dtype == object:  # many clients know no tensors of one axis
+            tensor = tensor[:, 0] if tensor.ndim == 2 and tensor.shape[1] == 1 else tensor
+        model.check_rows(len(tensor) if tensor.ndim else 0)
+        where, mask = f"input '{name}'", sent.get(archive.MASK + name)
+        if tensor.dtype == object:
+            columns[name] = _from_texts(modality, tensor, mask, where)
+        else:
+            columns[name] = archive.column(modality, tensor, mask, where)
+    return bodies.together(columns)
+
+
+def _from_texts(modality: Modality, tensor: Array, mask: Array | None, where: str) -> Column:
+    """Labels as text; of other kinds files: as they are, or in JSON their base64."""
+    if tensor.ndim != 1:
+        raise WrongInput(f"{where}: BYTES must have the shape [rows], got {list(tensor.shape)}")
+    present = archive.presence(mask, len(tensor), where)
+    values = np.zeros((len(tensor), *modality.shape), modality.numpy_dtype)
+    for row in np.flatnonzero(present):
+        item = tensor[row]
+        read, content = (codecs.read_file, item) if isinstance(item, bytes) else (codecs.read_values, [item])
+        found = located(f"{where}, row {row} (counted from 0)", read, modality, content)
+        if len(found) != 1:
+            raise WrongInput(
+                f"{where}, row {row} (counted from 0): a file must hold one row, this one {len(found)}"
+            )
+        values[row] = found[0]
+    return Column(values, present)

@@ -1,0 +1,163 @@
+"""Tensors as the protocol writes them: a datatype, a shape, and numbers in JSON or as bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from models_store.errors import shown
+from service.errors import Unparsable, WrongInput
+from service.inference import listed
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+BYTES = "BYTES"
+DATATYPES: Mapping[str, np.dtype[Any]] = {
+    "BOOL": np.dtype("?"),
+    **{
+        f"{sign}INT{bits}": np.dtype(f"<{kind}{bits // 8}")
+        for sign, kind in (("U", "u"), ("", "i"))
+        for bits in (8, 16, 32, 64)
+    },
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+"""Little-endian, as the binary extension wants it."""
+NAMES: Mapping[str, str] = {dtype.name: name for name, dtype in DATATYPES.items()}
+LENGTH_BYTES = 4
+"""Before every element of a BYTES tensor that is sent as bytes."""
+
+
+def checked_shape(where: str, shape: Any) -> tuple[int, ...]:
+    """The shape of a tensor.
+
+    Raises:
+        WrongInput: It is no list of sizes.
+    """
+    if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
+        raise WrongInput(f"{where}: 'shape' must be a list of sizes, got {shown(shape)}")
+    return tuple(shape)
+
+
+def from_bytes(where: str, datatype: str, shape: tuple[int, ...], content: memoryview) -> Array:
+    """A tensor that was sent as bytes; one of BYTES as an array of objects.
+
+    Raises:
+        WrongInput: The datatype is unknown, or the bytes are not as many as the shape says.
+        Unparsable: The elements of a BYTES tensor are cut off.
+    """
+    if datatype == BYTES:
+        return _as_objects(where, shape, _elements(where, content))
+    dtype = _dtype(where, datatype)
+    wanted = math.prod(shape) * dtype.itemsize
+    if wanted != len(content):
+        raise WrongInput(
+            f"{where}: {datatype} of shape {list(shape)} has {wanted} bytes, "
+            f"'binary_data_size' says {len(content)}"
+        )
+    if datatype == "BOOL":  # any other byte than 0 and 1 would be a boolean that is neither
+        return np.frombuffer(content, np.uint8).reshape(shape) != 0
+    numbers = np.frombuffer(content, dtype).reshape(shape)
+    return numbers if numbers.flags.aligned else numbers.copy()  # the JSON before it may have any length
+
+
+def from_json(where: str, datatype: str, shape: tuple[int, ...], values: Any) -> Array:
+    """A tensor that was sent as a list, flat or nested; null in one of floats is NaN.
+
+    Raises:
+        WrongInput: The datatype is unknown, a value is none of it, or the shape says another number.
+    """
+    if not isinstance(values, list):
+        raise WrongInput(f"{where}: 'data' must be a list, got {shown(values)}")
+    if datatype == BYTES:
+        return _as_objects(where, shape, _flat_texts(where, values))
+    dtype = _dtype(where, datatype)
+    try:
+        sent = np.asarray(values)
+    except ValueError:
+        raise WrongInput(f"{where}: nested lists of 'data' must all have the same length") from None
+    if sent.dtype == object and dtype.kind == "f":
+        sent = _with_nulls(sent)
+    with np.errstate(all="ignore"):
+        fits = sent.dtype.kind in _KINDS[dtype.kind] and (
+            dtype.kind == "f" or np.array_equal(sent.astype(dtype), sent)
+        )
+    if sent.size and not fits:
+        raise WrongInput(f"{where}: 'data' must hold values of {datatype}, got {shown(values)}")
+    return _shaped(where, shape, sent.astype(dtype))
+
+
+def to_bytes(array: Array) -> bytes:
+    """The numbers of a tensor, or its texts, as bytes."""
+    if array.dtype.kind != "O":
+        return np.ascontiguousarray(array).tobytes()
+    return b"".join(len(text).to_bytes(LENGTH_BYTES, "little") + text for text in array.flat)
+
+
+def datatype_of(array: Array) -> str:
+    return NAMES.get(array.dtype.name, BYTES)
+
+
+_KINDS: Mapping[str, str] = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}
+"""By kind of dtype, the kinds of values that JSON may give for it."""
+
+
+def _dtype(where: str, datatype: Any) -> np.dtype[Any]:
+    if not isinstance(datatype, str) or datatype not in DATATYPES:
+        raise WrongInput(
+            f"{where}: 'datatype' must be one of {listed([*DATATYPES, BYTES])}, got {shown(datatype)}"
+        )
+    return DATATYPES[datatype]
+
+
+def _shaped(where: str, shape: tuple[int, ...], array: Array) -> Array:
+    if array.size != math.prod(shape):
+        raise WrongInput(
+            f"{where}: the shape {list(shape)} has {math.prod(shape)} elements, 'data' {array.size}"
+        )
+    return array.reshape(shape)
+
+
+def _as_objects(where: str, shape: tuple[int, ...], elements: Sequence[object]) -> Array:
+    array = np.empty(len(elements), object)
+    array[:] = elements
+    return _shaped(where, shape, array)
+
+
+def _elements(where: str, content: memoryview) -> list[bytes]:
+    elements: list[bytes] = []
+    start = 0
+    while start < len(content):
+        first = start + LENGTH_BYTES
+        stop = first + int.from_bytes(content[start:first], "little")
+        if stop > len(content):
+            raise Unparsable(f"{where}: element {len(elements)} of BYTES ends behind the tensor")
+        elements.append(bytes(content[first:stop]))
+        start = stop
+    return elements
+
+
+def _flat_texts(where: str, values: list[Any]) -> list[str]:
+    flat: list[str] = []
+    for value in values:
+        if isinstance(value, list):
+            flat += _flat_texts(where, value)
+        elif isinstance(value, str):
+            flat.append(value)
+        else:
+            raise WrongInput(f"{where}: 'data' of BYTES must hold texts, got {shown(value)}")
+    return flat
+
+
+def _with_nulls(sent: Array) -> Array:
+    """Floats from what numpy could only hold as objects; left as it is where there is something else."""
+    if not all(item is None or type(item) in (int, float) for item in sent.flat):
+        return sent
+    try:
+        return np.array([math.nan if item is None else float(item) for item in sent.flat])
+    except OverflowError:
+        return sent

@@ -1,0 +1,157 @@
+"""The Open Inference Protocol under /v2; docs/protocol.md has the table of what it can be asked."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends
+
+from models_store.errors import shown
+from service import bodies
+from service.catalog import Catalog
+from service.errors import NotFound, PastDeadline, WrongInput
+from service.inference import Encoded, Generated, Model, Observations, listed
+from service.loading import Loaded
+from service.protocol import answers, outputs, requests
+from service.protocol.outputs import Output
+from service.protocol.requests import Parameters, Question, Wanted
+from service.replies import CLOSE, Reply
+from service.routes.common import rows_of, seed_of
+from service.routes.direct import Arrival, DirectRoute
+from service.workers import aside
+
+T = TypeVar("T")
+MODEL, VERSION = "/models/{name}", "/models/{name}/versions/{version}"
+
+
+def _direct() -> None:
+    """Nothing: :class:`Inference` passes it, and here FastAPI learns that it is no parameter."""
+
+
+class Inference(DirectRoute):
+    """A route that reads the arrival itself."""
+
+    async def answer(self, arrival: Arrival) -> Reply:
+        reply: Reply = await self.endpoint(arrival)
+        return reply.with_headers(CLOSE) if arrival.catalog.draining else reply
+
+
+router = APIRouter(prefix="/v2", include_in_schema=False, route_class=Inference)
+
+
+@router.post(f"{MODEL}/infer", operation_id="infer")
+@router.post(f"{VERSION}/infer", operation_id="infer_version")
+async def infer(arrival: Annotated[Arrival, Depends(_direct)]) -> Reply:
+    """The outputs that are asked for, given whatever inputs are sent."""
+    catalog, came = arrival.catalog, time.monotonic_ns()
+    chosen = current(catalog, arrival.parameters["name"], arrival.parameters.get("version"))
+    try:
+        catalog.admit()
+        with arrival.lifetimes.begin(arrival.receive) as lifetime:
+            limit = catalog.settings.max_body_bytes
+            body = await bodies.read(arrival.receive, limit)
+            lifetime.uploaded()
+            length, encoding = (
+                arrival.header(b"inference-header-content-length"),
+                arrival.header(b"content-encoding"),
+            )
+
+            def read() -> Question:
+                return requests.parse(chosen.model, requests.unpacked(body, encoding, limit), length)
+
+            question = await aside(limit if encoding else len(body), read)
+            observed = question.observed
+            arrival.exchange.read(chosen.bundle.manifest.name, observed.n, len(observed.columns))
+            catalog.admit()  # others may have come meanwhile
+            return await _answer(chosen, question, arrival.header(b"accept-encoding"), came)
+    except BaseException:
+        chosen.statistics.failed(time.monotonic_ns() - came)
+        raise
+
+
+async def _answer(chosen: Loaded, question: Question, accepted: str | None, came: int) -> Reply:
+    read = time.monotonic_ns()
+    model, parameters = chosen.model, question.parameters
+    rows, seed = rows_of(question.observed, parameters), seed_of(parameters)
+    wanted = question.outputs or tuple(
+        Wanted(output.name, parameters.binary_data_output)
+        for output in outputs.usual(model.manifest, parameters.gen_mod)
+    )
+    found = outputs.named(model.manifest, (one.name for one in wanted))
+    work = _compute(model, rows, parameters, found, seed)
+    encoded, generated = await (work if parameters.timeout is None else _within(parameters.timeout, work))
+    computed = time.monotonic_ns()
+    answered = [
+        (one, output, output.of(encoded, generated)) for one, output in zip(wanted, found, strict=True)
+    ]
+    condition = next(answer.condition for answer in (encoded, generated) if answer is not None)
+    told = {"seed": seed, "cond_mod": ",".join(condition) or "none"}
+
+    def write() -> Reply:
+        return answers.packed(answers.write(model.manifest, question.id, told, answered), accepted)
+
+    reply = await aside(sum(array.size for _, _, array in answered), write)
+    chosen.statistics.answered(rows.n, (came, read, computed, time.monotonic_ns()))
+    return reply
+
+
+async def _compute(
+    model: Model, rows: Observations, parameters: Parameters, found: Sequence[Output], seed: int
+) -> tuple[Encoded | None, Generated | None]:
+    """The posterior and the targets, as far as the outputs need them."""
+    encoded: Encoded | None = None
+    generated: Generated | None = None
+    targets = _targets(model, found, parameters.gen_mod)
+    if any(output.target is None for output in found):
+        encoded = await model.encode(
+            rows, parameters.cond_mod, draws=parameters.N, seed=seed, return_mean=parameters.return_mean
+        )
+    if targets:
+        generated = await model.generate(
+            rows,
+            parameters.cond_mod,
+            targets,
+            fields={output.field for output in found},
+            draws=parameters.N,
+            summary_draws=parameters.K,
+            seed=seed,
+            return_mean=parameters.return_mean,
+            noise=parameters.noise,
+            prior=parameters.prior,
+        )
+    return encoded, generated
+
+
+def _targets(model: Model, found: Sequence[Output], chosen: Sequence[str]) -> list[str]:
+    """The modalities that the outputs are of, all of them among those that ``gen_mod`` names."""
+    targets = list(dict.fromkeys(output.target for output in found if output.target is not None))
+    if list(chosen) != ["all"]:
+        for name in chosen:
+            model.modality(name)
+        outside = [name for name in targets if name not in chosen]
+        if outside:
+            raise WrongInput(
+                f"outputs of {listed(outside)} were asked for, but gen_mod names {listed(chosen)}"
+            )
+    return targets
+
+
+async def _within(microseconds: int, work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await asyncio.wait_for(work, microseconds / 1e6)
+    except TimeoutError:
+        raise PastDeadline(f"no answer within the timeout of {microseconds} µs that came with it") from None
+
+
+def current(catalog: Catalog, name: str, version: str | None) -> Loaded:
+    """The version that a path names.
+
+    Raises:
+        NotFound: It is not loaded.
+    """
+    if version is not None and not version.isdecimal():
+        raise NotFound(f"a version is a number, got {shown(version)}")
+    return catalog.get(name, None if version is None else int(version))
