@@ -8,7 +8,7 @@ BENCH := $(VENV)/bench
 PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 LOCK := pyproject.toml constraints.txt
 
-.PHONY: serve test reference lint format train bench-service bench-training soak clean
+.PHONY: serve test reference lint format train bench-service bench-training bench-likelihood ablation soak clean
 
 serve: export ANYVIEW_DEFAULT_MODEL ?= mnist
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
@@ -43,6 +43,18 @@ soak: $(BENCH)/.done  ## Does memory grow? SOAK_REQUESTS=10000 for a short one
 
 bench-training: reference  ## Speed of training beside the reference library
 	OMP_NUM_THREADS=1 $(FULL)/bin/python -m benchmarks.training
+
+bench-likelihood: reference  ## log p(x) of binarised MNIST beside the reference library; hours
+	OMP_NUM_THREADS=1 $(FULL)/bin/python -m benchmarks.likelihood
+
+# Each study goes on where it stopped; ABLATION="--epochs 1 --rows 500 --output somewhere" tries them in minutes.
+ablation: export OMP_NUM_THREADS ?= 1
+ablation: $(FULL)/.done  ## Compare objectives, weak supervision, missing entries; many hours
+	$(FULL)/bin/python -m training.ablation objectives $(ABLATION)
+	$(FULL)/bin/python -m training.ablation weak $(ABLATION)
+	$(FULL)/bin/python -m training.ablation missing $(ABLATION)
+	$(FULL)/bin/python -m training.ablation folds
+	$(FULL)/bin/python -m training.ablation tables
 
 clean:  ## Remove the environments
 	rm -rf $(VENV)

@@ -105,6 +105,12 @@ class Data(_Frozen):
     """Rows held out of training for the validation loss; 0: none, and the last epoch is the best."""
     limit: Positive | None = None
     """Use only the first rows of each split."""
+    paired: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The share of training rows whose categories are seen; of the others they are taken away."""
+    paired_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How many rows of an epoch are such rows, repeated where there are fewer; default: as they come."""
+    missing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share of all entries, a modality of a training row, that is taken away at random."""
 
 
 class Model(_Frozen):

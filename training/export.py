@@ -118,16 +118,7 @@ def export(
         ExportError: A graph does not agree with torch.
     """
     model = model.eval().cpu()
-    manifest = Manifest(
-        name=experiment.name,
-        version=number,
-        created=datetime.now(UTC).replace(microsecond=0),
-        description=experiment.description,
-        licence=experiment.licence,
-        latent_dim=model.latent_dim,
-        modalities=prepared.modalities,
-        trained=_origin(experiment, prepared, reports),
-    )
+    manifest = described(model, experiment, prepared, number, reports)
     files = {"experiment.toml": text.encode(), "weights.safetensors": safetensors_bytes(model.state_dict())}
     rng = np.random.default_rng(experiment.seed)
     z = rng.standard_normal((max(PARITY_BATCHES), model.latent_dim)).astype(np.float32)
@@ -204,6 +195,22 @@ def check_parity(
                 raise ExportError(
                     f"the ONNX graph of '{modality.name}' differs from torch in {name}, batch size {size}"
                 )
+
+
+def described(
+    model: MVAE, experiment: Experiment, prepared: Prepared, number: int, reports: Sequence[EpochReport] = ()
+) -> Manifest:
+    """What a model says of itself before it is measured; the arguments are those of :func:`export`."""
+    return Manifest(
+        name=experiment.name,
+        version=number,
+        created=datetime.now(UTC).replace(microsecond=0),
+        description=experiment.description,
+        licence=experiment.licence,
+        latent_dim=model.latent_dim,
+        modalities=prepared.modalities,
+        trained=_origin(experiment, prepared, reports),
+    )
 
 
 def golden_inputs(

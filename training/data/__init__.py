@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from models_store.manifest import Modality
 from training.config import Data, Experiment
 from training.data import digits, fashion_mnist, mfeat, mnist, table
+from training.data.gaps import with_gaps
 from training.data.rows import Rows, Splits
 from training.errors import DataError, ExperimentError
 
@@ -69,13 +69,14 @@ def prepare(experiment: Experiment) -> Prepared:
         source, validation = train.hold_out(wanted.validation, experiment.seed)
     else:
         raise ExperimentError(f"data.validation is {wanted.validation}, but there are {len(train)} rows")
-    return Prepared(
-        modalities=tuple(choice.of(known[name]) for name, choice in experiment.modalities.items()),
-        train=source.in_epoch(experiment.seed, 0),
-        validation=validation,
-        test=test,
-        anew=partial(source.in_epoch, experiment.seed),
-    )
+    modalities = tuple(choice.of(known[name]) for name, choice in experiment.modalities.items())
+    categories = [modality.name for modality in modalities if modality.kind == "category"]
+
+    def anew(epoch: int) -> Rows:
+        rows = source.in_epoch(experiment.seed, epoch)
+        return with_gaps(rows, wanted, categories, experiment.seed, epoch)
+
+    return Prepared(modalities=modalities, train=anew(0), validation=validation, test=test, anew=anew)
 
 
 def _digits(wanted: Data) -> Splits:

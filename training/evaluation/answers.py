@@ -11,7 +11,7 @@ import numpy as np
 from models_store.fusion import Gaussian
 from models_store.manifest import Modality
 from training.data.rows import Rows
-from training.evaluation.examinee import CHUNK, Examinee, NumpyArray, having_all, question, subsets
+from training.evaluation.examinee import CHUNK, Examinee, NumpyArray, having_all, question
 
 DRAWS = 100
 """Draws of z behind one predictive distribution, as in the service."""
@@ -25,7 +25,7 @@ def questions(examinee: Examinee) -> Iterator[tuple[Modality, tuple[str, ...], R
     """Each target, given each subset of the others, and the held-out rows that have all of both."""
     for target in examinee.manifest.modalities:
         others = [name for name in examinee.manifest.names if name != target.name]
-        for given in subsets(others):
+        for given in examinee.subsets(others):
             rows = having_all(examinee.test, [target.name, *given])
             if len(rows) > 1:
                 yield target, given, rows
@@ -94,7 +94,7 @@ def intervals(examinee: Examinee, target: Modality, given: Sequence[str], rows: 
     """Holds the predictive distribution of a target against what was observed.
 
     Returns:
-        ``r2`` of its mean, averaged over columns; ``coverage_50`` and ``coverage_90``, the shares of
+        ``r2`` of its mean; ``coverage_50`` and ``coverage_90``, the shares of
         observed cells within the central intervals, as ``/generate`` answers them; ``rows``.
     """
     x = rows.data[target.name].numpy().astype(np.float64)
@@ -102,7 +102,7 @@ def intervals(examinee: Examinee, target: Modality, given: Sequence[str], rows: 
     low, lower, upper, high = quantiles
     seen = ~np.isnan(x)
     return {
-        "r2": round(r2(x.reshape(len(x), -1), mean.reshape(len(x), -1)), 4),
+        "r2": round(r2(target, x, mean), 4),
         "coverage_50": round(float(((lower <= x) & (x <= upper))[seen].mean()), 4),
         "coverage_90": round(float(((low <= x) & (x <= high))[seen].mean()), 4),
         "rows": len(rows),
@@ -128,10 +128,18 @@ def predictive(
     return np.concatenate(means), np.concatenate(quantiles, axis=1)
 
 
-def r2(x: NumpyArray, mean: NumpyArray) -> float:
-    """One less the share of the variance that is left, averaged over the columns that vary: (n, columns)."""
-    left = np.nansum((x - mean) ** 2, axis=0)
-    seen = np.maximum((~np.isnan(x)).sum(axis=0), 1)
-    total = np.nansum((x - np.nansum(x, axis=0) / seen) ** 2, axis=0)
+def r2(target: Modality, x: NumpyArray, mean: NumpyArray) -> float:
+    """One less the share of the variance that is left, (n, *shape) both.
+
+    Averaged over the columns that vary, where columns have units of their own; of a picture, a sound or
+    points, which have one unit, the variances of all cells are added up first: else a pixel in the corner
+    that is grey in one of a thousand pictures would count as much as all others.
+    """
+    flat, said = x.reshape(len(x), -1).astype(np.float64), mean.reshape(len(x), -1)
+    seen = np.maximum((~np.isnan(flat)).sum(axis=0), 1)
+    left = np.nansum((flat - said) ** 2, axis=0)
+    total = np.nansum((flat - np.nansum(flat, axis=0) / seen) ** 2, axis=0)
+    if target.kind not in {"vector", "counts"}:
+        left, total = left.sum(keepdims=True), total.sum(keepdims=True)
     vary = total > 0
     return float((1 - left[vary] / total[vary]).mean()) if vary.any() else 0.0

@@ -7,6 +7,8 @@ from typing import Any
 
 from models_store.latent import Latent
 from models_store.manifest import Manifest
+from training.ablation import weak
+from training.ablation.records import Record
 from training.evaluation.examinee import Examinee
 from training.evaluation.pictures import pictures
 
@@ -19,6 +21,7 @@ CAPTIONS = {
     " anew in every line.",
     "latent_map": "Posterior means of held-out rows on the two axes of the latent map.",
     "losses": "The objective, epoch by epoch, with the weights of training.",
+    "weak_supervision": "The curve of the table above.",
     "reliability": "A label that is said to be 70 % probable should be right in 70 of 100 rows.",
 }
 
@@ -34,10 +37,13 @@ def report(examinee: Examinee, latent: Latent | None, manifest: Manifest) -> dic
         manifest: With the numbers in it.
     """
     drawn = {FOLDER + name: content for name, content in pictures(examinee, latent, manifest.metrics).items()}
-    return {CARD: _card(manifest, list(drawn)).encode(), **drawn}
+    runs = weak.curve(str(manifest.trained["experiment"]))
+    if runs:
+        drawn[FOLDER + "weak_supervision.png"] = weak.picture(runs)
+    return {CARD: _card(manifest, list(drawn), runs).encode(), **drawn}
 
 
-def _card(manifest: Manifest, drawn: Sequence[str]) -> str:
+def _card(manifest: Manifest, drawn: Sequence[str], runs: list[Record]) -> str:
     lines = [f"# {manifest.name} {manifest.version}", "", manifest.description, ""]
     if manifest.licence:
         lines += [f"Licence: {manifest.licence}", ""]
@@ -51,7 +57,7 @@ def _card(manifest: Manifest, drawn: Sequence[str]) -> str:
         )
         for m in manifest.modalities
     ]
-    lines += ["## Modalities", "", *_table(("name", "kind", "shape", "dtype", "likelihood"), rows)]
+    lines += ["## Modalities", "", *_table(("name", "kind", "shape", "dtype", "likelihood"), rows, "---")]
     lines += [
         "",
         "## Measured",
@@ -63,6 +69,8 @@ def _card(manifest: Manifest, drawn: Sequence[str]) -> str:
     for title, text, head, table in _sections(manifest):
         if table:
             lines += ["", f"### {title}", "", text, "", *_table(head, table)]
+    if runs:
+        lines += ["", "### Weak supervision", "", *weak.section(runs)]
     if drawn:
         lines += ["", "## Pictures"]
     for path in drawn:
@@ -105,8 +113,8 @@ def _sections(manifest: Manifest) -> Iterator[tuple[str, str, Sequence[str], Tab
     )
     yield (
         "Numbers",
-        "R² of the predictive mean, averaged over the columns, and the share of cells within the central "
-        "intervals that `/generate` answers, noise included.",
+        "R² of the predictive mean, of vectors averaged over columns, and the share of cells within the "
+        "central intervals that `/generate` answers, noise included.",
         ("question", "R²", "in the 50 % interval", "in the 90 % interval", "rows"),
         [
             (f"`{q}`", f"{v['r2']:.3f}", f"{v['coverage_50']:.3f}", f"{v['coverage_90']:.3f}", str(v["rows"]))
@@ -185,7 +193,7 @@ def _trained(trained: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _table(head: Sequence[str], rows: Table) -> list[str]:
-    """In Markdown; numbers to the right, under their heading."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+def _table(head: Sequence[str], rows: Table, align: str = "---:") -> list[str]:
+    """In Markdown; all columns but the first are aligned as told, numbers to the right."""
+    lines = [head, ["---", *[align] * (len(head) - 1)], *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

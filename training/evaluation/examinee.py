@@ -38,6 +38,7 @@ class Examinee:
         settings: How many rows and draws.
         seed: Of every draw.
         examples: Whether real rows may be shown.
+        alone: Ask about each modality given each other one alone, and about no larger subsets.
     """
 
     manifest: Manifest
@@ -47,6 +48,11 @@ class Examinee:
     settings: Evaluation
     seed: int
     examples: bool = True
+    alone: bool = False
+
+    def subsets(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """The subsets of these that are asked about."""
+        return [(name,) for name in names] if self.alone else subsets(names)
 
     def experts(self, rows: Rows, names: Sequence[str]) -> tuple[Gaussian, NumpyArray]:
         """The experts of these modalities, (M, n, latent_dim), and who is present, (M, n)."""

@@ -10,7 +10,7 @@ from models_store.latent import Latent
 from models_store.manifest import Manifest, Reference
 from training.evaluation.answers import told
 from training.evaluation.examinee import Examinee
-from training.evaluation.judging import judged
+from training.evaluation.judging import judged, learn_judges
 from training.evaluation.probes import probes
 from training.evaluation.scores import log_probs, references, score
 from training.evaluation.space import fits
@@ -42,8 +42,9 @@ class Findings:
 def measure(examinee: Examinee, latent: Latent | None = None) -> Findings:
     """Asks every question; the same examinee gives the same numbers to the last digit."""
     scores = score(examinee)
+    judges = learn_judges(examinee.manifest.modalities, examinee.train)
     metrics: dict[str, Any] = {"log_prob": dict(log_probs(examinee, scores))}
-    metrics |= told(examinee) | judged(examinee, latent)
+    metrics |= told(examinee) | judged(examinee, judges, latent)
     metrics["probe"] = probes(examinee)
     if latent is not None:
         metrics["latent"] = fits(examinee, latent)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Modality
 from training.data.rows import Rows
-from training.evaluation.examinee import Examinee, NumpyArray, having_all, observed_all, question, subsets
+from training.evaluation.examinee import Examinee, NumpyArray, having_all, observed_all, question
 
 MOST_JUDGED = 60_000
 """Training rows from which a judge learns; the others stay where they are, perhaps on a disk."""
@@ -133,8 +133,28 @@ def _moved(x: Tensor) -> Tensor:
     return x.roll((down, right), dims=(1, 2))
 
 
-def judged(examinee: Examinee, latent: Latent | None) -> dict[str, dict[str, Any]]:
+Judges = Mapping[tuple[str, str], Judge]
+"""By category and target."""
+
+
+def learn_judges(modalities: Sequence[Modality], train: Rows) -> Judges:
+    """A judge of each modality by each category, where there are rows enough."""
+    found = {
+        (category.name, target.name): Judge.learn(train, category.name, target.name)
+        for category in modalities
+        for target in modalities
+        if category.kind == "category" and target.kind != "category"
+    }
+    return {pair: judge for pair, judge in found.items() if judge is not None}
+
+
+def judged(examinee: Examinee, judges: Judges, latent: Latent | None = None) -> dict[str, dict[str, Any]]:
     """Every modality that is no category, generated from every subset of the others.
+
+    Arguments:
+        examinee: What generates.
+        judges: They have never seen what it generates.
+        latent: Where a second prior is to be compared.
 
     Returns:
         ``judge_accuracy`` on real held-out rows, ``coherence`` and ``variety`` of what is generated, by
@@ -143,17 +163,13 @@ def judged(examinee: Examinee, latent: Latent | None) -> dict[str, dict[str, Any
     metrics: dict[str, dict[str, Any]] = {
         name: {} for name in ("judge_accuracy", "coherence", "variety", "agreement")
     }
-    categories = [m for m in examinee.manifest.modalities if m.kind == "category"]
-    for category in categories:
-        judges = {}
-        for target in examinee.manifest.modalities:
-            if target.kind != "category" and observed_all(examinee.test, [category.name, target.name]).any():
-                judge = Judge.learn(examinee.train, category.name, target.name)
-                if judge is not None:
-                    judges[target.name] = judge
-                    _judge(examinee, category, target, judge, metrics)
-        if judges:
-            metrics["agreement"][category.name] = _agreement(examinee, category.name, judges, latent)
+    for (category, target), judge in judges.items():
+        if observed_all(examinee.test, [category, target]).any():
+            modality = examinee.manifest.modality
+            _judge(examinee, modality(category), modality(target), judge, metrics)
+    for category in dict.fromkeys(category for category, _ in judges):
+        own = {target: judge for (by, target), judge in judges.items() if by == category}
+        metrics["agreement"][category] = _agreement(examinee, category, own, latent)
     return metrics
 
 
@@ -169,7 +185,7 @@ def _judge(
     own = question([target.name], [category.name])
     metrics["judge_accuracy"][own] = round(judge.accuracy(examinee.test), 4)
     others = [name for name in examinee.manifest.names if name != target.name]
-    for given in subsets(others):
+    for given in examinee.subsets(others):
         if given == (category.name,):
             wanted, generated = _from_labels(examinee, category, target.name)
         else:

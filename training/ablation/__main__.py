@@ -1,0 +1,230 @@
+"""``python -m training.ablation``: runs studies, skips what is done, and writes their tables.
+
+Without options these are the long runs whose results stand in ``training/README.md``: hours on one core.
+``--epochs 1 --rows 500`` tries them; their lines are told apart from those of the long runs.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from models_store.errors import ModelsStoreError
+from training import data
+from training.ablation import folds, studies, weak
+from training.ablation.records import HERE, Case, Record, append, done, read, table
+from training.ablation.runs import changed, trained
+from training.config import Experiment
+from training.data.rows import Rows as DataRows
+from training.errors import TrainingError
+from training.evaluation.judging import Judges, learn_judges
+from training.objective import OBJECTIVES
+
+app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+BY = ("experiment", "variant", "epochs", "rows")
+
+BOTH, ALL, NONE = ["mnist", "digits"], list(OBJECTIVES), list[str]()
+SEEDS, FOLDS = [1, 2, 3], list(range(folds.FOLDS))
+SHARES, MISSING = list(weak.SHARES), [0.0, 0.2]
+
+Seeds = Annotated[list[int], typer.Option("--seed", help="Repeat for several.")]
+Epochs = Annotated[int | None, typer.Option(help="Default: those of the experiment.")]
+Rows = Annotated[int | None, typer.Option(help="Use only the first rows of each split.")]
+Settings = Annotated[
+    list[str], typer.Option("--set", help="A setting of the experiment, such as model.beta=0.5; repeatable.")
+]
+Variant = Annotated[str | None, typer.Option(help="What to call these settings in the tables.")]
+Folder = Annotated[Path, typer.Option(help="Where the results are.")]
+
+
+@app.command("objectives")
+def objectives_command(
+    experiment: Annotated[list[str], typer.Option(help="Repeat for several.")] = BOTH,
+    objective: Annotated[list[str], typer.Option(help="Repeat for several.")] = ALL,
+    seed: Seeds = SEEDS,
+    epochs: Epochs = None,
+    rows: Rows = None,
+    settings: Settings = NONE,
+    variant: Variant = None,
+    output: Folder = HERE,
+) -> None:
+    """Objectives × seeds: label accuracy, coherence, variety, coverage of intervals, log p(x)."""
+    judges: dict[str, Judges] = {}
+
+    def run(chosen: Experiment) -> Mapping[str, float]:
+        prepared = data.prepare(chosen)
+        if chosen.name not in judges:  # real rows only, so the same for every run
+            judges[chosen.name] = learn_judges(prepared.modalities, prepared.train)
+        return studies.summary(trained(chosen, prepared), judges[chosen.name])
+
+    for name in experiment:
+        for kind in objective:
+            for number in seed:
+                chosen = changed(
+                    name,
+                    settings,
+                    seed=number,
+                    fit__epochs=epochs,
+                    data__limit=rows,
+                    model__objective=kind,
+                )
+                case = _case(chosen, settings, variant, objective=kind)
+                _once(output / "objectives.jsonl", case, partial(run, chosen))
+
+
+@app.command("weak")
+def weak_command(
+    experiment: str = "mnist",
+    paired: Annotated[list[float], typer.Option(help="Shares of the labels that are seen.")] = SHARES,
+    seed: Seeds = SEEDS,
+    epochs: Epochs = None,
+    rows: Rows = None,
+    settings: Settings = NONE,
+    variant: Variant = None,
+    output: Folder = HERE,
+) -> None:
+    """Weak supervision: label accuracy by the share of training rows whose label is seen."""
+    for share in paired:
+        for number in seed:
+            chosen = changed(
+                experiment,
+                settings,
+                seed=number,
+                fit__epochs=epochs,
+                data__limit=rows,
+                data__paired=share,
+            )
+            _labels(output / weak.FILE, chosen, _case(chosen, settings, variant, paired=share))
+
+
+@app.command("missing")
+def missing_command(
+    experiment: str = "digits",
+    missing: Annotated[list[float], typer.Option(help="Shares of entries that are taken away.")] = MISSING,
+    seed: Seeds = SEEDS,
+    epochs: Epochs = None,
+    rows: Rows = None,
+    settings: Settings = NONE,
+    variant: Variant = None,
+    output: Folder = HERE,
+) -> None:
+    """Missing entries: label accuracy by the share of all entries that training lacks."""
+    for share in missing:
+        for number in seed:
+            chosen = changed(
+                experiment,
+                settings,
+                seed=number,
+                fit__epochs=epochs,
+                data__limit=rows,
+                data__missing=share,
+            )
+            _labels(output / "missing.jsonl", chosen, _case(chosen, settings, variant, missing=share))
+
+
+@app.command("folds")
+def folds_command(
+    experiment: str = "mfeat",
+    fold: Annotated[list[int], typer.Option(help="Which fifths are held out in turn.")] = FOLDS,
+    epochs: Epochs = None,
+    settings: Settings = NONE,
+    variant: Variant = None,
+    output: Folder = HERE,
+) -> None:
+    """Five folds of mfeat: any three views told from any three others, beside ridge regression."""
+
+    def run(chosen: Experiment, number: int) -> Mapping[str, float]:
+        prepared = folds.fold(data.prepare(chosen), number, chosen.data.validation)
+        learned = [prepared.train, prepared.validation]
+        everything = DataRows(
+            {name: torch.cat([part.data[name] for part in learned]) for name in prepared.train.data}
+        )
+        return folds.compare(trained(chosen, prepared), everything)
+
+    for number in fold:
+        chosen = changed(experiment, settings, fit__epochs=epochs)
+        case = _case(chosen, settings, variant, fold=number)
+        _once(output / "folds.jsonl", case, partial(run, chosen, number))
+
+
+@app.command("tables")
+def tables_command(
+    output: Folder = HERE,
+) -> None:
+    """Writes RESULTS.md from the results that are there."""
+    text = "\n".join(_tables(output))
+    (output / "RESULTS.md").write_text(text)
+    print(text, end="")
+
+
+def _tables(folder: Path) -> Iterable[str]:
+    yield "# Results of the studies\n"
+    yield "Made by `python -m training.ablation tables` from the `.jsonl` files beside it: mean ± standard"
+    yield "deviation over the runs. What the columns mean is in [training/README.md](../README.md).\n"
+    found = read(folder / "objectives.jsonl")
+    for experiment in dict.fromkeys(record.case["experiment"] for record in found):
+        own = [record for record in found if record.case["experiment"] == experiment]
+        yield f"## Objectives, {experiment}\n"
+        by = ("objective", *BY[1:])
+        yield table(own, by, studies.AVERAGES) + "\n"
+        yield table(own, by, [n for r in own[:1] for n in r.found if n not in studies.AVERAGES]) + "\n"
+    for title, file, key in (
+        ("Weak supervision", weak.FILE, "paired"),
+        ("Missing entries", "missing.jsonl", "missing"),
+        ("Five folds: three views from three others", "folds.jsonl", None),
+        ("Binarised MNIST", "binarised.jsonl", "model"),
+    ):
+        records = read(folder / file)
+        if records:
+            yield f"## {title}\n"
+            yield table(records, ([key] if key else []) + [k for k in BY if k in records[0].case]) + "\n"
+            if key == "paired":
+                yield f"{weak.SOURCE}.\n"
+
+
+def _labels(path: Path, chosen: Experiment, case: Case) -> None:
+    _once(path, case, lambda: studies.label_accuracy(trained(chosen, data.prepare(chosen))))
+
+
+def _case(chosen: Experiment, settings: Iterable[str], variant: str | None, **own: Any) -> Case:
+    return {
+        "experiment": chosen.name,
+        "variant": variant or " ".join(settings) or "as it ships",
+        "epochs": chosen.fit.epochs,
+        "rows": chosen.data.limit,
+        **own,
+        "seed": chosen.seed,
+    }
+
+
+def _once(path: Path, case: Case, run: Callable[[], Mapping[str, float]]) -> None:
+    told = ", ".join(f"{key} {value}" for key, value in case.items() if value is not None)
+    if done(path, case):
+        print(f"done already: {told}")
+        return
+    print(f"{told} …", flush=True)
+    started = time.monotonic()
+    found = run()
+    append(path, Record(case, found, time.monotonic() - started))
+    print("  " + ", ".join(f"{name} {value:.3f}" for name, value in list(found.items())[:8]), flush=True)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    try:
+        app()
+    except (TrainingError, ModelsStoreError) as error:
+        print(f"training.ablation: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Five folds of mfeat: any three views told from any three others, beside ridge regression for the same.
+
+The regression is fitted anew for every question, with a penalty of its own for every column, chosen by
+leave-one-out on the training rows; the model is fitted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import RidgeCV
+from sklearn.preprocessing import StandardScaler
+
+from models_store.manifest import Modality
+from training.ablation.studies import Found
+from training.data import Prepared
+from training.data.rows import Rows
+from training.evaluation.answers import intervals, r2
+from training.evaluation.examinee import Examinee
+
+NumpyArray = np.ndarray[Any, np.dtype[Any]]
+
+FOLDS = 5
+GIVEN = 3
+PENALTIES = np.logspace(-2, 4, 13)
+
+
+def fold(prepared: Prepared, number: int, validation: int) -> Prepared:
+    """The same rows with another fifth held out.
+
+    Arguments:
+        prepared: All rows, however they are split.
+        number: Which fifth, 0 … 4.
+        validation: Rows of the others that are held out of training, for the validation loss.
+    """
+    parts = [prepared.train, prepared.validation, prepared.test]
+    rows = Rows({name: torch.cat([part.data[name] for part in parts]) for name in prepared.train.data})
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(1))
+    held_out = torch.arange(len(rows)) % FOLDS == number
+    left = order[~held_out]
+    return replace(
+        prepared,
+        train=rows.take(left[validation:]),
+        validation=rows.take(left[:validation]),
+        test=rows.take(order[held_out]),
+        anew=None,
+    )
+
+
+def questions(names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """What is given, and what is asked for: every three views, and the others."""
+    for given in combinations(names, GIVEN):
+        yield given, tuple(name for name in names if name not in given)
+
+
+def compare(examinee: Examinee, everything: Rows) -> Found:
+    """R² and coverage of the model, R² of the regression; averages over columns, then over questions.
+
+    Arguments:
+        examinee: The model, with the rows of the fold held out.
+        everything: The rows that the regression learns from: training and validation.
+    """
+    views = [m.name for m in examinee.manifest.modalities if m.kind != "category"]
+    ours, theirs, covered = [], [], []
+    by_target: dict[str, list[tuple[float, float, float]]] = {name: [] for name in views}
+    for given, targets in questions(views):
+        asked = [examinee.manifest.modality(target) for target in targets]
+        regression = ridge(everything, examinee.test, given, asked)
+        for target in asked:
+            told = intervals(examinee, target, given, examinee.test)
+            ours.append(told["r2"])
+            theirs.append(regression[target.name])
+            covered.append((told["coverage_50"], told["coverage_90"]))
+            by_target[target.name].append((ours[-1], theirs[-1], covered[-1][1]))
+    half, most = np.mean(covered, axis=0)
+    found = {
+        "R²": float(np.mean(ours)),
+        "R² of ridge": float(np.mean(theirs)),
+        "in 50 %": float(half),
+        "in 90 %": float(most),
+        "questions won": float(np.mean(np.array(ours) >= np.array(theirs))),
+    }
+    for name, values in by_target.items():
+        own, linear, inside = np.mean(values, axis=0)
+        found |= {f"R² {name}": float(own), f"R² of ridge {name}": float(linear)}
+        found[f"in 90 % {name}"] = float(inside)
+    return found
+
+
+def ridge(train: Rows, test: Rows, given: Sequence[str], targets: Sequence[Modality]) -> dict[str, float]:
+    """R² of each target, as :func:`r2` has it."""
+    names = [target.name for target in targets]
+    inputs = StandardScaler().fit(_flat(train, given))
+    answers = StandardScaler().fit(_flat(train, names))
+    model = RidgeCV(PENALTIES, alpha_per_target=True)
+    model.fit(inputs.transform(_flat(train, given)), answers.transform(_flat(train, names)))
+    said = answers.inverse_transform(model.predict(inputs.transform(_flat(test, given))))
+    found, start = {}, 0
+    for target in targets:
+        x = _flat(test, [target.name])
+        found[target.name] = r2(target, x, said[:, start : start + x.shape[1]])
+        start += x.shape[1]
+    return found
+
+
+def _flat(rows: Rows, names: Sequence[str]) -> NumpyArray:
+    return np.concatenate(
+        [rows.data[name].numpy().reshape(len(rows), -1).astype(np.float64) for name in names], axis=1
+    )

@@ -1,0 +1,79 @@
+"""One run of an experiment with something changed: trained, and measured without being stored."""
+
+from __future__ import annotations
+
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from models_store.manifest import Manifest
+from training import data
+from training.config import Evaluation, Experiment, read_experiment
+from training.errors import ExperimentError
+from training.evaluation.examinee import Examinee
+from training.export import TorchGraphs, described
+from training.fit import fit
+
+MEASURED = Evaluation(rows=500, importance_samples=1000, generated_per_label=200)
+"""How the runs of a study are measured."""
+
+
+def changed(name: str, settings: Sequence[str], **own: Any) -> Experiment:
+    """A built-in experiment, or one of a file, with settings changed.
+
+    Arguments:
+        name: Of the experiment.
+        settings: Such as ``model.beta=0.5``: a key with dots and a value as TOML writes it.
+        own: The same as arguments, dots written as ``__``; None changes nothing.
+
+    Raises:
+        ExperimentError: There is no such experiment or key, or the value does not fit.
+    """
+    chosen, _ = read_experiment(name)
+    tree: dict[str, Any] = chosen.model_dump(exclude_unset=True)
+    for key, value in own.items():
+        if value is not None:
+            _put(tree, key.split("__"), value)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ExperimentError(f"a setting is KEY=VALUE, such as model.beta=0.5, got '{setting}'")
+        _put(tree, key.strip().split("."), _value(text))
+    try:
+        return Experiment.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ExperimentError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:  # a word without quotes
+        return text.strip()
+
+
+def _put(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    *path, last = keys
+    for key in path:
+        tree = tree.setdefault(key, {})
+    tree[last] = value
+
+
+def trained(experiment: Experiment, prepared: data.Prepared) -> Examinee:
+    """The model of an experiment, ready to be asked about each modality given each other one alone.
+
+    Arguments:
+        experiment: What to train.
+        prepared: On what.
+    """
+    with tempfile.TemporaryDirectory() as workdir:
+        model = fit(experiment, prepared, Path(workdir)).model
+    manifest: Manifest = described(model, experiment, prepared, 1)
+    return Examinee(
+        manifest, TorchGraphs(model), prepared.train, prepared.test, MEASURED, experiment.seed, alone=True
+    )

@@ -1,0 +1,82 @@
+"""The studies: what is changed, and what is measured of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from training.evaluation.answers import label_probabilities, told
+from training.evaluation.examinee import Examinee, having, having_all
+from training.evaluation.judging import Judges, judged
+from training.evaluation.scores import log_prob
+
+Found = dict[str, float]
+
+
+def summary(examinee: Examinee, judges: Judges) -> Found:
+    """Label accuracy, coherence, variety, coverage and log p(x): averages first, then every question.
+
+    Arguments:
+        examinee: What was trained.
+        judges: Classifiers of real rows.
+    """
+    answers, seen = told(examinee), judged(examinee, judges)
+    labels = [m.name for m in examinee.manifest.modalities if m.kind == "category"]
+    variety = {asked: found["mean"] for asked, found in seen["variety"].items()}
+    covered = {
+        share: {asked: found[f"coverage_{share}"] for asked, found in answers["intervals"].items()}
+        for share in (50, 90)
+    }
+    names = examinee.manifest.names
+    rows = having(examinee.test, names).head(examinee.settings.rows)
+    found = {
+        "label accuracy": _mean(answers["accuracy"].values()),
+        "coherence from label": _mean(_given(seen["coherence"], labels, True)),
+        "variety from label": _mean(_given(variety, labels, True)),
+        "coherence from others": _mean(_given(seen["coherence"], labels, False)),
+        "variety from others": _mean(_given(variety, labels, False)),
+        "in 50 %": _mean(covered[50].values()),
+        "in 90 %": _mean(covered[90].values()),
+        "log p(x)": float(log_prob(examinee, rows, names)["log_prob"].mean()),
+    }
+    detail = {"accuracy": answers["accuracy"], "coherence": seen["coherence"], "variety": variety}
+    for what, by_question in detail.items():
+        found |= {f"{what} {asked}": value for asked, value in by_question.items()}
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+AVERAGES = (
+    "label accuracy",
+    "coherence from label",
+    "variety from label",
+    "coherence from others",
+    "variety from others",
+    "in 50 %",
+    "in 90 %",
+    "log p(x)",
+)
+
+
+def label_accuracy(examinee: Examinee) -> Found:
+    """How often labels are right, given each other modality alone, on all held-out rows."""
+    found = {}
+    for category in examinee.manifest.modalities:
+        for given in examinee.manifest.names:
+            if category.kind == "category" and given != category.name:
+                rows = having_all(examinee.test, [category.name, given])
+                said = label_probabilities(examinee, category.name, [given], rows).argmax(axis=1)
+                right = said == rows.data[category.name].numpy()
+                found[f"accuracy {category.name}|{given}"] = float(right.mean())
+    return found
+
+
+def _given(by_question: Mapping[str, float], labels: Iterable[str], wanted: bool) -> list[float]:
+    """The values of the questions that are asked given a label alone, or given anything else."""
+    chosen = set(labels)
+    return [value for asked, value in by_question.items() if (asked.split("|")[1] in chosen) == wanted]
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed) if listed else float("nan")
