@@ -35,7 +35,7 @@ from service.errors import (
 )
 from service.lifecycle import delayed_sigterm
 from service.problems import problem
-from service.routes import health, models, questions, v2, v2_models
+from service.routes import health, models, page, questions, v2, v2_models
 from service.routes import metrics as metrics_route
 from service.routes.direct import Direct, Handler
 from service.routes.lifetimes import Lifetimes
@@ -106,6 +106,7 @@ def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = C
         questions.router,
         models.router,
         health.router,
+        page.router,
         metrics_route.router,
         v2.router,
         v2_models.router,

@@ -1,0 +1,220 @@
+// The right side: what the model says of every modality, by kind, with how sure it is.
+// Every maker gives { element, show(target, context) }; a target is what /generate answers of one row.
+
+import { post } from "./client.js";
+import { button, h, percent, short } from "./dom.js";
+import { extent, matrix, whole } from "./numbers.js";
+import { paint, paintGrid } from "./pixels.js";
+import { path } from "./questions.js";
+import { fetchWav, play } from "./sound.js";
+
+const MOST_BARS = 12;
+const MOST_LINES = 24;
+
+export function answerFor(modality, index, context) {
+  const make = { image: imageAnswer, audio: soundAnswer, points: pointsAnswer, category: categoryAnswer, tensor: tensorAnswer };
+  const { element, show } = (make[modality.kind] ?? vectorAnswer)(modality, context);
+  const note = h("span", { class: "kind" });
+  const id = `answer-${modality.name}`;
+  return {
+    element: h("article", { class: `panel answer m${index % 8}`, "aria-labelledby": id },
+      h("header", {}, h("h3", { id }, modality.name), note), element),
+    show(target, question) {
+      note.textContent = question.names.includes(modality.name) ? "observed, and reconstructed" : "generated";
+      show(first(target), question);
+    },
+  };
+}
+
+/** Of a target with one row, that row. */
+function first(target) {
+  const rowwise = ["mean", "std", "quantiles", "samples", "probabilities", "ranked"];
+  return Object.fromEntries(Object.entries(target).map(([key, value]) => [key, rowwise.includes(key) ? value[0] : value]));
+}
+
+/** What is best known, in words; null where a picture must be looked at. */
+export function sentenceOf(modality, target) {
+  if (modality.kind !== "category") return null;
+  const { ranked, probabilities } = first(target);
+  return `${modality.name} ${ranked[0]} (${percent(Math.max(...probabilities))})`;
+}
+
+function figure(canvas, caption) {
+  return h("figure", {}, canvas, h("figcaption", {}, caption));
+}
+
+function canvasOf(label, more = "") {
+  return h("canvas", { class: `pixels ${more}`, role: "img", "aria-label": label });
+}
+
+// --- pictures and sounds -----------------------------------------------------------------------------------
+
+/** N samples in a grid, the mean of the predictive distribution, and its standard deviation. */
+function gridOf(modality, range, upright, warm, more = "") {
+  const samples = canvasOf(`Samples of ${modality.name}`, `grid ${more}`);
+  const mean = canvasOf(`Mean of ${modality.name}`, more);
+  const std = canvasOf(`Standard deviation of ${modality.name}`, more);
+  const count = h("figcaption", {});
+  return {
+    element: h("div", { class: "grids" }, h("figure", { class: "wide" }, samples, count),
+      h("div", { class: "small" }, figure(mean, "mean"), figure(std, "how unsure"))),
+    show(target) {
+      const draws = target.samples.map(upright);
+      paintGrid(samples, draws, Math.ceil(Math.sqrt(draws.length)), range(target), warm);
+      paint(mean, upright(target.mean), range(target), warm);
+      const [low, high] = range(target);
+      const widest = (cell) => (Array.isArray(cell) ? Math.max(...cell) : cell);
+      // Half the range: nothing between its ends can be less sure.
+      paint(std, upright(target.std).map((row) => row.map(widest)), [0, (high - low) / 2], true);
+      count.textContent = draws.length === 1 ? "one sample" : `${draws.length} samples, each as likely as the others`;
+    },
+  };
+}
+
+function imageAnswer(modality) {
+  const fixed = modality.range ?? (whole(modality.dtype) ? [0, 255] : null);
+  return gridOf(modality, (target) => fixed ?? extent(target.mean), (picture) => picture, false);
+}
+
+function soundAnswer(modality, context) {
+  const fixed = modality.range ?? (whole(modality.dtype) ? [0, 255] : null);
+  const flipped = (bands) => [...bands].reverse(); // low tones below
+  const { element, show } = gridOf(modality, (target) => fixed ?? extent(target.mean), flipped, true, "spectrum");
+  let asked;
+  const told = h("span", { class: "note", role: "status" });
+  const player = button("▶ Play a sample", listen, { "aria-label": `Play a sample of ${modality.name}` });
+
+  async function listen() {
+    player.disabled = true;
+    told.textContent = "";
+    try {
+      const address = path(asked, "generate", { gen_mod: modality.name, N: 1, fields: "samples" });
+      await play(await fetchWav(address, post(address, asked.body, { accept: "audio/wav" })));
+    } catch (error) {
+      context.fail(error);
+      told.textContent = error.message;
+    }
+    player.disabled = false;
+  }
+
+  return {
+    element: h("div", {}, element, modality.spectrogram ? h("div", { class: "buttons" }, player, told) : null),
+    show(target, question) {
+      asked = question;
+      show(target);
+    },
+  };
+}
+
+function tensorAnswer(modality) {
+  return gridOf(modality, (target) => extent(target.mean), matrix, true);
+}
+
+// --- pen strokes ---------------------------------------------------------------------------------------------
+
+function pointsAnswer(modality) {
+  const [low, high] = modality.range ?? [0, 1];
+  const size = high - low;
+  const drawing = h("svg:svg", { class: "strokes", viewBox: `${low - size * 0.1} ${low - size * 0.1} ${size * 1.2} ${size * 1.2}`, role: "img" });
+  const caption = h("figcaption", {});
+  const line = (points, kind) =>
+    h("svg:polyline", { class: kind, points: points.map(([x, y]) => `${x.toFixed(2)},${(low + high - y).toFixed(2)}`).join(" ") });
+  return {
+    element: h("figure", { class: "wide" }, drawing, caption),
+    show({ mean, std, samples }) {
+      const [x, y] = [mean[0][0], low + high - mean[0][1]];
+      const spread = mean.map(([px, py], i) =>
+        h("svg:ellipse", { class: "spread", cx: px, cy: low + high - py, rx: std[i][0], ry: std[i][1] }));
+      drawing.replaceChildren(...spread, ...samples.map((points) => line(points, "sample")), line(mean, "mean"),
+        h("svg:circle", { class: "start", cx: x, cy: y, r: size * 0.03 }));
+      drawing.setAttribute("aria-label", `Strokes of ${modality.name}: the mean and ${samples.length} samples`);
+      caption.textContent = `the mean (thick, from the dot on), ${samples.length} samples (thin), ± one standard deviation (ovals)`;
+    },
+  };
+}
+
+// --- labels ----------------------------------------------------------------------------------------------------
+
+function categoryAnswer(modality) {
+  const list = h("ol", { class: "bars" });
+  return {
+    element: list,
+    show({ probabilities, ranked }) {
+      const many = modality.labels.length > MOST_BARS;
+      const shown = many ? ranked.slice(0, MOST_BARS) : modality.labels;
+      const best = Math.max(...probabilities);
+      list.replaceChildren(...shown.map((label) => {
+        const share = probabilities[modality.labels.indexOf(label)];
+        const bar = h("span", { class: "bar" });
+        bar.style.width = `${100 * share}%`;
+        return h("li", { class: share === best ? "best" : "" }, h("span", { class: "name" }, label),
+          h("span", { class: "track" }, bar), h("span", { class: "number" }, percent(share)));
+      }));
+    },
+  };
+}
+
+// --- numbers with names --------------------------------------------------------------------------------------------
+
+/** Of every column the median, and the intervals that hold 50 % and 90 %. */
+function vectorAnswer(modality) {
+  const columns = modality.columns ?? Array.from({ length: modality.shape[0] }, (_, i) => ({ name: `${i}` }));
+  return columns.length > MOST_LINES ? bandAnswer(modality, columns) : linesAnswer(modality, columns);
+}
+
+function linesAnswer(modality, columns) {
+  // The scale of a column stays while the page is open, so that an interval is seen to shrink.
+  const scales = columns.map((column) => (column.range ? [...column.range] : [Infinity, -Infinity]));
+  const body = h("tbody", {});
+  const heads = ["column", "median", "90 % between", "unit"].map((title) => h("th", { scope: "col" }, title));
+  return {
+    element: h("div", { class: "cells" }, h("table", { class: "intervals" }, h("thead", {}, h("tr", {}, heads)), body)),
+    show({ quantiles }, question) {
+      const given = question.observed[modality.name]?.value;
+      body.replaceChildren(...columns.map((column, i) => {
+        const [low, lower, middle, upper, high] = quantiles.map((row) => row[i]);
+        const known = Array.isArray(given) ? given[i] : null;
+        const scale = scales[i];
+        [scale[0], scale[1]] = [Math.min(scale[0], low, known ?? low), Math.max(scale[1], high, known ?? high)];
+        return h("tr", {}, h("th", { scope: "row" }, column.name), h("td", { class: "number" }, short(middle)),
+          h("td", {}, interval(scale, [low, lower, middle, upper, high], known),
+            h("span", { class: "ends" }, h("span", {}, short(low)), h("span", {}, short(high)))),
+          h("td", { class: "unit" }, column.unit ?? ""));
+      }));
+    },
+  };
+}
+
+function interval([from, to], [low, lower, middle, upper, high], known) {
+  const at = (value) => 2 + (96 * (value - from)) / (to - from || 1);
+  const bar = (kind, left, right, thick) =>
+    h("svg:rect", { class: kind, x: at(left), y: 6 - thick / 2, width: Math.max(0.5, at(right) - at(left)), height: thick, rx: thick / 2 });
+  return h("svg:svg", { class: "interval", viewBox: "0 0 100 12", preserveAspectRatio: "none", "aria-hidden": "true" },
+    bar("wide", low, high, 3), bar("narrow", lower, upper, 7),
+    h("svg:rect", { class: "median", x: at(middle) - 0.6, y: 1, width: 1.2, height: 10 }),
+    known === null || known === undefined ? null : h("svg:circle", { class: "known", cx: at(known), cy: 6, r: 2.2 }));
+}
+
+/** Many columns: the same quantiles as bands over the columns from left to right. */
+function bandAnswer(modality, columns) {
+  const drawing = h("svg:svg", { class: "bands", viewBox: "0 0 300 100", preserveAspectRatio: "none", role: "img",
+    "aria-label": `Median and intervals of the ${columns.length} columns of ${modality.name}` });
+  const caption = h("figcaption", {});
+  let scale = [Infinity, -Infinity];
+  return {
+    element: h("figure", { class: "wide" }, drawing, caption),
+    show({ quantiles }, question) {
+      scale = extent(quantiles, scale);
+      const place = (value, i) => `${((300 * i) / (columns.length - 1)).toFixed(1)},${(98 - (96 * (value - scale[0])) / (scale[1] - scale[0] || 1)).toFixed(2)}`;
+      const line = (row) => row.map(place);
+      const band = (low, high, kind) => h("svg:polygon", { class: kind, points: [...line(low), ...line(high).reverse()].join(" ") });
+      const given = question.observed[modality.name]?.value;
+      drawing.replaceChildren(band(quantiles[0], quantiles[4], "wide"), band(quantiles[1], quantiles[3], "narrow"),
+        h("svg:polyline", { class: "median", points: line(quantiles[2]).join(" ") }),
+        ...(Array.isArray(given) ? given : []).map((value, i) =>
+          value === null ? null : h("svg:circle", { class: "known", cx: place(value, i).split(",")[0], cy: place(value, i).split(",")[1], r: 0.9 })).filter(Boolean));
+      const units = new Set(columns.map((column) => column.unit ?? ""));
+      caption.textContent = `${columns.length} columns from left to right, ${short(scale[0])} to ${short(scale[1])}${units.size === 1 && [...units][0] ? ` ${[...units][0]}` : ""}: median, and where 50 % and 90 % lie`;
+    },
+  };
+}

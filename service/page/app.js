@@ -1,0 +1,196 @@
+// Joins the parts: the chosen model, its cards, what is asked about them, and what is shown.
+
+import { answerFor, sentenceOf } from "./answers.js";
+import { Cards, invitation } from "./cards.js";
+import { Away, Latest, Refused, Watch, askJson, post, useKey } from "./client.js";
+import { button, h, listed } from "./dom.js";
+import { mapOf } from "./map.js";
+import { posteriorPanel } from "./posterior.js";
+import { path, question } from "./questions.js";
+import { snippetsPanel } from "./snippets.js";
+import { fetchWav } from "./sound.js";
+
+const $ = (id) => document.getElementById(id);
+const MOST_SAMPLES = 36;
+
+const watch = new Watch(onHere);
+const snippets = snippetsPanel();
+let page = null; // what is made anew for every model
+let draws = 9;
+let seed = 1;
+
+const views = {
+  posterior: new Latest((asked) => askJson(path(asked, "encode"), post("", asked.body)), showPosterior, failed),
+  targets: new Latest((asked) => askJson(path(asked, "generate"), post("", asked.body)), showTargets, failed),
+};
+
+// --- asking ----------------------------------------------------------------------------------------------
+
+function changed() {
+  const asked = question(page.manifest, page.cards.observed, draws, seed);
+  page.asked = asked;
+  views.posterior.want(asked);
+  views.targets.want(asked);
+  snippets.show(asked);
+  if (!page.cards.example) hint(asked.names.length ? "Add another view, or switch one off, and see what changes." : invitation(page.manifest));
+}
+
+/** Keeps the height that it has: nothing may move under a pen. */
+function hint(text) {
+  $("hint").style.minHeight = `${$("hint").offsetHeight}px`;
+  $("hint").textContent = text;
+}
+
+function current(asked) {
+  return page && asked.model === page.manifest.name;
+}
+
+function showPosterior(answer, asked) {
+  if (!current(asked)) return;
+  page.posterior.show(answer, asked);
+  page.map?.show(answer.mu[0], answer.log_var[0]);
+}
+
+function showTargets(answer, asked) {
+  if (!current(asked)) return;
+  refused("");
+  for (const [name, panel] of page.answers) panel.show(answer.targets[name], asked);
+  const said = page.manifest.modalities
+    .filter((modality) => !asked.names.includes(modality.name))
+    .map((modality) => sentenceOf(modality, answer.targets[modality.name]))
+    .filter(Boolean);
+  const made = page.manifest.modalities.map(({ name }) => name).filter((name) => !asked.names.includes(name));
+  const given = asked.names.length ? `From ${listed(asked.names)}: ` : "Before anything is known: ";
+  $("verdict").replaceChildren(given, h("b", {}, said.join(", ") || `${listed(made)} below`));
+  $("answers").classList.remove("waiting");
+  performance.measure("anyview:answer", { start: asked.at, end: performance.now() });
+}
+
+function failed(error, asked) {
+  if (error instanceof Away) watch.lost(error.message);
+  else if (!(error instanceof Refused)) throw error;
+  else if (current(asked)) refused(error.message, asked);
+}
+
+function refused(detail, asked) {
+  const onCard = asked?.names.some((name) => detail.includes(`'${name}'`));
+  $("refused").textContent = detail && !onCard ? detail : "";
+  page.cards.refuse(detail);
+  if (detail) $("answers").classList.add("waiting");
+}
+
+/** A row of one modality, made by the model from what is observed now. */
+async function imagine(modality, wantsSound) {
+  const asked = question(page.manifest, page.cards.observed, 1, Math.floor(2 ** 31 * Math.random()));
+  const own = { gen_mod: modality.name, fields: "samples" };
+  if (wantsSound) return { wav: await fetchWav(path(asked, "generate", own), post("", asked.body, { accept: "audio/wav" })) };
+  const { targets } = await askJson(path(asked, "generate", own), post("", asked.body));
+  return { row: targets[modality.name].samples[0][0] };
+}
+
+// --- the service comes and goes ------------------------------------------------------------------------------
+
+function onHere(here, reason) {
+  $("away").textContent = here ? "" : `${reason} Nothing is lost; the page goes on as soon as it is back.`;
+  document.body.classList.toggle("is-away", !here);
+  if (!here) return;
+  if (page) changed();
+  else start();
+}
+
+// --- one model --------------------------------------------------------------------------------------------------
+
+async function open(name) {
+  const manifest = await askJson(`models/${name}`);
+  const latent = manifest.files["latent.npz"] ? await askJson(`models/${name}/latent`) : null;
+  const context = { fail: (error) => error instanceof Away && watch.lost(error.message) };
+  page = {
+    manifest,
+    cards: new Cards(manifest, changed, imagine),
+    answers: new Map(manifest.modalities.map((modality, index) => [modality.name, answerFor(modality, index, context)])),
+    posterior: posteriorPanel(manifest),
+    map: latent?.points.length ? mapOf(manifest, latent) : null,
+  };
+  $("lead").textContent = `${sentence(manifest)} Give any of them on the left; on the right is what the model concludes about all the others, and how sure it is.`;
+  $("cards").replaceChildren(...page.cards.elements);
+  $("posterior").replaceChildren(page.posterior.element);
+  const panels = [...page.answers.values(), ...(page.map ? [page.map] : [])];
+  $("targets").replaceChildren(...panels.map((panel) => panel.element));
+  $("snippets").replaceChildren(snippets.element);
+  $("about").replaceChildren(about(manifest));
+  $("columns").hidden = false;
+  history.replaceState(null, "", `#${name}`);
+  const example = page.cards.loadExample();
+  hint(invitation(manifest, example));
+  if (!example) changed();
+}
+
+function sentence(manifest) {
+  const names = listed(manifest.modalities.map((modality) => modality.name));
+  return `This model knows ${manifest.modalities.length} views of a case: ${names}.`;
+}
+
+function about(manifest) {
+  const report = Object.keys(manifest.files).filter((file) => /^report\/[^/]+\.png$/.test(file));
+  const address = (file) => `models/${manifest.name}/${file}`;
+  return h("details", { class: "about" }, h("summary", {}, h("h3", {}, `About ${manifest.name}, version ${manifest.version}`)),
+    h("p", {}, manifest.description), h("p", { class: "note" }, manifest.licence),
+    h("p", {}, manifest.files["report/card.md"] ? h("a", { href: address("card") }, "Model card: what it was measured to do") : null, " ",
+      h("a", { href: `models/${manifest.name}` }, "Manifest")),
+    report.map((file) => h("figure", {}, h("img", { src: address(file), alt: file.slice(7, -4).replaceAll("_", " "), loading: "lazy" }),
+      h("figcaption", {}, file.slice(7, -4).replaceAll("_", " ")))));
+}
+
+// --- the page ------------------------------------------------------------------------------------------------------
+
+function knobs() {
+  const count = h("output", { for: "draws" }, String(draws));
+  const range = h("input", { id: "draws", type: "range", min: 1, max: MOST_SAMPLES, value: draws, oninput: () => {
+    draws = Number(range.value);
+    count.textContent = range.value;
+    changed();
+  } });
+  const number = h("input", { id: "seed", type: "number", min: 0, step: 1, value: seed, oninput: () => {
+    seed = Math.max(0, Math.floor(Number(number.value) || 0));
+    changed();
+  } });
+  const again = button("New draws", () => {
+    number.value = seed = seed + 1;
+    changed();
+  }, { title: "The next seed" });
+  return [h("label", {}, "Samples ", range, count), h("label", {}, "Seed ", number), again];
+}
+
+function choice(models, chosen) {
+  const select = h("select", { id: "model", onchange: () => open(select.value).catch(lost) },
+    models.map(({ name }) => h("option", { value: name, selected: name === chosen }, name)));
+  return [h("label", { for: "model" }, "Model"), select];
+}
+
+function lost(error) {
+  if (error instanceof Away) watch.lost(error.message);
+  else if (error.status === 401 || error.status === 403) $("key").hidden = false;
+  else $("lead").textContent = error.message;
+}
+
+async function start() {
+  try {
+    const { models, default: standard, refused: bad } = await askJson("models");
+    $("key").hidden = true;
+    if (!models.length) throw new Refused(503, bad[0] ? `No model could be loaded: ${bad[0].reason}` : "No model is loaded.");
+    const wanted = [location.hash.slice(1), standard, models[0].name].find((name) => models.some((model) => model.name === name));
+    $("choice").replaceChildren(...choice(models, wanted));
+    await open(wanted);
+  } catch (error) {
+    lost(error);
+  }
+}
+
+$("knobs").append(...knobs());
+$("reset").addEventListener("click", () => page.cards.clear());
+$("key").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey($("key-field").value);
+  start();
+});
+start();

@@ -1,0 +1,119 @@
+// Asks the service: one question at a time per view, and never twice about what has changed meanwhile.
+
+const KEY = "anyview-key";
+
+/** The service answered no; the message is its own. */
+export class Refused extends Error {
+  constructor(status, detail, seconds) {
+    super(detail);
+    this.status = status;
+    this.seconds = seconds;
+  }
+}
+
+/** Nobody answered, or nobody is ready to. */
+export class Away extends Error {}
+
+export function useKey(key) {
+  sessionStorage.setItem(KEY, key);
+}
+
+function headers(more) {
+  const key = sessionStorage.getItem(KEY);
+  return key ? { authorization: `Bearer ${key}`, ...more } : more;
+}
+
+/** A response that is one, or an error that says why there is none. */
+export async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers: headers(options.headers ?? {}) });
+  } catch {
+    throw new Away("The service does not answer.");
+  }
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
+  const detail = problem.detail ?? `${response.status} ${response.statusText}`;
+  if ([502, 503, 504].includes(response.status)) throw new Away(detail);
+  throw new Refused(response.status, detail, Number(response.headers.get("retry-after") ?? 0));
+}
+
+export async function askJson(path, options) {
+  const response = await ask(path, options);
+  try {
+    return await response.json();
+  } catch {
+    throw new Away("The service stopped in the middle of an answer.");
+  }
+}
+
+export function post(path, body, more = {}) {
+  const own = body ? { "content-type": "application/json", ...more } : more;
+  return { method: "POST", headers: own, body: body ? JSON.stringify(body) : undefined };
+}
+
+/**
+ * A view with at most one question on its way. What is wanted while it waits replaces what was wanted before:
+ * who draws fast gets answers as fast as they come, and never a queue of old ones.
+ */
+export class Latest {
+  #next;
+  #busy = false;
+
+  constructor(answer, show, fail) {
+    this.answer = answer;
+    this.show = show;
+    this.fail = fail;
+  }
+
+  want(question) {
+    this.#next = question;
+    if (!this.#busy) this.#run();
+  }
+
+  async #run() {
+    this.#busy = true;
+    while (this.#next !== undefined) {
+      const question = this.#next;
+      this.#next = undefined;
+      try {
+        this.show(await this.answer(question), question);
+      } catch (error) {
+        this.fail(error, question);
+        if (error.seconds) await new Promise((done) => setTimeout(done, 1000 * error.seconds));
+        if (error.seconds && this.#next === undefined) this.#next = question;
+      }
+    }
+    this.#busy = false;
+  }
+}
+
+/** Looks every few seconds whether the service is there, and says when that changes. */
+export class Watch {
+  #here = true;
+
+  constructor(onchange) {
+    this.onchange = onchange;
+    setInterval(() => document.hidden || this.look(), 2500);
+  }
+
+  /** A question found nobody. */
+  lost(reason) {
+    this.#tell(false, reason);
+  }
+
+  async look() {
+    try {
+      await ask("readyz");
+      this.#tell(true);
+    } catch (error) {
+      this.#tell(false, error.message);
+    }
+  }
+
+  #tell(here, reason) {
+    if (here === this.#here) return;
+    this.#here = here;
+    this.onchange(here, reason);
+  }
+}

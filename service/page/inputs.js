@@ -1,0 +1,250 @@
+// How an observation is made, by the kind of its modality. Every maker gives
+//   { element, clear(), show(row) }:  show puts a row of the model's own answers in its place,
+// and tells `changed` the observation, { value, file }, or null. value is what JSON takes: numbers, a label, or a
+// file in base64; file is its name where it came from one.
+
+import { button, droppable, h, short, upload } from "./dom.js";
+import { base64, contentOf, extent, fitting, matrix, whole } from "./numbers.js";
+import { Pad } from "./pad.js";
+import { paint, picture } from "./pixels.js";
+import { soundInput } from "./inputs-sound.js";
+
+export function inputFor(modality, changed) {
+  const make = { image: imageInput, audio: soundInput, points: pointsInput, category: categoryInput, tensor: tensorInput };
+  return (make[modality.kind] ?? vectorInput)(modality, changed);
+}
+
+// --- a picture -----------------------------------------------------------------------------------------
+
+function imageInput(modality, changed) {
+  const [height, width] = modality.shape;
+  const range = modality.range ?? [0, whole(modality.dtype) ? 255 : 1];
+  const grey = Array.from({ length: height }, () => new Array(width).fill(0));
+  const sent = h("canvas", { class: "pixels seen", role: "img", "aria-label": `${modality.name} as it is sent` });
+  const fit = h("input", { type: "checkbox", checked: true, onchange: () => pad.strokes.length && drawn() });
+  const pad = new Pad(`Draw the ${modality.name} here`, width / height, drawn);
+  const text = h("p", { class: "note" });
+
+  function drawn() {
+    if (!pad.strokes.length) return empty();
+    paint(sent, picture(pad.strokes, height, width, fit.checked), [0, 255]);
+    text.textContent = "";
+    changed({ value: sent.toDataURL("image/png").split(",")[1] });
+  }
+
+  /** The file itself is sent, so that the service reads it as it would read anybody's. */
+  async function chosen(file) {
+    pad.set([]);
+    const content = await contentOf(file);
+    changed({ value: base64(content), file: file.name });
+    text.textContent = file.name;
+    try {
+      const bitmap = await createImageBitmap(file);
+      Object.assign(sent, { width, height });
+      sent.getContext("2d").drawImage(bitmap, 0, 0, width, height);
+    } catch {
+      paint(sent, grey, [0, 255]); // the browser cannot show it; whether the service can read it, it will say
+    }
+  }
+
+  function empty() {
+    pad.set([]);
+    paint(sent, grey, [0, 255]);
+    text.textContent = "";
+    changed(null);
+  }
+
+  const stage = h("div", { class: "stage" }, pad.element,
+    h("div", { class: "beside" },
+      h("figure", {}, sent, h("figcaption", {}, `what is sent, ${width} × ${height}`)),
+      h("label", { class: "check" }, fit, "centre and scale what I draw"),
+      text,
+    ));
+  const element = h("div", {}, stage,
+    h("div", { class: "buttons" },
+      button("Undo", () => pad.undo(), { "aria-label": `Undo the last stroke of ${modality.name}` }),
+      button("Clear", empty, { "aria-label": `Clear ${modality.name}` }),
+      upload("Upload or drop a picture", `Upload a picture as ${modality.name}`, "image/*", chosen),
+    ));
+  droppable(element, chosen);
+  paint(sent, grey, [0, 255]);
+  return {
+    element,
+    clear: empty,
+    show(row) {
+      pad.set([]);
+      paint(sent, row, range);
+      text.textContent = "taken from the model";
+      changed({ value: sent.toDataURL("image/png").split(",")[1] });
+    },
+  };
+}
+
+// --- the path of a pen -----------------------------------------------------------------------------------
+
+/**
+ * Points at equal distances along what was drawn, pen lifts included, scaled so that its higher or wider side
+ * fills the range: how such data is prepared (Alimoglu & Alpaydin, 1996). y grows upwards.
+ */
+function resampled(strokes, modality) {
+  const path = strokes.flat();
+  const [low, high] = modality.range ?? [0, 1];
+  const [xs, ys] = [path.map(([x]) => x), path.map(([, y]) => -y)];
+  const [left, bottom] = [Math.min(...xs), Math.min(...ys)];
+  const scale = (high - low) / (Math.max(Math.max(...xs) - left, Math.max(...ys) - bottom) || 1);
+  const points = path.map((_, i) => [low + (xs[i] - left) * scale, low + (ys[i] - bottom) * scale]);
+  const along = [0];
+  for (let i = 1; i < points.length; i++)
+    along.push(along[i - 1] + Math.hypot(points[i][0] - points[i - 1][0], points[i][1] - points[i - 1][1]));
+  const count = modality.shape[0];
+  let next = 1;
+  return Array.from({ length: count }, (_, k) => {
+    const wanted = (along.at(-1) * k) / Math.max(1, count - 1);
+    while (next < points.length - 1 && along[next] < wanted) next++;
+    const share = (wanted - along[next - 1]) / (along[next] - along[next - 1] || 1);
+    return [0, 1].map((axis) => points[next - 1][axis] + share * (points[next][axis] - points[next - 1][axis]));
+  });
+}
+
+function pointsInput(modality, changed) {
+  const [low, high] = modality.range ?? [0, 1];
+  const pad = new Pad(`Draw ${modality.name} here, in the order of writing`, 1, drawn);
+  const text = h("p", { class: "note" }, `${modality.shape[0]} points along the path are sent`);
+
+  function drawn() {
+    if (pad.strokes.flat().length < 2) return changed(null);
+    changed({ value: fitting(modality, resampled(pad.strokes, modality)) });
+  }
+
+  function empty() {
+    pad.set([]);
+    changed(null);
+  }
+
+  return {
+    element: h("div", {}, h("div", { class: "stage" }, pad.element, h("div", { class: "beside" }, text)),
+      h("div", { class: "buttons" },
+        button("Undo", () => pad.undo(), { "aria-label": `Undo the last stroke of ${modality.name}` }),
+        button("Clear", empty, { "aria-label": `Clear ${modality.name}` }))),
+    clear: empty,
+    show(row) {
+      const inset = (value) => 0.1 + 0.8 * value;
+      pad.set([row.map(([x, y]) => [inset((x - low) / (high - low)), inset(1 - (y - low) / (high - low))])]);
+      changed({ value: fitting(modality, row) });
+    },
+  };
+}
+
+// --- numbers with names ------------------------------------------------------------------------------------
+
+function vectorInput(modality, changed) {
+  const columns = modality.columns ?? Array.from({ length: modality.shape[0] }, (_, i) => ({ name: `${i}` }));
+  const gaps = !whole(modality.dtype); // a missing cell is NaN, which whole numbers do not have
+  const fields = columns.map((column, index) =>
+    h("input", {
+      type: "text",
+      inputmode: "decimal",
+      "aria-label": [modality.name, column.name, column.unit && `in ${column.unit}`].filter(Boolean).join(" "),
+      placeholder: "missing",
+      oninput: read,
+      onpaste: (event) => pasted(event, index),
+    }),
+  );
+  const text = h("p", { class: "note" },
+    columns.length > 1 ? `${gaps ? "An empty cell is missing; several" : "Several"} numbers can be pasted at once.` : "");
+
+  /** A number as people write it; NaN for what is none. */
+  const number = (field) => (field.value.trim() ? Number(field.value.replace(",", ".")) : null);
+
+  function read() {
+    const values = fields.map(number);
+    fields.forEach((field, i) => field.setAttribute("aria-invalid", String(Number.isNaN(values[i]))));
+    const known = values.map((value) => (Number.isNaN(value) ? null : value));
+    const complete = known.every((value) => value !== null);
+    const enough = gaps ? known.some((value) => value !== null) : complete;
+    changed(enough ? { value: known } : null);
+  }
+
+  function pasted(event, index) {
+    const numbers = event.clipboardData.getData("text").split(/[\s,;]+/).filter(Boolean);
+    if (numbers.length < 2) return;
+    event.preventDefault();
+    numbers.forEach((value, i) => fields[index + i] && (fields[index + i].value = value));
+    read();
+  }
+
+  const told = { unit: (column) => column.unit, range: ({ range }) => range && `${short(range[0])} … ${short(range[1])}` };
+  const more = Object.keys(told).filter((title) => columns.some(told[title]));
+  const rows = columns.map((column, i) =>
+    h("tr", {}, h("th", { scope: "row" }, column.name), h("td", {}, fields[i]),
+      more.map((title) => h("td", { class: "unit" }, told[title](column) ?? ""))));
+  const head = ["column", "value", ...more].map((title) => h("th", { scope: "col" }, title));
+  return {
+    element: h("div", {},
+      h("div", { class: columns.length > 12 ? "cells many" : "cells" }, h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows))),
+      h("div", { class: "buttons" }, button("Clear", clear, { "aria-label": `Clear ${modality.name}` })), text),
+    clear,
+    show(row) {
+      fitting(modality, row).forEach((value, i) => (fields[i].value = value === null ? "" : short(value).replace(" ", "")));
+      read();
+    },
+  };
+
+  function clear() {
+    for (const field of fields) field.value = "";
+    read();
+  }
+}
+
+// --- one of several ------------------------------------------------------------------------------------------
+
+function categoryInput(modality, changed) {
+  const radios = modality.labels.map((label) =>
+    h("input", { type: "radio", name: modality.name, value: label, onchange: () => changed({ value: label }) }));
+  const choose = (label) => {
+    for (const radio of radios) radio.checked = radio.value === label;
+  };
+  return {
+    element: h("fieldset", { class: "choices" }, h("legend", { class: "unseen" }, modality.name),
+      modality.labels.map((label, i) => h("label", {}, radios[i], h("span", {}, label)))),
+    clear() {
+      choose(null);
+      changed(null);
+    },
+    /** The most probable label of a row of probabilities, or a label itself. */
+    show(row) {
+      const label = Array.isArray(row) ? modality.labels[row.indexOf(Math.max(...row))] : row;
+      choose(label);
+      changed({ value: label });
+    },
+  };
+}
+
+// --- anything else -----------------------------------------------------------------------------------------------
+
+function tensorInput(modality, changed) {
+  const view = h("canvas", { class: "pixels", role: "img", "aria-label": `${modality.name} as it is sent`, hidden: true });
+  const text = h("p", { class: "note" }, `An array of shape (${modality.shape.join(", ")}), as a .npy file.`);
+  async function chosen(file) {
+    view.hidden = true;
+    text.textContent = file.name;
+    changed({ value: base64(await contentOf(file)), file: file.name });
+  }
+  const element = h("div", {}, view, text,
+    h("div", { class: "buttons" }, upload("Upload or drop a .npy file", `Upload ${modality.name}`, ".npy", chosen)));
+  droppable(element, chosen);
+  return {
+    element,
+    clear() {
+      view.hidden = true;
+      text.textContent = "";
+      changed(null);
+    },
+    show(row) {
+      view.hidden = false;
+      paint(view, matrix(row), extent(row), true);
+      text.textContent = "taken from the model";
+      changed({ value: fitting(modality, row) });
+    },
+  };
+}

@@ -1,0 +1,113 @@
+// Numbers to pixels, and strokes to the picture that a model of drawings has learned from.
+
+/** Black, violet, orange, pale yellow: even steps of brightness, so that loud looks bright to everybody. */
+const HEAT = [
+  [0, 0, 4], [40, 11, 84], [101, 21, 110], [159, 42, 99], [212, 72, 66], [245, 125, 21], [250, 193, 39], [252, 255, 164],
+];
+
+/** Red, green and blue of 256 levels. */
+const GREYS = Uint8ClampedArray.from({ length: 768 }, (_, i) => Math.floor(i / 3));
+const HEATS = Uint8ClampedArray.from({ length: 768 }, (_, i) => {
+  const place = (Math.floor(i / 3) / 255.01) * (HEAT.length - 1);
+  const [from, share] = [Math.floor(place), place % 1];
+  return HEAT[from][i % 3] + share * (HEAT[from + 1][i % 3] - HEAT[from][i % 3]);
+});
+
+/** Writes matrices of numbers, or of [red, green, blue], side by side, `across` in a line, a pixel apart. */
+export function paintGrid(canvas, matrices, across, [low, high], warm = false) {
+  const [height, width] = [matrices[0].length, matrices[0][0].length];
+  const gap = matrices.length > 1 ? 1 : 0;
+  canvas.width = across * (width + gap) - gap;
+  canvas.height = Math.ceil(matrices.length / across) * (height + gap) - gap;
+  const context = canvas.getContext("2d");
+  const tile = context.createImageData(width, height);
+  const colours = warm ? HEATS : GREYS;
+  const level = (value) => Math.min(255, Math.max(0, Math.round((255 * (value - low)) / (high - low || 1))));
+  matrices.forEach((rows, index) => {
+    let place = 0;
+    for (const row of rows)
+      for (const cell of row) {
+        for (let channel = 0; channel < 3; channel++) {
+          const value = Array.isArray(cell) ? (cell.length < 3 ? cell[0] : cell[channel]) : cell;
+          tile.data[place++] = colours[3 * level(value) + channel];
+        }
+        tile.data[place++] = 255;
+      }
+    context.putImageData(tile, (index % across) * (width + gap), Math.floor(index / across) * (height + gap));
+  });
+}
+
+/** A canvas of the size in which numbers are painted; CSS enlarges it without blurring. */
+export function paint(canvas, rows, range, warm = false) {
+  paintGrid(canvas, [rows], 1, range, warm);
+}
+
+// --- strokes to a picture --------------------------------------------------------------------------------
+
+/** Ink is drawn this many times finer than the pixels, and then averaged: grey edges, as a scanner sees them. */
+const FINER = 8;
+/** MNIST: the longer side of a digit is 20 of 28 pixels, and a stroke of a pen about 2.8 wide. */
+const BOX = 20 / 28;
+const PEN = 2.8 / 28;
+
+/**
+ * Strokes as a picture of that size, white on black, placed as the digits of MNIST are: scaled so that the ink's
+ * box fits 20 of 28 pixels with its proportions kept, then moved so that its centre of mass is in the middle
+ * (LeCun, Cortes & Burges, http://yann.lecun.com/exdb/mnist/). A model that learned from such pictures has never
+ * seen a digit in a corner, or one that fills the frame. A stroke keeps its width, however large it was drawn.
+ *
+ * Arguments: strokes in 0 … 1 of the pad; fitted = false leaves them where they were drawn.
+ */
+export function picture(strokes, height, width, fitted = true) {
+  const side = Math.min(height, width);
+  const pen = PEN * side;
+  let place = (x, y) => [x * width, y * height];
+  if (fitted) {
+    const xs = strokes.flat().map(([x]) => x * width);
+    const ys = strokes.flat().map(([, y]) => y * height);
+    const [left, top] = [Math.min(...xs), Math.min(...ys)];
+    const longest = Math.max(Math.max(...xs) - left, Math.max(...ys) - top);
+    const scale = longest > pen ? (BOX * side - pen) / longest : 1;
+    const placed = (dx, dy) => (x, y) => [(x * width - left) * scale + dx, (y * height - top) * scale + dy];
+    // Drawn once with the box in the corner to see where its mass is, and once more with that in the middle.
+    const [cx, cy] = centreOfMass(ink(strokes, placed(pen, pen), height, width, pen));
+    place = placed(pen + width / 2 - cx, pen + height / 2 - cy);
+  }
+  return ink(strokes, place, height, width, pen);
+}
+
+function ink(strokes, place, height, width, pen) {
+  const fine = new OffscreenCanvas(width * FINER, height * FINER);
+  const context = fine.getContext("2d", { willReadFrequently: true });
+  context.fillStyle = "#000";
+  context.fillRect(0, 0, fine.width, fine.height);
+  context.scale(FINER, FINER);
+  Object.assign(context, { strokeStyle: "#fff", lineWidth: pen, lineCap: "round", lineJoin: "round" });
+  for (const stroke of strokes) {
+    context.beginPath();
+    stroke.forEach(([x, y], index) => context[index ? "lineTo" : "moveTo"](...place(x, y)));
+    if (stroke.length === 1) context.lineTo(...place(...stroke[0]));
+    context.stroke();
+  }
+  const { data } = context.getImageData(0, 0, fine.width, fine.height);
+  return Array.from({ length: height }, (_, row) =>
+    Array.from({ length: width }, (_, column) => {
+      let sum = 0;
+      for (let y = row * FINER; y < (row + 1) * FINER; y++)
+        for (let x = column * FINER; x < (column + 1) * FINER; x++) sum += data[4 * (y * fine.width + x)];
+      return Math.round(sum / FINER ** 2);
+    }),
+  );
+}
+
+function centreOfMass(rows) {
+  let [mass, x, y] = [0, 0, 0];
+  rows.forEach((row, i) =>
+    row.forEach((value, j) => {
+      mass += value;
+      x += value * (j + 0.5);
+      y += value * (i + 0.5);
+    }),
+  );
+  return mass ? [x / mass, y / mass] : [rows[0].length / 2, rows.length / 2];
+}

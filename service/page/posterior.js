@@ -1,0 +1,59 @@
+// What is known of the case as a whole: who said how much, and whether they agree.
+
+import { h, listed, percent } from "./dom.js";
+
+/** Without held-out rows to compare with: e³ ≈ 20 times less likely to belong together than not. */
+const CONTRADICTION = 3;
+const RARE = 99; // of 100 held-out rows
+
+export function posteriorPanel(manifest) {
+  const bar = h("div", { class: "shares", role: "img" });
+  const legend = h("ul", { class: "legend" });
+  const learned = h("p", { class: "learned" });
+  const warning = h("p", { class: "warning", role: "status" });
+  return {
+    element: h("div", { class: "who" }, h("h3", {}, "Where the answer comes from"), learned, bar, legend, warning),
+    show(answer, question) {
+      const shares = Object.entries(answer.contributions).map(([name, [share]]) => ({ name, share, kind: tint(manifest, name) }));
+      bar.setAttribute("aria-label", shares.map(({ name, share }) => `${name} ${percent(share)}`).join(", "));
+      bar.replaceChildren(...shares.filter(({ share }) => share > 0).map(({ share, kind }) => {
+        const piece = h("span", { class: kind });
+        piece.style.flexGrow = share;
+        return piece;
+      }));
+      legend.replaceChildren(...shares.filter(({ name, share }) => share > 0 || question.names.includes(name)).map(({ name, share, kind }) =>
+        h("li", { class: kind }, `${name === "prior" ? "what was known before" : name} `, h("b", {}, percent(share)))));
+      const nats = answer.information[0];
+      learned.replaceChildren(h("b", {}, `${nats.toFixed(1)} nats`), question.names.length
+        ? ` learned from ${listed(question.names)}`
+        : " learned: nothing is observed, this is what the model expects of any case");
+      warning.textContent = contradiction(manifest, question.names, answer.disagreement[0]);
+    },
+  };
+}
+
+export function tint(manifest, name) {
+  const index = manifest.modalities.findIndex((modality) => modality.name === name);
+  return index < 0 ? "prior" : `m${index % 8}`;
+}
+
+/** A sentence, where what is observed does not go together; compared with held-out rows where the model has some. */
+function contradiction(manifest, names, disagreement) {
+  if (names.length < 2) return "";
+  const told = `${listed(names)} contradict each other`;
+  const quantiles = referenceOf(manifest, names);
+  if (!quantiles) {
+    return disagreement > CONTRADICTION ? `⚠ ${told} (disagreement ${disagreement.toFixed(1)} nats).` : "";
+  }
+  const below = quantiles.findLastIndex((value) => value < disagreement) / (quantiles.length - 1);
+  return 100 * below >= RARE ? `⚠ ${told}: of held-out cases, ${Math.floor(100 * below)} % agree better (disagreement ${disagreement.toFixed(1)} nats).` : "";
+}
+
+/** The quantiles of the disagreement of these modalities, whichever of them was asked for. */
+function referenceOf(manifest, names) {
+  const wanted = [...names].sort().join();
+  const found = Object.entries(manifest.reference ?? {}).find(
+    ([question, { disagreement }]) => disagreement && question.split(/[|,]/).sort().join() === wanted,
+  );
+  return found?.[1].disagreement;
+}

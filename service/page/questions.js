@@ -1,0 +1,34 @@
+// What the page asks, as requests: the page sends them, and "copy as" writes them down.
+
+/** What is shown of every target; quantiles only where something shows them, since they take longest. */
+function fieldsFor(manifest) {
+  const kinds = new Set(manifest.modalities.map((modality) => modality.kind));
+  const intervals = kinds.has("vector") || kinds.has("counts");
+  return ["mean", "std", "probabilities", ...(intervals ? ["quantiles"] : []), "samples"].join(",");
+}
+
+/**
+ * Everything that the page asks about one state of the cards.
+ *
+ * observed: by modality { value, file }: the value as JSON takes it (a label, numbers, a file in base64), and
+ * the name of the file, where it came from one.
+ */
+export function question(manifest, observed, draws, seed) {
+  const names = Object.keys(observed);
+  const condition = names.length ? {} : { cond_mod: "none" };
+  const inputs = Object.fromEntries(names.map((name) => [name, [observed[name].value]]));
+  return {
+    model: manifest.name,
+    names,
+    observed,
+    body: names.length ? { inputs } : null,
+    generate: { ...condition, N: draws, seed, fields: fieldsFor(manifest) },
+    encode: { ...condition, seed },
+    at: performance.now(),
+  };
+}
+
+export function path(asked, operation, more = {}) {
+  const query = new URLSearchParams({ ...asked[operation], ...more }).toString().replaceAll("%2C", ",");
+  return `models/${asked.model}/${operation}?${query}`;
+}

@@ -1,0 +1,69 @@
+"""GET /: the page to play with, plain files that ship with the service."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+
+from service.errors import NotFound
+
+router = APIRouter(include_in_schema=False)
+
+FOLDER = Path(__file__).parents[1] / "page"
+MEDIA = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+HEADERS = {
+    # Everything comes from here, and nothing on the page is a program but its own modules.
+    "content-security-policy": (
+        "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "cache-control": "no-cache",  # keep it, but ask whether it is still the same: a new service has a new page
+}
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file of the page."""
+
+    content: bytes
+    media_type: str
+    tag: str
+
+
+@cache
+def assets() -> dict[str, Asset]:
+    """By name; read once, so that nothing else on the disk can ever be asked for."""
+    found = {}
+    for path in FOLDER.iterdir():
+        if path.suffix in MEDIA:
+            content = path.read_bytes()
+            tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+            found[path.name] = Asset(content, f"{MEDIA[path.suffix]}; charset=utf-8", tag)
+    return found
+
+
+@router.api_route("/", methods=["GET", "HEAD"])
+async def page(request: Request) -> Response:
+    """The page, made for whatever models are loaded."""
+    return _reply(request, "index.html")
+
+
+@router.api_route("/page/{name}", methods=["GET", "HEAD"])
+async def page_file(request: Request, name: str) -> Response:
+    """A file that the page consists of."""
+    if name not in assets():
+        raise NotFound(f"the page has no file '{name}'")
+    return _reply(request, name)
+
+
+def _reply(request: Request, name: str) -> Response:
+    asset = assets()[name]
+    headers = {**HEADERS, "etag": asset.tag}
+    if asset.tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(asset.content, headers=headers, media_type=asset.media_type)
