@@ -1,7 +1,7 @@
 // Joins the parts: the chosen model, its cards, what is asked about them, and what is shown.
 
 import { answerFor, sentenceOf } from "./answers.js";
-import { Cards, invitation } from "./cards.js";
+import { Cards, concerns, invitation } from "./cards.js";
 import { Away, Latest, Refused, Watch, askJson, post, useKey } from "./client.js";
 import { button, h, listed } from "./dom.js";
 import { mapOf } from "./map.js";
@@ -60,10 +60,16 @@ function showTargets(answer, asked) {
     .map((modality) => sentenceOf(modality, answer.targets[modality.name]))
     .filter(Boolean);
   const made = page.manifest.modalities.map(({ name }) => name).filter((name) => !asked.names.includes(name));
-  const given = asked.names.length ? `From ${listed(asked.names)}: ` : "Before anything is known: ";
+  const given = asked.names.length ? `From ${listed(asked.names.map((name) => called(asked, name)))}: ` : "Before anything is known: ";
   $("verdict").replaceChildren(given, h("b", {}, said.join(", ") || `${listed(made)} below`));
   $("answers").classList.remove("waiting");
   performance.measure("anyview:answer", { start: asked.at, end: performance.now() });
+}
+
+/** A label by what it says, anything else by its name. */
+function called(asked, name) {
+  const { kind } = page.manifest.modalities.find((modality) => modality.name === name);
+  return kind === "category" ? `${name} ${asked.observed[name].value}` : name;
 }
 
 function failed(error, asked) {
@@ -73,7 +79,7 @@ function failed(error, asked) {
 }
 
 function refused(detail, asked) {
-  const onCard = asked?.names.some((name) => detail.includes(`'${name}'`));
+  const onCard = asked?.names.some((name) => concerns(detail, name));
   $("refused").textContent = detail && !onCard ? detail : "";
   page.cards.refuse(detail);
   if (detail) $("answers").classList.add("waiting");

@@ -52,11 +52,11 @@ export class Cards {
 
   /** Says the service's own words on the card that they are about. */
   refuse(detail) {
-    for (const [name, card] of this.cards) card.refuse(detail?.includes(`'${name}'`) ? detail : "");
+    for (const [name, card] of this.cards) card.refuse(concerns(detail, name) ? detail : "");
   }
 
   #changed(name) {
-    if (this.example && this.example !== name) {
+    if (this.example && this.example !== name && this.cards.get(name).observation) {
       const example = this.example;
       this.example = null; // first, since forgetting is a change too
       this.cards.get(example).forget();
@@ -64,6 +64,11 @@ export class Cards {
     if (this.example === name) this.example = null;
     this.onchange();
   }
+}
+
+/** Whether a message of the service names that modality. */
+export function concerns(detail, name) {
+  return new RegExp(`'${name}'|inputs\\.${name}\\b`).test(detail);
 }
 
 class Card {

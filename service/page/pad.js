@@ -45,6 +45,10 @@ export class Pad {
     const { context, element } = this;
     context.fillStyle = "#000";
     context.fillRect(0, 0, element.width, element.height);
+    if (!this.strokes.length) {
+      Object.assign(context, { fillStyle: "#8d949f", font: `${SIZE / 16}px system-ui, sans-serif`, textAlign: "center" });
+      context.fillText("draw here", element.width / 2, element.height / 2);
+    }
     Object.assign(context, { strokeStyle: "#fff", lineWidth: SIZE * 0.07, lineCap: "round", lineJoin: "round" });
     for (const stroke of this.strokes) {
       context.beginPath();

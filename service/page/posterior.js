@@ -24,7 +24,7 @@ export function posteriorPanel(manifest) {
       legend.replaceChildren(...shares.filter(({ name, share }) => share > 0 || question.names.includes(name)).map(({ name, share, kind }) =>
         h("li", { class: kind }, `${name === "prior" ? "what was known before" : name} `, h("b", {}, percent(share)))));
       const nats = answer.information[0];
-      learned.replaceChildren(h("b", {}, `${nats.toFixed(1)} nats`), question.names.length
+      learned.replaceChildren(h("b", { title: "How far this is from knowing nothing: the Kullback-Leibler divergence from the prior" }, `${nats.toFixed(1)} nats`), question.names.length
         ? ` learned from ${listed(question.names)}`
         : " learned: nothing is observed, this is what the model expects of any case");
       warning.textContent = contradiction(manifest, question.names, answer.disagreement[0]);

@@ -63,7 +63,7 @@ def get_latent(current: CurrentModel) -> Response:
     labels = {key.removeprefix("labels."): value for key, value in arrays.items() if key.startswith("labels.")}
     drawn = {key: arrays[key] for key in ("axes", "centre", "points")}
     reply = replies.reply(replies.JSON, {**drawn, "labels": labels})
-    return Response(reply.content, media_type=reply.media_type)
+    return Response(reply.content, media_type=reply.media)
 
 
 @router.get("/{name}/report/{file}", operation_id="get_report")

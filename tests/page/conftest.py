@@ -1,0 +1,69 @@
+"""The system's Chromium, and services for it to look at."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from models_store.store import SHIPPED
+from tests.service.running import readiness, until
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@contextmanager
+def service_at(port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The shipped models on that port, once they answer."""
+    command = [sys.executable, "-m", "service", "--port", str(port), "--store", str(SHIPPED)]
+    process = subprocess.Popen([*command, "--default-model", "mnist", "--grace-seconds", "0"])  # noqa: S603 - our own program
+    try:
+        until(lambda: process.poll() is not None or readiness(f"http://127.0.0.1:{port}") == 200, 60)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Iterator[str]:
+    """The address of a service with the shipped models."""
+    port = free_port()
+    with service_at(port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Ends with its module: Playwright's event loop would be in the way of other tests' own."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    expect.set_options(timeout=30_000)  # on a busy machine
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of which every message of an error fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    opened = context.new_page()
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    yield opened
+    context.close()
+    assert not errors
