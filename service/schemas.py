@@ -116,6 +116,15 @@ class LoadedVersions(BaseModel):
     versions: list[int]
 
 
+class LatentMap(BaseModel):
+    """Two axes through the latent space, and where held-out rows lie: ``points = (z - centre) axesᵀ``."""
+
+    axes: list[list[float]] = Field(description="(2, latent_dim)")
+    centre: list[float] = Field(description="(latent_dim)")
+    points: list[list[float]] = Field(description="(n, 2)")
+    labels: dict[str, list[int]] = Field(description="By category the index of each point's label, -1: none.")
+
+
 class Health(BaseModel):
     """Whether the service lives, or is ready."""
 

@@ -16,13 +16,15 @@ function fieldsFor(manifest) {
 export function question(manifest, observed, draws, seed) {
   const names = Object.keys(observed);
   const condition = names.length ? {} : { cond_mod: "none" };
+  // What models have seen, where they know it: the standard normal lies between.
+  const prior = !names.length && manifest.files["latent.npz"] ? { prior: "mixture" } : {};
   const inputs = Object.fromEntries(names.map((name) => [name, [observed[name].value]]));
   return {
     model: manifest.name,
     names,
     observed,
     body: names.length ? { inputs } : null,
-    generate: { ...condition, N: draws, seed, fields: fieldsFor(manifest) },
+    generate: { ...condition, ...prior, N: draws, seed, fields: fieldsFor(manifest) },
     encode: { ...condition, seed },
     at: performance.now(),
   };

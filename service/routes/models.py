@@ -7,18 +7,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from models_store import golden
 from models_store.manifest import Manifest
 from service import replies
 from service.catalog import Catalog
 from service.errors import Conflict, Forbidden, NotFound
 from service.routes.common import ERRORS, CurrentCatalog, CurrentModel
-from service.schemas import LoadedVersions, ModelEntry, ModelList, RefusedEntry
+from service.schemas import LatentMap, LoadedVersions, ModelEntry, ModelList, RefusedEntry
 
 router = APIRouter(prefix="/models", tags=["models"], responses={404: ERRORS[404], 503: ERRORS[503]})
 
 CARD = "report/card.md"
-LATENT = "latent.npz"
 
 
 @router.get("", operation_id="list_models")
@@ -54,15 +52,12 @@ def get_card(current: CurrentModel) -> Response:
     return Response(current.bundle.read(CARD), media_type="text/markdown; charset=utf-8")
 
 
-@router.get("/{name}/latent", operation_id="get_latent")
+@router.get("/{name}/latent", operation_id="get_latent", response_model=LatentMap)
 def get_latent(current: CurrentModel) -> Response:
-    """A map of the latent space: two axes, the centre, and where held-out rows lie, with their labels."""
-    if LATENT not in current.bundle.manifest.files:
-        raise NotFound(f"'{current.bundle.manifest.name}' has no {LATENT}")
-    arrays = golden.from_bytes(current.bundle.read(LATENT))
-    labels = {key.removeprefix("labels."): value for key, value in arrays.items() if key.startswith("labels.")}
-    drawn = {key: arrays[key] for key in ("axes", "centre", "points")}
-    reply = replies.reply(replies.JSON, {**drawn, "labels": labels})
+    """A map of the latent space: two axes, their origin, and where held-out rows lie, with their labels."""
+    if (latent := current.model.latent) is None:
+        raise NotFound(f"'{current.bundle.manifest.name}' has no map of its latent space")
+    reply = replies.reply(replies.JSON, vars(latent.map))
     return Response(reply.content, media_type=reply.media)
 
 

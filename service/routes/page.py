@@ -16,14 +16,8 @@ router = APIRouter(include_in_schema=False)
 FOLDER = Path(__file__).parents[1] / "page"
 MEDIA = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
-HEADERS = {
-    # Everything comes from here, and nothing on the page is a program but its own modules.
-    "content-security-policy": (
-        "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "cache-control": "no-cache",  # keep it, but ask whether it is still the same: a new service has a new page
-}
+# A browser may keep it, but asks whether it is still the same: a new service has a new page.
+CACHE = "no-cache"
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,7 @@ async def page_file(request: Request, name: str) -> Response:
 
 def _reply(request: Request, name: str) -> Response:
     asset = assets()[name]
-    headers = {**HEADERS, "etag": asset.tag}
+    headers = {"cache-control": CACHE, "etag": asset.tag}
     if asset.tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(asset.content, headers=headers, media_type=asset.media_type)
