@@ -30,19 +30,21 @@ class ObjectStore:
 
     Arguments:
         address: Such as ``s3://bucket/models``; credentials come from where its driver looks for them.
+        driver: What asks it, where that is not the one that fsspec knows.
 
     Raises:
         StoreAway: Its driver is not installed.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, driver: Any = None) -> None:
         self.address = address.rstrip("/")
         try:
             # What is listed must be what is there now, not what was there at the last look.
-            self._fs, root = fsspec.core.url_to_fs(self.address, use_listings_cache=False)
+            found, root = fsspec.core.url_to_fs(self.address, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             extra = "; pip install 'anyview[s3]'" if address.startswith("s3:") else ""
             raise StoreAway(f"the store {self.address} cannot be asked: {error}{extra}") from None
+        self._fs = driver or found
         self._root = root.rstrip("/")
 
     def published(self) -> dict[str, list[int]]:

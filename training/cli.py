@@ -16,11 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors.torch import load
 from torch import Tensor
 
-from models_store import latent, store
+from models_store import latent
 from models_store.errors import ModelsStoreError
 from models_store.latent import Latent
 from models_store.manifest import Manifest
-from models_store.store import Bundle
+from models_store.store import SHIPPED, Bundle
+from models_store.stores import open_named, store_at
 from training import data, fit
 from training.checkpoint import EpochReport
 from training.config import Experiment, read_experiment
@@ -40,7 +41,12 @@ LEADER = os.environ.get("LOCAL_RANK", "0") == "0"
 console = Console(quiet=not LEADER)
 
 Store = Annotated[
-    Path, typer.Option("--store", envvar="ANYVIEW_STORE", help="The folder of published models.")
+    str,
+    typer.Option(
+        "--store",
+        envvar="ANYVIEW_STORE",
+        help="The folder of published models, or an address such as s3://bucket/models.",
+    ),
 ]
 
 
@@ -66,7 +72,7 @@ def init_command(
 @app.command("fit")
 def fit_command(
     experiment: Annotated[str, typer.Argument(help="An experiment file, or the name of a built-in one.")],
-    store_folder: Store = Path("store"),
+    store: Store = "store",
     workdir: Annotated[Path | None, typer.Option(help="Default: runs/NAME-TIME.")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="The workdir of a run that was stopped: go on with it.")
@@ -83,7 +89,9 @@ def fit_command(
         )
     chosen, text = read_experiment(experiment)
     folder = resume or workdir or Path("runs") / f"{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    weights = None if start is None else weights_of(open_named(store_folder, start))
+    place = store_at(store)
+    place.next_number(chosen.name)  # a store that does not answer is better known now than after the training
+    weights = None if start is None else weights_of(open_named(place, start))
     prepared = data.prepare(chosen)
     console.print(
         f"{chosen.name}: {len(prepared.train)} training, {len(prepared.validation)} validation, "
@@ -94,28 +102,29 @@ def fit_command(
         fitted = fit.fit(chosen, prepared, folder, progress, resume=resume is not None, weights=weights)
     if not fitted.leader:
         return
-    number = next_version(store_folder, chosen.name)
+    number = place.next_number(chosen.name)
     manifest, files = export(fitted.model, chosen, text, prepared, number, fitted.reports)
     console.print("the ONNX graphs agree with torch; measuring on held-out rows")
     examinee = _examinee(chosen, manifest, OnnxGraphs(manifest, files), prepared)
     files[latent.FILE] = describe(examinee).to_bytes()
     known = Latent.from_bytes(files[latent.FILE], manifest)
     measured = measure(examinee, known).stated_in(manifest)
-    target = store.publish(store_folder, measured, {**files, **report(examinee, known, measured)})
-    print((target / CARD).read_text(), end="")
-    console.print(f"published {target}")
+    files |= report(examinee, known, measured)
+    target = place.publish(measured, files)
+    print(files[CARD].decode(), end="")
+    console.print(f"published {target}", soft_wrap=True)
 
 
 @app.command("evaluate")
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="NAME, or NAME/VERSION, of a published model.")],
-    store_folder: Store = store.SHIPPED,
+    store: Store = str(SHIPPED),
     output: Annotated[
         Path | None, typer.Option(help="A folder for the card and its pictures, as they are in the bundle.")
     ] = None,
 ) -> None:
     """Computes the numbers of a published model's card again, from its graphs, and prints them."""
-    bundle = open_named(store_folder, model)
+    bundle = open_named(store_at(store), model)
     chosen, _ = read_experiment(str(bundle.folder / "experiment.toml"))
     prepared = data.prepare(chosen)
     files = {name: bundle.read(name) for name in bundle.manifest.files if name.endswith(".onnx")}
@@ -136,7 +145,7 @@ def evaluate_command(
 @app.command("import")
 def import_command(
     folder: Annotated[Path, typer.Argument(help="What the reference library's MVAE.save wrote.")],
-    store_folder: Store = Path("store"),
+    store: Store = "store",
     name: Annotated[str | None, typer.Option(help="Of the model; default: the folder's.")] = None,
     networks: Annotated[
         str | None, typer.Option(help="package.module:function that makes encoders and decoders.")
@@ -145,19 +154,9 @@ def import_command(
     """Publishes a model of the reference library; reads its configuration and tensors, never a pickle."""
     imported = read_saved(folder, networks)
     chosen = name or folder.resolve().name
-    manifest, files = to_bundle(imported, chosen, next_version(store_folder, chosen), folder)
-    console.print(f"published {store.publish(store_folder, manifest, files)}")
-
-
-def open_named(root: Path, model: str) -> Bundle:
-    """The bundle of NAME (its newest version) or NAME/VERSION."""
-    name, _, number = model.partition("/")
-    return store.open_bundle(root / name / number if number else store.newest(root, name))
-
-
-def next_version(root: Path, name: str) -> int:
-    """One more than the newest version; 1 for a new model."""
-    return max(store.versions(root, name), default=0) + 1
+    place = store_at(store)
+    manifest, files = to_bundle(imported, chosen, place.next_number(chosen), folder)
+    console.print(f"published {place.publish(manifest, files)}", soft_wrap=True)
 
 
 def main() -> None:

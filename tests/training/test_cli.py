@@ -29,13 +29,6 @@ def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(t
     assert again.stdout.strip() == card.strip()
 
 
-def test_a_second_fit_is_the_next_version(tmp_path: Path, bundle_folder: Path) -> None:
-    from training.cli import next_version
-
-    assert next_version(bundle_folder.parents[1], "tiny") == 2
-    assert next_version(tmp_path, "tiny") == 1
-
-
 def test_mistakes_are_one_sentence_and_a_failure(tmp_path: Path) -> None:
     for arguments, message in {
         ("fit", "nmist"): "anyview-train: no experiment file 'nmist'; built in are",
