@@ -65,10 +65,11 @@ $(SERVE)/.done: $(LOCK)
 	$(SERVE)/bin/pip install $(PIP_FLAGS) -e .
 	touch $@
 
-# Service, training and tests.
-$(FULL)/.done: $(LOCK)
+# Service, training and tests; the TypeScript client where npm is there.
+$(FULL)/.done: $(LOCK) tests/clients/package-lock.json
 	$(PYTHON) -m venv $(FULL)
 	$(FULL)/bin/pip install $(PIP_FLAGS) -e '.[training,test]'
+	if command -v npm > /dev/null; then cd tests/clients && npm ci --silent; fi
 	touch $@
 
 # The service and the servers that it is compared with.

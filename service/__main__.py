@@ -6,15 +6,18 @@ import math
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
+import orjson
 import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from models_store.errors import shown
 from service import impute
-from service.app import create_app
+from service.app import create_app, described
+from service.catalog import Catalog
 from service.settings import Settings, UnfitKeys
 from service.telemetry import logs
 from service.telemetry.metrics import counted_together
@@ -25,6 +28,9 @@ def main() -> None:
         if sys.argv[1:2] == ["impute"]:
             impute.main(sys.argv[2:])
             return
+        if sys.argv[1:2] == ["openapi"]:
+            _print_openapi(sys.argv[2:])
+            return
         settings = CliApp.run(Settings)
         settings.check_keys()
     except ValidationError as error:
@@ -33,6 +39,22 @@ def main() -> None:
         sys.exit(f"anyview-serve: {error}")
     with counted_together(settings.workers):
         _serve(settings)
+
+
+def _print_openapi(arguments: list[str]) -> None:
+    """``anyview-serve openapi [FILE] [--store …]``: the description of the service, without a server."""
+    file = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
+    settings = CliApp.run(Settings, cli_args=arguments)
+    catalog = Catalog(settings)
+    try:
+        catalog.refresh()
+        text = orjson.dumps(described(create_app(settings), catalog), option=orjson.OPT_INDENT_2) + b"\n"
+    finally:
+        catalog.close()
+    if file is None:
+        sys.stdout.buffer.write(text)
+    else:
+        Path(file).write_bytes(text)
 
 
 def _serve(settings: Settings) -> None:

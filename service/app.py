@@ -34,6 +34,7 @@ from service.errors import (
     WrongInput,
 )
 from service.lifecycle import delayed_sigterm
+from service.openapi import describe
 from service.problems import problem
 from service.routes import health, models, page, questions, v2, v2_models
 from service.routes import metrics as metrics_route
@@ -83,6 +84,7 @@ def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = C
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         catalog = catalog_of(settings)
         catalog.watch = metrics.watch
+        app.openapi = lambda: described(app, catalog)  # type: ignore[method-assign]  # as FastAPI wants it
         await asyncio.to_thread(catalog.refresh)
         try:
             with (
@@ -142,6 +144,14 @@ def _protect(app: FastAPI, settings: Settings) -> None:
             allow_headers=["*"],
             expose_headers=["X-Request-ID", "X-Seed", "Server-Timing", "Retry-After"],
         )
+
+
+def described(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
+    """OpenAPI of the service as it stands, with the modalities of the models that are loaded."""
+    manifests = {name: loaded.bundle.manifest for name, loaded in catalog.loaded.items()}
+    default = manifests.get(catalog.default) if catalog.default else None
+    keyed = bool(catalog.settings.check_keys())
+    return describe(FastAPI.openapi(app), list(manifests.values()), default, keyed)
 
 
 def worker() -> FastAPI:

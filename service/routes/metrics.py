@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from service.catalog import Catalog
 from service.routes.common import CurrentCatalog
@@ -17,7 +18,7 @@ router = APIRouter(tags=["health"])
 REFRESH_SECONDS = 2.0
 
 
-@router.get("/metrics", operation_id="metrics")
+@router.get("/metrics", operation_id="metrics", response_class=PlainTextResponse)
 async def expose(request: Request, catalog: CurrentCatalog) -> Response:
     """What was counted, for Prometheus; as OpenMetrics, with ids of slow requests, where that is accepted."""
     metrics: Metrics = request.state.metrics

@@ -11,12 +11,28 @@ from models_store.manifest import Manifest
 from service import replies
 from service.catalog import Catalog
 from service.errors import Conflict, Forbidden, NotFound
-from service.routes.common import ERRORS, CurrentCatalog, CurrentModel
+from service.openapi.errors import problem
+from service.routes.common import CurrentCatalog, CurrentModel
 from service.schemas import LatentMap, LoadedVersions, ModelEntry, ModelList, RefusedEntry
 
-router = APIRouter(prefix="/models", tags=["models"], responses={404: ERRORS[404], 503: ERRORS[503]})
+router = APIRouter(prefix="/models", tags=["models"])
 
 CARD = "report/card.md"
+
+
+class Markdown(Response):
+    media_type = "text/markdown"
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: problem(status) for status in statuses}
+
+
+MISSING = _problems(404, 503)
+FILES = {
+    "image/png": {"schema": {"type": "string", "format": "binary"}},
+    "text/plain": {"schema": {"type": "string"}},
+}
 
 
 @router.get("", operation_id="list_models")
@@ -38,21 +54,21 @@ async def list_models(catalog: CurrentCatalog) -> ModelList:
     )
 
 
-@router.get("/{name}", operation_id="get_model", response_model_exclude_none=True)
+@router.get("/{name}", operation_id="get_model", response_model_exclude_none=True, responses=MISSING)
 async def get_model(current: CurrentModel) -> Manifest:
     """The manifest: modalities with shapes, units and labels; where the model came from; what it measured."""
     return current.bundle.manifest
 
 
-@router.get("/{name}/card", operation_id="get_card")
-def get_card(current: CurrentModel) -> Response:
+@router.get("/{name}/card", operation_id="get_card", response_class=Markdown, responses=MISSING)
+def get_card(current: CurrentModel) -> Markdown:
     """The model card, as Markdown."""
     if CARD not in current.bundle.manifest.files:
         raise NotFound(f"'{current.bundle.manifest.name}' has no card")
-    return Response(current.bundle.read(CARD), media_type="text/markdown; charset=utf-8")
+    return Markdown(current.bundle.read(CARD))
 
 
-@router.get("/{name}/latent", operation_id="get_latent", response_model=LatentMap)
+@router.get("/{name}/latent", operation_id="get_latent", response_model=LatentMap, responses=MISSING)
 def get_latent(current: CurrentModel) -> Response:
     """A map of the latent space: two axes, their origin, and where held-out rows lie, with their labels."""
     if (latent := current.model.latent) is None:
@@ -61,7 +77,12 @@ def get_latent(current: CurrentModel) -> Response:
     return Response(reply.content, media_type=reply.media)
 
 
-@router.get("/{name}/report/{file}", operation_id="get_report")
+@router.get(
+    "/{name}/report/{file}",
+    operation_id="get_report",
+    response_class=Response,
+    responses={200: {"description": "The file.", "content": FILES}, **MISSING},
+)
 def get_report(current: CurrentModel, file: str) -> Response:
     """A file of the model's report, such as a picture that the card shows."""
     path = f"report/{file}"
@@ -71,7 +92,7 @@ def get_report(current: CurrentModel, file: str) -> Response:
     return Response(current.bundle.read(path), media_type=media)
 
 
-CHANGES: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (403, 409, 422)}
+CHANGES = _problems(403, 404, 409, 422, 503)
 
 
 @router.post("/{name}/load", operation_id="load_model", responses=CHANGES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,11 +15,12 @@ from service.errors import WrongInput
 from service.inference import FIELDS, Encoded, Generated, Model, listed
 from service.replies import Reply
 from service.routes.bounded import Bounded
-from service.routes.common import BODY, ERRORS, Accept, CurrentModel, Observed, rows_of, seed_of
+from service.routes.common import Accept, CurrentModel, Observed, rows_of, seed_of
 from service.schemas import EncodeQuery, GenerateQuery, ScoreQuery
 from service.scoring import Scored
 
-router = APIRouter(tags=["questions"], responses=ERRORS, route_class=Bounded)
+# service/openapi describes them: with the modalities of each model, which the framework does not know
+router = APIRouter(include_in_schema=False, route_class=Bounded)
 
 GENERATED: Mapping[str, Sequence[str]] = {
     replies.JSON: FIELDS,
@@ -34,23 +35,8 @@ GENERATED: Mapping[str, Sequence[str]] = {
 ENCODED = (replies.JSON, replies.NPZ)
 
 
-def _forms(media_types: Iterable[str]) -> dict[int | str, dict[str, Any]]:
-    """The answer as OpenAPI describes it: an object in JSON, else a file."""
-    binary = {"schema": {"type": "string", "format": "binary"}}
-    text = {"schema": {"type": "string"}}
-    content = {media: text if media == replies.CSV else binary for media in media_types}
-    return {
-        200: {
-            "description": "The answer.",
-            "content": {**content, replies.JSON: {"schema": {"type": "object"}}},
-        }
-    }
-
-
-@router.post("/encode", openapi_extra=BODY, operation_id="encode", responses=_forms(ENCODED))
-@router.post(
-    "/models/{name}/encode", openapi_extra=BODY, operation_id="encode_with", responses=_forms(ENCODED)
-)
+@router.post("/encode", operation_id="encode")
+@router.post("/models/{name}/encode", operation_id="encode_with")
 async def encode(
     observed: Observed, current: CurrentModel, query: Annotated[EncodeQuery, Query()], accept: Accept
 ) -> Reply:
@@ -65,10 +51,8 @@ async def encode(
     )
 
 
-@router.post("/generate", openapi_extra=BODY, operation_id="generate", responses=_forms(GENERATED))
-@router.post(
-    "/models/{name}/generate", openapi_extra=BODY, operation_id="generate_with", responses=_forms(GENERATED)
-)
+@router.post("/generate", operation_id="generate")
+@router.post("/models/{name}/generate", operation_id="generate_with")
 async def generate(
     observed: Observed, current: CurrentModel, query: Annotated[GenerateQuery, Query()], accept: Accept
 ) -> Reply:
@@ -108,8 +92,8 @@ async def generate(
     return await asyncio.to_thread(render)
 
 
-@router.post("/score", openapi_extra=BODY, operation_id="score", responses=_forms(ENCODED))
-@router.post("/models/{name}/score", openapi_extra=BODY, operation_id="score_with", responses=_forms(ENCODED))
+@router.post("/score", operation_id="score")
+@router.post("/models/{name}/score", operation_id="score_with")
 async def score(
     observed: Observed, current: CurrentModel, query: Annotated[ScoreQuery, Query()], accept: Accept
 ) -> Reply:

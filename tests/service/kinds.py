@@ -55,7 +55,8 @@ def publish(root: Path) -> Path:
     present = golden.presence(8, len(values), rng)
     noise = rng.standard_normal((8, DIMENSION), np.float32)
     made = golden.make(described, values, present, noise, _Graphs(files))
-    return store.publish(root, described, {**files, golden.FILE: golden.to_bytes(made)})
+    files |= {golden.FILE: golden.to_bytes(made), "report/card.md": b"# kinds\n"}
+    return store.publish(root, described, files)
 
 
 class _Graphs:

@@ -1,0 +1,177 @@
+"""One modality as JSON schema: a part of a form, a row of a document, and what an answer says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from models_store.manifest import Column, Modality
+
+Schema = dict[str, Any]
+
+BINARY: Schema = {"type": "string", "format": "binary"}
+NULL: Schema = {"type": "null"}
+NUMBER: Schema = {"type": "number"}
+FINITE_OR_NULL: Schema = {"type": ["number", "null"]}
+MOST_LABELS = 64
+"""More are told in words: nobody wants to read them as a type."""
+
+FILES = {
+    "image": "A picture (PNG, JPEG, …), turned upright, converted and resized",
+    "audio": "A sound (WAV, FLAC, OGG), mixed down and resampled",
+    "points": "Points as JSON or CSV",
+    "vector": "Numbers as JSON or CSV",
+    "counts": "Counts as JSON or CSV",
+    "tensor": "An .npy file with a leading row axis",
+}
+
+
+def nested(shape: Sequence[int | None], item: Schema) -> Schema:
+    """Arrays in arrays; None is an axis of any length."""
+    if not shape:
+        return item
+    first, *rest = shape
+    length = {} if first is None else {"minItems": first, "maxItems": first}
+    return {"type": "array", "items": nested(rest, item), **length}
+
+
+def part(modality: Modality, row: Schema) -> Schema:
+    """The parts of a form that carry it: one for each row.
+
+    Arguments:
+        modality: Which one.
+        row: Where :func:`row` of it is to be found.
+    """
+    item = row if modality.labels or modality.columns else BINARY
+    return {"type": "array", "minItems": 1, "items": item, **_about(modality)}
+
+
+def rows(modality: Modality, row: Schema) -> Schema:
+    """Its rows in a JSON document; null where a row lacks it. The arguments are those of :func:`part`."""
+    forms = [row, *_others(modality), NULL]
+    return {"type": "array", "minItems": 1, "items": {"anyOf": forms}, **_about(modality)}
+
+
+def row(modality: Modality) -> Schema:
+    """A row as it is written most easily: a label, an object by column, a file in base64."""
+    if modality.labels:
+        return _label(modality)
+    if modality.columns:
+        return _by_column(modality)
+    file = f"{FILES[modality.kind]}, as base64."
+    return {"type": "string", "contentEncoding": "base64", "description": file}
+
+
+def example(modality: Modality) -> Any:
+    """A row that is short enough to be read; None where there is none."""
+    if modality.labels:
+        return modality.labels[0]
+    if modality.columns and len(modality.columns) <= 12:
+        return {column.name: _middle(modality, column) for column in modality.columns}
+    return None
+
+
+def target(modality: Modality) -> Schema:
+    """What /generate answers of it; which of the fields, the parameter ``fields`` says."""
+    item = NUMBER if modality.likelihood in ("bernoulli", "categorical") else FINITE_OR_NULL
+    one = modality.parameter_shape()
+    told: dict[str, Schema] = {"samples": nested((None, None, *one), item)}
+    if modality.labels:
+        text = _label(modality)
+        told["probabilities"] = nested((None, *one), NUMBER)
+        told["ranked"] = nested((None, *one), text)
+        told["labels"] = nested(one, text)
+        required = ["labels"]
+    else:
+        told |= {name: nested((None, *one), item) for name in ("mean", "std")}
+        told["quantiles"] = nested((None, None, *one), item)
+        told["levels"] = nested((None,), NUMBER)
+        required = []
+    if modality.columns:
+        names = {name: nested(one, {"type": "string"}) for name in ("columns", "units")}
+        told, required = told | names, ["columns", "units"]
+    return {"type": "object", "properties": told, "required": required, "description": _words(modality)}
+
+
+def _others(modality: Modality) -> list[Schema]:
+    """Other ways to write a row in JSON."""
+    if modality.labels:
+        index = {"type": "integer", "minimum": 0, "maximum": len(modality.labels) - 1}
+        return [{**index, "description": "Or its index."}]
+    return [nested(modality.shape, _cell(modality))]
+
+
+def _label(modality: Modality) -> Schema:
+    labels = modality.labels or ()
+    return {"type": "string", **({"enum": list(labels)} if len(labels) <= MOST_LABELS else {})}
+
+
+def _by_column(modality: Modality) -> Schema:
+    """An object with a number for every column; one that is left out is a missing cell."""
+    columns = modality.columns or ()
+    cell = _cell(modality)
+    whole: Schema = {
+        "type": "object",
+        "properties": {column.name: {**cell, **_about_column(column)} for column in columns},
+        "additionalProperties": False,
+    }
+    return whole if _may_lack_cells(modality) else {**whole, "required": [column.name for column in columns]}
+
+
+def _cell(modality: Modality) -> Schema:
+    dtype = modality.numpy_dtype
+    if dtype.kind == "b":
+        return {"type": "boolean"}
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        least = 0 if modality.kind == "counts" else int(limits.min)
+        # Beyond 2^53 numbers of JSON are not exact, and few generators know what to do with them.
+        bounds = {"minimum": least, "maximum": int(limits.max)} if limits.bits <= 32 else {"minimum": least}
+        return {"type": "integer", **(bounds if least > -(2**53) else {})}
+    return FINITE_OR_NULL if _may_lack_cells(modality) else NUMBER
+
+
+def _may_lack_cells(modality: Modality) -> bool:
+    return modality.kind == "vector" and modality.numpy_dtype.kind == "f"
+
+
+def _about_column(column: Column) -> Schema:
+    words = [f"In {column.unit}." if column.unit else "", ""]
+    if column.range:
+        words[1] = f"Seen from {column.range[0]:g} to {column.range[1]:g}."
+    description = " ".join(filter(None, words))
+    return {"description": description} if description else {}
+
+
+def _about(modality: Modality) -> Schema:
+    shown = example(modality)
+    return {
+        "description": _words(modality),
+        "x-modality": modality.model_dump(
+            mode="json", exclude_none=True, include={"kind", "shape", "dtype", "labels", "columns", "range"}
+        ),
+        **({"examples": [[shown]]} if shown is not None else {}),
+    }
+
+
+def _words(modality: Modality) -> str:
+    """Shape, type, unit and what it may come as."""
+    told = [
+        f"{modality.kind} of shape {modality.shape}, {modality.dtype}" if modality.shape else modality.kind
+    ]
+    if modality.range:
+        told.append(f"values from {modality.range[0]:g} to {modality.range[1]:g}")
+    if modality.labels and len(modality.labels) > MOST_LABELS:
+        told.append(f"{len(modality.labels)} labels, from '{modality.labels[0]}' to '{modality.labels[-1]}'")
+    if sound := modality.spectrogram:
+        told.append(f"{sound.samples} samples at {sound.rate} Hz")
+    sentence = f"{'; '.join(told)}."
+    return sentence if modality.kind == "category" else f"{sentence} {FILES[modality.kind]}."
+
+
+def _middle(modality: Modality, column: Column) -> float | int:
+    low, high = column.range or modality.range or (0.0, 0.0)
+    middle = (low + high) / 2
+    return round(middle) if modality.numpy_dtype.kind in "iu" else float(f"{middle:.4g}")
