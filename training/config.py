@@ -75,8 +75,9 @@ class ModalityChoice(_Frozen):
     labels: tuple[str, ...] | None = None
     columns: tuple[TableColumn, ...] | None = None
     range: tuple[float, float] | None = None
-    weight: Annotated[float, Field(gt=0)] = 1.0
-    """lambda: by how much the log-likelihood of this modality is multiplied in the objective."""
+    weight: Annotated[float, Field(gt=0)] | None = None
+    """lambda: by how much the log-likelihood of this modality is multiplied in the objective; default: the
+    square root of (numbers of the largest modality ÷ its own), see ``training/fit.py``."""
     network: Network = Network()
 
     def of(self, known: Modality) -> Modality:
@@ -117,7 +118,7 @@ class Model(_Frozen):
     """The fields of MVAEConfig that an experiment chooses."""
 
     latent_dim: Positive = 10
-    objective: str = "matched"
+    objective: str = "coherent"
     use_subsampling: bool = True
     k: Annotated[int, Field(ge=0)] = 0
     warmup: Annotated[int, Field(ge=0)] = 10

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models_store.manifest import Modality
 from training import checkpoint
 from training.checkpoint import BEST, LAST, METRICS, EpochReport, State
 from training.config import Experiment, Fit
@@ -81,7 +82,9 @@ def build(experiment: Experiment, prepared: Prepared) -> MVAE:
     config = MVAEConfig(
         n_modalities=len(pairs),
         uses_likelihood_rescaling=True,
-        rescale_factors={name: choice.weight for name, choice in chosen.items()},
+        rescale_factors={
+            name: chosen[name].weight or balanced for name, balanced in balance(prepared.modalities).items()
+        },
         decoders_dist={modality.name: modality.likelihood for modality in prepared.modalities},
         decoder_dist_params={m.name: {"range": m.range} for m in prepared.modalities if m.range},
         **settings.model_dump(),
@@ -89,6 +92,19 @@ def build(experiment: Experiment, prepared: Prepared) -> MVAE:
     encoders = {name: pair[0] for name, pair in pairs.items()}
     decoders = {name: pair[1] for name, pair in pairs.items()}
     return MVAE(config, encoders, decoders)
+
+
+def balance(modalities: Sequence[Modality]) -> dict[str, float]:
+    r"""The weight of each modality where the experiment names none.
+
+    .. math:: \lambda_m = \sqrt{\max_n D_n / D_m}
+
+    with D the numbers that a row of the modality has (a category is one): half way, on a scale of
+    logarithms, between every number counting the same, under which a label is not heard beside 784 pixels,
+    and every modality counting the same, under which one number is believed as if it had been seen 784 times.
+    """
+    cells = {modality.name: math.prod(modality.shape) for modality in modalities}
+    return {name: math.sqrt(max(cells.values()) / count) for name, count in cells.items()}
 
 
 def fit(

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from models_store.evidence import Evidence
 from models_store.fusion import Gaussian, product
@@ -295,7 +296,33 @@ class MVAE(nn.Module):
             reconstruct=lambda m, z: self._log_prob(
                 self.modalities[m], observations.values.get(self.modalities[m]), z
             ),
+            recognise=lambda m, z: self._recognised(self.modalities[m], observations, z),
         )
+
+    def _recognised(self, name: str, observations: Observations, z: Tensor) -> Tensor:
+        r"""What z generates of one modality, seen again: (S, n_data) for z of shape (S, n_data, latent_dim).
+
+        .. math:: \sum_c \lambda_c \log p(x_c \mid z'), \quad z' = E[q(z \mid \hat x)],
+            \quad \hat x = E[p(x \mid z)]
+
+        over the categories c that a row has. Encoder and category decoders are held fixed here: they judge,
+        and learn from real rows alone.
+        """
+        generated = self.likelihoods[name].mean(self._broadcastable_parameters(name, z.flatten(0, 1)))
+        seen = _held_fixed(self.encoders[name], generated)
+        expert = Gaussian(
+            seen.embedding[None], seen.log_covariance.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT)[None]
+        )
+        mu = product(expert, torch.ones_like(expert.mu[..., 0], dtype=torch.bool)).mu
+        total = z.new_zeros(z.shape[:-1])
+        for c, category in enumerate(self.modalities):
+            if isinstance(self.likelihoods[category], Categorical) and category in observations.values:
+                logits = _held_fixed(self.decoders[category], mu).reconstruction.unflatten(0, z.shape[:-1])
+                log_prob = self.likelihoods[category].row_log_prob(
+                    observations.values[category], {"logits": logits}
+                )
+                total = total + self.weights[c] * torch.where(observations.present[c], log_prob, 0.0)
+        return total
 
     def _experts(self, observations: Observations, names: Sequence[str]) -> Gaussian:
         """The experts of ``names``, (M, n_data, latent_dim) each; what was not given is the prior."""
@@ -339,3 +366,8 @@ class MVAE(nn.Module):
 
     def _default_decoder(self, name: str) -> nn.Module:
         return default_decoder(shape_of(self.config, name), self.latent_dim)
+
+
+def _held_fixed(module: nn.Module, x: Tensor) -> Any:
+    """The module's output, with gradients for x and none for its parameters."""
+    return functional_call(module, {name: value.detach() for name, value in module.named_parameters()}, (x,))

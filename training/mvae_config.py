@@ -36,7 +36,8 @@ class MVAEConfig:
         k: The number of random subsets per batch.
         warmup: Epochs over which the weight of the divergence rises linearly to ``beta``.
         beta: That weight.
-        objective: ``paper``, ``cross``, ``conditional`` or ``matched``: see ``training/objective.py``.
+        objective: ``paper``, ``cross``, ``conditional``, ``matched`` or ``coherent``: see
+            ``training/objective.py``.
     """
 
     n_modalities: int

@@ -27,6 +27,10 @@ from models_store.fusion import Gaussian, product, standard_normal
 Reconstruct = Callable[[int, Tensor], Tensor]
 """(modality, z of shape (S, B, D)) to the log-likelihood of that modality's x, of shape (S, B)."""
 
+Recognise = Callable[[int, Tensor], Tensor]
+"""(modality, z of shape (S, B, D)) to the weighted log-likelihood of the row's categories given that
+modality as z generates it, of shape (S, B)."""
+
 
 def subsets(n_modalities: int, k: int, generator: torch.Generator | None = None) -> Tensor:
     """The family of subsets of the paper: the joint one first, then each modality alone, then k random ones.
@@ -60,12 +64,15 @@ class Terms:
         posterior: :math:`q(z | x_S)`, with shape (S, B, D); the first subset is the joint one.
         log_likelihood: :math:`\lambda_m \log p(x_m | z_S)` where asked for and observed, else 0: (S, M, B).
         present: Which modality is observed in which row: (M, B).
+        recognised: The weighted log-likelihood of the row's categories given what z of a subset generates,
+            averaged over the modalities that it generates so; 0 where nothing is asked for: (S, B).
         family: Which modality is in which subset: (S, M).
         beta: The weight of every divergence.
     """
 
     posterior: Gaussian
     log_likelihood: Tensor
+    recognised: Tensor
     present: Tensor
     family: Tensor
     beta: float
@@ -95,6 +102,11 @@ def _matched(terms: Terms) -> Tensor:
     return terms.elbo() - terms.beta * joint.kl(terms.posterior)
 
 
+def _coherent(terms: Terms) -> Tensor:
+    # beta, which warms up: what an untrained network generates is no picture of anything yet.
+    return _matched(terms) + terms.beta * terms.recognised
+
+
 def _conditional(terms: Terms) -> Tensor:
     return terms.elbo() + terms.rest_from_joint() - terms.beta * terms.joint.kl(terms.posterior)
 
@@ -111,6 +123,14 @@ def _everything(family: Tensor, _category: Tensor) -> Tensor:
     return torch.ones_like(family)
 
 
+def _nothing(family: Tensor, _category: Tensor) -> Tensor:
+    return torch.zeros_like(family)
+
+
+def _lacking_views(family: Tensor, category: Tensor) -> Tensor:
+    return ~family & ~category
+
+
 @dataclass(frozen=True)
 class Objective:
     """One way to weigh subsets against each other.
@@ -118,10 +138,12 @@ class Objective:
     Arguments:
         reconstructs: (family (S, M), is a category (M,)) to which subset reconstructs which modality, (S, M).
         bound: What is maximised, per subset and row, with shape (S, B).
+        generates: Likewise, which subset generates which modality to have its category recognised.
     """
 
     reconstructs: Callable[[Tensor, Tensor], Tensor]
     bound: Callable[[Terms], Tensor]
+    generates: Callable[[Tensor, Tensor], Tensor] = _nothing
 
 
 OBJECTIVES: Mapping[str, Objective] = {
@@ -133,6 +155,10 @@ OBJECTIVES: Mapping[str, Objective] = {
     "conditional": Objective(_own_and_categories, _conditional),
     # `paper`, and each proper subset's posterior is drawn towards the (fixed) joint one: posterior matching.
     "matched": Objective(_own_and_categories, _matched),
+    # `matched`, and what a proper subset generates of the other modalities must be recognised: encoded again
+    # (by networks held fixed), it tells the row's categories. A posterior that is one Gaussian covers places
+    # where no row ever was; this is what makes the decoders say something sensible there.
+    "coherent": Objective(_own_and_categories, _coherent, _lacking_views),
 }
 
 
@@ -164,6 +190,7 @@ def evaluate(
     weights: Tensor,
     beta: float,
     reconstruct: Reconstruct,
+    recognise: Recognise,
 ) -> Loss:
     r"""The objective on one batch; every decoder runs once, over the z of all subsets that ask for it.
 
@@ -177,6 +204,7 @@ def evaluate(
         weights: :math:`\lambda_m`: (M,).
         beta: The weight of the divergences.
         reconstruct: The decoders.
+        recognise: The decoders, then the same networks once more to see what came of it.
     """
     seen = family[:, :, None] & present  # (S, M, B)
     posterior = product(Gaussian(experts.mu[:, None], experts.log_var[:, None]), seen.movedim(1, 0))
@@ -188,8 +216,18 @@ def evaluate(
         log_prob = torch.where(present[m], reconstruct(m, z[rows]), 0.0)
         column = z.new_zeros(z.shape[:2]).index_copy(0, rows, log_prob)
         columns.append(weights[m] * column)
-    terms = Terms(posterior, torch.stack(columns, dim=1), present, family, beta)
+    recognised = _recognised(objective.generates(family, category), z, recognise)
+    terms = Terms(posterior, torch.stack(columns, dim=1), recognised, present, family, beta)
     return _summarise(terms, objective.bound(terms), seen.any(dim=1))
+
+
+def _recognised(wanted: Tensor, z: Tensor, recognise: Recognise) -> Tensor:
+    """The mean over the modalities that each subset generates: (S, B)."""
+    total = z.new_zeros(z.shape[:2])
+    for m in wanted.any(dim=0).nonzero()[:, 0].tolist():
+        rows = wanted[:, m].nonzero()[:, 0]
+        total = total.index_add(0, rows, recognise(m, z[rows]))
+    return total / wanted.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def _summarise(terms: Terms, bound: Tensor, nonempty: Tensor) -> Loss:

@@ -350,7 +350,6 @@ def _written(
     batch = min(128, max(8, rows // 20))
     epochs = min(300, max(1, math.ceil(STEPS * batch / rows)))
     latent = min(32, max(2, sum(min(guess.cells, 16) for guess in guesses)))
-    largest = max(guess.cells for guess in guesses)
     lines = [
         f"# Guessed from {_listed(paths)} ({rows} rows): read it, correct it, then run",
         "#",
@@ -370,11 +369,6 @@ def _written(
     ]
     for guess in guesses:
         lines += ["", f"# {guess.comment}", f"[modalities.{guess.name}]", *guess.lines]
-        weight = round(largest / (16 * guess.cells))
-        if weight > 1:
-            lines.append(
-                f"weight = {weight}.0     # {guess.cells} of its cells beside {largest} would hardly be seen"
-            )
         width = 64 if guess.cells <= 32 else 256 if guess.cells <= 512 else 400
         lines.append(f"network = {{ hidden = [{width}, {width}] }}")
     if left_out:
