@@ -10,7 +10,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -253,9 +253,11 @@ class MVAE(nn.Module):
         first, *rest = self._broadcastable_parameters(name, z).items()
         return dict([first, *((key, value.expand_as(first[1])) for key, value in rest)])
 
-    def _broadcastable_parameters(self, name: str, z: Tensor) -> dict[str, Tensor]:
+    def _broadcastable_parameters(
+        self, name: str, z: Tensor, run: Callable[[nn.Module, Tensor], Any] = nn.Module.__call__
+    ) -> dict[str, Tensor]:
         """The same, constants with one cell only: what is the same for all need not be computed for each."""
-        output = self.decoders[name](z.reshape(-1, self.latent_dim))
+        output = run(self.decoders[name], z.reshape(-1, self.latent_dim))
         first, *rest = self.likelihoods[name].parameters
         flat = {first: output.reconstruction}
         constant = flat[first].new_full((1,) * flat[first].ndim, log_constant_of(self.config, name))
@@ -305,10 +307,11 @@ class MVAE(nn.Module):
         .. math:: \sum_c \lambda_c \log p(x_c \mid z'), \quad z' = E[q(z \mid \hat x)],
             \quad \hat x = E[p(x \mid z)]
 
-        over the categories c that a row has. Encoder and category decoders are held fixed here: they judge,
-        and learn from real rows alone.
+        over the categories c that a row has. The networks are held fixed here and learn from real rows alone,
+        so that none learns to draw what only another of them can read; what moves is where z is drawn.
         """
-        generated = self.likelihoods[name].mean(self._broadcastable_parameters(name, z.flatten(0, 1)))
+        parameters = self._broadcastable_parameters(name, z.flatten(0, 1), _held_fixed)
+        generated = self.likelihoods[name].mean(parameters)
         seen = _held_fixed(self.encoders[name], generated)
         expert = Gaussian(
             seen.embedding[None], seen.log_covariance.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT)[None]

@@ -155,9 +155,9 @@ OBJECTIVES: Mapping[str, Objective] = {
     "conditional": Objective(_own_and_categories, _conditional),
     # `paper`, and each proper subset's posterior is drawn towards the (fixed) joint one: posterior matching.
     "matched": Objective(_own_and_categories, _matched),
-    # `matched`, and what a proper subset generates of the other modalities must be recognised: encoded again
-    # (by networks held fixed), it tells the row's categories. A posterior that is one Gaussian covers places
-    # where no row ever was; this is what makes the decoders say something sensible there.
+    # `matched`, and what a proper subset generates of the other modalities must be recognised: encoded
+    # again, it tells the row's categories. A posterior that is one Gaussian covers places where no row ever
+    # was; this draws it away from those where the decoders (held fixed) generate something else.
     "coherent": Objective(_own_and_categories, _coherent, _lacking_views),
 }
 

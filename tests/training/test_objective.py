@@ -64,7 +64,7 @@ def naive_loss(model: MVAE, objective: str, rows: Rows, family: Tensor, noise: T
 def seen_again(model: MVAE, rows: Rows, row: int, name: str, z: Tensor) -> Tensor:
     """lambda log p(label | what z generates of a modality); copies of the networks look at it."""
     fixed = copy.deepcopy(model).requires_grad_(False)
-    output = model.decoders[name](z[None]).reconstruction
+    output = fixed.decoders[name](z[None]).reconstruction
     generated = 255 * torch.sigmoid(output) if name == "image" else output
     q = posterior_of(fixed, Rows({name: generated}), 0, [name])
     return log_prob_of(fixed, rows, row, "label", q.mean)
