@@ -1,0 +1,105 @@
+"""From training to answers by way of a server that speaks S3, which is away for a while and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import httpx2
+import pytest
+from moto.server import ThreadedMotoServer
+
+from models_store import stores
+from service.app import create_app
+from service.catalog import Catalog
+from service.settings import Settings
+from tests.conftest import DATA
+from tests.service.changing import publish
+from tests.service.running import running, until
+from training import cli
+
+EXPERIMENT = f"""
+name = "tiny"
+[data]
+source = "mnist"
+path = "{DATA / "mnist"}"
+validation = 100
+[modalities.image]
+network = {{ hidden = [8] }}
+[modalities.label]
+network = {{ hidden = [8] }}
+[model]
+latent_dim = 4
+warmup = 1
+[fit]
+epochs = 1
+[evaluation]
+rows = 20
+importance_samples = 20
+generated_per_label = 5
+"""
+BODY = {"inputs": {"label": [1, 2, 3]}}
+
+
+def server_at(port: int) -> ThreadedMotoServer:
+    """What it holds is kept by this process, not by the server."""
+    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    return server
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadedMotoServer]:
+    server = server_at(0)
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    fsspec.filesystem("s3").mkdir("bucket")
+    yield server
+    server.stop()
+
+
+def test_what_is_trained_into_a_bucket_is_served_from_it(server: ThreadedMotoServer, tmp_path: Path) -> None:
+    address = "s3://bucket/models"
+    (tmp_path / "tiny.toml").write_text(EXPERIMENT)
+    cli.fit_command(str(tmp_path / "tiny.toml"), store=address, workdir=tmp_path / "run")
+    place = stores.store_at(address)
+    assert place.published() == {"tiny": [1]}
+    trained = place.open("tiny", 1)
+    catalogs: list[Catalog] = []
+
+    def catalog_of(settings: Settings) -> Catalog:
+        catalogs.append(Catalog(settings))
+        return catalogs[0]
+
+    app = create_app(Settings(store=address, poll_seconds=0.1), catalog_of)
+    with running(app) as (host, port), httpx2.Client(base_url=f"http://{host}:{port}", timeout=60) as client:
+
+        def answering() -> int:
+            answer = client.post("/encode", json=BODY)
+            assert answer.status_code == 200
+            version: int = answer.json()["version"]
+            return version
+
+        assert answering() == 1
+        assert "tiny" in client.get("/models/tiny/card").text
+        publish(place, trained.folder, 2)
+        until(lambda: answering() == 2)
+        _, at = server.get_host_and_port()
+        server.stop()
+        until(lambda: catalogs[0].store_away, 60)
+        assert "does not answer" in str(catalogs[0].store_away)
+        assert answering() == 2
+        assert client.get("/readyz").status_code == 200
+        again = server_at(at)
+        publish(place, trained.folder, 3)
+        until(lambda: answering() == 3, 60)
+        assert catalogs[0].store_away is None
+        again.stop()
