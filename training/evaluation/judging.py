@@ -27,7 +27,7 @@ FEWEST_JUDGED = 20
 """With fewer rows than this nobody learns to judge."""
 GENERATED = 2000
 """Held-out rows from which something is generated, once each, to be judged."""
-STEPS, EPOCHS, BATCH = 1000, 20, 128
+STEPS, EPOCHS, BATCH = 1400, 20, 128
 """A judge learns for that many steps, or epochs if they are fewer."""
 SMALLEST_PICTURE = 12
 """Pixels on a side from which convolutions are worth it."""
