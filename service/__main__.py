@@ -21,6 +21,7 @@ from service.catalog import Catalog
 from service.settings import Settings, UnfitKeys
 from service.telemetry import logs
 from service.telemetry.metrics import counted_together
+from service.telemetry.tracing import NotInstalled, check_installed
 
 
 def main() -> None:
@@ -33,9 +34,10 @@ def main() -> None:
             return
         settings = CliApp.run(Settings)
         settings.check_keys()
+        check_installed(settings.trace_endpoint)
     except ValidationError as error:
         sys.exit("\n".join(f"anyview-serve: {_sentence(one)}" for one in error.errors()))
-    except (SettingsError, UnfitKeys) as error:
+    except (SettingsError, UnfitKeys, NotInstalled) as error:
         sys.exit(f"anyview-serve: {error}")
     with counted_together(settings.workers):
         _serve(settings)

@@ -43,6 +43,7 @@ from service.routes.lifetimes import Lifetimes
 from service.security import Keys
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracer, tracer_to
 from service.watching import Watcher
 from service.workers import WorkerLost
 
@@ -71,14 +72,19 @@ class State(TypedDict):
     metrics: Metrics
 
 
-def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = Catalog) -> FastAPI:
+def create_app(
+    settings: Settings,
+    catalog_of: Callable[[Settings], Catalog] = Catalog,
+    tracer_of: Callable[[str | None], Tracer | None] = tracer_to,
+) -> FastAPI:
     """The service.
 
     Arguments:
         settings: Everything that it depends on.
         catalog_of: Makes the catalog that it answers from.
+        tracer_of: Makes what sends traces to an endpoint.
     """
-    metrics = Metrics()
+    metrics, tracer = Metrics(), tracer_of(settings.trace_endpoint)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
@@ -96,6 +102,8 @@ def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = C
                 yield {"catalog": catalog, "lifetimes": lifetimes, "metrics": metrics}
         finally:
             catalog.close()
+            if tracer is not None:
+                await asyncio.to_thread(tracer.close)
 
     app = FastAPIOffline(
         title="AnyView",
@@ -128,7 +136,7 @@ def create_app(settings: Settings, catalog_of: Callable[[Settings], Catalog] = C
     # What is added first is innermost: whatever stands around the framework stands around questions too.
     app.add_middleware(Direct, [route for router in routers for route in router.routes], handlers)
     _protect(app, settings)
-    app.add_middleware(Edge, metrics=metrics)
+    app.add_middleware(Edge, metrics=metrics, tracer=tracer)
     return app
 
 

@@ -10,7 +10,6 @@ import random
 import re
 import time
 from http import HTTPStatus
-from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,21 +18,12 @@ from service.security import headers_of
 from service.telemetry import logs
 from service.telemetry.exchange import Exchange, begin
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracer
 
 log = logging.getLogger("anyview")
 
 SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,64}")
 """What an ``X-Request-ID`` may be to be kept."""
-
-
-class Tracer(Protocol):
-    """Whoever makes traces of requests."""
-
-    def begin(self, exchange: Exchange, scope: Scope) -> None:
-        """At the first byte: sets the trace id."""
-
-    def end(self, exchange: Exchange) -> None:
-        """At the last byte."""
 
 
 class Edge:

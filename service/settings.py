@@ -85,6 +85,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least that is logged."
     )
+    trace_endpoint: str | None = Field(
+        None,
+        description="Where traces go, such as `http://localhost:4318/v1/traces`; needs the extra `otel`.",
+    )
     log_requests: bool = Field(False, description="Log a line for every request, with its id and phases.")
 
     def check_keys(self) -> tuple[str, ...]:

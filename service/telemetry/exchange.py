@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextvars import ContextVar
+from typing import Any
 
 PHASES = ("read", "encode", "fuse", "decode", "summarise", "reply")
 """``read``: the body to arrays, the upload included; ``encode``, ``decode``: graphs, and the time that rows
@@ -26,6 +27,7 @@ class Exchange:
         "operation",
         "request_id",
         "rows",
+        "span",
         "spent",
         "status",
         "trace_id",
@@ -34,6 +36,8 @@ class Exchange:
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         self.trace_id = ""
+        self.span: Any = None
+        """Of the trace, where one is made."""
         self.began = time.perf_counter()
         self.operation = ""
         """The operation id; empty until it is known, and where no such path exists."""

@@ -7,12 +7,15 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from prometheus_client.parser import text_string_to_metric_families as families
 
@@ -20,6 +23,7 @@ from service.app import create_app
 from service.catalog import Catalog
 from service.settings import Settings
 from service.telemetry import logs
+from service.telemetry.tracing import Tracer
 from tests.service.asking import SEVEN, inputs, parts
 from tests.service.running import process_of, until
 
@@ -113,17 +117,54 @@ def test_timing_of_an_answer_adds_up(own: TestClient) -> None:
     assert sum(told.values()) - told["total"] <= told["total"] <= sum(told.values()) - told["total"] + 1
 
 
-def test_a_request_is_followed_by_its_id(own: TestClient, logged: Callable[[], list[dict[str, Any]]]) -> None:
-    """The same id and phases in the answer, the log and the metrics."""
-    answer = own.post("/encode", headers={"x-request-id": "case-12"}, **parts(image=SEVEN))
+def test_a_request_is_followed_by_its_id(
+    bundle_folder: Path, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    """The same id and phases in the answer, the log, the metrics and the trace of the client."""
+    spans = InMemorySpanExporter()
+    app = create_app(Settings(store=str(bundle_folder.parents[1])), tracer_of=lambda _: Tracer(spans))
+    parent = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "x-request-id": "case-12"}
+    with TestClient(app) as client:
+        answer = client.post("/encode", headers=parent, **parts(image=SEVEN))
+        counted = scraped(client)["anyview_phase_seconds_total"]
     (line,) = [line for line in logged() if line.get("request_id") == "case-12"]
-    told = dict(re.findall(r"(\w+);dur=([\d.]+)", answer.headers["server-timing"]))
+    timing = answer.headers["server-timing"]
+    told = {name: float(ms) for name, ms in re.findall(r"(\w+);dur=([\d.]+)", timing) if name != "total"}
     assert answer.headers["x-request-id"] == "case-12"
-    assert {name: float(told[name]) for name in line["phases_ms"]} == line["phases_ms"]
-    counted = scraped(own)["anyview_phase_seconds_total"]
-    by_phase = {phase: 1e3 * seconds for (_, _, phase), seconds in counted.items()}
-    assert by_phase == pytest.approx(line["phases_ms"], abs=1e-3)
+    assert line["phases_ms"] == told
+    assert {phase: 1e3 * s for (_, _, phase), s in counted.items()} == pytest.approx(told, abs=1e-3)
     assert (line["operation"], line["model"], line["rows"], line["status"]) == ("encode", "tiny", 1, 200)
+
+    # as JSON, since what the library's types leave open is always there
+    told_by = [json.loads(span.to_json()) for span in spans.get_finished_spans()]
+    *phases, whole = [span for span in told_by if span["context"]["trace_id"] == f"0x{'ab' * 16}"]
+    assert line["trace_id"] == "ab" * 16
+    assert (whole["name"], whole["attributes"]["anyview.request_id"]) == ("encode", "case-12")
+    assert whole["parent_id"] == f"0x{'cd' * 8}"
+    assert {span["parent_id"] for span in phases} == {whole["context"]["span_id"]}
+    assert [span["name"] for span in phases] == list(told)
+
+
+def test_traces_are_sent_to_the_endpoint(bundle_folder: Path) -> None:
+    came: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            came.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}/v1/traces"
+        settings = Settings(store=str(bundle_folder.parents[1]), trace_endpoint=endpoint)
+        with TestClient(create_app(settings)) as client:
+            client.get("/livez", headers={"x-request-id": "case-13"})
+        server.shutdown()
+    assert b"case-13" in b"".join(came)  # what was not sent yet is sent at the end
 
 
 def test_a_slow_request_is_named_beside_its_bucket(own: TestClient) -> None:

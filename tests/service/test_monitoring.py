@@ -1,0 +1,102 @@
+"""What monitoring/ asks of the metrics is there: names always, numbers where Prometheus is installed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from tests.service.asking import SEVEN, inputs, parts
+from tests.service.running import running, until
+
+MONITORING = Path(__file__).parents[2] / "monitoring"
+DASHBOARD = MONITORING / "grafana" / "dashboards" / "anyview.json"
+needs_prometheus = pytest.mark.skipif(
+    shutil.which("prometheus") is None,
+    reason="Prometheus is not installed (Debian: apt-get install prometheus)",
+)
+
+
+def queries() -> dict[str, str]:
+    """Those of every panel, as Grafana sends them where all models are chosen."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    asked = {f"{p['title']} {t['refId']}": t["expr"] for p in panels for t in p["targets"]}
+    return {
+        name: expr.replace("$__rate_interval", "20s").replace("$model", ".*") for name, expr in asked.items()
+    }
+
+
+def test_every_name_that_is_asked_for_is_a_metric(client: TestClient) -> None:
+    client.post("/encode", **parts(image=SEVEN))
+    told = set(re.findall(r"^(\w+)", client.get("/metrics").text, re.MULTILINE)) | {"up"}
+    text = " ".join(queries().values()) + (MONITORING / "alerts.yml").read_text()
+    names = set(re.findall(r"\b(?:anyview|process)_\w+", text))
+    assert len(names) >= 10
+    assert names <= told
+
+
+@pytest.fixture
+def prometheus(bundle_folder: Path, tmp_path: Path) -> Iterator[str]:
+    """Prometheus, asking a service that is asked; its address."""
+    with running(create_app(Settings(store=str(bundle_folder.parents[1])))) as (host, port):
+        config = (MONITORING / "prometheus.yml").read_text()
+        config = config.replace("service:8000", f"{host}:{port}").replace(
+            "scrape_interval: 5s", "scrape_interval: 1s"
+        )
+        (tmp_path / "prometheus.yml").write_text(config)
+        shutil.copy(MONITORING / "alerts.yml", tmp_path)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        paths = [f"--config.file={tmp_path / 'prometheus.yml'}", f"--storage.tsdb.path={tmp_path / 'data'}"]
+        log = (tmp_path / "log").open("wb")
+        command = ["prometheus", *paths, f"--web.listen-address={address}"]
+        with log, subprocess.Popen(command, stdout=log, stderr=log) as process:  # noqa: S603
+            try:
+                yield_to = f"http://{host}:{port}"
+                until(lambda: _asked_until_scraped(yield_to, f"http://{address}"), 60)
+                yield f"http://{address}"
+            finally:
+                process.terminate()
+
+
+def _asked_until_scraped(service: str, address: str) -> bool:
+    """Asks a little, and says whether what was asked has been seen to grow."""
+    httpx2.post(f"{service}/encode", **inputs(label=[1, None], image=[None, [[0] * 28] * 28]), timeout=20)
+    httpx2.post(f"{service}/generate?K=5", **parts(image=SEVEN), timeout=20)
+    found = ask(address, "sum(rate(anyview_requests_total[20s])) > 0 and sum(anyview_ready) > 0")
+    return bool(found)
+
+
+def ask(address: str, query: str) -> list[Any]:
+    try:
+        answer = httpx2.get(f"{address}/api/v1/query", params={"query": query}, timeout=20).json()
+    except (httpx2.TransportError, json.JSONDecodeError):  # it has only just started
+        return []
+    assert answer["status"] == "success", answer
+    return list(answer["data"]["result"])
+
+
+@pytest.mark.slow
+@needs_prometheus
+def test_every_panel_has_numbers(prometheus: str) -> None:
+    answers = {name: ask(prometheus, query) for name, query in queries().items()}
+    assert [name for name, found in answers.items() if not found] == []
+    values = [float(series["value"][1]) for found in answers.values() for series in found]
+    assert all(value == value for value in values)  # none is NaN
+    rules = httpx2.get(f"{prometheus}/api/v1/rules").json()["data"]["groups"][0]["rules"]
+    assert {(rule["health"], rule["state"]) for rule in rules} <= {
+        ("ok", "inactive"),
+        ("unknown", "inactive"),
+    }
