@@ -125,6 +125,13 @@ class _Job:
 _Batch = list[tuple[_Job, Array]]
 
 
+@dataclass
+class Backlog:
+    """How much waits for several graphs together."""
+
+    rows: int = 0
+
+
 class GraphQueue:
     """Batches the rows of concurrent callers.
 
@@ -141,6 +148,8 @@ class GraphQueue:
         self._waiting: deque[_Job] = deque()
         self._suspects: deque[_Batch] = deque()
         self._busy = False
+        self.backlog = Backlog()
+        """What its waiting rows are a part of."""
         self.waiting_rows = 0
         """Rows that no batch has taken yet."""
         self.on_batch: Callable[[int], None] | None = None
@@ -166,7 +175,7 @@ class GraphQueue:
         loop = asyncio.get_running_loop()
         job = _Job(rows, loop.create_future())
         self._waiting.append(job)
-        self.waiting_rows += len(rows)
+        self._count(len(rows))
         if not self._busy:
             self._busy = True
             # Not at once: whoever else is about to ask in this turn of the loop shares the batch.
@@ -206,11 +215,11 @@ class GraphQueue:
             share = max(1, room // len(self._waiting))
             job = self._waiting.popleft()
             if job.future.done():  # cancelled in this turn of the loop
-                self.waiting_rows -= job.left
+                self._count(-job.left)
                 continue
             piece = job.take(min(share, job.left))
             room -= len(piece)
-            self.waiting_rows -= len(piece)
+            self._count(-len(piece))
             if job.left:
                 self._waiting.append(job)
             yield job, piece
@@ -257,7 +266,11 @@ class GraphQueue:
         """Takes out of the queue what nobody awaits any more."""
         if job in self._waiting:
             self._waiting.remove(job)
-            self.waiting_rows -= job.left
+            self._count(-job.left)
+
+    def _count(self, rows: int) -> None:
+        self.waiting_rows += rows
+        self.backlog.rows += rows
 
 
 def _joined(pieces: list[Outputs]) -> Outputs:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from models_store import stores
 from models_store.errors import ModelsStoreError, StoreAway
 from service import memory
-from service.batching import GraphQueue
+from service.batching import Backlog, GraphQueue
 from service.errors import NotFound, NotReady, TooBusy, WrongInput
 from service.inference import listed
 from service.loading import Loaded, Queue, load
@@ -61,6 +61,7 @@ class Catalog:
         self._store: stores.Store | None = None
         self._threads = self.settings.threads or max(1, cpu_quota() // self.settings.workers)
         self._workers = Workers(self._threads)
+        self._backlog = Backlog()
         self._changing = threading.Lock()
         self._refused: dict[tuple[str, int], tuple[str, Refused]] = {}
         self._wanted: set[tuple[str, int]] = set()  # versions that were loaded by hand
@@ -100,14 +101,14 @@ class Catalog:
         Raises:
             TooBusy: Too many rows wait already; the estimate is the time that the graphs need for them.
         """
-        queues = [
-            queue
-            for versions in self.versions.values()
-            for loaded in versions.values()
-            for queue in loaded.queues.values()
-        ]
-        rows = sum(queue.waiting_rows for queue in queues)
+        rows = self._backlog.rows
         if rows > self.settings.max_waiting_rows:
+            queues = [
+                queue
+                for versions in self.versions.values()
+                for loaded in versions.values()
+                for queue in loaded.queues.values()
+            ]
             seconds = math.ceil(sum(queue.waiting_seconds for queue in queues) / self._threads)
             raise TooBusy(
                 f"{rows} rows wait already, more than the {self.settings.max_waiting_rows} that may; "
@@ -271,8 +272,9 @@ class Catalog:
             self._refused[name, number] = (stamp, Refused(name, number, reason))
             return False
         self._refused.pop((name, number), None)
-        if self.watch is not None:
-            for file, queue in loaded.queues.items():
+        for file, queue in loaded.queues.items():
+            queue.backlog = self._backlog
+            if self.watch is not None:
                 self.watch(name, file, queue)
         log.info("loaded %s/%s", name, number)
         self._serve(name, {**self.versions.get(name, {}), number: loaded})

@@ -139,7 +139,9 @@ class Model:
         self._graphs = graphs
         self.limits = limits
         self.latent = latent
-        self._fuse = partial(fuse, manifest.names, manifest.latent_dim)
+        self.names = manifest.names
+        self._modalities = {modality.name: modality for modality in manifest.modalities}
+        self._fuse = partial(fuse, self.names, manifest.latent_dim)
         self._turns = Turns(self._fuse)
 
     def modality(self, name: str) -> Modality:
@@ -148,9 +150,9 @@ class Model:
         Raises:
             WrongInput: There is none; the text says which there are.
         """
-        if name not in self.manifest.names:
-            raise WrongInput(f"unknown modality '{name}'; this model knows {listed(self.manifest.names)}")
-        return self.manifest.modality(name)
+        if name not in self._modalities:
+            raise WrongInput(f"unknown modality '{name}'; this model knows {listed(self.names)}")
+        return self._modalities[name]
 
     def check_rows(self, n: int) -> None:
         """Refuses more rows than one request may have; best before anything is made of them.
@@ -186,7 +188,7 @@ class Model:
         names = self._condition(observations, condition)
         self._check_size(observations.n, draws)
         fused = await self._fused(observations, names, draws, seed, return_mean)
-        shares = dict(zip(("prior", *self.manifest.names), fused.shares, strict=True))
+        shares = dict(zip(("prior", *self.names), fused.shares, strict=True))
         return Encoded(fused.posterior, fused.z, names, shares, fused.information, fused.disagreement)
 
     async def generate(
@@ -234,7 +236,7 @@ class Model:
         first_row = observations.first_row
         answers = {}
         for name in wanted:
-            modality = self.manifest.modality(name)
+            modality = self._modalities[name]
             pieces = [
                 await self._target(modality, z[rows], fields, needs, seed, first_row + rows.start, noise)
                 for rows in _pieces(observations.n, z.shape[1], [modality])
@@ -268,7 +270,7 @@ class Model:
         """
         given, asked = self._question(observations, condition, targets)
         self._check_size(observations.n, draws)
-        together = tuple(name for name in self.manifest.names if name in given + asked)
+        together = tuple(name for name in self.names if name in given + asked)
         whole = await self._evidence(observations, together, draws, at_once, seed)
         part = await self._evidence(observations, given, draws, at_once, seed) if given else None
         estimate = difference(whole, part) if part else whole
@@ -286,7 +288,7 @@ class Model:
         experts = await self._experts(observations, names)
         lap("encode")
         asked = Fusing(experts, observations.n, draws, seed, observations.first_row, return_mean)
-        if asked.n * (asked.draws + len(self.manifest.names)) * self.manifest.latent_dim < FEW:
+        if asked.n * (asked.draws + len(self.names)) * self.manifest.latent_dim < FEW:
             fused = await self._turns.ask(asked)
         else:
             (fused,) = await asyncio.to_thread(self._fuse, [asked])
@@ -318,7 +320,7 @@ class Model:
         """log p(x_S) of every row, with importance samples from q(z | x_S)."""
         posterior = (await self._fused(observations, names, 0, seed, return_mean=True)).posterior
         present = np.stack([observations.columns[name].present for name in names])
-        modalities = [self.manifest.modality(name) for name in names]
+        modalities = [self._modalities[name] for name in names]
         weights = []
         for rows in _pieces(observations.n, min(at_once, draws), modalities):
             own = Gaussian(*(value[rows].astype(np.float64) for value in (posterior.mu, posterior.log_var)))
@@ -418,7 +420,7 @@ class Model:
             return ()
         if not observations.columns:
             raise WrongInput(
-                f"nothing was sent: send at least one of {listed(self.manifest.names)}, "
+                f"nothing was sent: send at least one of {listed(self.names)}, "
                 "or ask for the prior with cond_mod=none"
             )
         names = self._sent(observations, "cond_mod", condition)
@@ -430,7 +432,7 @@ class Model:
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The names of what is given, and of what is scored."""
         if not observations.columns:
-            raise WrongInput(f"nothing was sent to score: send at least one of {listed(self.manifest.names)}")
+            raise WrongInput(f"nothing was sent to score: send at least one of {listed(self.names)}")
         given = () if list(condition) == ["none"] else self._sent(observations, "cond_mod", condition)
         asked = self._sent(observations, "gen_mod", targets)
         if list(targets) == ["all"]:
@@ -448,7 +450,7 @@ class Model:
 
     def _sent(self, observations: Observations, parameter: str, chosen: Sequence[str]) -> tuple[str, ...]:
         """Those of the modalities sent that a parameter names, ``all`` of them included."""
-        sent = tuple(name for name in self.manifest.names if name in observations.columns)
+        sent = tuple(name for name in self.names if name in observations.columns)
         if list(chosen) == ["all"]:
             return sent
         for name in chosen:
@@ -460,12 +462,12 @@ class Model:
 
     def _targets(self, targets: Sequence[str]) -> tuple[str, ...]:
         if list(targets) == ["all"]:
-            return self.manifest.names
+            return self.names
         for name in targets:
             if name == "all":
                 raise WrongInput("gen_mod is 'all' or names of modalities, not both")
             self.modality(name)
-        return tuple(name for name in self.manifest.names if name in targets)
+        return tuple(name for name in self.names if name in targets)
 
     def _check_prior(self, prior: str, given: Sequence[str], return_mean: bool) -> None:
         if prior == "standard":

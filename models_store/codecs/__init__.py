@@ -59,6 +59,9 @@ def read_values(modality: Modality, values: list[Any]) -> Rows:
     """
     if modality.kind == "category":
         return category.rows(modality, values)
+    numbers = arrays.from_numbers(modality, values)
+    if numbers is not None:
+        return arrays.rows(modality, numbers)
     none = np.zeros((0, *modality.shape), modality.numpy_dtype)
     return np.concatenate([none, *(_read_value(modality, value) for value in values)])
 

@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 
 from models_store import codecs
-from models_store.errors import shown
+from models_store.errors import InputRefused, shown
 from models_store.manifest import Modality
 from service.errors import Unparsable, WrongInput, located
 from service.inference import Column, Model
@@ -45,9 +45,21 @@ def columns(model: Model, body: bytes) -> dict[str, Column]:
 
 def _column(modality: Modality, rows: list[Any]) -> Column:
     present = np.array([row is not None for row in rows], bool)
+    given = [row for row in rows if row is not None]
+    try:
+        observed = codecs.read_values(modality, given)
+    except InputRefused:
+        _refuse(modality, rows)
+        raise
+    if len(given) == len(rows):
+        return Column(observed, present)
     values = np.zeros((len(rows), *modality.shape), modality.numpy_dtype)
+    values[present] = observed
+    return Column(values, present)
+
+
+def _refuse(modality: Modality, rows: list[Any]) -> None:
+    """Says which of the rows it is that cannot be read."""
     for index, row in enumerate(rows):
         if row is not None:
-            where = f"inputs.{modality.name}[{index}]"
-            values[index] = located(where, codecs.read_values, modality, [row])[0]
-    return Column(values, present)
+            located(f"inputs.{modality.name}[{index}]", codecs.read_values, modality, [row])
