@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,11 @@ class Column:
 
     values: Array
     present: Array
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every row has it."""
+        return bool(self.present.all())
 
 
 @dataclass(frozen=True)
@@ -305,7 +310,7 @@ class Model:
     async def _expert(self, name: str, column: Column) -> Expert:
         """q(z | x) of every row that has the modality."""
         graph = self._graphs[encoder_file(name)]
-        if column.present.all():
+        if column.complete:
             outputs = await graph.run(column.values)
             return Expert(outputs["mu"], outputs["log_var"], None)
         if not column.present.any():
@@ -495,6 +500,8 @@ def check_observed(observations: Observations, names: Sequence[str]) -> None:
     Raises:
         WrongInput: There is such a row.
     """
+    if any(observations.columns[name].complete for name in names):
+        return
     observed = np.stack([observations.columns[name].present for name in names]).any(axis=0)
     if not observed.all():
         row = observations.first_row + int(np.argmin(observed))

@@ -86,10 +86,11 @@ def fuse(names: Sequence[str], dimension: int, asked: Sequence[Fusing]) -> list[
     information = posterior.kl(standard_normal(posterior.mu))
     disagreements = _disagreement(experts, present)
     narrow = Gaussian(posterior.mu.astype(np.float32), posterior.log_var.astype(np.float32))
+    std = np.exp(narrow.log_var / 2)
     fused = []
     for one, span in zip(asked, spans, strict=True):
         own = Gaussian(narrow.mu[span], narrow.log_var[span])
-        z = _draws(own, one)
+        z = _draws(own.mu, std[span], one)
         fused.append(Fused(own, z, shares[:, span], information[span], disagreements[span]))
     return fused
 
@@ -126,9 +127,11 @@ def _disagreement(experts: Gaussian, present: Array) -> Array:
     return found
 
 
-def _draws(posterior: Gaussian, one: Fusing) -> Array:
+def _draws(mu: Array, std: Array, one: Fusing) -> Array:
     """Draws of z, (n, N, D)."""
-    mu, log_var = posterior.mu[:, None], posterior.log_var[:, None]
     if one.return_mean:
-        return np.repeat(mu, one.draws, axis=1)
-    return Gaussian(mu, log_var).sample(noise(one.n, one.draws, mu.shape[-1], one.seed, one.first_row))
+        return np.repeat(mu[:, None], one.draws, axis=1)
+    z = noise(one.n, one.draws, mu.shape[1], one.seed, one.first_row)
+    z *= std[:, None]
+    z += mu[:, None]
+    return z

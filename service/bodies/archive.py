@@ -12,6 +12,7 @@ import numpy as np
 from models_store.codecs import arrays
 from models_store.errors import UnreadableFile, shown
 from models_store.manifest import Modality
+from service import npz
 from service.errors import TooLarge, Unparsable, WrongInput, located
 from service.inference import Column, Model, listed
 
@@ -82,6 +83,21 @@ def presence(mask: Array | None, rows: int, where: str) -> Array:
 
 
 def _unpack(body: bytes, limit: int) -> dict[str, Array]:
+    members = npz.stored(body, limit)
+    found: dict[str, Array] = {}
+    for file, content in _unzip(body, limit) if members is None else members:
+        name = file.removesuffix(".npy")
+        if name in found:
+            raise WrongInput(f"array {shown(name)} is in the archive twice")
+        try:
+            found[name] = _read_npy(content)
+        except UnreadableFile as error:
+            raise Unparsable(f"array {shown(name)}: {error}") from None
+    return found
+
+
+def _unzip(body: bytes, limit: int) -> list[tuple[str, bytes]]:
+    """The members of any archive, or what is wrong with it."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as packed:
             members = packed.infolist()
@@ -91,16 +107,10 @@ def _unpack(body: bytes, limit: int) -> dict[str, Array]:
             if size > limit:
                 raise TooLarge(f"the archive has {size} bytes unpacked, and may have {limit}")
             # No member gives more than the directory says, so nothing larger is ever held.
-            contents = [(member.filename.removesuffix(".npy"), packed.read(member)) for member in members]
+            return [(member.filename, packed.read(member)) for member in members]
     except DAMAGED as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Unparsable(f"the archive (npz) cannot be read: {reason[:120]}") from None
-    found: dict[str, Array] = {}
-    for name, content in contents:
-        if name in found:
-            raise WrongInput(f"array {shown(name)} is in the archive twice")
-        found[name] = located(f"array {shown(name)}", _read_npy, content)
-    return found
 
 
 def _read_npy(content: bytes) -> Array:
