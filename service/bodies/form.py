@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,11 @@ from models_store.codecs import arrays, table
 from models_store.manifest import Modality
 from service.errors import Unparsable, located
 from service.inference import Column, Model
+
+Part = tuple[bytes, bytes]
+"""Its content disposition, and what is in it."""
+HEADERS = re.compile(rb"(\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*)+")
+"""One or more, each on a line of its own."""
 
 
 def columns(model: Model, body: bytes, boundary: bytes | None) -> dict[str, Column]:
@@ -39,7 +46,7 @@ def columns(model: Model, body: bytes, boundary: bytes | None) -> dict[str, Colu
                 model.check_rows(content.rstrip().count(b"\n"))  # its header is not one of them
             where = f"part '{name}'" + (f", number {index} (counted from 0)" if len(files) > 1 else "")
             rows.append(located(where, codecs.read_file, modality, content))
-        values = np.concatenate(rows)
+        values = rows[0] if len(rows) == 1 else np.concatenate(rows)
         columns[name] = Column(values, np.ones(len(values), bool))
     return columns
 
@@ -57,6 +64,54 @@ def _read_parts(body: bytes, boundary: bytes | None) -> dict[str, list[bytes]]:
     """
     if not boundary:
         raise Unparsable("the content type multipart/form-data must give a boundary")
+    parts = _split(body, boundary)
+    if parts is None:
+        parts = _parse(body, boundary)
+    found: dict[str, list[bytes]] = {}
+    for disposition, content in parts:
+        found.setdefault(_name(disposition), []).append(content)
+    return found
+
+
+def _split(body: bytes, boundary: bytes) -> list[Part] | None:
+    """The parts of a form as clients write it; None for any that the parser should have a look at.
+
+    The parser calls back for every piece of every header, which takes longer than all else that happens to
+    a small request. A form that is there as a whole can be cut at its boundaries.
+    """
+    delimiter = b"\r\n--" + boundary
+    first, *pieces = (b"\r\n" + body).split(delimiter)
+    if first or not pieces or pieces.pop() not in (b"--", b"--\r\n"):
+        return None
+    parts = []
+    for piece in pieces:
+        head, end, content = piece.partition(b"\r\n\r\n")
+        disposition = _disposition(head) if end else None
+        if disposition is None:
+            return None
+        parts.append((disposition, content))
+    return parts
+
+
+@lru_cache(maxsize=256)
+def _disposition(head: bytes) -> bytes | None:
+    """The content disposition among the headers of a part; None if they are written in any unusual way."""
+    if not HEADERS.fullmatch(head):
+        return None
+    headers = [line.partition(b":") for line in head[2:].split(b"\r\n")]
+    found = [value.strip() for field, _, value in headers if field.lower() == b"content-disposition"]
+    return found[0] if len(found) == 1 else None
+
+
+@lru_cache(maxsize=256)
+def _name(disposition: bytes) -> str:
+    _, options = parse_options_header(disposition)
+    if b"name" not in options:
+        raise Unparsable("a part of the form has no name; it must be that of a modality")
+    return options[b"name"].decode(errors="replace")
+
+
+def _parse(body: bytes, boundary: bytes) -> list[Part]:
     form = _Form()
     try:
         parser = MultipartParser(boundary, form.callbacks())
@@ -73,7 +128,7 @@ class _Form:
     """Collects what the parser reports."""
 
     def __init__(self) -> None:
-        self.parts: dict[str, list[bytes]] = {}
+        self.parts: list[Part] = []
         self.ended = False
         self._header = self._value = self._disposition = b""
         self._content: list[bytes] = []
@@ -107,11 +162,7 @@ class _Form:
         self._content.append(data[start:end])
 
     def _on_part(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        if b"name" not in options:
-            raise Unparsable("a part of the form has no name; it must be that of a modality")
-        name = options[b"name"].decode(errors="replace")
-        self.parts.setdefault(name, []).append(b"".join(self._content))
+        self.parts.append((self._disposition, b"".join(self._content)))
 
     def _on_end(self) -> None:
         self.ended = True

@@ -1,0 +1,55 @@
+"""Forms are cut at their boundaries; what comes out is what the parser reads."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.bodies.form import _parse, _split
+from service.errors import Unparsable
+
+BOUNDARY = b"b-1"
+CONTENT = st.one_of(
+    st.binary(max_size=30), st.lists(st.sampled_from([b"\r", b"\n", b"-", b"--b-1", b"x"])).map(b"".join)
+)
+
+
+def written(contents: list[bytes], head: bytes) -> bytes:
+    parts = [b"--b-1\r\n" + head + b"\r\n\r\n" + content + b"\r\n" for content in contents]
+    return b"".join(parts) + b"--b-1--\r\n"
+
+
+def read(body: bytes) -> list[tuple[bytes, bytes]] | None:
+    """By the parser; None where it refuses."""
+    try:
+        return [(disposition.strip(), content) for disposition, content in _parse(body, BOUNDARY)]
+    except Unparsable:
+        return None
+
+
+@given(st.lists(CONTENT, min_size=1, max_size=4))
+def test_a_form_as_clients_write_it_is_cut(contents: list[bytes]) -> None:
+    head = b'Content-Disposition: form-data; name="image"; filename="a.png"\r\nContent-Type: image/png'
+    body = written(contents, head)
+    cut = _split(body, BOUNDARY)
+    if not any(b"\r\n--b-1" in b"\r\n" + content for content in contents):
+        assert cut is not None
+        assert [content for _, content in cut] == contents
+    assert cut is None or cut == read(body)
+
+
+@given(
+    st.lists(CONTENT, min_size=1, max_size=3),
+    st.integers(0),
+    st.one_of(
+        st.sampled_from([b"", b"\r", b"\n", b"\r\n", b" ", b":", b"-", b"\x00"]), st.binary(max_size=2)
+    ),
+)
+def test_a_damaged_form_is_never_cut_into_anything_else(
+    contents: list[bytes], place: int, change: bytes
+) -> None:
+    body = written(contents, b'content-disposition: form-data; name="image"')
+    place %= len(body)
+    for damaged in (body[:place] + change + body[place + 1 :], body[:place] + change + body[place:]):
+        cut = _split(damaged, BOUNDARY)
+        assert cut is None or cut == read(damaged)
