@@ -111,6 +111,8 @@ def create_app(
         version="0.1.0",
         lifespan=lifespan,
         redoc_url=None,
+        # Traces are the edge's; FastAPI's own would look for their settings in every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     routers = (
         questions.router,

@@ -55,7 +55,7 @@ def from_lists(modality: Modality, value: Any) -> Array:
 
 
 def from_numbers(modality: Modality, values: list[Any]) -> Array | None:
-    """Rows from lists nested as the shape is, of nothing but numbers; None for whatever needs a closer look."""
+    """Rows from lists of nothing but numbers, nested as the shape is; None for what needs a closer look."""
     try:
         for size in modality.shape:
             if set(map(len, values)) != {size}:
