@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from models_store import golden, latent
 from models_store.errors import BundleRefused
@@ -16,6 +17,7 @@ from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.store import Bundle
 from service.batching import GraphQueue, Pace, measure
 from service.inference import Limits, Model
+from service.protocol.outputs import Output, outputs_of
 from service.protocol.statistics import Statistics
 from service.sessions import Array, Graph, Session, UnfitGraph
 from service.settings import Settings
@@ -32,6 +34,11 @@ class Loaded:
     bundle: Bundle
     queues: Mapping[str, GraphQueue]
     statistics: Statistics = field(default_factory=Statistics)
+
+    @cached_property
+    def outputs(self) -> Mapping[str, Output]:
+        """What it can answer by the Open Inference Protocol, by name."""
+        return outputs_of(self.bundle.manifest)
 
 
 def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) -> Loaded:

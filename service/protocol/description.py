@@ -79,7 +79,7 @@ def _inputs(manifest: Manifest) -> list[tuple[str, str, tuple[int, ...]]]:
 
 
 def _datatype(modality: Modality) -> str:
-    return NAMES[modality.dtype]
+    return NAMES[modality.numpy_dtype]
 
 
 def _type(datatype: str) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
-from models_store.manifest import Manifest, Modality
+from models_store.manifest import Manifest
 from service.errors import WrongInput
 from service.inference import Encoded, Generated, listed
 from service.predictive import LEVELS
@@ -55,12 +54,15 @@ class Output:
         return part
 
 
-@lru_cache(maxsize=64)
-def _outputs(latent_dim: int, modalities: tuple[Modality, ...]) -> dict[str, Output]:
-    shapes = {"z": (-1, -1, latent_dim), **dict.fromkeys(("mu", "log_var"), (-1, latent_dim))}
+def outputs_of(manifest: Manifest) -> dict[str, Output]:
+    """Everything that a model can answer, by name."""
+    shapes = {
+        "z": (-1, -1, manifest.latent_dim),
+        **dict.fromkeys(("mu", "log_var"), (-1, manifest.latent_dim)),
+    }
     shapes |= dict.fromkeys(MEASURES, (-1,))
     found = [Output(name, shape, None, name) for name, shape in shapes.items()]
-    for modality in modalities:
+    for modality in manifest.modalities:
         row, main = modality.parameter_shape(), "probabilities" if modality.labels else "mean"
         # A modality may be called 'mu'.
         name = f"{modality.name}.{main}" if modality.name in shapes else modality.name
@@ -73,18 +75,17 @@ def _outputs(latent_dim: int, modalities: tuple[Modality, ...]) -> dict[str, Out
     return {output.name: output for output in found}
 
 
-def outputs_of(manifest: Manifest) -> Mapping[str, Output]:
-    """Everything that a model can answer, by name."""
-    return _outputs(manifest.latent_dim, manifest.modalities)
-
-
-def named(manifest: Manifest, names: Iterable[str]) -> list[Output]:
+def named(known: Mapping[str, Output], names: Iterable[str]) -> list[Output]:
     """The outputs of these names.
+
+    Arguments:
+        known: All that there are.
+        names: Of those that are wanted.
 
     Raises:
         WrongInput: There is none of a name; the text says which there are.
     """
-    known, found = outputs_of(manifest), []
+    found = []
     for name in names:
         if name not in known:
             raise WrongInput(f"unknown output '{name}'; this model gives {listed(known)}")
@@ -92,12 +93,12 @@ def named(manifest: Manifest, names: Iterable[str]) -> list[Output]:
     return found
 
 
-def usual(manifest: Manifest, targets: Iterable[str]) -> list[Output]:
+def usual(known: Mapping[str, Output], targets: Iterable[str]) -> list[Output]:
     """What is given to those who ask for no outputs: the posterior, and the middle of every target."""
     wanted = {*targets}
     everything = wanted == {"all"}
     return [
         output
-        for output in outputs_of(manifest).values()
+        for output in known.values()
         if output.usual and (output.target is None or everything or output.target in wanted)
     ]

@@ -25,6 +25,8 @@ from service.protocol.tensors import Array
 from service.schemas import Names
 
 FIELDS = ("id", "inputs", "outputs", "parameters")
+LONGEST_NAME = 80
+"""Characters that an error shows of a name that was sent."""
 UNSUPPORTED = ("sequence_id", "sequence_start", "sequence_end", "priority")
 """Parameters of the protocol that nothing here corresponds to."""
 
@@ -180,11 +182,11 @@ def _validated(sent: bytes) -> Parameters:
 
 def _wanted(output: dict[str, Any], binary: bool) -> Wanted:
     name, own = output.get("name"), output.get("parameters", {})
-    where = f"output {shown(name)}"
     if not isinstance(name, str) or not isinstance(own, dict):
         raise WrongInput(
             f"every output must have a 'name', and 'parameters' only as an object, got {shown(output)}"
         )
+    where = f"output '{name[:LONGEST_NAME]}'"
     _refuse_shared_memory(where, own)
     classes, binary = own.get("classification", 0), own.get("binary_data", binary)
     if type(classes) is not int or classes < 0 or type(binary) is not bool:
@@ -205,9 +207,9 @@ def _tensors(inputs: Any, rest: memoryview) -> dict[str, Array]:
     start = 0
     for item in _list("inputs", {"inputs": inputs}):
         name, own = item.get("name"), item.get("parameters", {})
-        where = f"input {shown(name)}"
         if not isinstance(name, str) or name in sent or not isinstance(own, dict):
             raise WrongInput(f"every input must have a 'name' of its own, got {shown(name)}")
+        where = f"input '{name[:LONGEST_NAME]}'"
         _refuse_shared_memory(where, own)
         shape = tensors.checked_shape(where, item.get("shape"))
         size = own.get("binary_data_size")

@@ -27,7 +27,7 @@ DATATYPES: Mapping[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
 }
 """Little-endian, as the binary extension wants it."""
-NAMES: Mapping[str, str] = {dtype.name: name for name, dtype in DATATYPES.items()}
+NAMES: Mapping[np.dtype[Any], str] = {dtype: name for name, dtype in DATATYPES.items()}
 LENGTH_BYTES = 4
 """Before every element of a BYTES tensor that is sent as bytes."""
 
@@ -99,7 +99,7 @@ def to_bytes(array: Array) -> bytes:
 
 
 def datatype_of(array: Array) -> str:
-    return NAMES.get(array.dtype.name, BYTES)
+    return NAMES.get(array.dtype, BYTES)
 
 
 _KINDS: Mapping[str, str] = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}

@@ -78,9 +78,9 @@ async def _answer(chosen: Loaded, question: Question, accepted: str | None, came
     rows, seed = rows_of(question.observed, parameters), seed_of(parameters)
     wanted = question.outputs or tuple(
         Wanted(output.name, parameters.binary_data_output)
-        for output in outputs.usual(model.manifest, parameters.gen_mod)
+        for output in outputs.usual(chosen.outputs, parameters.gen_mod)
     )
-    found = outputs.named(model.manifest, (one.name for one in wanted))
+    found = outputs.named(chosen.outputs, (one.name for one in wanted))
     work = _compute(model, rows, parameters, found, seed)
     encoded, generated = await (work if parameters.timeout is None else _within(parameters.timeout, work))
     computed = time.monotonic_ns()
