@@ -160,8 +160,13 @@ def described(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
     """OpenAPI of the service as it stands, with the modalities of the models that are loaded."""
     manifests = {name: loaded.bundle.manifest for name, loaded in catalog.loaded.items()}
     default = manifests.get(catalog.default) if catalog.default else None
-    keyed = bool(catalog.settings.check_keys())
-    return describe(FastAPI.openapi(app), list(manifests.values()), default, keyed)
+    of = ([(manifest.name, manifest.version) for manifest in manifests.values()], catalog.default)
+    known, document = getattr(app.state, "described", (None, {}))
+    if known != of:  # to make it takes longer than a question
+        keyed = catalog.settings.api_keys or catalog.settings.api_keys_file
+        document = describe(FastAPI.openapi(app), list(manifests.values()), default, bool(keyed))
+        app.state.described = (of, document)
+    return dict(document)
 
 
 def worker() -> FastAPI:

@@ -44,7 +44,8 @@ def describe(
         _mend_errors(other)
         _mend_path(other)
     told["paths"] = {**dict(_questions(known, default)), **told["paths"]}
-    told["tags"] = [{"name": manifest.name, "description": manifest.description} for manifest in known]
+    tags = {"questions": "To the default model, or to any."} | {m.name: m.description for m in known}
+    told["tags"] = [{"name": name, "description": description} for name, description in tags.items()]
     if keyed:
         _lock(told)
     return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,3 +146,11 @@ def test_without_a_model_the_questions_are_described_all_the_same(tmp_path: Path
         paths = client.get("/openapi.json").json()["paths"]
     assert {"/encode", "/models/{name}/score"} <= set(paths)
     assert all(parameter["in"] == "query" for parameter in paths["/encode"]["post"]["parameters"])
+
+
+def test_a_model_that_comes_is_described(bundle_folder: Path, tmp_path: Path) -> None:
+    store = shutil.copytree(bundle_folder.parents[1], tmp_path / "store")
+    with TestClient(create_app(Settings(store=str(store), allow_loading=True))) as client:
+        assert "/models/tiny/encode" in client.get("/openapi.json").json()["paths"]
+        client.post("/models/tiny/unload")
+        assert "/models/tiny/encode" not in client.get("/openapi.json").json()["paths"]
