@@ -8,7 +8,7 @@ BENCH := $(VENV)/bench
 PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 LOCK := pyproject.toml constraints.txt
 
-.PHONY: serve test reference lint format train bench-service bench-training bench-likelihood ablation soak clean
+.PHONY: serve test reference lint docs format train bench-service bench-training bench-likelihood ablation soak clean
 
 serve: export ANYVIEW_DEFAULT_MODEL ?= mnist
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
@@ -27,6 +27,9 @@ lint: $(FULL)/.done  ## Lint, format check, types, Dockerfile
 	$(FULL)/bin/ruff format --check .
 	$(FULL)/bin/mypy
 	$(FULL)/bin/hadolint Dockerfile
+
+docs: $(FULL)/.done  ## Write again what of docs/ follows from types
+	$(FULL)/bin/python docs/generate.py
 
 format: $(FULL)/.done  ## Format and mend what a linter can
 	$(FULL)/bin/ruff format .

@@ -35,7 +35,7 @@ Kind = Literal["image", "audio", "points", "vector", "counts", "category", "tens
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Column(_Frozen):
@@ -56,15 +56,21 @@ class Spectrogram(_Frozen):
     rate: int
     """Samples per second."""
     samples: int
+    """What is longer is cut, what is shorter is filled with zeros at its end."""
     window: int
+    """Samples."""
     hop: int
+    """Samples from one frame to the next."""
     frames: int
+    """How many of them."""
     bands: int
+    """Triangles on the mel scale."""
     f_min: float
     """Hz."""
     f_max: float
     """Hz."""
     floor_db: float
+    """Below the loudest: what is quieter counts as this."""
 
 
 class Modality(_Frozen):

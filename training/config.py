@@ -20,7 +20,7 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Network(_Frozen):
@@ -30,12 +30,15 @@ class Network(_Frozen):
     """``mlp``: fully connected; ``conv``: convolutions first, for an image, audio or points;
     ``custom``: modules of one's own, see ``training/networks/custom.py``."""
     hidden: tuple[Positive, ...] = (512, 512)
+    """Of the fully connected layers of the encoder: how wide each is; the decoder has them in reverse."""
     activation: Literal["relu", "silu"] = "silu"
+    """Between layers."""
     channels: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64)
     """Of ``conv``: what each convolution gives; each halves the size."""
     encoder: str | None = None
     """Of ``custom``: the import path, ``package.module:name``."""
     decoder: str | None = None
+    """Of ``custom``: the same for the decoder."""
     options: dict[str, Any] = {}
     """Of ``custom``: keyword arguments for both."""
 
@@ -50,8 +53,11 @@ class TableColumn(_Frozen):
     """One column of a vector or counts, and where it is found."""
 
     name: str
+    """In answers, and in tables that are sent."""
     unit: str | None = None
+    """Such as ``cm``; said beside every value."""
     range: tuple[float, float] | None = None
+    """The lowest and the highest value that people should expect; nothing is clipped."""
     field: str | None = None
     """Its header in the file; default: its name."""
 
@@ -64,6 +70,7 @@ class ModalityChoice(_Frozen):
     """What an experiment says of one modality; what it leaves out, the data source knows."""
 
     kind: Kind | None = None
+    """Default: what the source says."""
     field: str | None = None
     """Of the source `table`: the column or array that holds it, where it is one; ``FILE:FIELD`` where
     several files have one of that name. Of a vector of several columns, each column names its own."""
@@ -72,13 +79,19 @@ class ModalityChoice(_Frozen):
     spectrogram: Spectrogram | None = None
     """Of the source `table`: what a sound becomes."""
     likelihood: str | None = None
+    """``normal``, ``laplace``, ``bernoulli``, ``categorical``, ``poisson`` or ``negative_binomial``; default:
+    what the source says."""
     labels: tuple[str, ...] | None = None
+    """Of a category: its labels, in the order of their indices."""
     columns: tuple[TableColumn, ...] | None = None
+    """Of a vector or counts: its columns, in their order."""
     range: tuple[float, float] | None = None
+    """Lowest and highest value, which ``bernoulli`` and pictures need; default: what the source says."""
     weight: Annotated[float, Field(gt=0)] | None = None
     """lambda: by how much the log-likelihood of this modality is multiplied in the objective; default: the
     square root of (numbers of the largest modality ÷ its own), see ``training/fit.py``."""
     network: Network = Network()
+    """Its encoder and decoder."""
 
     def of(self, known: Modality) -> Modality:
         """The source's description, with what the experiment says put in its place."""
@@ -93,9 +106,10 @@ class Data(_Frozen):
     """Where the rows come from."""
 
     source: str
+    """``mnist``, ``fashion_mnist``, ``mfeat``, ``digits``, or ``table``: files of one's own."""
     path: Path | None = None
-    """The folder of the source (of `digits`: of its three); default: $ANYVIEW_DATA/SOURCE, else
-    ../shared/data/SOURCE."""
+    """The folder of the source (of `digits`: of its three); default: ``$ANYVIEW_DATA/SOURCE``, else
+    ``../shared/data/SOURCE``."""
     files: tuple[Path, ...] = ()
     """Of the source `table`: CSV, Parquet, npz, npy, or folders with one table in each."""
     key: str | None = None
@@ -118,20 +132,28 @@ class Model(_Frozen):
     """The fields of MVAEConfig that an experiment chooses."""
 
     latent_dim: Positive = 10
+    """D, the dimensions of z."""
     objective: str = "coherent"
+    """``coherent``, ``matched``, ``conditional``, ``cross`` or ``paper``: see training/README.md."""
     use_subsampling: bool = True
+    """Whether each modality alone is a subset of the objective, beside all together."""
     k: Annotated[int, Field(ge=0)] = 0
+    """How many random subsets are drawn for each batch, beside all and each alone."""
     warmup: Annotated[int, Field(ge=0)] = 10
+    """Over how many epochs the weight of the divergence rises from 0 to beta."""
     beta: Annotated[float, Field(gt=0)] = 1.0
+    """The weight of the divergence."""
 
 
 class Fit(_Frozen):
     """The loop: Adam, and what surrounds it."""
 
     epochs: Positive = 100
+    """Passes over the training rows."""
     batch_size: Positive = 128
     """Of all processes together."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Of Adam, at its highest."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """``cosine``: the rate rises over the first 5 % of the steps and falls to 0."""
     clip: Annotated[float, Field(gt=0)] | None = None
@@ -141,7 +163,9 @@ class Fit(_Frozen):
     patience: Positive | None = None
     """Stop after so many epochs without a lower validation loss."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: a GPU where there is one."""
     precision: Literal["32", "bf16"] = "32"
+    """``bf16``: the networks compute in bfloat16; the weights stay float32."""
     processes: Positive = 1
     """On each machine, one per GPU."""
     nodes: Positive = 1
@@ -156,23 +180,33 @@ class Evaluation(_Frozen):
     importance_samples: Positive = 1000
     """K; ``/score`` answers a p-value where it is asked for as many, and its default is 1000."""
     generated_per_label: Positive = 500
+    """Rows generated from each label, to be judged."""
 
 
 class Experiment(_Frozen):
     """One training run."""
 
     name: Name
+    """Of the published model."""
     description: str = ""
+    """One sentence for its card."""
     licence: str = ""
+    """Of the weights and of the data."""
     seed: int = 0
+    """Of the initial weights, the order of rows and every draw: the same seed, the same model."""
     examples: bool = True
     """Whether real rows may be part of the bundle: as golden inputs, points on the latent map, pictures in
     the report. With false the golden inputs are generated, and the report shows generated rows alone."""
     data: Data
+    """Where the rows come from."""
     modalities: dict[Name, ModalityChoice]
+    """A table for each modality that is to be learned, by its name."""
     model: Model = Model()
+    """The latent space and the objective."""
     fit: Fit = Fit()
+    """The training loop."""
     evaluation: Evaluation = Evaluation()
+    """How the published numbers are made."""
 
 
 def read_experiment(name_or_path: str) -> tuple[Experiment, str]:

@@ -166,7 +166,8 @@ function linesAnswer(modality, columns) {
   // The scale of a column stays while the page is open, so that an interval is seen to shrink.
   const scales = columns.map((column) => (column.range ? [...column.range] : [Infinity, -Infinity]));
   const body = h("tbody", {});
-  const heads = ["column", "median", "90 % between", "unit"].map((title) => h("th", { scope: "col" }, title));
+  const units = columns.some((column) => column.unit);
+  const heads = ["column", "median", "90 % between", ...(units ? ["unit"] : [])].map((title) => h("th", { scope: "col" }, title));
   return {
     element: h("div", { class: "cells" }, h("table", { class: "intervals" }, h("thead", {}, h("tr", {}, heads)), body)),
     show({ quantiles }, question) {
@@ -179,7 +180,7 @@ function linesAnswer(modality, columns) {
         return h("tr", {}, h("th", { scope: "row" }, column.name), h("td", { class: "number" }, short(middle)),
           h("td", {}, interval(scale, [low, lower, middle, upper, high], known),
             h("span", { class: "ends" }, h("span", {}, short(low)), h("span", {}, short(high)))),
-          h("td", { class: "unit" }, column.unit ?? ""));
+          units ? h("td", { class: "unit" }, column.unit ?? "") : null);
       }));
     },
   };

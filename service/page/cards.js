@@ -141,6 +141,6 @@ export function invitation(manifest, example) {
   const ways = [...new Set(manifest.modalities.map(({ kind }) => verbs[kind]))];
   const todo = listed(ways, "or");
   return example
-    ? `An example: ${example}. Now ${todo} something, and it gives way.`
+    ? `An example is loaded, ${example}. Now ${todo} something, and it gives way.`
     : `Begin here: ${todo} something.`;
 }

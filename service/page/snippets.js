@@ -36,7 +36,7 @@ export function snippetsPanel() {
 
   return {
     element: h("details", { class: "snippets" }, h("summary", {}, h("h3", {}, "Ask this from a program")),
-      h("div", { class: "buttons" }, tabs, button("Copy", copy, { class: "main" }), copied),
+      h("div", { class: "buttons" }, tabs, button("Copy", copy), copied),
       h("pre", { tabindex: "0", role: "region", "aria-label": "The request as a program" }, code)),
     show(asked) {
       question = asked;

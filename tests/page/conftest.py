@@ -24,7 +24,7 @@ def service_at(port: int) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "service", "--port", str(port), "--store", str(SHIPPED)]
     process = subprocess.Popen([*command, "--default-model", "mnist", "--grace-seconds", "0"])  # noqa: S603 - our own program
     try:
-        until(lambda: process.poll() is not None or readiness(f"http://127.0.0.1:{port}") == 200, 60)
+        until(lambda: process.poll() is not None or readiness(f"http://127.0.0.1:{port}") == 200, 120)
         yield process
     finally:
         process.kill()

@@ -1,0 +1,72 @@
+"""The code in the documents, and a place to run it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+WORDS = re.compile(r'(skip|elsewhere)="([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of code.
+
+    Arguments:
+        language: The first word behind its fence.
+        code: What it holds.
+        fails: Whether it is to show an error, which the word ``fails`` behind the fence says.
+        skip: Why it cannot run in a test; ``skip="the reason"`` behind the fence.
+        elsewhere: The test that does the same, where it takes long; ``elsewhere="tests/…"`` behind the fence.
+        line: Where it begins.
+    """
+
+    language: str
+    code: str
+    fails: bool
+    skip: str | None
+    elsewhere: str | None
+    line: int
+
+
+def blocks(document: Path) -> Iterator[Block]:
+    text = document.read_text()
+    for match in FENCE.finditer(text):
+        info = match["info"]
+        said = dict(WORDS.findall(info))
+        language, *words = WORDS.sub("", info).split() or [""]
+        line = text.count("\n", 0, match.start()) + 1
+        yield Block(language, match["code"], "fails" in words, said.get("skip"), said.get("elsewhere"), line)
+
+
+def workplace(folder: Path) -> dict[str, str]:
+    """Makes the folder look like the project, and gives an environment in which its commands are these.
+
+    ``make`` says what it would do, since the environments that it makes come over the network; curl fails
+    where the answer is an error.
+    """
+    for path in ROOT.iterdir():
+        if path.name not in {".git", ".venv", "store", "runs", "experiment.toml"}:
+            (folder / path.name).symlink_to(path)
+    commands = folder / ".commands"
+    commands.mkdir()
+    for name, line in {
+        "anyview-serve": f'exec {sys.executable} -m service "$@"',
+        "anyview-train": f'exec {sys.executable} -m training "$@"',
+        "python": f'exec {sys.executable} "$@"',
+        "make": 'exec /usr/bin/env -i PATH=/usr/bin:/bin make --dry-run "$@"',
+        "curl": 'PATH=${PATH#*:} exec curl --silent --show-error --fail-with-body "$@"',
+    }.items():
+        (commands / name).write_text(f"#!/bin/bash\n{line}\n")
+        (commands / name).chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANYVIEW_")}
+    own = {"PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return {**kept, **own, "ANYVIEW_DATA": str(ROOT / "tests" / "data")}

@@ -1,0 +1,94 @@
+"""No command in a document rots: all of them run, in their order, with the shipped models."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import DOCUMENTS, ROOT, Block, blocks, workplace
+from tests.page.conftest import free_port, service_at
+
+RUNNABLE = {"sh", "bash", "python"}
+SHOWN = {"text", "json", "toml", "yaml", "promql", "csv", ""}
+WITH_COMMANDS = [
+    document for document in DOCUMENTS if any(block.language in RUNNABLE for block in blocks(document))
+]
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    chosen = free_port()
+    with service_at(chosen):
+        yield chosen
+
+
+def script(document: Path, folder: Path, port: int) -> str:
+    """All blocks of a document as one program: what one leaves behind, the next finds."""
+    ports = {"8000": port}
+    lines = ["set -euo pipefail", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
+    for block in blocks(document):
+        if block.language in RUNNABLE and not (block.skip or block.elsewhere):
+            code = re.sub(
+                r"(localhost:|127\.0\.0\.1:|--port )(80\d\d)\b",
+                lambda match: f"{match[1]}{ports.setdefault(match[2], free_port())}",
+                block.code,
+            )
+            lines += [f"echo '--- {document.name}, line {block.line}' >&2", _command(block, code, folder)]
+    return "\n".join(lines)
+
+
+def _command(block: Block, code: str, folder: Path) -> str:
+    if block.language == "python":
+        program = folder / f".line{block.line}.py"
+        program.write_text(code)
+        return f"python {shlex.quote(program.name)}"
+    if block.fails:
+        return f"if (\n{code}\n); then echo 'this was to be refused' >&2; exit 1; fi"
+    return code
+
+
+@pytest.mark.parametrize("document", WITH_COMMANDS, ids=lambda document: document.name)
+def test_every_command_of_the_document_runs(document: Path, port: int, tmp_path: Path) -> None:
+    if shutil.which("curl") is None or shutil.which("bash") is None:
+        pytest.skip("no curl or bash on this machine")
+    environment = workplace(tmp_path)
+    program = tmp_path / ".document.sh"
+    program.write_text(script(document, tmp_path, port))
+    done = subprocess.run(  # noqa: S603 - what our own documents say
+        ["bash", str(program)],  # noqa: S607
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_what_is_not_run_says_why(document: Path) -> None:
+    for block in blocks(document):
+        assert block.language in RUNNABLE | SHOWN, f"line {block.line}: who runs '{block.language}'?"
+        assert block.skip is None or len(block.skip) > 10
+        if block.elsewhere:
+            tested = (ROOT / block.elsewhere).read_text()
+            assert all(f'"{name}"' in tested for name in re.findall(r"^anyview-train (\w+)", block.code, re.M))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_link_within_the_project_leads_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", document.read_text()):
+        assert (document.parent / target).exists(), target
+
+
+def test_what_follows_from_types_is_current() -> None:
+    for name, text in runpy.run_path(str(ROOT / "docs" / "generate.py"))["contents"]().items():
+        assert (ROOT / "docs" / name).read_text() == text, f"run: make docs ({name})"
