@@ -80,7 +80,9 @@ def test_what_is_not_run_says_why(document: Path) -> None:
         assert block.skip is None or len(block.skip) > 10
         if block.elsewhere:
             tested = (ROOT / block.elsewhere).read_text()
-            assert all(f'"{name}"' in tested for name in re.findall(r"^anyview-train (\w+)", block.code, re.M))
+            assert all(
+                f'"{name}"' in tested for name in re.findall(r"^anyview-train (\w+)", block.code, re.M)
+            )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
