@@ -148,6 +148,7 @@ class GraphQueue:
         self._waiting: deque[_Job] = deque()
         self._suspects: deque[_Batch] = deque()
         self._busy = False
+        self._since: float | None = None  # when the batch was handed to a thread
         self.backlog = Backlog()
         """What its waiting rows are a part of."""
         self.waiting_rows = 0
@@ -161,6 +162,10 @@ class GraphQueue:
     def waiting_seconds(self) -> float:
         """About how long the graph needs for them."""
         return self.waiting_rows / self._pace.rows_per_second
+
+    def hangs(self, seconds: float) -> bool:
+        """Whether its batch has been in a thread, or waited for one, for longer than that."""
+        return (since := self._since) is not None and time.monotonic() - since > seconds
 
     async def run(self, rows: Array) -> Outputs:
         """The outputs for these rows; a caller that is cancelled costs nothing more.
@@ -202,6 +207,7 @@ class GraphQueue:
                 loop.call_soon(self._next)  # requests that came meanwhile are read first
                 return
             running = loop.run_in_executor(self._executor, self._graph.run, rows)
+            self._since = time.monotonic()
         except Exception as error:  # whatever it is belongs to those who wait for it
             self._on_failure(batch, error)
             loop.call_soon(self._next)
@@ -225,6 +231,7 @@ class GraphQueue:
             yield job, piece
 
     def _finish(self, batch: _Batch, done: asyncio.Future[Outputs]) -> None:
+        self._since = None
         try:
             self._deliver(batch, done.result())
         except Exception as error:

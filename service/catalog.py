@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from models_store import stores
@@ -103,13 +103,7 @@ class Catalog:
         """
         rows = self._backlog.rows
         if rows > self.settings.max_waiting_rows:
-            queues = [
-                queue
-                for versions in self.versions.values()
-                for loaded in versions.values()
-                for queue in loaded.queues.values()
-            ]
-            seconds = math.ceil(sum(queue.waiting_seconds for queue in queues) / self._threads)
+            seconds = math.ceil(sum(queue.waiting_seconds for queue in self._queues()) / self._threads)
             raise TooBusy(
                 f"{rows} rows wait already, more than the {self.settings.max_waiting_rows} that may; "
                 f"ask again in {max(seconds, 1)} s",
@@ -136,12 +130,20 @@ class Catalog:
 
     @property
     def ready(self) -> bool:
-        return bool(self.loaded) and not self.missing and self._workers.whole and not self.draining
+        if not self.loaded or self.missing or not self._workers.whole or self.draining:
+            return False
+        # Whoever waits for such a batch is refused at the deadline; it may come back, or never.
+        return not any(queue.hangs(self.settings.deadline_seconds) for queue in self._queues())
 
     @property
     def alive(self) -> bool:
         """Whether anything can be computed at all."""
         return self._workers.alive
+
+    def _queues(self) -> Iterator[GraphQueue]:
+        for versions in self.versions.values():
+            for loaded in versions.values():
+                yield from loaded.queues.values()
 
     def drain(self) -> None:
         """Says that the end is near, and goes on answering."""

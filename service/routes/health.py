@@ -21,7 +21,7 @@ async def livez(catalog: CurrentCatalog, response: Response) -> Health:
 
 @router.get("/readyz", operation_id="readyz", responses={503: {"model": Health}})
 async def readyz(catalog: CurrentCatalog, response: Response) -> Health:
-    """Every model that is wanted is loaded, answered as when it was published, and has all its threads."""
+    """Every wanted model is loaded and answered as when published; all threads work, and no batch hangs."""
     if catalog.ready:
         return Health(status="ready")
     response.status_code = 503

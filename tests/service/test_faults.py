@@ -232,6 +232,17 @@ def test_a_question_past_its_deadline_is_refused_and_stops_costing(models: Path)
         assert client.post("/encode", json=labels(1)).status_code == 200
 
 
+def test_a_graph_that_hangs_turns_readiness_off_until_it_comes_back(models: Path) -> None:
+    service = Service(models, deadline_seconds=0.3)
+    with service.serving() as client, ThreadPoolExecutor(1) as clients:
+        hanging = service.block(client, clients, labels(1))
+        until(lambda: not ready(client))
+        assert hanging.result().status_code == 503
+        assert client.get("/livez").status_code == 200
+        service.gate.set()
+        until(lambda: ready(client))
+
+
 def test_a_body_that_does_not_arrive_in_time_is_refused(models: Path) -> None:
     service = Service(models, deadline_seconds=0.3)
     with service.serving() as client:
