@@ -22,9 +22,10 @@ from torch.utils.data import DataLoader
 
 from tests.training.reference import reference
 from training.data.rows import Rows
-from training.fit import adam
+from training.epoch import adam
 from training.model import MVAE, MVAEConfig
 from training.networks import OneHot
+from training.networks.reference import ReferenceDecoder, ReferenceEncoder
 
 BATCH = 100
 ROWS = 2000
@@ -113,13 +114,14 @@ def ours(
     library = reference()
     torch.manual_seed(0)
     twin = library.MVAE(library.MVAEConfig(**config(case)))
-    encoders: dict[str, nn.Module] = {
-        name: nn.Sequential(OneHot(*case.dims[name]), encoder)
-        if case.dists[name] == "categorical"
-        else encoder
-        for name, encoder in twin.encoders.items()
-    }
-    model = MVAE(MVAEConfig(**config(case)), encoders, twin.decoders).to(device)
+    encoders: dict[str, nn.Module] = {m: ReferenceEncoder(shape, LATENT) for m, shape in case.dims.items()}
+    decoders: dict[str, nn.Module] = {m: ReferenceDecoder(shape, LATENT) for m, shape in case.dims.items()}
+    for name in case.dims:  # the weights have the same names
+        encoders[name].load_state_dict(twin.encoders[name].state_dict())
+        decoders[name].load_state_dict(twin.decoders[name].state_dict())
+        if case.dists[name] == "categorical":
+            encoders[name] = nn.Sequential(OneHot(*case.dims[name]), encoders[name])
+    model = MVAE(MVAEConfig(**config(case)), encoders, decoders).to(device)
     optimizer = adam(model, 1e-4)
     rows = Rows(rows_of(case, device))
     batches = [rows.take(slice(i, i + BATCH)) for i in range(0, ROWS, BATCH)]

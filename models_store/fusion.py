@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_torch_array
 
 Array: TypeAlias = Any
 """A numpy array or a torch tensor."""
@@ -61,6 +61,11 @@ class Gaussian:
         ratio = self.log_var - other.log_var
         squared = ((self.mu - other.mu) * xp.exp(-other.log_var / 2)) ** 2
         return xp.sum(squared + xp.exp(ratio) - 1 - ratio, axis=-1) / 2
+
+    def kl_from_prior(self) -> Array:
+        r"""The divergence :math:`KL(self \,\|\, \mathcal N(0, I))`, in nats, summed over the last axis."""
+        xp = array_namespace(self.mu)
+        return xp.sum(self.mu**2 + xp.exp(self.log_var) - 1 - self.log_var, axis=-1) / 2
 
     def log_overlap(self, other: Gaussian) -> Array:
         r"""The logarithm of :math:`\int self(z) \, other(z) \, dz`, with shape :math:`(*)`."""
@@ -120,15 +125,18 @@ def _product(experts: Gaussian, present: Array) -> tuple[Gaussian, Array, Array]
     """The product; and the precision of the prior and of each expert, relative to the largest."""
     xp = array_namespace(experts.mu, experts.log_var)
     observed = present[..., None]
-    largest = xp.max(xp.where(observed, -experts.log_var, -math.inf), axis=0)
-    largest = xp.where(largest > 0, largest, 0.0)  # the prior's log-precision is 0
-    # Inside, a missing expert is replaced by a finite value: what is not chosen must not spoil the gradient.
-    exponent = xp.where(observed, -experts.log_var - largest, 0.0)
-    weights = xp.where(observed, xp.exp(exponent), 0.0)
+    log_precision = xp.where(observed, -experts.log_var, -math.inf)
+    largest = _constant(xp.clip(xp.max(log_precision, axis=0), min=0.0))  # the prior's is 0
+    weights = xp.exp(log_precision - largest)
     prior = xp.exp(-largest)
     total = xp.sum(weights, axis=0) + prior
     mu = xp.sum(weights * xp.where(observed, experts.mu, 0.0), axis=0) / total
     return Gaussian(mu=mu, log_var=0 - (largest + xp.log(total))), prior, weights
+
+
+def _constant(x: Array) -> Array:
+    """Without gradient: what is taken off and added again has none."""
+    return x.detach() if is_torch_array(x) else x
 
 
 def log_normaliser(experts: Gaussian, present: Array) -> Array:

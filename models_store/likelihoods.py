@@ -57,7 +57,7 @@ class Likelihood(ABC):
         if not xp.isdtype(x.dtype, "real floating"):
             return self._log_prob(x, parameters)
         missing = xp.isnan(x)
-        if not xp.any(missing):  # x is much smaller than all that is compared with it
+        if _at_hand(x) and not xp.any(missing):  # x is much smaller than all that is compared with it
             return self._log_prob(x, parameters)
         return xp.where(missing, 0.0, self._log_prob(xp.where(missing, 0.0, x), parameters))
 
@@ -67,6 +67,14 @@ class Likelihood(ABC):
         cells = self.log_prob(x, parameters)
         axes = tuple(range(1 - x.ndim, 0))
         return array_namespace(cells).sum(cells, axis=axes) if axes else cells
+
+
+def _at_hand(x: Array) -> bool:
+    """Whether a look at x is cheap: for one, a GPU and a graph that is being compiled would stop."""
+    if not is_torch_array(x):
+        return True
+    torch = array_namespace(x)
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def _as_float(x: Array, like: Array) -> Array:

@@ -27,12 +27,31 @@ METRICS = "metrics.jsonl"
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch came to; losses in nats per row, validation at the full weight of the divergence."""
+    """What one epoch came to, in nats per row, averaged over its batches.
+
+    Arguments:
+        epoch: From 1.
+        train_loss: What was minimised.
+        validation_loss: The same on held-out rows, at the full weight of the divergence.
+        best: Whether the weights after it are the best so far.
+        elbo: Of all that a row has together.
+        kl: The divergence of its posterior from the prior.
+        log_prob: By modality, its log-likelihood given all that a row has, in rows that have it; weighted as
+            in the loss.
+        learning_rate: Of its last step.
+        rows_per_second: How fast it trained.
+        seconds: How long it took, with validation.
+    """
 
     epoch: int
     train_loss: float
     validation_loss: float | None
     best: bool
+    elbo: float
+    kl: float
+    log_prob: dict[str, float]
+    learning_rate: float
+    rows_per_second: float
     seconds: float
 
 

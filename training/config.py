@@ -155,17 +155,23 @@ class Fit(_Frozen):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Of Adam, at its highest."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """``cosine``: the rate rises over the first 5 % of the steps and falls to 0."""
+    """``cosine``: the rate rises over the first 5 % of the steps and falls to 0; ``constant``: it stays."""
     clip: Annotated[float, Field(gt=0)] | None = None
-    """The largest norm of a gradient."""
+    """The largest norm of a gradient; longer ones are shortened to it. Default: none is."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Validate and keep a moving average of the weights with this decay, such as 0.999; 0: the weights."""
     patience: Positive | None = None
-    """Stop after so many epochs without a lower validation loss."""
+    """Stop after so many epochs without a lower validation loss, which is the objective on held-out rows with
+    the same noise every time. Default: train for all ``epochs``."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """``auto``: a GPU where there is one."""
+    """``auto``: a GPU where there is one. All training rows are held there if they take less than half of
+    what is free."""
     precision: Literal["32", "bf16"] = "32"
-    """``bf16``: the networks compute in bfloat16; the weights stay float32."""
+    """``bf16``: networks run in half precision, on a CPU too; weights, posteriors and likelihoods stay in
+    single precision."""
+    compile: bool = False
+    """Compile the loss with torch.compile: a minute or two at the start, then faster steps. On a CPU it
+    needs a C++ compiler; on a GPU steps are recorded as CUDA graphs."""
     processes: Positive = 1
     """On each machine, one per GPU."""
     nodes: Positive = 1

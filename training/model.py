@@ -10,6 +10,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ from training.mvae_config import (
 )
 from training.networks import ModelOutput
 from training.networks.default import default_decoder, default_encoder
-from training.objective import Loss, evaluate, subsets
+from training.objective import Asked, Loss, evaluate, possible, subsets
 from training.observations import Observations, observe
 from training.questions import Draws, Together, conditional, scored_and_given
 
@@ -40,6 +41,13 @@ __all__ = ["MVAE", "MVAEConfig"]
 
 LOG_VAR_LIMIT = 30.0
 """What a network says beyond it is cut: e^-15, as a deviation, is below what float32 resolves of z."""
+
+
+CHOICES = ("reconstructed", "generated")
+"""What subsets may ask of the networks: the fields of ``Asked``."""
+
+ACROSS_ROWS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+"""What makes the answer to a row depend on which others are asked for."""
 
 
 class MVAE(nn.Module):
@@ -77,9 +85,18 @@ class MVAE(nn.Module):
         self.decoders = nn.ModuleDict(
             {m: given[1].get(m) or self._default_decoder(m) for m in self.modalities}
         )
+        self._classes = {m: n for m in self.modalities if (n := self._classes_of(m))}
         weights = torch.tensor(weights_of(model_config, self.modalities), dtype=torch.float32)
         self.weights: Tensor
         self.register_buffer("weights", weights, persistent=False)
+        self._category: Tensor
+        self._categories = [isinstance(of, Categorical) for of in self.likelihoods.values()]
+        self.register_buffer("_category", torch.tensor(self._categories), persistent=False)
+        sizes = len(self.modalities), len(self.draw_subsets(torch.Generator()))
+        for choice, choose in self._choices().items():
+            for m, rows in enumerate(_numbers(possible(*sizes, choose), weights.device)):
+                self.register_buffer(f"_{choice}_{m}", rows, persistent=False)
+        self._compiled: Callable[[Observations, Tensor, Tensor, Tensor], Loss] | None = None
 
     # --- what the reference documents -------------------------------------------------------------
 
@@ -111,7 +128,9 @@ class MVAE(nn.Module):
         if noise is None:
             shape = (len(family), observations.present.shape[1], self.latent_dim)
             noise = torch.randn(shape, device=self.weights.device)
-        loss = self._evaluate(observations, family, noise, self.beta_at(epoch, batch_ratio))
+        beta = torch.tensor(self.beta_at(epoch, batch_ratio)).to(noise, non_blocking=True)
+        compute = self._compiled if self._compiled and torch.is_grad_enabled() else self._evaluate
+        loss = compute(observations, family, noise, beta)
         named = {f"log_prob_{m}": v for m, v in zip(self.modalities, loss.reconstruction, strict=True)}
         return ModelOutput(loss=loss.loss, metrics={"elbo": loss.elbo, "kl": loss.kl, **named})
 
@@ -246,7 +265,8 @@ class MVAE(nn.Module):
     def expert(self, name: str, x: Tensor) -> Gaussian:
         """q_m(z | x) of one modality, (n_data, latent_dim), its log-variance within ±LOG_VAR_LIMIT."""
         output = self.encoders[name](x)
-        return Gaussian(output.embedding, output.log_covariance.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT))
+        mu, log_var = (value.to(self.weights.dtype) for value in (output.embedding, output.log_covariance))
+        return Gaussian(mu, log_var.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT))
 
     def parameters_of(self, name: str, z: Tensor) -> Parameters:
         """All parameters of p(x | z), constants included: each (*, *shape) for z of shape (*, latent_dim)."""
@@ -259,7 +279,7 @@ class MVAE(nn.Module):
         """The same, constants with one cell only: what is the same for all need not be computed for each."""
         output = run(self.decoders[name], z.reshape(-1, self.latent_dim))
         first, *rest = self.likelihoods[name].parameters
-        flat = {first: output.reconstruction}
+        flat = {first: output.reconstruction.to(self.weights.dtype)}  # networks may run in half precision
         constant = flat[first].new_full((1,) * flat[first].ndim, log_constant_of(self.config, name))
         for parameter in rest:
             value = getattr(output, parameter, None)
@@ -273,8 +293,15 @@ class MVAE(nn.Module):
     def draw_subsets(self, generator: torch.Generator | None = None) -> Tensor:
         """The subsets of one batch, as the configuration asks for: boolean (S, M), the joint one first."""
         family = subsets(len(self.modalities), self.config.k, generator)
-        family = family if self.config.use_subsampling else family[:1]
-        return family.to(self.weights.device)
+        return family if self.config.use_subsampling else family[:1]
+
+    def compile_loss(self, mode: str) -> None:
+        """Computes losses that need gradients as one graph from now on, compiled for each size of a batch.
+
+        Arguments:
+            mode: As for ``torch.compile``.
+        """
+        self._compiled = torch.compile(self._evaluate, dynamic=False, mode=mode)
 
     def beta_at(self, epoch: int, batch_ratio: float) -> float:
         """The weight of the divergence, rising linearly from 0 over the first ``warmup`` epochs."""
@@ -284,14 +311,14 @@ class MVAE(nn.Module):
 
     # --- inside --------------------------------------------------------------------------------------
 
-    def _evaluate(self, observations: Observations, family: Tensor, noise: Tensor, beta: float) -> Loss:
-        category = [isinstance(self.likelihoods[name], Categorical) for name in self.modalities]
+    def _evaluate(self, observations: Observations, family: Tensor, noise: Tensor, beta: Tensor) -> Loss:
         return evaluate(
             self.objective,
             experts=self._experts(observations, self.modalities),
             present=observations.present,
-            family=family,
-            category=torch.tensor(category, device=family.device),
+            family=family.to(self.weights.device, non_blocking=True),
+            category=self._category,
+            asked=self._asked(family),
             noise=noise,
             weights=self.weights,
             beta=beta,
@@ -313,19 +340,43 @@ class MVAE(nn.Module):
         parameters = self._broadcastable_parameters(name, z.flatten(0, 1), _held_fixed)
         generated = self.likelihoods[name].mean(parameters)
         seen = _held_fixed(self.encoders[name], generated)
-        expert = Gaussian(
-            seen.embedding[None], seen.log_covariance.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT)[None]
-        )
+        single = self.weights.dtype  # networks may run in half precision
+        log_var = seen.log_covariance.to(single).clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT)
+        expert = Gaussian(seen.embedding.to(single)[None], log_var[None])
         mu = product(expert, torch.ones_like(expert.mu[..., 0], dtype=torch.bool)).mu
         total = z.new_zeros(z.shape[:-1])
         for c, category in enumerate(self.modalities):
             if isinstance(self.likelihoods[category], Categorical) and category in observations.values:
-                logits = _held_fixed(self.decoders[category], mu).reconstruction.unflatten(0, z.shape[:-1])
+                logits = (
+                    _held_fixed(self.decoders[category], mu)
+                    .reconstruction.to(single)
+                    .unflatten(0, z.shape[:-1])
+                )
                 log_prob = self.likelihoods[category].row_log_prob(
                     observations.values[category], {"logits": logits}
                 )
                 total = total + self.weights[c] * torch.where(observations.present[c], log_prob, 0.0)
         return total
+
+    def _asked(self, family: Tensor) -> Asked:
+        """The subsets that each network runs for.
+
+        While a graph is compiled it is all that may ask in any batch, so that one graph serves all of them.
+        """
+        modalities = range(len(self.modalities))
+        if torch.compiler.is_compiling():
+            return Asked(*([self.get_buffer(f"_{choice}_{m}") for m in modalities] for choice in CHOICES))
+        family, device = family.cpu(), self.weights.device
+        return Asked(*(_numbers(choose(family), device) for choose in self._choices().values()))
+
+    def _choices(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """From a family to what each subset asks for, (S, M) each, by the name of the choice."""
+        category, objective = torch.tensor(self._categories), self.objective
+        chooses = (objective.reconstructs, objective.generates)
+        return {
+            name: lambda family, choose=choose: choose(family, category)
+            for name, choose in zip(CHOICES, chooses, strict=True)
+        }
 
     def _experts(self, observations: Observations, names: Sequence[str]) -> Gaussian:
         """The experts of ``names``, (M, n_data, latent_dim) each; what was not given is the prior."""
@@ -333,13 +384,22 @@ class MVAE(nn.Module):
         nothing = torch.zeros(observations.present.shape[1], self.latent_dim, device=self.weights.device)
         for name in names:
             if name in observations.values:
-                expert = self.expert(name, observations.values[name])
+                expert = self._expert_of_rows(name, observations.values[name])
                 mus.append(expert.mu)
                 log_vars.append(expert.log_var)
             else:
                 mus.append(nothing)
                 log_vars.append(nothing)
         return Gaussian(torch.stack(mus), torch.stack(log_vars))
+
+    def _expert_of_rows(self, name: str, x: Tensor) -> Gaussian:
+        """:meth:`expert`; of a category with fewer classes than rows, each class is encoded once."""
+        classes = self._classes.get(name, 0)
+        if not 0 < classes < len(x) or x.ndim > 1:
+            return self.expert(name, x)
+        each = self.expert(name, torch.arange(classes, device=x.device))
+        index = x.to(torch.int64)
+        return Gaussian(each.mu.index_select(0, index), each.log_var.index_select(0, index))
 
     def _posterior(self, observations: Observations, names: Sequence[str]) -> Gaussian:
         if not names:
@@ -363,12 +423,23 @@ class MVAE(nn.Module):
     def _observe(self, inputs: Any) -> Observations:
         return observe(inputs, self.modalities, self.weights.device)
 
+    def _classes_of(self, name: str) -> int:
+        """The number of classes of a category whose encoder looks at one row at a time; else 0."""
+        dims = (self.config.input_dims or {}).get(name)
+        alone = not any(isinstance(module, ACROSS_ROWS) for module in self.encoders[name].modules())
+        return math.prod(dims) if dims and alone and isinstance(self.likelihoods[name], Categorical) else 0
+
     def _default_encoder(self, name: str) -> nn.Module:
         shape = shape_of(self.config, name)
         return default_encoder(self.likelihoods[name], shape, self.latent_dim)
 
     def _default_decoder(self, name: str) -> nn.Module:
         return default_decoder(shape_of(self.config, name), self.latent_dim)
+
+
+def _numbers(wanted: Tensor, device: torch.device) -> list[Tensor]:
+    """Per modality the numbers of the subsets that want it, of (S, M) on the CPU."""
+    return [column.nonzero()[:, 0].to(device, non_blocking=True) for column in wanted.T]
 
 
 def _held_fixed(module: nn.Module, x: Tensor) -> Any:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models_store.fusion import Gaussian, product, standard_normal
+from models_store.fusion import Gaussian, product
 
 Reconstruct = Callable[[int, Tensor], Tensor]
 """(modality, z of shape (S, B, D)) to the log-likelihood of that modality's x, of shape (S, B)."""
@@ -30,6 +30,20 @@ Reconstruct = Callable[[int, Tensor], Tensor]
 Recognise = Callable[[int, Tensor], Tensor]
 """(modality, z of shape (S, B, D)) to the weighted log-likelihood of the row's categories given that
 modality as z generates it, of shape (S, B)."""
+
+
+def possible(n_modalities: int, n_subsets: int, choose: Callable[[Tensor], Tensor]) -> Tensor:
+    """What ``choose`` may give for any family of :func:`subsets` of that size: boolean (S, M).
+
+    Arguments:
+        n_modalities: M.
+        n_subsets: S.
+        choose: Cell by cell from a family (S, M) to what some subset asks for, (S, M).
+    """
+    fixed = subsets(n_modalities, 0)[:n_subsets]
+    drawn = (n_subsets - len(fixed), n_modalities)
+    full, empty = (torch.cat([fixed, torch.full(drawn, value)]) for value in (True, False))
+    return choose(full) | choose(empty)
 
 
 def subsets(n_modalities: int, k: int, generator: torch.Generator | None = None) -> Tensor:
@@ -62,8 +76,10 @@ class Terms:
 
     Arguments:
         posterior: :math:`q(z | x_S)`, with shape (S, B, D); the first subset is the joint one.
-        log_likelihood: :math:`\lambda_m \log p(x_m | z_S)` where asked for and observed, else 0: (S, M, B).
-        present: Which modality is observed in which row: (M, B).
+        kl: Its divergence from the prior: (S, B).
+        log_likelihood: The sum over what is asked for and observed of
+            :math:`\lambda_m \log p(x_m | z_S)`: (S, B).
+        at_joint: The same of each modality alone, at z of the joint posterior: (M, B).
         recognised: The weighted log-likelihood of the row's categories given what z of a subset generates,
             averaged over the modalities that it generates so; 0 where nothing is asked for: (S, B).
         family: Which modality is in which subset: (S, M).
@@ -71,11 +87,12 @@ class Terms:
     """
 
     posterior: Gaussian
+    kl: Tensor
     log_likelihood: Tensor
+    at_joint: Tensor
     recognised: Tensor
-    present: Tensor
     family: Tensor
-    beta: float
+    beta: Tensor
 
     @property
     def joint(self) -> Gaussian:
@@ -84,13 +101,11 @@ class Terms:
 
     def elbo(self) -> Tensor:
         """What each subset reconstructs, less its divergence from the prior: (S, B)."""
-        prior = standard_normal(self.posterior.mu)
-        return self.log_likelihood.sum(dim=1) - self.beta * self.posterior.kl(prior)
+        return self.log_likelihood - self.beta * self.kl
 
     def rest_from_joint(self) -> Tensor:
         """The log-likelihood, at z of the joint posterior, of what each subset lacks: (S, B)."""
-        lacking = (~self.family)[:, :, None]
-        return (self.log_likelihood[:1] * lacking).sum(dim=1)
+        return (~self.family).to(self.at_joint) @ self.at_joint
 
 
 def _paper(terms: Terms) -> Tensor:
@@ -163,6 +178,22 @@ OBJECTIVES: Mapping[str, Objective] = {
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Per modality the numbers of the subsets for which its networks run, at least of those that want it.
+
+    They stand beside the family because the size of what is computed depends on them, and a look at a tensor
+    on a GPU would wait for it.
+
+    Arguments:
+        reconstructed: For their log-likelihood, the joint one first.
+        generated: To have what comes of it recognised.
+    """
+
+    reconstructed: Sequence[Tensor]
+    generated: Sequence[Tensor]
+
+
+@dataclass(frozen=True)
 class Loss:
     """The number to minimise and what it is made of, averaged over the rows that have anything.
 
@@ -171,13 +202,13 @@ class Loss:
         elbo: The ELBO of the joint subset, with the weights and beta of training.
         kl: The divergence of the joint posterior from the prior.
         reconstruction: The weighted log-likelihood of each modality at z of the joint posterior, per row
-            that has it.
+            that has it: (M,).
     """
 
     loss: Tensor
     elbo: Tensor
     kl: Tensor
-    reconstruction: Sequence[Tensor]
+    reconstruction: Tensor
 
 
 def evaluate(
@@ -186,13 +217,14 @@ def evaluate(
     present: Tensor,
     family: Tensor,
     category: Tensor,
+    asked: Asked,
     noise: Tensor,
     weights: Tensor,
-    beta: float,
+    beta: Tensor,
     reconstruct: Reconstruct,
     recognise: Recognise,
 ) -> Loss:
-    r"""The objective on one batch; every decoder runs once, over the z of all subsets that ask for it.
+    r"""The objective on one batch; every decoder runs once, over the z of all subsets that may ask for it.
 
     Arguments:
         objective: One of ``OBJECTIVES``.
@@ -200,9 +232,10 @@ def evaluate(
         present: Which modality is observed in which row: (M, B).
         family: The subsets, the joint one first: (S, M).
         category: Which modality is a category: (M,).
+        asked: What is computed for which subset.
         noise: Standard normal draws: (S, B, D).
         weights: :math:`\lambda_m`: (M,).
-        beta: The weight of the divergences.
+        beta: The weight of the divergences: ().
         reconstruct: The decoders.
         recognise: The decoders, then the same networks once more to see what came of it.
     """
@@ -210,35 +243,33 @@ def evaluate(
     posterior = product(Gaussian(experts.mu[:, None], experts.log_var[:, None]), seen.movedim(1, 0))
     z = posterior.sample(noise)
     wanted = objective.reconstructs(family, category)
-    columns = []
-    for m in range(len(present)):
-        rows = wanted[:, m].nonzero()[:, 0]
-        log_prob = torch.where(present[m], reconstruct(m, z[rows]), 0.0)
-        column = z.new_zeros(z.shape[:2]).index_copy(0, rows, log_prob)
-        columns.append(weights[m] * column)
-    recognised = _recognised(objective.generates(family, category), z, recognise)
-    terms = Terms(posterior, torch.stack(columns, dim=1), recognised, present, family, beta)
-    return _summarise(terms, objective.bound(terms), seen.any(dim=1))
+    log_likelihood, at_joint = z.new_zeros(z.shape[:2]), []
+    for m, rows in enumerate(asked.reconstructed):
+        counted = wanted[:, m, None].index_select(0, rows) & present[m]
+        log_prob = weights[m] * torch.where(counted, reconstruct(m, z.index_select(0, rows)), 0.0)
+        log_likelihood = log_likelihood.index_add(0, rows, log_prob)
+        at_joint.append(log_prob[0])
+    recognised = _recognised(objective.generates(family, category), asked.generated, z, recognise)
+    kl = posterior.kl_from_prior()
+    terms = Terms(posterior, kl, log_likelihood, torch.stack(at_joint), recognised, family, beta)
+    return _summarise(terms, objective.bound(terms), seen.any(dim=1), present)
 
 
-def _recognised(wanted: Tensor, z: Tensor, recognise: Recognise) -> Tensor:
+def _recognised(wanted: Tensor, asked: Sequence[Tensor], z: Tensor, recognise: Recognise) -> Tensor:
     """The mean over the modalities that each subset generates: (S, B)."""
     total = z.new_zeros(z.shape[:2])
-    for m in wanted.any(dim=0).nonzero()[:, 0].tolist():
-        rows = wanted[:, m].nonzero()[:, 0]
-        total = total.index_add(0, rows, recognise(m, z[rows]))
+    for m, rows in enumerate(asked):
+        if len(rows):
+            counted = wanted[:, m, None].index_select(0, rows)
+            log_prob = torch.where(counted, recognise(m, z.index_select(0, rows)), 0.0)
+            total = total.index_add(0, rows, log_prob)
     return total / wanted.sum(dim=1, keepdim=True).clamp(min=1)
 
 
-def _summarise(terms: Terms, bound: Tensor, nonempty: Tensor) -> Loss:
+def _summarise(terms: Terms, bound: Tensor, nonempty: Tensor, present: Tensor) -> Loss:
     per_row = torch.where(nonempty, bound, 0.0).sum(dim=0) / nonempty.sum(dim=0).clamp(min=1)
     rows = nonempty[0].sum().clamp(min=1)
-    kl = terms.joint.kl(standard_normal(terms.joint.mu))[0]
-    likelihood = terms.log_likelihood[0]
-    having = terms.present.sum(dim=1).clamp(min=1)
-    return Loss(
-        loss=-len(bound) * per_row.sum() / rows,
-        elbo=(likelihood.sum(dim=0) - terms.beta * kl).sum().detach() / rows,
-        kl=kl.sum().detach() / rows,
-        reconstruction=(likelihood.sum(dim=1) / having).detach().unbind(),
-    )
+    with torch.no_grad():
+        elbo, kl = terms.elbo()[0].sum() / rows, terms.kl[0].sum() / rows
+        reconstruction = terms.at_joint.sum(dim=1) / present.sum(dim=1).clamp(min=1)
+    return Loss(-len(bound) * per_row.sum() / rows, elbo, kl, reconstruction)

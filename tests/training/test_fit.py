@@ -16,8 +16,9 @@ from models_store import store
 from training import data
 from training.cli import weights_of
 from training.config import Experiment, Fit, Network
+from training.epoch import learning_rate
 from training.errors import TrainingError
-from training.fit import BEST, LAST, METRICS, Fitted, Progress, build, fit, learning_rate, validation_loss
+from training.fit import BEST, LAST, METRICS, Fitted, Progress, build, fit, validation_loss
 from training.networks import ModelOutput
 
 

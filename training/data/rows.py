@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -48,9 +48,24 @@ class Rows:
 
     def take(self, index: Tensor | slice) -> Rows:
         """The rows of that index, in its order."""
+        return self._each(lambda x: x[index])
+
+    def to(self, device: torch.device) -> Rows:
+        """The same rows there."""
+        return self._each(lambda x: x.to(device))
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.data.values())).device
+
+    @property
+    def size_in_bytes(self) -> int:
+        return sum(x.nbytes for part in (self.data, self.masks) for x in part.values())
+
+    def _each(self, of: Callable[[Tensor], Tensor]) -> Rows:
         return Rows(
-            {name: x[index] for name, x in self.data.items()},
-            {name: mask[index] for name, mask in self.masks.items()},
+            {name: of(x) for name, x in self.data.items()},
+            {name: of(mask) for name, mask in self.masks.items()},
         )
 
     def head(self, count: int | None) -> Rows:

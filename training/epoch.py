@@ -1,0 +1,195 @@
+"""One epoch: its batches in their order, the steps of the optimizer, and what they came to.
+
+All randomness comes from generators seeded with (seed, epoch), so that an epoch is the same whatever came
+before it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from training.checkpoint import EpochReport, State
+from training.config import Experiment, Fit
+from training.data.rows import Rows
+from training.model import MVAE
+from training.networks import ModelOutput
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Who is told how far training has come; each call returns at once."""
+
+    batch: Callable[[int, int, float], None] = lambda _epoch, _batch, _loss: None
+    """(epoch, batch of that epoch, its loss)."""
+    epoch: Callable[[EpochReport], None] = lambda _report: None
+    trouble: Callable[[str], None] = lambda _what: None
+    """One sentence for the person who waits."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the batches of one epoch came to.
+
+    Arguments:
+        means: Of loss, elbo, kl and each modality's log-likelihood.
+        learning_rate: Of the last step.
+        rows_per_second: Without validation.
+    """
+
+    means: Sequence[float]
+    learning_rate: float
+    rows_per_second: float
+
+    def report(
+        self, epoch: int, names: Sequence[str], validation: float | None, best: bool, seconds: float
+    ) -> EpochReport:
+        loss, elbo, kl, *log_probs = self.means
+        return EpochReport(
+            epoch=epoch,
+            train_loss=loss,
+            validation_loss=validation,
+            best=best,
+            elbo=elbo,
+            kl=kl,
+            log_prob=dict(zip(names, log_probs, strict=True)),
+            learning_rate=self.learning_rate,
+            rows_per_second=self.rows_per_second,
+            seconds=seconds,
+        )
+
+
+class NotFinite(Exception):
+    """A number is none; the text says where."""
+
+
+def train_epoch(
+    fabric: Fabric,
+    module: Any,
+    state: State,
+    experiment: Experiment,
+    rows: Rows,
+    epoch: int,
+    progress: Progress,
+) -> Trained:
+    """One epoch.
+
+    Raises:
+        NotFinite: A loss, or at the end a weight.
+    """
+    settings, started = experiment.fit, time.monotonic()
+    batches, rate = _batches(rows, settings), 0.0
+    means = torch.zeros(3 + len(state.model.modalities), device=fabric.device)
+    for index, (share, output) in enumerate(_losses(fabric, module, experiment, rows, epoch)):
+        if index % _look_every(fabric.device) == 0 or index == batches - 1:
+            _look(fabric, output.loss, epoch, index + 1, progress)
+        state.optimizer.zero_grad()
+        fabric.backward(output.loss)
+        if settings.clip is not None:
+            nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)
+        step = (epoch - 1) * batches + index
+        rate = state.factor * learning_rate(settings, step, settings.epochs * batches)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        state.optimizer.step()
+        if state.averaged is not None:
+            _average(state.averaged, state.model, settings.average, step)
+        means += torch.stack([output.loss.detach(), *output.metrics.values()]) * (share / len(rows))
+    if not all(bool(weight.isfinite().all()) for weight in state.model.parameters()):
+        raise NotFinite(f"a weight is not a number after epoch {epoch}")
+    mean: Any = fabric.all_reduce(means)
+    return Trained(mean.tolist(), rate, len(rows) / (time.monotonic() - started))
+
+
+def _look_every(device: torch.device) -> int:
+    """After how many batches a loss is looked at: of a GPU, each look waits until it has caught up."""
+    return 1 if device.type == "cpu" else 50
+
+
+def _look(fabric: Fabric, loss: Tensor, epoch: int, batch: int, progress: Progress) -> None:
+    value = float(loss.detach())
+    if fabric.world_size == 1 and not math.isfinite(value):
+        # Of several processes one alone would leave the others waiting: there the weights tell, at the end.
+        raise NotFinite(f"the loss is not a number in epoch {epoch}, batch {batch}")
+    progress.batch(epoch, batch, value)
+
+
+def _losses(
+    fabric: Fabric, module: Any, experiment: Experiment, rows: Rows, epoch: int
+) -> Iterator[tuple[int, ModelOutput]]:
+    """The batches of one epoch in their own order, each with its loss; each process takes its part of them.
+
+    Family and noise are those of the whole batch, so that any number of processes computes the same.
+
+    Returns:
+        The number of rows of the whole batch, and the outputs for this process's part of it.
+    """
+    generator = generator_of(experiment.seed, epoch)
+    noises = _noises(generator, fabric.device)
+    order = torch.randperm(len(rows), generator=generator)
+    chunks = torch.split(order, experiment.fit.batch_size)
+    module.train()
+    for index, chunk in enumerate(chunks):
+        family = module.draw_subsets(generator)
+        shape = (len(family), len(chunk), experiment.model.latent_dim)
+        noise = torch.randn(shape, generator=noises, device=noises.device)
+        part = torch.arange(fabric.global_rank, len(chunk), fabric.world_size)
+        if len(part) == 0:  # fewer rows than processes: the last ones repeat the batch
+            part = torch.arange(len(chunk))
+        batch = rows.take(chunk[part].to(rows.device))
+        if experiment.fit.compile:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # has no types
+        output = module(
+            ModelOutput(data=dict(batch.data), masks=dict(batch.masks)),  # what fabric can cast
+            epoch=epoch,
+            batch_ratio=index / len(chunks),
+            family=family,
+            noise=noise[:, part.to(noise.device)] if fabric.world_size > 1 else noise,
+        )
+        yield len(chunk), output
+
+
+def _noises(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    """Where the noise comes from: on a CPU the same generator as all else, on a GPU one of its own."""
+    if device.type == "cpu":
+        return generator
+    return torch.Generator(device).manual_seed(generator.initial_seed())
+
+
+def adam(model: MVAE, rate: float) -> torch.optim.Optimizer:
+    """Adam in one kernel for all weights, which on a CPU too is several times faster than a loop."""
+    return torch.optim.Adam(model.parameters(), lr=rate, fused=True)
+
+
+def learning_rate(settings: Fit, step: int, steps: int) -> float:
+    """The rate of a step: up from a 25th along a cosine over the first 5 %, then down to 0 along another."""
+    rising = max(1.0, 0.05 * steps)
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    if step < rising:
+        share = 1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * step / rising)) / 2
+    else:
+        share = (1 + math.cos(math.pi * (step - rising) / max(1.0, steps - rising))) / 2
+    return settings.learning_rate * share
+
+
+@torch.no_grad()
+def _average(averaged: MVAE, model: MVAE, decay: float, step: int) -> None:
+    """Moves the average towards the weights, faster in the beginning, when it is of few."""
+    decay = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
+
+
+def _batches(rows: Rows, settings: Fit) -> int:
+    return -(-len(rows) // settings.batch_size)
+
+
+def generator_of(seed: int, epoch: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
