@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors.torch import load
 from torch import Tensor
 
-from models_store import latent
+from models_store import latent, stores
 from models_store.errors import ModelsStoreError
 from models_store.latent import Latent
 from models_store.manifest import Manifest
@@ -31,9 +31,7 @@ from training.evaluation import Examinee, describe, measure
 from training.evaluation.card import CARD, report
 from training.export import OnnxGraphs, export
 from training.importing import read_saved, to_bundle
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from training.tracking import TRACKERS, Tracked, tracked
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 LEADER = os.environ.get("LOCAL_RANK", "0") == "0"
@@ -80,7 +78,9 @@ def fit_command(
     start: Annotated[
         str | None, typer.Option("--from", help="NAME, or NAME/VERSION, of a published model: start from it.")
     ] = None,
-    tensorboard: Annotated[bool, typer.Option(help="Write losses for TensorBoard to the workdir.")] = False,
+    track: Annotated[
+        str, typer.Option(help=f"Who is told of every epoch, comma-separated: {', '.join(TRACKERS)}.")
+    ] = "",
 ) -> None:
     """Trains a model, checks its ONNX graphs against torch, measures it and publishes it."""
     if resume is not None and (workdir is not None or start is not None):
@@ -97,11 +97,18 @@ def fit_command(
         f"{chosen.name}: {len(prepared.train)} training, {len(prepared.validation)} validation, "
         f"{len(prepared.test)} test rows of {', '.join(chosen.modalities)}; writing to {folder}"
     )
-    board = _tensorboard(folder) if tensorboard and LEADER else None
-    with _shown(chosen, prepared, board) as progress:
-        fitted = fit.fit(chosen, prepared, folder, progress, resume=resume is not None, weights=weights)
-    if not fitted.leader:
-        return
+    names = [name.strip() for name in track.split(",") if name.strip()] if LEADER else []
+    with tracked(names, chosen, folder, resume is not None) as told:
+        with _shown(chosen, prepared, told) as progress:
+            fitted = fit.fit(chosen, prepared, folder, progress, resume=resume is not None, weights=weights)
+        if fitted.leader:
+            told.measured(_publish(fitted, chosen, text, prepared, place).metrics)
+
+
+def _publish(
+    fitted: fit.Fitted, chosen: Experiment, text: str, prepared: data.Prepared, place: stores.Store
+) -> Manifest:
+    """Exports what was fitted, measures and publishes it; its manifest."""
     number = place.next_number(chosen.name)
     manifest, files = export(fitted.model, chosen, text, prepared, number, fitted.reports)
     console.print("the ONNX graphs agree with torch; measuring on held-out rows")
@@ -113,6 +120,7 @@ def fit_command(
     target = place.publish(measured, files)
     print(files[CARD].decode(), end="")
     console.print(f"published {target}", soft_wrap=True)
+    return measured
 
 
 @app.command("evaluate")
@@ -180,19 +188,9 @@ def weights_of(bundle: Bundle) -> dict[str, Tensor]:
     return load(bundle.read("weights.safetensors"))
 
 
-def _tensorboard(folder: Path) -> SummaryWriter:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise TrainingError("--tensorboard needs: pip install 'anyview[training,tensorboard]'") from None
-    return SummaryWriter(str(folder / "tensorboard"))
-
-
 @contextmanager
-def _shown(
-    chosen: Experiment, prepared: data.Prepared, board: SummaryWriter | None
-) -> Iterator[fit.Progress]:
-    """A progress bar, a line per epoch, and the same for TensorBoard."""
+def _shown(chosen: Experiment, prepared: data.Prepared, told: Tracked) -> Iterator[fit.Progress]:
+    """A progress bar and a line per epoch, for people; the same for whoever else is told."""
     batches = -(-len(prepared.train) // chosen.fit.batch_size)
     columns = (
         TextColumn("{task.description}"),
@@ -217,10 +215,6 @@ def _shown(
                 f"epoch {done.epoch}: loss {done.train_loss:.3f}{validation}{best} ({done.seconds:.1f} s)",
                 highlight=False,
             )
-            if board is not None:
-                board.add_scalar("loss/train", done.train_loss, done.epoch)
-                if done.validation_loss is not None:
-                    board.add_scalar("loss/validation", done.validation_loss, done.epoch)
-                board.flush()
+            told.epoch(done)
 
         yield fit.Progress(on_batch, on_epoch, trouble=lambda what: bar.console.print(what, highlight=False))
