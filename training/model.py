@@ -371,12 +371,13 @@ class MVAE(nn.Module):
 
     def _choices(self) -> dict[str, Callable[[Tensor], Tensor]]:
         """From a family to what each subset asks for, (S, M) each, by the name of the choice."""
-        category, objective = torch.tensor(self._categories), self.objective
-        chooses = (objective.reconstructs, objective.generates)
-        return {
-            name: lambda family, choose=choose: choose(family, category)
-            for name, choose in zip(CHOICES, chooses, strict=True)
-        }
+        category = torch.tensor(self._categories)
+
+        def of_family(choose: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+            return lambda family: choose(family, category)
+
+        chooses = self.objective.reconstructs, self.objective.generates
+        return dict(zip(CHOICES, map(of_family, chooses), strict=True))
 
     def _experts(self, observations: Observations, names: Sequence[str]) -> Gaussian:
         """The experts of ``names``, (M, n_data, latent_dim) each; what was not given is the prior."""

@@ -16,7 +16,7 @@ from training.data.rows import Rows
 from training.device import Placement, compile_loss
 from training.errors import TrainingError
 from training.fit import fit
-from training.objective import possible, subsets
+from training.objective import OBJECTIVES, Objective, possible, subsets
 
 ELSEWHERE = torch.device("meta")
 """A device that holds shapes alone, to stand in for a GPU."""
@@ -41,17 +41,23 @@ def test_the_same_rows_are_moved_once_and_those_of_another_epoch_again() -> None
     assert place(incomplete_rows(10, 1)) is not place(rows)
 
 
-@pytest.mark.parametrize("k", [0, 3])
-def test_no_subset_that_is_drawn_asks_for_more_than_what_a_compiled_loss_computes(k: int) -> None:
-    for seed in range(20):
-        family = subsets(4, k, torch.Generator().manual_seed(seed))
-        assert bool((family <= possible(4, len(family))).all())
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_no_subset_that_is_drawn_asks_for_more_than_what_a_compiled_loss_computes(
+    objective: Objective,
+) -> None:
+    category = torch.tensor([True, False, False, False])
+    for choose in (objective.reconstructs, objective.generates):
+        may_be = possible(4, 8, lambda family, choose=choose: choose(family, category))  # type: ignore[misc]
+        for seed in range(20):
+            family = subsets(4, 3, torch.Generator().manual_seed(seed))
+            assert bool((choose(family, category) <= may_be).all())
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # what torch.compile itself does
 @needs_compiler
 def test_a_compiled_loss_and_its_gradients_are_those_of_the_plain_one() -> None:
-    model, rows = small_model("matched", k=2), incomplete_rows(8, 1)
+    model, rows = small_model("coherent", k=2), incomplete_rows(8, 1)
     rows.data["vector"][0, 1] = torch.nan
     family, weights = model.draw_subsets(torch.Generator().manual_seed(2)), list(model.parameters())
     noise = torch.randn(len(family), 8, 4, generator=torch.Generator().manual_seed(3))

@@ -83,7 +83,7 @@ def test_mlflow_keeps_settings_numbers_and_the_end_and_a_resumed_run_is_the_same
 
 def records(path: Path) -> Iterator[Any]:
     """The records of a W&B file: 7 bytes of header, then LevelDB's log format in blocks of 32 KiB."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made at run time
 
     content, at, parts = path.read_bytes(), 7, b""
     while at + 7 <= len(content):
@@ -100,6 +100,10 @@ def records(path: Path) -> Iterator[Any]:
             yield record
 
 
+def key_of(item: Any) -> str:
+    return item.key or ".".join(item.nested_key)
+
+
 @needs("wandb")
 def test_wandb_offline_writes_settings_numbers_and_what_was_measured(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -109,15 +113,11 @@ def test_wandb_offline_writes_settings_numbers_and_what_was_measured(
     run("wandb", experiment, tmp_path, iter([1, 2]))
     (path,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     written = list(records(path))
-    settings = {
-        item.key: json.loads(item.value_json)
-        for record in written
-        if record.HasField("run")
-        for item in record.run.config.update
-    }
+    updates = [update for record in written for update in (record.run.config, record.config)]
+    settings = {key_of(item): json.loads(item.value_json) for update in updates for item in update.update}
     assert settings["fit.batch_size"] == 50
     history = [
-        {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+        {key_of(item): json.loads(item.value_json) for item in record.history.item}
         for record in written
         if record.HasField("history")
     ]
