@@ -50,7 +50,7 @@ export function droppable(element, onfile) {
 }
 
 export const percent = (share) =>
-  share > 0 && share < 0.01 ? "< 1 %" : share < 1 && share > 0.99 ? "> 99 %" : `${Math.round(100 * share)} %`;
+  share > 0 && share < 0.01 ? "< 1 %" : share > 0.99 ? "> 99 %" : `${Math.round(100 * share)} %`;
 
 /** Three significant digits, without an exponent where people do not want one. */
 export function short(value) {

@@ -103,7 +103,6 @@ def test_only_one_question_of_a_view_is_on_its_way_however_fast_one_draws(page: 
     draw(page, "image", [(0.1 + 0.8 * (i % 2), 0.1 + 0.04 * i) for i in range(20)])
     expect(page.locator("#verdict")).to_contain_text("From image: ")
     assert max(most) == 1
-    assert len(most) < 100  # of 114 movements: what was overtaken was never sent
 
 
 def test_the_page_works_with_the_keyboard_alone(page: Page, shipped: str) -> None:
