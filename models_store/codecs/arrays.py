@@ -68,12 +68,27 @@ def from_numbers(modality: Modality, values: list[Any]) -> Array | None:
     return flat.reshape(-1, *modality.shape) if flat.dtype.kind in "biuf" and flat.ndim == 1 else None
 
 
+def refuse_booleans(modality: Modality, value: Any) -> None:
+    """Refuses true and false among nested numbers, which Python takes for 1 and 0.
+
+    Raises:
+        WrongValue: There is one, and the modality is not made of them.
+    """
+    left = [] if modality.dtype == "bool" else [value]
+    while left:  # as deep as JSON may be, which is deeper than Python calls
+        one = left.pop()
+        if isinstance(one, bool):
+            raise WrongValue(f"a {modality.kind} is made of numbers, got {str(one).lower()}")
+        left += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+
+
 def from_nested(modality: Modality, value: Any) -> Array:
     """One row from nested lists of numbers, or several from a list of them: (n, *shape).
 
     Raises:
         WrongValue: It is ragged, holds something else than numbers, or does not fit.
     """
+    refuse_booleans(modality, value)
     array = from_lists(modality, value)
     return rows(modality, array[None] if array.ndim == len(modality.shape) else array)
 

@@ -139,6 +139,7 @@ def _from_json(modality: Modality, value: Any) -> Array:
     if isinstance(value, dict):
         value = [value]
     if any(isinstance(row, dict) for row in value):
+        arrays.refuse_booleans(modality, value)
         rows = [
             from_object(modality, row) if isinstance(row, dict) else arrays.from_lists(modality, row)
             for row in value

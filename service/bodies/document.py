@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 
 from models_store import codecs
+from models_store.codecs import arrays
 from models_store.errors import InputRefused, shown
 from models_store.manifest import Modality
 from service.errors import Unparsable, WrongInput, located
@@ -33,12 +34,17 @@ def columns(model: Model, body: bytes) -> dict[str, Column]:
     ):
         got = f"the fields {sorted(document)}" if isinstance(document, dict) else type(document).__name__
         raise WrongInput(f'the body must be {{"inputs": {{"NAME": [row, …], …}}}}, got {got}')
+    # To look at every number takes longer than to read them, and hardly a body has one of the words.
+    booleans = b"true" in body or b"false" in body
     columns = {}
     for name, rows in document["inputs"].items():
         modality = model.modality(name)
         if not isinstance(rows, list):
             raise WrongInput(f"inputs.{name} must be a list of rows, got {shown(rows)}")
         model.check_rows(len(rows))
+        if booleans and modality.kind != "category":  # which says better what it wants
+            for index, row in enumerate(rows):
+                located(f"inputs.{name}[{index}]", arrays.refuse_booleans, modality, row)
         columns[name] = _column(modality, rows)
     return columns
 

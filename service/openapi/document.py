@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from models_store.manifest import Manifest
@@ -44,6 +44,8 @@ def describe(
         _mend_errors(other)
         _mend_path(other)
     told["paths"] = {**dict(_questions(known, default)), **told["paths"]}
+    for other in (other for methods in told["paths"].values() for other in methods.values()):
+        _name_one(other, known)
     tags = {"questions": "To the default model, or to any."} | {m.name: m.description for m in known}
     told["tags"] = [{"name": name, "description": description} for name, description in tags.items()]
     if keyed:
@@ -81,6 +83,13 @@ def _mend_path(told: Document) -> None:
     for parameter in told.get("parameters", []):
         if parameter["in"] == "path":
             parameter["schema"] = {"type": "string"}
+
+
+def _name_one(told: Document, known: Sequence[Manifest]) -> None:
+    """Where any model may be named, one that answers."""
+    for parameter in told.get("parameters", []):
+        if known and parameter["in"] == "path" and parameter["name"] == "name":
+            parameter["example"] = known[0].name
 
 
 def _is_health(response: Mapping[str, Any]) -> bool:

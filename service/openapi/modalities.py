@@ -80,6 +80,8 @@ def target(modality: Modality) -> Schema:
     told: dict[str, Schema] = {"samples": nested((None, None, *one), item)}
     if modality.labels:
         text = _label(modality)
+        # With noise=true a sample is a label's index instead of all their probabilities.
+        told["samples"] = nested((None, None), {"anyOf": [nested(one, NUMBER), _index(modality)]})
         told["probabilities"] = nested((None, *one), NUMBER)
         told["ranked"] = nested((None, *one), text)
         told["labels"] = nested(one, text)
@@ -98,14 +100,21 @@ def target(modality: Modality) -> Schema:
 def _others(modality: Modality) -> list[Schema]:
     """Other ways to write a row in JSON."""
     if modality.labels:
-        index = {"type": "integer", "minimum": 0, "maximum": len(modality.labels) - 1}
-        return [{**index, "description": "Or its index."}]
-    return [nested(modality.shape, _cell(modality))]
+        return [{**_index(modality), "description": "Or its index."}]
+    cells = nested(modality.shape, _cell(modality))
+    if modality.kind in ("vector", "counts") and not modality.columns:
+        by_number: Schema = {"type": "object", "additionalProperties": _cell(modality)}
+        return [cells, {**by_number, "description": "Or cells by their number, from 0."}]
+    return [cells]
 
 
 def _label(modality: Modality) -> Schema:
     labels = modality.labels or ()
     return {"type": "string", **({"enum": list(labels)} if len(labels) <= MOST_LABELS else {})}
+
+
+def _index(modality: Modality) -> Schema:
+    return {"type": "integer", "minimum": 0, "maximum": len(modality.labels or ()) - 1}
 
 
 def _by_column(modality: Modality) -> Schema:
@@ -134,7 +143,7 @@ def _cell(modality: Modality) -> Schema:
 
 
 def _may_lack_cells(modality: Modality) -> bool:
-    return modality.kind == "vector" and modality.numpy_dtype.kind == "f"
+    return modality.kind in ("vector", "counts") and modality.numpy_dtype.kind == "f"
 
 
 def _about_column(column: Column) -> Schema:

@@ -67,6 +67,7 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("unknown field", "/generate?fields=median", IMAGE, 422, "unknown field 'median'; there are 'mean'"),
     ("n_data and inputs", "/encode?n_data=3", IMAGE, 422, "n_data goes with cond_mod=none alone"),
     ("no number", "/encode?seed=x", IMAGE, 422, "query seed: .*valid integer.*got 'x'"),
+    ("true for 1", "/encode", inputs(image=[[[True, 0]]]), 422, r"image\[0\]: .* numbers, got true"),
     # what is scored
     ("nothing to score", "/score", {}, 422, "nothing was sent to score: send at least one of 'image' and"),
     ("nothing left", "/score?cond_mod=image", IMAGE, 422, "all that was sent, 'image': nothing is left"),
