@@ -1,0 +1,83 @@
+"""Whatever is asked, allowed by /openapi.json or not, is answered as it says; schemathesis asks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from schemathesis import Case, SerializationContext
+
+from service.app import create_app
+from service.openapi import describe
+from service.settings import Settings
+from tests.service.kinds import described, publish
+
+MANIFEST = described()
+DOCUMENT = describe(FastAPI.openapi(create_app(Settings())), [MANIFEST], MANIFEST, keyed=False)
+"""Of the service that answers here; known before it runs, so that every operation is a test."""
+
+CONFIG = schemathesis.Config.from_dict(
+    {
+        "seed": 0,
+        "generation": {"max-examples": 20, "deterministic": True, "database": "none"},
+        # A body or an answer that is too large is refused with a status that the check does not know.
+        "checks": {"negative_data_rejection": {"expected-statuses": [400, 404, 405, 406, 413, 415, 422]}},
+        "operations": [
+            {
+                "include-path-regex": "/(encode|generate|score)$",
+                # No schema can tell the bytes of a picture, nor that all modalities have as many rows.
+                "checks": {"positive_data_acceptance": {"enabled": False}},
+            },
+            {
+                # Described like those of the model that they mean, which are asked everything.
+                "include-path-regex": "^/(encode|generate|score)$",
+                "phases": {"coverage": {"enabled": False}},
+            },
+        ],
+    }
+)
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG)
+
+
+@schemathesis.serializer("application/x-npz")
+def archive(_context: SerializationContext, value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    store = tmp_path_factory.mktemp("kinds")
+    publish(store)
+    with TestClient(create_app(Settings(store=str(store), max_rows=50, max_draws=1000))) as client:
+        yield client
+
+
+def test_the_document_is_that_of_the_service(service: TestClient) -> None:
+    assert service.get("/openapi.json").json() == DOCUMENT
+
+
+@SCHEMA.parametrize()
+def test_answers_are_as_described_and_never_a_failure_of_the_service(
+    service: TestClient, case: Case[Any]
+) -> None:
+    # It goes with cond_mod=none alone, which no schema tells; with it, hardly a question would be answered.
+    if case.media_type and re.fullmatch("[1-9][0-9]*", str((case.query or {}).get("n_data"))):
+        del case.query["n_data"]
+    asked = requests.Request(**case.as_transport_kwargs(base_url=str(service.base_url))).prepare()
+    assert asked.method
+    assert asked.url
+    assert isinstance(asked.body, bytes | str | None)
+    headers = [*map(_encoded, asked.headers.items())]
+    answer = service.request(asked.method, asked.url, headers=headers, content=asked.body)
+    case.validate_response(answer)
+
+
+def _encoded(header: tuple[str, str | bytes]) -> tuple[bytes, bytes]:
+    name, value = header
+    return name.encode(), value if isinstance(value, bytes) else value.encode("latin1")
