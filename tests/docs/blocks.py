@@ -68,5 +68,6 @@ def workplace(folder: Path) -> dict[str, str]:
         (commands / name).write_text(f"#!/bin/bash\n{line}\n")
         (commands / name).chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANYVIEW_")}
-    own = {"PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    installed = Path(sys.executable).parent
+    own = {"PATH": f"{commands}:{installed}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return {**kept, **own, "ANYVIEW_DATA": str(ROOT / "tests" / "data")}

@@ -197,6 +197,9 @@ def test_nothing_is_wider_than_the_screen(page: Page, shipped: str, width: int) 
     page.set_viewport_size({"width": width, "height": 800})
     open_page(page, shipped, "mnist")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    last = page.get_by_role("link", name="API").bounding_box()
+    assert last is not None
+    assert last["x"] + last["width"] <= width
 
 
 def test_nothing_is_loaded_from_elsewhere(page: Page, shipped: str) -> None:
