@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from functools import cache
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
+from sklearn.decomposition import PCA
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 
 from models_store import store
 from service.app import create_app
@@ -35,6 +39,23 @@ MANIFESTS = {
     name: store.open_bundle(store.newest(store.SHIPPED, name)).manifest for name in store.names(store.SHIPPED)
 }
 """Of every model the newest version: it is the one that answers."""
+_VIEWS = ("image", "sound", "strokes")
+PROMISED: dict[tuple[str, str, str], float] = {
+    ("mnist", "accuracy", "label|image"): 0.97,
+    ("mnist", "coherence", "image|label"): 0.92,
+    ("mnist", "variety", "image|label"): 0.5,
+    **{
+        ("digits", "accuracy", f"label|{v}"): least
+        for v, least in zip(_VIEWS, (0.97, 0.93, 0.95), strict=True)
+    },
+    **{("digits", "accuracy", f"label|{a},{b}"): 0.98 for a, b in combinations(_VIEWS, 2)},
+    **{("digits", "coherence", f"{v}|label"): 0.85 for v in _VIEWS},
+    **{("digits", "coherence", f"{a}|{b}"): 0.8 for a, b in permutations(_VIEWS, 2)},
+    **{
+        ("digits", "variety", f"{a}|{b}"): 0.5 for a, b in permutations((*_VIEWS, "label"), 2) if a != "label"
+    },
+}
+"""What the numbers of a card may not fall below when a model is trained anew."""
 ERRORS = 4
 """Standard errors within which a number must come out again."""
 
@@ -92,6 +113,33 @@ def test_every_shipped_bundle_opens_and_has_a_card_with_its_numbers(folder: Path
         assert f"{accuracy:.4f}" in card
 
 
+@pytest.mark.parametrize(("name", "kind", "question"), PROMISED, ids=" ".join)
+def test_the_cards_keep_what_was_promised(name: str, kind: str, question: str) -> None:
+    """Every such number is computed again below, for a sample of the questions."""
+    stated = MANIFESTS[name].metrics[kind][question]
+    least = PROMISED[name, kind, question]
+    assert (stated["mean"] if kind == "variety" else stated) >= least
+
+
+@needs_full_data
+@pytest.mark.slow
+def test_images_from_labels_convince_a_classifier_of_another_make(client: TestClient) -> None:
+    """Neighbours among real images, by scikit-learn: it shares nothing with the judges of the card."""
+    real = prepared("mnist")
+    seen = [rows.data["image"].numpy().reshape(len(rows), -1) / 255 for rows in (real.train, real.test)]
+    judge = make_pipeline(PCA(40, random_state=0), KNeighborsClassifier(3))
+    judge.fit(seen[0], real.train.data["label"].numpy())
+    assert judge.score(seen[1], real.test.data["label"].numpy()) > 0.97
+    labels = Rows({"label": torch.arange(10)})
+    path = "generate?gen_mod=image&fields=samples&N=300&seed=5"
+    images = asked(client, "mnist", path, labels, ["label"])["targets.image.samples"] / 255
+    right = judge.predict(images.reshape(3000, -1)) == np.arange(10).repeat(300)
+    assert right.mean() >= 0.92
+    shown = 255 * images.reshape(3000, 28, 28)
+    ratios = variance_ratios(real.test, "label", "image", shown, np.arange(10).repeat(300))
+    assert ratios.min() >= 0.5
+
+
 @needs_full_data
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "question"), numbers("accuracy", 2))
@@ -130,7 +178,6 @@ def test_what_is_generated_is_coherent_and_varies_as_the_card_says(
     assert coherence == pytest.approx(stated, abs=0.01 + ERRORS * error)
     ratios = variance_ratios(prepared(name).test, category.name, target, flat, wanted)
     assert ratios.mean() == pytest.approx(manifest.metrics["variety"][question]["mean"], rel=0.15)
-    assert ratios.mean() >= 0.5
 
 
 @needs_full_data

@@ -69,5 +69,9 @@ def workplace(folder: Path) -> dict[str, str]:
         (commands / name).chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANYVIEW_")}
     installed = Path(sys.executable).parent
-    own = {"PATH": f"{commands}:{installed}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    own = {
+        "PATH": f"{commands}:{installed}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
     return {**kept, **own, "ANYVIEW_DATA": str(ROOT / "tests" / "data")}
