@@ -50,7 +50,8 @@ def main(arguments: Sequence[str]) -> None:
         arguments: What follows ``impute`` on the command line.
     """
     chosen = _parser().parse_args(arguments)
-    settings = Settings(**{"store": chosen.store} if chosen.store else {})
+    # Whoever waits for a table has the machine; how much of it is filled at a time is our own choice.
+    settings = Settings(max_numbers=sys.maxsize, **{"store": chosen.store} if chosen.store else {})
     catalog = Catalog(settings)
     try:
         catalog.refresh()

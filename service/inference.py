@@ -18,7 +18,7 @@ from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.batching import Outputs, Runner
 from service.errors import TooLarge, WrongInput
 from service.posteriors import Expert, Fused, Fusing, fuse
-from service.predictive import Summary, draw_mixture, samples, summarise
+from service.predictive import Summary, draw_mixture, numbers_by_row, samples, summarise
 from service.scoring import Noise, Scored, p_values, questions_of
 from service.telemetry.exchange import lap
 from service.turns import Turns
@@ -89,6 +89,7 @@ class Limits:
 
     rows: int
     draws: int
+    numbers: int
 
 
 @dataclass(frozen=True)
@@ -187,11 +188,12 @@ class Model:
             return_mean: N times the mean instead of draws.
 
         Raises:
-            WrongInput: The condition was not sent, or a row has nothing of it.
+            WrongInput: The condition was not sent, a row has nothing of it, or z would be too large.
             TooLarge: More rows or draws than allowed.
         """
         names = self._condition(observations, condition)
         self._check_size(observations.n, draws)
+        self._check_numbers(observations.n, draws * self.manifest.latent_dim, "of z", "N")
         fused = await self._fused(observations, names, draws, seed, return_mean)
         shares = dict(zip(("prior", *self.names), fused.shares, strict=True))
         return Encoded(fused.posterior, fused.z, names, shares, fused.information, fused.disagreement)
@@ -225,7 +227,8 @@ class Model:
             prior: For the condition ``none``: ``standard``, or the ``mixture`` fitted to the training rows.
 
         Raises:
-            WrongInput: As for :meth:`encode`, a target is unknown, or there is no mixture to draw from.
+            WrongInput: As for :meth:`encode`, a target is unknown, there is no mixture to draw from, or the
+                answer would be too large.
             TooLarge: More rows or draws than allowed.
         """
         names, wanted = self._condition(observations, condition), self._targets(targets)
@@ -234,6 +237,9 @@ class Model:
         self._check_size(observations.n, max(draws, summary_draws))
         needs = (summary_draws if set(fields) & set(SUMMARIES) else 0, draws if "samples" in fields else 0)
         most = max(*needs, 1)
+        answered = sum(numbers_by_row(self._modalities[name], fields, draws) for name in wanted)
+        self._check_numbers(observations.n, answered, f"of {listed(wanted)}", "N, gen_mod or fields")
+        self._check_numbers(observations.n, most * self.manifest.latent_dim, "of z", "N or K")
         z = (await self._fused(observations, names, most, seed, return_mean)).z
         if prior == "mixture" and self.latent is not None:
             size = _size(observations.n, most, self.manifest.latent_dim)
@@ -270,11 +276,13 @@ class Model:
             seed: Of all draws.
 
         Raises:
-            WrongInput: A modality was not sent, is on both sides, or a row has nothing on one of them.
+            WrongInput: A modality was not sent, is on both sides, a row has nothing on one of them, or there
+                would be too many importance weights.
             TooLarge: More rows or draws than allowed.
         """
         given, asked = self._question(observations, condition, targets)
         self._check_size(observations.n, draws)
+        self._check_numbers(observations.n, draws, "of importance weights", "K")
         together = tuple(name for name in self.names if name in given + asked)
         whole = await self._evidence(observations, together, draws, at_once, seed)
         part = await self._evidence(observations, given, draws, at_once, seed) if given else None
@@ -491,6 +499,14 @@ class Model:
         if draws > self.limits.draws:
             raise TooLarge(
                 f"{draws} draws are more than the {self.limits.draws} that one request may ask for"
+            )
+
+    def _check_numbers(self, n: int, by_row: int, what: str, less: str) -> None:
+        """Refuses what would not fit into memory, though neither its rows nor its draws are too many."""
+        if n * by_row > self.limits.numbers:
+            raise WrongInput(
+                f"{n} rows × {by_row} numbers {what} are {n * by_row}, more than the {self.limits.numbers} "
+                f"that one request may ask for; send fewer rows, or ask for less: {less}"
             )
 
 

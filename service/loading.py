@@ -65,7 +65,7 @@ def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) ->
         file: queue(graph, threads, measure(graph, examples[file], clock=clock))
         for file, graph in sessions.items()
     }
-    limits = Limits(rows=settings.max_rows, draws=settings.max_draws)
+    limits = Limits(rows=settings.max_rows, draws=settings.max_draws, numbers=settings.max_numbers)
     known = None
     if latent.FILE in bundle.manifest.files:
         known = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)

@@ -6,6 +6,7 @@ on what else is in the request, nor on how it was cut into pieces.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -130,6 +131,15 @@ def summarise(
         summary["quantiles"] = _quantiles(modality, parameters, seed, first_row)
         summary["levels"] = list(LEVELS)
     return summary
+
+
+def numbers_by_row(modality: Modality, fields: Collection[str], draws: int) -> int:
+    """The numbers in the answer about one row of a target, with that many samples."""
+    parts = {"mean": 1, "std": 1, "quantiles": len(LEVELS)}
+    if modality.labels:
+        parts = {"probabilities": 2}  # and the labels, ranked
+    parts["samples"] = draws
+    return math.prod(modality.parameter_shape()) * sum(parts.get(field, 0) for field in {*fields})
 
 
 def samples(modality: Modality, parameters: Parameters, noise: bool, seed: int, first_row: int = 0) -> Array:

@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest request body.")
     max_rows: int = Field(10_000, gt=0, description="Most rows in one request.")
     max_draws: int = Field(10_000, gt=0, description="Largest N and K.")
+    max_numbers: int = Field(
+        100_000_000, gt=0, description="Most numbers in one answer, and in the draws of z behind it."
+    )
     max_waiting_rows: int = Field(
         50_000, ge=0, description="Rows that may wait for graphs; while more do, questions are answered 429."
     )

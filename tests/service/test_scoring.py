@@ -56,7 +56,7 @@ def model(reference: dict[str, Any] | None = None) -> Model:
     graphs: dict[str, Any] = {encoder_file(name): Expert(weight) for name, weight in WEIGHTS.items()}
     graphs |= {decoder_file(name): decoder for name, decoder in DECODERS.items()}
     described = manifest(latent_dim=2, modalities=modalities, reference=reference)
-    return Model(described, graphs, Limits(rows=1000, draws=100_000))
+    return Model(described, graphs, Limits(rows=1000, draws=100_000, numbers=10**9))
 
 
 def observed(**masks: Sequence[bool]) -> Observations:
