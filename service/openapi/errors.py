@@ -14,7 +14,7 @@ ERRORS = {
     409: "A service with several processes cannot do this.",
     413: "Too many bytes, rows or draws.",
     415: "The body has an unknown media type.",
-    422: "A wrong subset, shape, label or parameter.",
+    422: "A wrong subset, shape, label or parameter, or too large an answer.",
     429: "Too many rows wait; `Retry-After` estimates for how long.",
     500: "A failure of the service; its log has the reason under the `request_id`.",
     503: "No model is ready, or the question took too long.",
