@@ -114,4 +114,4 @@ def test_the_card_tells_how_well_each_group_is_told_from_the_others(folder: Path
     card = bundle.read("report/card.md").decode()
     for question, value in intervals.items():
         assert question.replace("|", "\\|") in card
-        assert f"{value['coverage_50']:.3f}, {value['coverage_90']:.3f}" in card
+        assert f"{value['coverage_50']:.3f} | {value['coverage_90']:.3f}" in card

@@ -194,4 +194,4 @@ def test_weights_of_another_model_are_refused(
 def test_weights_of_the_modalities_reach_the_objective(
     experiment: Experiment, prepared: data.Prepared
 ) -> None:
-    assert build(experiment, prepared).weights.tolist() == [1.0, 28.0]
+    assert build(experiment, prepared).weights.tolist() == [1.0, 50.0]
