@@ -57,6 +57,7 @@ class Session:
         # Several graphs run at once; threads inside each would fight over the cores.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # it keeps the largest batch that ever ran, per graph
         options.enable_mem_pattern = False  # batches change their size from call to call
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
