@@ -6,6 +6,7 @@ POST to it is answered here.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,11 +60,12 @@ class Arrival:
         return None if value is None else value.decode("latin1")
 
 
-class DirectRoute(APIRoute):
+class DirectRoute(APIRoute, ABC):
     """A route that answers an arrival with a reply; its endpoint's signature is for the documentation."""
 
+    @abstractmethod
     async def answer(self, arrival: Arrival) -> Reply:
-        raise NotImplementedError
+        """The reply; what it raises is told by the handler of its class."""
 
 
 class Direct:
