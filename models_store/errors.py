@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterable
 
 
 class ModelsStoreError(Exception):
@@ -57,3 +58,9 @@ def shown(value: object) -> str:
     """A value as an error message shows it: at most 80 characters."""
     text = _Shown().repr(value)
     return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as an error message lists them: 'a', 'b' and 'c'."""
+    quoted = [f"'{name}'" for name in names]
+    return " and ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]])) if quoted else "none"

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from models_store import stores
-from models_store.errors import ModelsStoreError, StoreAway
+from models_store.errors import ModelsStoreError, StoreAway, listed
 from service import memory
 from service.batching import Backlog, GraphQueue
 from service.errors import NotFound, NotReady, TooBusy, WrongInput
-from service.inference import listed
 from service.loading import Loaded, Queue, load
 from service.sessions import cpu_quota
 from service.settings import Settings

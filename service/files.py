@@ -12,9 +12,11 @@ import numpy as np
 import orjson
 
 from models_store.codecs import audio, image, table
+from models_store.errors import listed
 from models_store.manifest import Manifest, Modality
 from service.errors import TooLarge, WrongInput
-from service.inference import Array, Generated, listed
+from service.inference import Generated
+from service.observations import Array
 from service.predictive import generator
 
 MOST_FILES = 1000

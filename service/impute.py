@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TextIO
 
 from models_store.codecs import table
-from models_store.errors import InputRefused
+from models_store.errors import InputRefused, listed
 from service import tables
 from service.catalog import Catalog
 from service.errors import NotReady, Refusal, WrongInput
-from service.inference import Model, Table, check_observed, listed
+from service.inference import Model
+from service.observations import Table, check_observed
 from service.settings import Settings
 
 ROWS_AT_ONCE = 1000

@@ -6,90 +6,31 @@ import asyncio
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any
+from functools import partial
 
 import numpy as np
 
+from models_store.errors import listed
 from models_store.evidence import Evidence, difference, evidence, log_weights
 from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.batching import Outputs, Runner
-from service.errors import TooLarge, WrongInput
+from service.observations import Array, Column, Observations
 from service.posteriors import Expert, Fused, Fusing, fuse
 from service.predictive import Summary, draw_mixture, numbers_by_row, samples, summarise
+from service.rules import Limits, Rules
 from service.scoring import Noise, Scored, p_values, questions_of
 from service.telemetry.exchange import lap
 from service.turns import Turns
 from service.workers import FEW, aside
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 ROW_COST = 1000
+"""Numbers that are drawn in the time that it takes to make the generator of a row."""
 CELLS_AT_ONCE = 2**22
 """Numbers decoded at a time for one target: 16 MiB of float32."""
 SUMMARIES = ("mean", "std", "quantiles", "probabilities")
 FIELDS = (*SUMMARIES, "samples")
-
-
-@dataclass(frozen=True)
-class Column:
-    """One modality of a request.
-
-    Arguments:
-        values: (n, *shape) in the modality's dtype; anything where missing.
-        present: Boolean (n,).
-    """
-
-    values: Array
-    present: Array
-
-    @cached_property
-    def complete(self) -> bool:
-        """Whether every row has it."""
-        return bool(self.present.all())
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as it was sent, cell by cell.
-
-    Arguments:
-        header: The names of its columns.
-        lines: The rows below.
-        keep: Names of columns that are none of the model's, and are only to be kept.
-    """
-
-    header: tuple[str, ...]
-    lines: Sequence[Sequence[str]]
-    keep: Collection[str] = ()
-
-
-@dataclass(frozen=True)
-class Observations:
-    """What was sent: one column per modality sent, all with n rows.
-
-    Arguments:
-        columns: By modality.
-        n: How many rows.
-        table: What they were read from, where it was a table.
-        first_row: The number of the first row, where they are a piece of something longer.
-    """
-
-    columns: Mapping[str, Column]
-    n: int
-    table: Table | None = None
-    first_row: int = 0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The most that one request may ask for."""
-
-    rows: int
-    draws: int
-    numbers: int
 
 
 @dataclass(frozen=True)
@@ -122,12 +63,6 @@ class Generated:
     condition: tuple[str, ...]
 
 
-def listed(names: Collection[str]) -> str:
-    """'a', 'b' and 'c'."""
-    quoted = [f"'{name}'" for name in names]
-    return " and ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]])) if quoted else "none"
-
-
 class Model:
     """One version of one model.
 
@@ -142,32 +77,11 @@ class Model:
         self, manifest: Manifest, graphs: Mapping[str, Runner], limits: Limits, latent: Latent | None = None
     ) -> None:
         self.manifest = manifest
-        self._graphs = graphs
-        self.limits = limits
         self.latent = latent
-        self.names = manifest.names
-        self._modalities = {modality.name: modality for modality in manifest.modalities}
-        self._fuse = partial(fuse, self.names, manifest.latent_dim)
+        self.rules = Rules(manifest, limits, mixture=latent is not None)
+        self._graphs = graphs
+        self._fuse = partial(fuse, manifest.names, manifest.latent_dim)
         self._turns = Turns(self._fuse)
-
-    def modality(self, name: str) -> Modality:
-        """The modality of that name.
-
-        Raises:
-            WrongInput: There is none; the text says which there are.
-        """
-        if name not in self._modalities:
-            raise WrongInput(f"unknown modality '{name}'; this model knows {listed(self.names)}")
-        return self._modalities[name]
-
-    def check_rows(self, n: int) -> None:
-        """Refuses more rows than one request may have; best before anything is made of them.
-
-        Raises:
-            TooLarge: They are more.
-        """
-        if n > self.limits.rows:
-            raise TooLarge(f"{n} rows are more than the {self.limits.rows} that one request may have")
 
     async def encode(
         self,
@@ -191,11 +105,11 @@ class Model:
             WrongInput: The condition was not sent, a row has nothing of it, or z would be too large.
             TooLarge: More rows or draws than allowed.
         """
-        names = self._condition(observations, condition)
-        self._check_size(observations.n, draws)
-        self._check_numbers(observations.n, draws * self.manifest.latent_dim, "of z", "N")
+        names = self.rules.condition(observations, condition)
+        self.rules.check_size(observations.n, draws)
+        self.rules.check_numbers(observations.n, draws * self.manifest.latent_dim, "of z", "N")
         fused = await self._fused(observations, names, draws, seed, return_mean)
-        shares = dict(zip(("prior", *self.names), fused.shares, strict=True))
+        shares = dict(zip(("prior", *self.manifest.names), fused.shares, strict=True))
         return Encoded(fused.posterior, fused.z, names, shares, fused.information, fused.disagreement)
 
     async def generate(
@@ -231,15 +145,15 @@ class Model:
                 answer would be too large.
             TooLarge: More rows or draws than allowed.
         """
-        names, wanted = self._condition(observations, condition), self._targets(targets)
-        self._check_prior(prior, names, return_mean)
+        names, wanted = self.rules.condition(observations, condition), self.rules.targets(targets)
+        self.rules.check_prior(prior, names, return_mean)
         summary_draws = 1 if return_mean else summary_draws
-        self._check_size(observations.n, max(draws, summary_draws))
+        self.rules.check_size(observations.n, max(draws, summary_draws))
         needs = (summary_draws if set(fields) & set(SUMMARIES) else 0, draws if "samples" in fields else 0)
         most = max(*needs, 1)
-        answered = sum(numbers_by_row(self._modalities[name], fields, draws) for name in wanted)
-        self._check_numbers(observations.n, answered, f"of {listed(wanted)}", "N, gen_mod or fields")
-        self._check_numbers(observations.n, most * self.manifest.latent_dim, "of z", "N or K")
+        answered = sum(numbers_by_row(self.manifest.modality(name), fields, draws) for name in wanted)
+        self.rules.check_numbers(observations.n, answered, f"of {listed(wanted)}", "N, gen_mod or fields")
+        self.rules.check_numbers(observations.n, most * self.manifest.latent_dim, "of z", "N or K")
         z = (await self._fused(observations, names, most, seed, return_mean)).z
         if prior == "mixture" and self.latent is not None:
             size = _size(observations.n, most, self.manifest.latent_dim)
@@ -247,7 +161,7 @@ class Model:
         first_row = observations.first_row
         answers = {}
         for name in wanted:
-            modality = self._modalities[name]
+            modality = self.manifest.modality(name)
             pieces = [
                 await self._target(modality, z[rows], fields, needs, seed, first_row + rows.start, noise)
                 for rows in _pieces(observations.n, z.shape[1], [modality])
@@ -280,10 +194,10 @@ class Model:
                 would be too many importance weights.
             TooLarge: More rows or draws than allowed.
         """
-        given, asked = self._question(observations, condition, targets)
-        self._check_size(observations.n, draws)
-        self._check_numbers(observations.n, draws, "of importance weights", "K")
-        together = tuple(name for name in self.names if name in given + asked)
+        given, asked = self.rules.question(observations, condition, targets)
+        self.rules.check_size(observations.n, draws)
+        self.rules.check_numbers(observations.n, draws, "of importance weights", "K")
+        together = tuple(name for name in self.manifest.names if name in given + asked)
         whole = await self._evidence(observations, together, draws, at_once, seed)
         part = await self._evidence(observations, given, draws, at_once, seed) if given else None
         estimate = difference(whole, part) if part else whole
@@ -301,7 +215,7 @@ class Model:
         experts = await self._experts(observations, names)
         lap("encode")
         asked = Fusing(experts, observations.n, draws, seed, observations.first_row, return_mean)
-        if asked.n * (asked.draws + len(self.names)) * self.manifest.latent_dim < FEW:
+        if asked.n * (asked.draws + len(self.manifest.names)) * self.manifest.latent_dim < FEW:
             fused = await self._turns.ask(asked)
         else:
             (fused,) = await asyncio.to_thread(self._fuse, [asked])
@@ -333,7 +247,7 @@ class Model:
         """log p(x_S) of every row, with importance samples from q(z | x_S)."""
         posterior = (await self._fused(observations, names, 0, seed, return_mean=True)).posterior
         present = np.stack([observations.columns[name].present for name in names])
-        modalities = [self._modalities[name] for name in names]
+        modalities = [self.manifest.modality(name) for name in names]
         weights = []
         for rows in _pieces(observations.n, min(at_once, draws), modalities):
             own = Gaussian(*(value[rows].astype(np.float64) for value in (posterior.mu, posterior.log_var)))
@@ -420,108 +334,6 @@ class Model:
         summary = await aside(_size(*z.shape[:2], *modality.parameter_shape()), compute)
         lap("summarise")
         return summary
-
-    # --- what may be asked ------------------------------------------------------------------------------
-
-    def _condition(self, observations: Observations, condition: Sequence[str]) -> tuple[str, ...]:
-        """The names of the modalities that the posterior is given."""
-        if list(condition) == ["none"]:
-            if observations.columns:
-                raise WrongInput(
-                    f"cond_mod=none asks for the prior, but {listed(observations.columns)} was sent"
-                )
-            return ()
-        if not observations.columns:
-            raise WrongInput(
-                f"nothing was sent: send at least one of {listed(self.names)}, "
-                "or ask for the prior with cond_mod=none"
-            )
-        names = self._sent(observations, "cond_mod", condition)
-        check_observed(observations, names)
-        return names
-
-    def _question(
-        self, observations: Observations, condition: Sequence[str], targets: Sequence[str]
-    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The names of what is given, and of what is scored."""
-        if not observations.columns:
-            raise WrongInput(f"nothing was sent to score: send at least one of {listed(self.names)}")
-        given = () if list(condition) == ["none"] else self._sent(observations, "cond_mod", condition)
-        asked = self._sent(observations, "gen_mod", targets)
-        if list(targets) == ["all"]:
-            asked = tuple(name for name in asked if name not in given)
-            if not asked:
-                raise WrongInput(
-                    f"cond_mod names all that was sent, {listed(given)}: nothing is left to score"
-                )
-        both = [name for name in asked if name in given]
-        if both:
-            raise WrongInput(f"{listed(both)} cannot be scored given itself: it is in cond_mod and gen_mod")
-        for names in filter(None, (given, asked)):
-            check_observed(observations, names)
-        return given, asked
-
-    def _sent(self, observations: Observations, parameter: str, chosen: Sequence[str]) -> tuple[str, ...]:
-        """Those of the modalities sent that a parameter names, ``all`` of them included."""
-        sent = tuple(name for name in self.names if name in observations.columns)
-        if list(chosen) == ["all"]:
-            return sent
-        for name in chosen:
-            if name in ("all", "none"):
-                raise WrongInput(f"{parameter} is '{name}' or names of modalities, not both")
-            if self.modality(name).name not in sent:
-                raise WrongInput(f"{parameter} names '{name}', but only {listed(sent)} was sent")
-        return tuple(name for name in sent if name in chosen)
-
-    def _targets(self, targets: Sequence[str]) -> tuple[str, ...]:
-        if list(targets) == ["all"]:
-            return self.names
-        for name in targets:
-            if name == "all":
-                raise WrongInput("gen_mod is 'all' or names of modalities, not both")
-            self.modality(name)
-        return tuple(name for name in self.names if name in targets)
-
-    def _check_prior(self, prior: str, given: Sequence[str], return_mean: bool) -> None:
-        if prior == "standard":
-            return
-        if given:
-            raise WrongInput(f"prior={prior} goes with cond_mod=none alone, but {listed(given)} is given")
-        if self.latent is None:
-            raise WrongInput(
-                f"this version of '{self.manifest.name}' has no mixture; ask with prior=standard"
-            )
-        if return_mean:
-            raise WrongInput("prior=mixture has no mean that is like a draw; leave out return_mean")
-
-    def _check_size(self, n: int, draws: int) -> None:
-        self.check_rows(n)
-        if draws > self.limits.draws:
-            raise TooLarge(
-                f"{draws} draws are more than the {self.limits.draws} that one request may ask for"
-            )
-
-    def _check_numbers(self, n: int, by_row: int, what: str, less: str) -> None:
-        """Refuses what would not fit into memory, though neither its rows nor its draws are too many."""
-        if n * by_row > self.limits.numbers:
-            raise WrongInput(
-                f"{n} rows × {by_row} numbers {what} are {n * by_row}, more than the {self.limits.numbers} "
-                f"that one request may ask for; send fewer rows, or ask for less: {less}"
-            )
-
-
-def check_observed(observations: Observations, names: Sequence[str]) -> None:
-    """Refuses the first row that has none of these modalities.
-
-    Raises:
-        WrongInput: There is such a row.
-    """
-    if any(observations.columns[name].complete for name in names):
-        return
-    observed = np.stack([observations.columns[name].present for name in names]).any(axis=0)
-    if not observed.all():
-        row = observations.first_row + int(np.argmin(observed))
-        raise WrongInput(f"row {row} (counted from 0) has nothing observed of {listed(names)}")
 
 
 def _pieces(n: int, draws: int, modalities: Sequence[Modality]) -> Iterator[slice]:

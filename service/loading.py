@@ -16,9 +16,10 @@ from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.store import Bundle
 from service.batching import GraphQueue, Pace, measure
-from service.inference import Limits, Model
+from service.inference import Model
 from service.protocol.outputs import Output, outputs_of
 from service.protocol.statistics import Statistics
+from service.rules import Limits
 from service.sessions import Array, Graph, Session, UnfitGraph
 from service.settings import Settings
 

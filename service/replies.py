@@ -11,9 +11,9 @@ import numpy as np
 import orjson
 from starlette.types import Send
 
+from models_store.errors import listed
 from service import npz
 from service.errors import NotAcceptable
-from service.inference import listed
 
 JSON = "application/json"
 NPZ = "application/x-npz"

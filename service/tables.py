@@ -11,9 +11,12 @@ import numpy as np
 
 from models_store import codecs
 from models_store.codecs import arrays, table
+from models_store.errors import listed
 from models_store.manifest import Manifest, Modality
 from service.errors import TooLarge, WrongInput, located
-from service.inference import Array, Column, Generated, Model, Observations, Table, listed
+from service.inference import Generated
+from service.observations import Array, Column, Observations, Table
+from service.rules import Rules
 
 TABULAR = ("vector", "counts", "category")
 """Kinds whose rows are cells of a table."""
@@ -34,7 +37,7 @@ class Place:
     cell: int
 
 
-def read(model: Model, content: bytes) -> Table:
+def read(rules: Rules, content: bytes) -> Table:
     """A header and the lines below it.
 
     Raises:
@@ -42,8 +45,8 @@ def read(model: Model, content: bytes) -> Table:
         WrongInput: There is no header.
         TooLarge: It has more rows than there may be, or more cells than so many rows can have.
     """
-    model.check_rows(max(content.rstrip().count(b"\n"), content.rstrip().count(b"\r")))
-    cells = model.limits.rows * (len(_columns(model.manifest)[0]) + 1)
+    rules.check_rows(max(content.rstrip().count(b"\n"), content.rstrip().count(b"\r")))
+    cells = rules.limits.rows * (len(_columns(rules.manifest)[0]) + 1)
     if content.count(b",") > cells:
         raise TooLarge(f"the table has more than the {cells} cells that one request may have")
     lines: list[list[str]] = located(

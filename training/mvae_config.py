@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from models_store.errors import listed
 from models_store.likelihoods import FAMILIES, Likelihood, likelihood
 from training.densities import FromFunction, LogDensity
 from training.objective import OBJECTIVES, Objective
@@ -53,10 +54,6 @@ class MVAEConfig:
     warmup: int = 10
     beta: float = 1.0
     objective: str = "paper"
-
-
-def listed(names: Iterable[str]) -> str:
-    return " and ".join(f"'{name}'" for name in names)
 
 
 def check_known(names: Iterable[str], modalities: Sequence[str]) -> None:

@@ -7,10 +7,12 @@ from functools import lru_cache
 from python_multipart.multipart import parse_options_header
 from starlette.types import Receive
 
+from models_store.errors import listed
 from service import tables
 from service.bodies import archive, document, form
 from service.errors import ClientLeft, TooLarge, UnknownMediaType, WrongInput
-from service.inference import Column, Model, Observations, listed
+from service.observations import Column, Observations
+from service.rules import Rules
 
 MULTIPART = "multipart/form-data"
 JSON = "application/json"
@@ -40,11 +42,11 @@ async def read(receive: Receive, limit: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def parse(model: Model, content_type: str | None, body: bytes, limit: int) -> Observations:
+def parse(rules: Rules, content_type: str | None, body: bytes, limit: int) -> Observations:
     """What was observed.
 
     Arguments:
-        model: Whose modalities they are.
+        rules: Of the model whose modalities they are.
         content_type: Of the request.
         body: Of the request; an empty one is an observation of nothing.
         limit: The most bytes that a packed body may have when it is unpacked.
@@ -60,14 +62,14 @@ def parse(model: Model, content_type: str | None, body: bytes, limit: int) -> Ob
     media_type, options = _content_type(content_type)
     match media_type.decode("latin1"):
         case "multipart/form-data":
-            return together(form.columns(model, body, options.get(b"boundary")))
+            return together(form.columns(rules, body, options.get(b"boundary")))
         case "application/json":
-            return together(document.columns(model, body))
+            return together(document.columns(rules, body))
         case "application/x-npz" | "application/octet-stream":
-            return together(archive.columns(model, body, limit))
+            return together(archive.columns(rules, body, limit))
         case "text/csv":
-            sent = tables.read(model, body)
-            observations = tables.observed(model.manifest, sent)
+            sent = tables.read(rules, body)
+            observations = tables.observed(rules.manifest, sent)
             _check_rows(dict.fromkeys(observations.columns, observations.n))
             return observations
         case _:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from models_store.codecs import arrays
-from models_store.errors import UnreadableFile, shown
+from models_store.errors import UnreadableFile, listed, shown
 from models_store.manifest import Modality
 from service import npz
 from service.errors import TooLarge, Unparsable, WrongInput, located
-from service.inference import Column, Model, listed
+from service.observations import Column
+from service.rules import Rules
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -25,11 +26,11 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, Valu
 """What zipfile raises at archives that are cut, altered, encrypted, or packed in an unknown way."""
 
 
-def columns(model: Model, body: bytes, limit: int) -> dict[str, Column]:
+def columns(rules: Rules, body: bytes, limit: int) -> dict[str, Column]:
     """The arrays by modality.
 
     Arguments:
-        model: Whose modalities they are.
+        rules: Of the model whose modalities they are.
         body: Of the request.
         limit: The most bytes that it may have when it is unpacked.
 
@@ -41,12 +42,12 @@ def columns(model: Model, body: bytes, limit: int) -> dict[str, Column]:
     found = _unpack(body, limit)
     names = [name for name in found if not name.startswith(MASK)]
     for name in names:
-        model.modality(name)
+        rules.modality(name)
     for mask in found.keys() - set(names):
         if mask.removeprefix(MASK) not in names:
             raise WrongInput(f"array {shown(mask)} is the mask of nothing; the archive holds {listed(names)}")
     return {
-        name: column(model.modality(name), found[name], found.get(MASK + name), f"array '{name}'")
+        name: column(rules.modality(name), found[name], found.get(MASK + name), f"array '{name}'")
         for name in names
     }
 

@@ -12,10 +12,11 @@ from models_store.codecs import arrays
 from models_store.errors import InputRefused, shown
 from models_store.manifest import Modality
 from service.errors import Unparsable, WrongInput, located
-from service.inference import Column, Model
+from service.observations import Column
+from service.rules import Rules
 
 
-def columns(model: Model, body: bytes) -> dict[str, Column]:
+def columns(rules: Rules, body: bytes) -> dict[str, Column]:
     """The rows by modality.
 
     Raises:
@@ -38,10 +39,10 @@ def columns(model: Model, body: bytes) -> dict[str, Column]:
     booleans = b"true" in body or b"false" in body
     columns = {}
     for name, rows in document["inputs"].items():
-        modality = model.modality(name)
+        modality = rules.modality(name)
         if not isinstance(rows, list):
             raise WrongInput(f"inputs.{name} must be a list of rows, got {shown(rows)}")
-        model.check_rows(len(rows))
+        rules.check_rows(len(rows))
         if booleans and modality.kind != "category":  # which says better what it wants
             for index, row in enumerate(rows):
                 located(f"inputs.{name}[{index}]", arrays.refuse_booleans, modality, row)

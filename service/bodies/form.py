@@ -15,7 +15,8 @@ from models_store import codecs
 from models_store.codecs import arrays, table
 from models_store.manifest import Modality
 from service.errors import Unparsable, located
-from service.inference import Column, Model
+from service.observations import Column
+from service.rules import Rules
 
 Part = tuple[bytes, bytes]
 """Its content disposition, and what is in it."""
@@ -23,11 +24,11 @@ HEADERS = re.compile(rb"(\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*)+")
 """One or more, each on a line of its own."""
 
 
-def columns(model: Model, body: bytes, boundary: bytes | None) -> dict[str, Column]:
+def columns(rules: Rules, body: bytes, boundary: bytes | None) -> dict[str, Column]:
     """The rows of every part, by modality.
 
     Arguments:
-        model: Whose modalities they are.
+        rules: Of the model whose modalities they are.
         body: Of the request.
         boundary: That the content type gives.
 
@@ -38,12 +39,12 @@ def columns(model: Model, body: bytes, boundary: bytes | None) -> dict[str, Colu
     """
     columns = {}
     for name, files in _read_parts(body, boundary).items():
-        modality = model.modality(name)
-        model.check_rows(len(files))
+        modality = rules.modality(name)
+        rules.check_rows(len(files))
         rows = []
         for index, content in enumerate(files):
             if _is_table(modality, content):
-                model.check_rows(content.rstrip().count(b"\n"))  # its header is not one of them
+                rules.check_rows(content.rstrip().count(b"\n"))  # its header is not one of them
             where = f"part '{name}'" + (f", number {index} (counted from 0)" if len(files) > 1 else "")
             rows.append(located(where, codecs.read_file, modality, content))
         values = rows[0] if len(rows) == 1 else np.concatenate(rows)

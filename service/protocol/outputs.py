@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from models_store.errors import listed
 from models_store.manifest import Manifest
 from service.errors import WrongInput
-from service.inference import Encoded, Generated, listed
+from service.inference import Encoded, Generated
 from service.predictive import LEVELS
 from service.protocol.tensors import Array
 

@@ -14,14 +14,15 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models_store import codecs
-from models_store.errors import shown
+from models_store.errors import listed, shown
 from models_store.manifest import Modality
 from service import bodies
 from service.bodies import archive
 from service.errors import TooLarge, UnknownMediaType, Unparsable, WrongInput, located
-from service.inference import Column, Model, Observations, listed
+from service.observations import Column, Observations
 from service.protocol import tensors
 from service.protocol.tensors import Array
+from service.rules import Rules
 from service.schemas import Names
 
 FIELDS = ("id", "inputs", "outputs", "parameters")
@@ -106,11 +107,11 @@ def unpacked(body: bytes, encoding: str | None, limit: int) -> bytes:
     return content
 
 
-def parse(model: Model, body: bytes, header_length: str | None) -> Question:
+def parse(rules: Rules, body: bytes, header_length: str | None) -> Question:
     """The question in a body: JSON, and behind it the tensors that are sent as bytes.
 
     Arguments:
-        model: Whose modalities the inputs are.
+        rules: Of the model whose modalities the inputs are.
         body: Of the request.
         header_length: The header Inference-Header-Content-Length: how much of it is JSON. None: all.
 
@@ -128,7 +129,7 @@ def parse(model: Model, body: bytes, header_length: str | None) -> Question:
     if name is not None and not isinstance(name, str):
         raise WrongInput(f"'id' must be text, got {shown(name)}")
     outputs = tuple(_wanted(output, parameters.binary_data_output) for output in _list("outputs", head))
-    return Question(name, _observations(model, sent), parameters, outputs)
+    return Question(name, _observations(rules, sent), parameters, outputs)
 
 
 def _length(told: str | None, whole: int) -> int:
@@ -228,17 +229,17 @@ def _tensors(inputs: Any, rest: memoryview) -> dict[str, Array]:
     return sent
 
 
-def _observations(model: Model, sent: Mapping[str, Array]) -> Observations:
+def _observations(rules: Rules, sent: Mapping[str, Array]) -> Observations:
     names = [name for name in sent if not name.startswith(archive.MASK)]
     columns = {}
     for name in sent.keys() - set(names):
         if name.removeprefix(archive.MASK) not in names:
             raise WrongInput(f"input {shown(name)} is the mask of nothing; the inputs are {listed(names)}")
     for name in names:
-        modality, tensor = model.modality(name), sent[name]
+        modality, tensor = rules.modality(name), sent[name]
         if not modality.shape or tensor.dtype == object:  # many clients know no tensors of one axis
             tensor = tensor[:, 0] if tensor.ndim == 2 and tensor.shape[1] == 1 else tensor
-        model.check_rows(len(tensor) if tensor.ndim else 0)
+        rules.check_rows(len(tensor) if tensor.ndim else 0)
         where, mask = f"input '{name}'", sent.get(archive.MASK + name)
         if tensor.dtype == object:
             columns[name] = _from_texts(modality, tensor, mask, where)

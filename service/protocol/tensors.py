@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from models_store.errors import shown
+from models_store.errors import listed, shown
 from service.errors import Unparsable, WrongInput
-from service.inference import listed
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

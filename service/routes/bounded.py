@@ -32,7 +32,7 @@ class Bounded(DirectRoute):
             limit, content_type = catalog.settings.max_body_bytes, arrival.header(b"content-type")
             body = await bodies.read(arrival.receive, limit)
             lifetime.uploaded()
-            observed = await aside(len(body), bodies.parse, current.model, content_type, body, limit)
+            observed = await aside(len(body), bodies.parse, current.model.rules, content_type, body, limit)
             arrival.exchange.read(current.bundle.manifest.name, observed.n, len(observed.columns))
             catalog.admit()  # others may have come meanwhile
             reply: Reply = await self.endpoint(observed, current, query, arrival.header(b"accept"))

@@ -9,8 +9,8 @@ from fastapi import Depends, Query, Request
 
 from service.catalog import Catalog
 from service.errors import WrongInput
-from service.inference import Observations
 from service.loading import Loaded
+from service.observations import Observations
 
 
 async def _catalog(request: Request) -> Catalog:

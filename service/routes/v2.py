@@ -9,12 +9,13 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends
 
-from models_store.errors import shown
+from models_store.errors import listed, shown
 from service import bodies
 from service.catalog import Catalog
 from service.errors import NotFound, PastDeadline, WrongInput
-from service.inference import Encoded, Generated, Model, Observations, listed
+from service.inference import Encoded, Generated, Model
 from service.loading import Loaded
+from service.observations import Observations
 from service.protocol import answers, outputs, requests
 from service.protocol.outputs import Output
 from service.protocol.requests import Parameters, Question, Wanted
@@ -60,7 +61,7 @@ async def infer(arrival: Annotated[Arrival, Depends(_direct)]) -> Reply:
             )
 
             def read() -> Question:
-                return requests.parse(chosen.model, requests.unpacked(body, encoding, limit), length)
+                return requests.parse(chosen.model.rules, requests.unpacked(body, encoding, limit), length)
 
             question = await aside(limit if encoding else len(body), read)
             observed = question.observed
@@ -130,7 +131,7 @@ def _targets(model: Model, found: Sequence[Output], chosen: Sequence[str]) -> li
     targets = list(dict.fromkeys(output.target for output in found if output.target is not None))
     if list(chosen) != ["all"]:
         for name in chosen:
-            model.modality(name)
+            model.rules.modality(name)
         outside = [name for name in targets if name not in chosen]
         if outside:
             raise WrongInput(

@@ -15,12 +15,14 @@ from service import bodies
 from service.catalog import Catalog
 from service.errors import NotFound, Unparsable, WrongInput
 from service.loading import Loaded
-from service.protocol import description, repository
+from service.protocol import description
 from service.routes.common import CurrentCatalog
 from service.routes.models import check_changeable
 from service.routes.v2 import MODEL, VERSION, current
 
 router = APIRouter(prefix="/v2", include_in_schema=False)
+
+READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 
 
 # --- health -----------------------------------------------------------------------------------------------
@@ -92,8 +94,27 @@ async def configuration(catalog: CurrentCatalog, name: str, version: str | None 
 async def index(request: Request, catalog: CurrentCatalog) -> Response:
     """Every version that was in the store at the last look, and whether it answers."""
     only_ready = (await _document(request, catalog)).get("ready", False)
-    entries = repository.index(catalog)
-    return JSONResponse([entry for entry in entries if not only_ready or entry["state"] == repository.READY])
+    return JSONResponse([entry for entry in _entries(catalog) if not only_ready or entry["state"] == READY])
+
+
+def _entries(catalog: Catalog) -> list[dict[str, str]]:
+    """One per version, newest first."""
+    refused = {(one.model, one.version): one.reason for one in catalog.refused}
+    entries = []
+    for name in sorted({*catalog.published, *catalog.versions}):
+        loaded = catalog.versions.get(name, {})
+        for number in sorted({*catalog.published.get(name, []), *loaded}, reverse=True):
+            ready = number in loaded
+            reason = "" if ready else refused.get((name, number), "not loaded")
+            entries.append(
+                {
+                    "name": name,
+                    "version": str(number),
+                    "state": READY if ready else UNAVAILABLE,
+                    "reason": reason,
+                }
+            )
+    return entries
 
 
 @router.post("/repository/models/{name}/load")

@@ -11,7 +11,9 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from models_store.manifest import decoder_file, encoder_file
-from service.inference import Column, Limits, Model, Observations
+from service.inference import Model
+from service.observations import Column, Observations
+from service.rules import Limits
 from service.scoring import Scored
 from tests.models_store.examples import NumpyArray, array, manifest
 
