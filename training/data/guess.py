@@ -7,11 +7,9 @@ numbers a category; columns that look like counts, counts; columns of paths, pic
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,8 @@ import soundfile
 from PIL import Image
 
 from models_store.codecs.image import FORMATS
-from models_store.manifest import RESERVED, Kind, Spectrogram
+from models_store.manifest import Kind, Spectrogram
+from training.data.draft import Guess, called, draft, joined, quoted
 from training.data.files import File, texts
 from training.data.opening import open_file
 from training.data.survey import Field, look, unit_of
@@ -27,36 +26,14 @@ from training.data.table import load_keys
 from training.errors import DataError, ExperimentError
 
 FEWEST_ROWS = 10
-MOST_HELD_OUT = 10_000
 FEW_NUMBERS = 10
 """Whole numbers with at most so many different values are a category."""
 LARGEST_SIDE = 64
 """Pictures are taken in at most this large, unless someone says otherwise."""
-STEPS = 8000
-"""Steps of the optimizer that a first training run should have."""
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 SOUNDS = (".wav", ".flac", ".ogg")
 SEEN = 50
 """Files whose size is looked at before a shape is chosen."""
-
-
-@dataclass(frozen=True)
-class Guess:
-    """One modality as it will be written.
-
-    Arguments:
-        name: Of the modality.
-        kind: Of the modality.
-        lines: Its keys in the experiment file, in TOML.
-        cells: The numbers in one row.
-        comment: Why it was guessed.
-    """
-
-    name: str
-    kind: Kind
-    lines: Sequence[str]
-    cells: int
-    comment: str
 
 
 def experiment_for(paths: Sequence[Path], output: Path) -> str:
@@ -76,13 +53,13 @@ def experiment_for(paths: Sequence[Path], output: Path) -> str:
     rows = len(load_keys(files, key))
     if rows < FEWEST_ROWS:
         raise DataError(
-            f"{_listed(paths)} has {rows} rows; at least {FEWEST_ROWS} are needed to learn anything"
+            f"{joined(paths)} has {rows} rows; at least {FEWEST_ROWS} are needed to learn anything"
         )
     guesses, left_out = _modalities(fields, key)
     if not guesses:
         why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise ExperimentError(f"nothing in {_listed(paths)} can be learned ({why})")
-    return _written(paths, output, key, rows, guesses, left_out)
+        raise ExperimentError(f"nothing in {joined(paths)} can be learned ({why})")
+    return draft(paths, output, key, rows, guesses, left_out)
 
 
 def _key(files: Sequence[File], fields: Sequence[Field]) -> str | None:
@@ -115,20 +92,20 @@ def _modalities(fields: Sequence[Field], key: str | None) -> tuple[list[Guess], 
         if field.name == key:
             left_out[field.name] = "the key that joins the files"
         elif field.shape:
-            guesses.append(_array(field, _called(field.name, taken), _spelled(field, fields)))
+            guesses.append(_array(field, called(field.name, taken), _spelled(field, fields)))
         elif reason := _useless(field):
             left_out[field.name] = reason
         elif suffix := _suffix(field):
-            guesses.append(_paths(field, suffix, _called(field.name, taken), _spelled(field, fields)))
+            guesses.append(_paths(field, suffix, called(field.name, taken), _spelled(field, fields)))
         elif _is_category(field):
-            guesses.append(_category(field, _called(field.name, taken), _spelled(field, fields)))
+            guesses.append(_category(field, called(field.name, taken), _spelled(field, fields)))
         elif _is_count(field):
             counted.append(field)
         else:
             measured.append(field)
     for kind, chosen in (("vector", measured), ("counts", counted)):
         for name, group in _groups(chosen, kind).items():
-            guesses.append(_columns(group, kind, _called(name, taken), fields))  # type: ignore[arg-type]  # a kind
+            guesses.append(_columns(group, kind, called(name, taken), fields))  # type: ignore[arg-type]  # a kind
     return guesses, left_out
 
 
@@ -219,7 +196,7 @@ def _columns(group: Sequence[Field], kind: Kind, name: str, fields: Sequence[Fie
         called, unit = unit_of(field.name)
         spelled = _spelled(field, fields)
         keys = {"name": called, "unit": unit, "field": spelled if spelled != called else None}
-        said = ", ".join(f"{key} = {_quoted(value)}" for key, value in keys.items() if value is not None)
+        said = ", ".join(f"{key} = {quoted(value)}" for key, value in keys.items() if value is not None)
         lines.append(f"    {{ {said} }},")
     lines.append("]")
     together = (
@@ -238,8 +215,8 @@ def _category(field: Field, name: str, spelled: str) -> Guess:
     labels = sorted(field.labels or (), key=lambda label: (float(label) if field.numeric else 0.0, label))
     lines = [
         'kind = "category"',
-        f"field = {_quoted(spelled)}",
-        f"labels = [{', '.join(map(_quoted, labels))}]",
+        f"field = {quoted(spelled)}",
+        f"labels = [{', '.join(map(quoted, labels))}]",
     ]
     return Guess(name, "category", lines, 1, f"{len(labels)} different values; {field.missing:.0%} are empty")
 
@@ -248,7 +225,7 @@ def _array(field: Field, name: str, spelled: str) -> Guess:
     dtype = field.file.dtype(field.name)
     kind = _kind_of_array(field, dtype)
     byte = kind == "image"
-    lines = [f'kind = "{kind}"', f"field = {_quoted(spelled)}"]
+    lines = [f'kind = "{kind}"', f"field = {quoted(spelled)}"]
     if byte:
         lines += ['likelihood = "bernoulli"', f"range = [0.0, {255.0 if dtype == 'uint8' else field.high}]"]
     else:
@@ -274,7 +251,7 @@ def _paths(field: Field, suffix: str, name: str, spelled: str) -> Guess:
             f"{field.file.path}: of the files that '{field.name}' names, none of the first {SEEN} is in "
             f"{field.file.path.parent}"
         )
-    lines = [f"field = {_quoted(spelled)}"]
+    lines = [f"field = {quoted(spelled)}"]
     comment = f"paths of files, seen from the folder of {field.file.path.name}; what is not there is missing"
     if suffix in SOUNDS:
         sound = _spectrogram(there)
@@ -335,79 +312,7 @@ def _spectrogram(paths: Sequence[Path]) -> Spectrogram:
     )
 
 
-# --- the file ------------------------------------------------------------------------------------------
-
-
-def _written(
-    paths: Sequence[Path],
-    output: Path,
-    key: str | None,
-    rows: int,
-    guesses: Sequence[Guess],
-    left_out: Mapping[str, str],
-) -> str:
-    held_out = min(max(1, rows // 10), MOST_HELD_OUT)
-    batch = min(128, max(8, rows // 20))
-    epochs = min(300, max(1, math.ceil(STEPS * batch / rows)))
-    latent = min(32, max(2, sum(min(guess.cells, 16) for guess in guesses)))
-    lines = [
-        f"# Guessed from {_listed(paths)} ({rows} rows): read it, correct it, then run",
-        "#",
-        f"#   anyview-train fit {output}",
-        "#",
-        f"name = {_quoted(_called(paths[0].resolve().stem, set()))}",
-        'description = ""',
-        'licence = ""',
-        "seed = 1",
-        "",
-        "[data]",
-        'source = "table"',
-        f"files = [{', '.join(_quoted(str(path)) for path in paths)}]     # seen from where the command runs",
-        *([f"key = {_quoted(key)}     # rows with the same value belong together"] if key else []),
-        f"test = {held_out}     # random rows that are never trained on",
-        f"validation = {held_out}     # random rows that choose the best epoch",
-    ]
-    for guess in guesses:
-        lines += ["", f"# {guess.comment}", f"[modalities.{guess.name}]", *guess.lines]
-        width = 64 if guess.cells <= 32 else 256 if guess.cells <= 512 else 400
-        lines.append(f"network = {{ hidden = [{width}, {width}] }}")
-    if left_out:
-        lines += ["", "# left out:", *(f"#   {name}: {reason}" for name, reason in left_out.items())]
-    lines += [
-        "",
-        "[model]",
-        f"latent_dim = {latent}",
-        "warmup = " + str(min(10, epochs // 3)),
-        "",
-        "[fit]",
-        f"epochs = {epochs}",
-        f"batch_size = {batch}",
-        "learning_rate = 1e-3",
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def _spelled(field: Field, fields: Sequence[Field]) -> str:
     """The name of a field, with its file where others have it too."""
     alike = [other for other in fields if other.name == field.name]
     return field.name if len(alike) == 1 else f"{field.file.path.name}:{field.name}"
-
-
-def _called(text: str, taken: set[str]) -> str:
-    """A name that a modality may have and that none has yet."""
-    plain = re.sub(r"[^a-z0-9]+", "_", unit_of(text)[0].lower()).strip("_")[:50]
-    base = plain if plain[:1].isalpha() and plain not in RESERVED else f"m_{plain}".rstrip("_")
-    name, number = base, 2
-    while name in taken:
-        name, number = f"{base}_{number}", number + 1
-    taken.add(name)
-    return name
-
-
-def _quoted(text: str) -> str:
-    """A TOML string; those of JSON are."""
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _listed(paths: Sequence[Path]) -> str:
-    return " and ".join(str(path) for path in paths)

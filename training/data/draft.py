@@ -1,0 +1,116 @@
+"""The text of a first experiment file, from what was guessed of the modalities."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from models_store.manifest import RESERVED, Kind
+from training.data.survey import unit_of
+
+MOST_HELD_OUT = 10_000
+STEPS = 8000
+"""Steps of the optimizer that a first training run should have."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One modality as it will be written.
+
+    Arguments:
+        name: Of the modality.
+        kind: Of the modality.
+        lines: Its keys in the experiment file, in TOML.
+        cells: The numbers in one row.
+        comment: Why it was guessed.
+    """
+
+    name: str
+    kind: Kind
+    lines: Sequence[str]
+    cells: int
+    comment: str
+
+
+def draft(
+    paths: Sequence[Path],
+    output: Path,
+    key: str | None,
+    rows: int,
+    guesses: Sequence[Guess],
+    left_out: Mapping[str, str],
+) -> str:
+    """The text of the experiment file.
+
+    Arguments:
+        paths: The files that it is about.
+        output: Where it will be written.
+        key: What joins their rows, if anything does.
+        rows: How many there are.
+        guesses: The modalities.
+        left_out: What became none of them, and why.
+    """
+    held_out = min(max(1, rows // 10), MOST_HELD_OUT)
+    batch = min(128, max(8, rows // 20))
+    epochs = min(300, max(1, math.ceil(STEPS * batch / rows)))
+    latent = min(32, max(2, sum(min(guess.cells, 16) for guess in guesses)))
+    lines = [
+        f"# Guessed from {joined(paths)} ({rows} rows): read it, correct it, then run",
+        "#",
+        f"#   anyview-train fit {output}",
+        "#",
+        f"name = {quoted(called(paths[0].resolve().stem, set()))}",
+        'description = ""',
+        'licence = ""',
+        "seed = 1",
+        "",
+        "[data]",
+        'source = "table"',
+        f"files = [{', '.join(quoted(str(path)) for path in paths)}]     # seen from where the command runs",
+        *([f"key = {quoted(key)}     # rows with the same value belong together"] if key else []),
+        f"test = {held_out}     # random rows that are never trained on",
+        f"validation = {held_out}     # random rows that choose the best epoch",
+    ]
+    for guess in guesses:
+        lines += ["", f"# {guess.comment}", f"[modalities.{guess.name}]", *guess.lines]
+        width = 64 if guess.cells <= 32 else 256 if guess.cells <= 512 else 400
+        lines.append(f"network = {{ hidden = [{width}, {width}] }}")
+    if left_out:
+        lines += ["", "# left out:", *(f"#   {name}: {reason}" for name, reason in left_out.items())]
+    lines += [
+        "",
+        "[model]",
+        f"latent_dim = {latent}",
+        "warmup = " + str(min(10, epochs // 3)),
+        "",
+        "[fit]",
+        f"epochs = {epochs}",
+        f"batch_size = {batch}",
+        "learning_rate = 1e-3",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def called(text: str, taken: set[str]) -> str:
+    """A name that a modality may have and that none has yet."""
+    plain = re.sub(r"[^a-z0-9]+", "_", unit_of(text)[0].lower()).strip("_")[:50]
+    base = plain if plain[:1].isalpha() and plain not in RESERVED else f"m_{plain}".rstrip("_")
+    name, number = base, 2
+    while name in taken:
+        name, number = f"{base}_{number}", number + 1
+    taken.add(name)
+    return name
+
+
+def quoted(text: str) -> str:
+    """A TOML string; those of JSON are."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def joined(paths: Sequence[Path]) -> str:
+    """The files in a sentence."""
+    return " and ".join(str(path) for path in paths)
