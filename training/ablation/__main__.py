@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,6 +46,34 @@ Variant = Annotated[str | None, typer.Option(help="What to call these settings i
 Folder = Annotated[Path, typer.Option(help="Where the results are.")]
 
 
+@dataclass(frozen=True)
+class Common:
+    """What every study of one setting may be told.
+
+    Arguments:
+        seeds: Each value is tried with each of them.
+        epochs: Instead of the experiment's.
+        rows: Use only the first of each split.
+        settings: Further changes, KEY=VALUE.
+        variant: What they are called in the tables.
+    """
+
+    seeds: list[int]
+    epochs: int | None
+    rows: int | None
+    settings: list[str]
+    variant: str | None
+
+    def runs(self, experiment: str, key: str, values: Iterable[Any]) -> Iterator[tuple[Experiment, Case]]:
+        """The experiment with each value of a setting and each seed, and what the tables call it."""
+        section, name = key.split(".")
+        for value in values:
+            for seed in self.seeds:
+                own = {f"{section}__{name}": value, "fit__epochs": self.epochs, "data__limit": self.rows}
+                chosen = changed(experiment, self.settings, seed=seed, **own)
+                yield chosen, _case(chosen, self.settings, self.variant, **{name: value})
+
+
 @app.command("objectives")
 def objectives_command(
     experiment: Annotated[list[str], typer.Option(help="Repeat for several.")] = BOTH,
@@ -65,19 +94,10 @@ def objectives_command(
             judges[chosen.name] = learn_judges(prepared.modalities, prepared.train)
         return studies.summary(trained(chosen, prepared), judges[chosen.name])
 
+    common = Common(seed, epochs, rows, settings, variant)
     for name in experiment:
-        for kind in objective:
-            for number in seed:
-                chosen = changed(
-                    name,
-                    settings,
-                    seed=number,
-                    fit__epochs=epochs,
-                    data__limit=rows,
-                    model__objective=kind,
-                )
-                case = _case(chosen, settings, variant, objective=kind)
-                _once(output / "objectives.jsonl", case, partial(run, chosen))
+        for chosen, case in common.runs(name, "model.objective", objective):
+            _once(output / "objectives.jsonl", case, partial(run, chosen))
 
 
 @app.command("weak")
@@ -92,17 +112,9 @@ def weak_command(
     output: Folder = HERE,
 ) -> None:
     """Weak supervision: label accuracy by the share of training rows whose label is seen."""
-    for share in paired:
-        for number in seed:
-            chosen = changed(
-                experiment,
-                settings,
-                seed=number,
-                fit__epochs=epochs,
-                data__limit=rows,
-                data__paired=share,
-            )
-            _labels(output / weak.FILE, chosen, _case(chosen, settings, variant, paired=share))
+    common = Common(seed, epochs, rows, settings, variant)
+    for chosen, case in common.runs(experiment, "data.paired", paired):
+        _labels(output / weak.FILE, chosen, case)
 
 
 @app.command("missing")
@@ -117,17 +129,9 @@ def missing_command(
     output: Folder = HERE,
 ) -> None:
     """Missing entries: label accuracy by the share of all entries that training lacks."""
-    for share in missing:
-        for number in seed:
-            chosen = changed(
-                experiment,
-                settings,
-                seed=number,
-                fit__epochs=epochs,
-                data__limit=rows,
-                data__missing=share,
-            )
-            _labels(output / "missing.jsonl", chosen, _case(chosen, settings, variant, missing=share))
+    common = Common(seed, epochs, rows, settings, variant)
+    for chosen, case in common.runs(experiment, "data.missing", missing):
+        _labels(output / "missing.jsonl", chosen, case)
 
 
 @app.command("folds")
