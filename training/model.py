@@ -39,6 +39,8 @@ from training.questions import Draws, Together, conditional, scored_and_given
 
 __all__ = ["MVAE", "MVAEConfig"]
 
+Run = Callable[[nn.Module, Tensor], Any]
+"""How a network is called: as it is, or held fixed."""
 LOG_VAR_LIMIT = 30.0
 """What a network says beyond it is cut: e^-15, as a deviation, is below what float32 resolves of z."""
 
@@ -262,9 +264,9 @@ class MVAE(nn.Module):
         asked = observations.present[[self.modalities.index(name) for name in target]].any(dim=0)
         return conditional(whole, part, asked, draws)
 
-    def expert(self, name: str, x: Tensor) -> Gaussian:
+    def expert(self, name: str, x: Tensor, run: Run = nn.Module.__call__) -> Gaussian:
         """q_m(z | x) of one modality, (n_data, latent_dim), its log-variance within ±LOG_VAR_LIMIT."""
-        output = self.encoders[name](x)
+        output = run(self.encoders[name], x)
         mu, log_var = (value.to(self.weights.dtype) for value in (output.embedding, output.log_covariance))
         return Gaussian(mu, log_var.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT))
 
@@ -274,7 +276,7 @@ class MVAE(nn.Module):
         return dict([first, *((key, value.expand_as(first[1])) for key, value in rest)])
 
     def _broadcastable_parameters(
-        self, name: str, z: Tensor, run: Callable[[nn.Module, Tensor], Any] = nn.Module.__call__
+        self, name: str, z: Tensor, run: Run = nn.Module.__call__
     ) -> dict[str, Tensor]:
         """The same, constants with one cell only: what is the same for all need not be computed for each."""
         output = run(self.decoders[name], z.reshape(-1, self.latent_dim))
@@ -338,23 +340,14 @@ class MVAE(nn.Module):
         so that none learns to draw what only another of them can read; what moves is where z is drawn.
         """
         parameters = self._broadcastable_parameters(name, z.flatten(0, 1), _held_fixed)
-        generated = self.likelihoods[name].mean(parameters)
-        seen = _held_fixed(self.encoders[name], generated)
-        single = self.weights.dtype  # networks may run in half precision
-        log_var = seen.log_covariance.to(single).clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT)
-        expert = Gaussian(seen.embedding.to(single)[None], log_var[None])
-        mu = product(expert, torch.ones_like(expert.mu[..., 0], dtype=torch.bool)).mu
+        seen = self.expert(name, self.likelihoods[name].mean(parameters), _held_fixed)
+        alone = torch.ones_like(seen.mu[None, :, 0], dtype=torch.bool)
+        mu = product(Gaussian(seen.mu[None], seen.log_var[None]), alone).mu.view_as(z)
         total = z.new_zeros(z.shape[:-1])
         for c, category in enumerate(self.modalities):
-            if isinstance(self.likelihoods[category], Categorical) and category in observations.values:
-                logits = (
-                    _held_fixed(self.decoders[category], mu)
-                    .reconstruction.to(single)
-                    .unflatten(0, z.shape[:-1])
-                )
-                log_prob = self.likelihoods[category].row_log_prob(
-                    observations.values[category], {"logits": logits}
-                )
+            if self._categories[c] and category in observations.values:
+                said = self._broadcastable_parameters(category, mu, _held_fixed)
+                log_prob = self.likelihoods[category].row_log_prob(observations.values[category], said)
                 total = total + self.weights[c] * torch.where(observations.present[c], log_prob, 0.0)
         return total
 
