@@ -131,7 +131,7 @@ def test_one_draw_is_enough_for_an_estimate() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"subset": "sound"}, "unknown modality 'sound'; this model knows 'a' and 'b' and 'c'"),
+        ({"subset": "sound"}, "unknown modality 'sound'; this model knows 'a', 'b' and 'c'"),
         ({"subset": ["a"], "given": ["a", "b"]}, "'a' is both scored and given"),
         ({"given": "all"}, "no modality is left to score"),
         ({"K": 0}, "K and batch_size_K must be at least 1, got 0 and 100"),
