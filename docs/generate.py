@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import textwrap
 import types
 import typing
 from collections.abc import Iterator
@@ -57,13 +58,19 @@ def experiment() -> str:
     known = ", ".join(
         f"[{file.stem}](../training/experiments/{file.name})" for file in sorted(EXPERIMENTS.glob("*.toml"))
     )
-    return "\n".join([HEAD.format(known=known), *_section(Experiment, "At the top")])
+    head = "\n\n".join(_wrapped(paragraph) for paragraph in HEAD.format(known=known).split("\n\n"))
+    return "\n".join([f"{head}\n", *_section(Experiment, "At the top")])
+
+
+def _wrapped(paragraph: str) -> str:
+    words = " ".join(paragraph.split())
+    return textwrap.fill(words, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _section(model: type[BaseModel], title: str, path: str = "") -> Iterator[str]:
     """The table of a model's own keys, and then the sections below it."""
     yield f"## {title}\n"
-    yield f"{' '.join(inspect.cleandoc(model.__doc__ or '').split())}\n"
+    yield f"{_wrapped(inspect.cleandoc(model.__doc__ or ''))}\n"
     yield "| Key | Value | Default | Meaning |"
     yield "| --- | --- | --- | --- |"
     below = []

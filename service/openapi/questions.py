@@ -140,7 +140,7 @@ def _encoded(manifest: Manifest) -> Schema:
             "information": {**nested((None,), NUMBER), "description": "KL from the prior, in nats, by row."},
             "disagreement": {
                 **nested((None,), NUMBER),
-                "description": "Between the modalities, in nats, by row.",
+                "description": "In nats, by row: above 0 where modalities contradict each other.",
             },
         }
     )

@@ -12,11 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import DOCUMENTS, ROOT, Block, blocks, workplace
+from tests.docs.blocks import DOCUMENTS, FENCE, ROOT, Block, blocks, workplace
 from tests.page.conftest import free_port, service_at
 
 RUNNABLE = {"sh", "bash", "python"}
 SHOWN = {"text", "json", "toml", "yaml", "promql", "csv", ""}
+PROSE = [
+    *DOCUMENTS,
+    ROOT / "CHANGELOG.md",
+    *(ROOT / name / "README.md" for name in ("benchmarks", "training")),
+]
 WITH_COMMANDS = [
     document for document in DOCUMENTS if any(block.language in RUNNABLE for block in blocks(document))
 ]
@@ -83,6 +88,12 @@ def test_what_is_not_run_says_why(document: Path) -> None:
             assert all(
                 f'"{name}"' in tested for name in re.findall(r"^anyview-train (\w+)", block.code, re.M)
             )
+
+
+@pytest.mark.parametrize("document", PROSE, ids=lambda document: str(document.relative_to(ROOT)))
+def test_no_line_of_prose_is_wider_than_120_letters(document: Path) -> None:
+    prose = FENCE.sub("", document.read_text()).splitlines()
+    assert [line for line in prose if len(line) > 120 and not line.startswith(("|", "!["))] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
