@@ -1,8 +1,8 @@
 """One queue per graph: rows of whoever waits share a batch. Knows nothing of modalities.
 
-There is no timer: a batch is whatever waits when the graph falls free, up to its best size. All state
-lives on the event loop; ``Graph.run`` happens in a thread, unless it is known to take less time than
-going there.
+There is no timer: a batch is whatever waits when the graph falls free and a turn of the event loop brings
+no more, up to its best size. All state lives on the event loop; ``Graph.run`` happens in a thread, unless
+it is known to take less time than going there.
 """
 
 from __future__ import annotations
@@ -148,6 +148,7 @@ class GraphQueue:
         self._waiting: deque[_Job] = deque()
         self._suspects: deque[_Batch] = deque()
         self._busy = False
+        self._gathered = 0  # rows that waited a turn of the loop ago, while a batch is gathered
         self._since: float | None = None  # when the batch was handed to a thread
         self.backlog = Backlog()
         """What its waiting rows are a part of."""
@@ -193,6 +194,9 @@ class GraphQueue:
 
     def _next(self) -> None:
         """Runs what waits; afterwards calls itself again, until nothing does."""
+        if self._gathers():
+            asyncio.get_running_loop().call_soon(self._next)
+            return
         batch = self._suspects.popleft() if self._suspects else list(self._fill())
         self._busy = bool(batch)
         if not batch:
@@ -213,6 +217,16 @@ class GraphQueue:
             loop.call_soon(self._next)
             return
         running.add_done_callback(lambda done: self._finish(batch, done))
+
+    def _gathers(self) -> bool:
+        """Whether this turn of the loop brought rows, and the batch has room for those of the next.
+
+        Callers who had their answers together come back one after the other, each in a turn of its own;
+        a batch for the first of them alone would keep all others waiting.
+        """
+        more = self._gathered < self.waiting_rows < self._pace.best_rows and not self._suspects
+        self._gathered = self.waiting_rows if more else 0
+        return more
 
     def _fill(self) -> Iterator[tuple[_Job, Array]]:
         """Takes rows from the callers in turn, an equal share each, so that nobody starves."""

@@ -87,6 +87,24 @@ def test_every_caller_gets_its_own_rows_in_order(sizes: list[int], most_rows: in
     assert sum(graph.batches) == sum(sizes)
 
 
+@pytest.mark.parametrize(("callers", "most_rows", "batches"), [(6, 16, [6]), (6, 4, [4, 2]), (1, 16, [1])])
+def test_callers_who_come_turn_after_turn_share_batches(
+    callers: int, most_rows: int, batches: list[int]
+) -> None:
+    graph = Doubler()
+
+    async def work(queue: GraphQueue) -> None:
+        async def ask(turn: int) -> None:
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            await queue.run(rows(turn, 1))
+
+        await asyncio.gather(*map(ask, range(callers)))
+
+    within(graph, Pace(most_rows, loop_rows=16), work)
+    assert graph.batches == batches
+
+
 def test_callers_that_wait_while_the_graph_is_busy_share_the_next_batch() -> None:
     graph = Doubler()
     graph.gate.clear()
