@@ -72,7 +72,7 @@ def operation(question: Question, operation_id: str, tag: str, manifest: Manifes
         tag: Under which it is listed.
         manifest: Of the model that it is for; None: of whichever the path names.
     """
-    answer = _reference(manifest, _answer(question)) if manifest else {"type": "object"}
+    answer = _reference(manifest, _answer(question)) if manifest else _any_model()
     content = {media: {"schema": TEXT if media == replies.CSV else BINARY} for media in question.media}
     of = f"\n\nOf the model {manifest.name}: {manifest.description}" if manifest else ""
     if manifest and "flatten" in question.query.model_fields:
@@ -166,6 +166,11 @@ def _scored() -> Schema:
         "question": {**TEXTS, "description": "Such as `label|image`, by row."},
     }
     return _object({**_head(), **asked, **told})
+
+
+def _any_model() -> Schema:
+    """What the answers of all models have, and whatever else they hold."""
+    return _object(_head()) | {"additionalProperties": True}
 
 
 def _head() -> dict[str, Schema]:

@@ -1,16 +1,27 @@
-// Uses the generated types as a user would: node built/ask.js ADDRESS FILE; FILE is an .npy of one image.
-// Checked with tsc under strict settings, and then run. Prints the posterior's mean.
+// Uses the generated types as a user would: node built/ask.js ADDRESS KEY FILE ARCHIVE; FILE is an .npy of one image,
+// ARCHIVE an .npz with it. Checked with tsc under strict settings, and then run. Prints the posterior's mean, and which
+// operations were called with success.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import createClient from "openapi-fetch";
+import createClient, { type Middleware } from "openapi-fetch";
 import type { components, paths } from "./schema.js";
 
 type Form = components["schemas"]["kinds.Form"];
 
-const [address = "", file = ""] = process.argv.slice(2);
+const [address = "", key = "", file = "", archive = ""] = process.argv.slice(2);
+const keyed = { baseUrl: address, headers: { authorization: `Bearer ${key}` } };
 /** What is answered as JSON, and whatever else there is. */
-const client = createClient<paths, "application/json" | "application/problem+json">({ baseUrl: address });
-const files = createClient<paths>({ baseUrl: address });
+const client = createClient<paths, "application/json" | "application/problem+json">(keyed);
+const files = createClient<paths>(keyed);
+const stranger = createClient<paths>({ baseUrl: address });
+
+const used = new Set<string>();
+const noting: Middleware = {
+  onResponse({ request, response, schemaPath }) {
+    if (response.ok) used.add(`${request.method} ${schemaPath}`);
+  },
+};
+for (const each of [client, files, stranger]) each.use(noting);
 
 /** One part for each row: files and texts as they are, objects as JSON. */
 function parts(form: Form): FormData {
@@ -36,6 +47,14 @@ async function uploads(content: Blob): Promise<number[][]> {
   return alone.data.mu;
 }
 
+async function sendsArchives(content: Blob, mu: number[][]): Promise<void> {
+  for (const type of ["application/x-npz", "application/octet-stream"]) {
+    const headers = { "content-type": type };
+    const { data } = await client.POST("/encode", { headers, body: content, bodySerializer: (body) => body });
+    assert.deepEqual(data?.mu, mu);
+  }
+}
+
 async function asksInJson(): Promise<void> {
   const inputs: components["schemas"]["kinds.Inputs"] = {
     animal: ["owl", null, 0],
@@ -58,15 +77,46 @@ async function asksInJson(): Promise<void> {
   assert.equal((await client.POST("/score", { body: cats })).response.status, 200);
 }
 
-async function readsFiles(): Promise<void> {
-  const picture = await files.POST("/models/kinds/generate", {
-    params: { query: { cond_mod: ["none"], gen_mod: ["image"], N: 4 } },
-    headers: { accept: "image/png" },
-    parseAs: "arrayBuffer",
+async function namesAnyModel(content: Blob): Promise<void> {
+  const path = { name: "kinds" };
+  const body = { inputs: { animal: ["cat"] } };
+  const encoded = await client.POST("/models/{name}/encode", { params: { path, query: { flatten: true } }, body });
+  assert.equal(encoded.data?.n_data, 1);
+  const form = { image: content };
+  const generated = await client.POST("/models/{name}/generate", {
+    params: { path, query: { gen_mod: ["animal"], K: 5 } },
+    body: form,
+    bodySerializer: () => parts({ image: [content] }),
   });
-  assert.ok(picture.data);
-  assert.deepEqual([...new Uint8Array(picture.data).slice(1, 4)], [0x50, 0x4e, 0x47]);
-  assert.ok(picture.response.headers.get("x-seed"));
+  assert.deepEqual(Object.keys(generated.data?.targets ?? {}), ["animal"]);
+  const scored = await client.POST("/models/{name}/score", { params: { path, query: { K: 5 } }, body });
+  assert.deepEqual(scored.data?.question, ["animal"]);
+}
+
+/** Of each form of an answer, how its bytes begin. */
+const begins = { "image/png": "\x89PNG", "audio/wav": "RIFF", "application/zip": "PK", "application/x-npz": "PK" };
+
+async function takesFiles(): Promise<void> {
+  for (const [accept, start] of Object.entries(begins)) {
+    const target = accept === "audio/wav" ? "sound" : "image";
+    const { data, error, response } = await files.POST("/models/kinds/generate", {
+      params: { query: { cond_mod: ["none"], gen_mod: [target] } },
+      headers: { accept },
+      parseAs: "arrayBuffer",
+    });
+    assert.ok(data, JSON.stringify(error));
+    assert.equal(response.headers.get("content-type"), accept);
+    assert.equal(Buffer.from(data.slice(0, start.length)).toString("latin1"), start);
+    if (accept !== "application/x-npz") assert.ok(response.headers.get("x-seed"));
+  }
+  const table = await files.POST("/generate", {
+    params: { query: { K: 5, gen_mod: ["animal"] } },
+    headers: { "content-type": "text/csv", accept: "text/csv" },
+    body: "animal\ncat\n",
+    bodySerializer: (body) => body,
+    parseAs: "text",
+  });
+  assert.match(table.data ?? "", /^animal,/);
 }
 
 async function readsErrors(): Promise<void> {
@@ -78,8 +128,8 @@ async function readsErrors(): Promise<void> {
   assert.equal(refused.error?.request_id, refused.response.headers.get("x-request-id"));
   const unknown = await client.POST("/models/{name}/encode", { params: { path: { name: "nobody" } } });
   assert.equal(unknown.error?.status, 404);
-  const forbidden = await client.POST("/models/{name}/load", { params: { path: { name: "kinds" } } });
-  assert.equal(forbidden.error?.status, 403);
+  const locked = await stranger.GET("/models");
+  assert.equal(locked.error?.status, 401);
 }
 
 async function looksAround(): Promise<void> {
@@ -88,13 +138,29 @@ async function looksAround(): Promise<void> {
   assert.equal((await client.GET("/models/{name}", { params: { path } })).data?.modalities[0]?.name, "image");
   const card = await files.GET("/models/{name}/card", { params: { path }, parseAs: "text" });
   assert.equal(card.data, "# kinds\n");
-  for (const health of ["/livez", "/readyz"] as const) assert.equal((await client.GET(health)).response.status, 200);
+  const latent = await client.GET("/models/{name}/latent", { params: { path } });
+  assert.equal(latent.data?.points.length, 4);
+  const report = { params: { path: { ...path, file: "card.md" } }, parseAs: "arrayBuffer" } as const;
+  const bytes = (await files.GET("/models/{name}/report/{file}", report)).data;
+  assert.equal(Buffer.from(bytes ?? new ArrayBuffer()).toString(), "# kinds\n");
+  for (const health of ["/livez", "/readyz"] as const) assert.equal((await stranger.GET(health)).response.status, 200);
   assert.match((await files.GET("/metrics", { parseAs: "text" })).data ?? "", /anyview_requests_total/);
 }
 
-const mu = await uploads(new Blob([await readFile(file)]));
+async function looksAfterModels(): Promise<void> {
+  const params = { path: { name: "kinds" } };
+  assert.deepEqual((await client.POST("/models/{name}/unload", { params })).data?.versions, []);
+  assert.equal((await stranger.GET("/readyz")).response.status, 503);
+  assert.deepEqual((await client.POST("/models/{name}/load", { params })).data?.versions, [1]);
+}
+
+const content = new Blob([await readFile(file)]);
+const mu = await uploads(content);
+await sendsArchives(new Blob([await readFile(archive)]), mu);
 await asksInJson();
-await readsFiles();
+await namesAnyModel(content);
+await takesFiles();
 await readsErrors();
 await looksAround();
-console.log(JSON.stringify(mu));
+await looksAfterModels();
+console.log(JSON.stringify({ mu, used: [...used] }));

@@ -43,8 +43,13 @@ def modalities() -> list[Modality]:
     ]
 
 
-def publish(root: Path) -> Path:
-    """Writes ``kinds/1`` into a store."""
+def publish(root: Path, **more: bytes) -> Path:
+    """Writes ``kinds/1`` into a store.
+
+    Arguments:
+        root: The folder of the store.
+        more: Further files, an underscore for every dot.
+    """
     described = manifest(name="kinds", latent_dim=DIMENSION, modalities=modalities())
     rng = np.random.default_rng(0)
     files = {}
@@ -56,7 +61,7 @@ def publish(root: Path) -> Path:
     noise = rng.standard_normal((8, DIMENSION), np.float32)
     made = golden.make(described, values, present, noise, _Graphs(files))
     files |= {golden.FILE: golden.to_bytes(made), "report/card.md": b"# kinds\n"}
-    return store.publish(root, described, files)
+    return store.publish(root, described, files | {name.replace("_", "."): more[name] for name in more})
 
 
 class _Graphs:
