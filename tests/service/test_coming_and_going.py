@@ -18,7 +18,8 @@ from models_store.stores import Folder
 from service.app import create_app
 from service.settings import Settings
 from tests.service.changing import publish
-from tests.service.running import running, until
+from tests.service.counted import samples
+from tests.service.running import process_of, running, until
 
 BODY = {"inputs": {"label": [1, 2, 3]}}
 
@@ -94,6 +95,32 @@ def test_a_new_version_takes_over_while_fifty_callers_ask(place: Folder, bundle_
     assert {response.json()["version"] for response in responses[-50:]} == {2}
     # The graphs are the same, so no answer may differ but in its label.
     assert len({json.dumps({**response.json(), "version": None}) for response in responses}) == 1
+
+
+def test_a_new_version_reaches_every_worker_without_a_failed_request(
+    place: Folder, bundle_folder: Path
+) -> None:
+    """As it does one process; by hand nothing is changed, since that would reach one of them."""
+
+    def answering(address: str) -> set[tuple[str, ...]]:
+        """Versions that any of the processes still answers with."""
+        told = samples(httpx2.get(f"{address}/metrics", timeout=60).text)["anyview_model_loaded"]
+        return {labels for labels, value in told.items() if value}
+
+    options = ("--workers", "2", "--poll-seconds", "0.1", "--allow-loading", "true")
+    with process_of(Path(place.address), *options) as (address, _):
+        for what in ("load", "unload"):
+            refused = httpx2.post(f"{address}/models/tiny/{what}", timeout=60)
+            assert (refused.status_code, "2 worker processes" in refused.json()["detail"]) == (409, True)
+
+        def change() -> None:
+            publish(place, bundle_folder, 2)
+            until(lambda: answering(address) == {("tiny", "2")}, 60)
+
+        responses = asyncio.run(ask_during(change, address))
+    assert {response.status_code for response in responses} == {200}
+    assert {response.json()["version"] for response in responses} == {1, 2}
+    assert {response.json()["version"] for response in responses[-50:]} == {2}
 
 
 def test_a_corrupt_version_changes_only_the_list_of_the_refused(place: Folder, bundle_folder: Path) -> None:

@@ -17,7 +17,6 @@ import pytest
 from fastapi.testclient import TestClient
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
-from prometheus_client.parser import text_string_to_metric_families as families
 
 from service.app import create_app
 from service.catalog import Catalog
@@ -25,6 +24,7 @@ from service.settings import Settings
 from service.telemetry import logs
 from service.telemetry.tracing import Tracer
 from tests.service.asking import SEVEN, inputs, parts
+from tests.service.counted import samples
 from tests.service.running import process_of, until
 
 MARKER = "zebra4711"
@@ -52,16 +52,6 @@ def logged() -> Iterator[Callable[[], list[dict[str, Any]]]]:
     root.removeHandler(handler)
     root.setLevel(levels[0])
     requests.setLevel(levels[1])
-
-
-def samples(text: str) -> dict[str, dict[tuple[str, ...], float]]:
-    """By name the value of each set of labels, in the order of their names."""
-    found: dict[str, dict[tuple[str, ...], float]] = {}
-    for family in families(text):
-        for sample in family.samples:
-            labels = tuple(value for _, value in sorted(sample.labels.items()))
-            found.setdefault(sample.name, {})[labels] = sample.value
-    return found
 
 
 def scraped(client: TestClient) -> dict[str, dict[tuple[str, ...], float]]:
