@@ -66,7 +66,7 @@ def address(settings: Settings, heard: list[Exchange]) -> Iterator[str]:
 def document(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As ``anyview-serve openapi`` writes it."""
     file = tmp_path_factory.mktemp("openapi") / "openapi.json"
-    run(sys.executable, "-m", "service", "openapi", str(file), **settings.to_environment())
+    run(sys.executable, "-m", "service", "openapi", str(file), cwd=None, **settings.to_environment())
     return file
 
 
