@@ -81,7 +81,7 @@ class Terms:
             :math:`\lambda_m \log p(x_m | z_S)`: (S, B).
         at_joint: The same of each modality alone, at z of the joint posterior: (M, B).
         recognised: The weighted log-likelihood of the row's categories given what z of a subset generates,
-            averaged over the modalities that it generates so; 0 where nothing is asked for: (S, B).
+            summed over the modalities that it generates so; 0 where nothing is asked for: (S, B).
         family: Which modality is in which subset: (S, M).
         beta: The weight of every divergence.
     """
@@ -256,14 +256,14 @@ def evaluate(
 
 
 def _recognised(wanted: Tensor, asked: Sequence[Tensor], z: Tensor, recognise: Recognise) -> Tensor:
-    """The mean over the modalities that each subset generates: (S, B)."""
+    """The sum over the modalities that each subset generates: (S, B)."""
     total = z.new_zeros(z.shape[:2])
     for m, rows in enumerate(asked):
         if len(rows):
             counted = wanted[:, m, None].index_select(0, rows)
             log_prob = torch.where(counted, recognise(m, z.index_select(0, rows)), 0.0)
             total = total.index_add(0, rows, log_prob)
-    return total / wanted.sum(dim=1, keepdim=True).clamp(min=1)
+    return total
 
 
 def _summarise(terms: Terms, bound: Tensor, nonempty: Tensor, present: Tensor) -> Loss:

@@ -54,7 +54,7 @@ def naive_loss(model: MVAE, objective: str, rows: Rows, family: Tensor, noise: T
                     q = posterior_of(model, rows, row, own)
                     z = q.mean + q.stddev * noise[s, row]
                     seen = [seen_again(model, rows, row, name, z) for name in lacking]
-                    bound = bound + BETA * sum(seen, torch.zeros(())) / max(1, len(seen))
+                    bound = bound + BETA * sum(seen, torch.zeros(()))
                 bounds.append(bound)
         if bounds:
             total, count = total - len(family) * torch.stack(bounds).mean(), count + 1

@@ -112,7 +112,8 @@ def weak_command(
     output: Folder = HERE,
 ) -> None:
     """Weak supervision: label accuracy by the share of training rows whose label is seen."""
-    common = Common(seed, epochs, rows, settings, variant)
+    called = variant or " ".join(settings) or "few labels"
+    common = Common(seed, epochs, rows, [*weak.SETTINGS, *settings], called)
     for chosen, case in common.runs(experiment, "data.paired", paired):
         _labels(output / weak.FILE, chosen, case)
 
