@@ -8,7 +8,7 @@ BENCH := $(VENV)/bench
 PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 LOCK := pyproject.toml constraints.txt
 
-.PHONY: serve test reference lint docs format train bench-service bench-training bench-likelihood ablation soak clean
+.PHONY: serve test reference lint docs format train bench-service bench-page bench-training bench-likelihood ablation soak clean
 
 serve: export ANYVIEW_DEFAULT_MODEL ?= mnist
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
@@ -40,6 +40,9 @@ train: $(FULL)/.done  ## Train and publish an experiment: make train EXPERIMENT=
 
 bench-service: $(BENCH)/.done  ## Measure the service beside others; takes some minutes, on two idle cores
 	$(BENCH)/bin/python -m benchmarks.service
+
+bench-page: $(BENCH)/.done  ## How soon the page answers a stroke; wants a Chromium
+	$(BENCH)/bin/python -m benchmarks.page
 
 soak: $(BENCH)/.done  ## Does memory grow? SOAK_REQUESTS=10000 for a short one
 	$(BENCH)/bin/python -m benchmarks.soak

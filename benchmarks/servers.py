@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +52,10 @@ class Server:
 
 
 @contextmanager
-def anyview(models: Path | None, *options: str) -> Iterator[Server]:
+def anyview(models: Path | None, *options: str, cores: Collection[int] = (SERVER_CORE,)) -> Iterator[Server]:
     """``anyview-serve`` of a store, or of the shipped models."""
     store = [] if models is None else ["--store", str(models)]
-    with _running(["-m", "service", *store, *options, "--port"], "/readyz") as server:
+    with _running(["-m", "service", *store, *options, "--port"], "/readyz", cores=cores) as server:
         yield server
 
 
@@ -67,7 +67,9 @@ def rival(name: str, encoder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def _running(arguments: list[str], path: str, *more: str) -> Iterator[Server]:
+def _running(
+    arguments: list[str], path: str, *more: str, cores: Collection[int] = (SERVER_CORE,)
+) -> Iterator[Server]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     start = time.perf_counter()
@@ -77,7 +79,7 @@ def _running(arguments: list[str], path: str, *more: str) -> Iterator[Server]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         try:

@@ -2,7 +2,7 @@
 // Every maker gives { element, show(target, context) }; a target is what /generate answers of one row.
 
 import { post } from "./client.js";
-import { button, h, percent, short } from "./dom.js";
+import { button, h, percent, repeated, say, short } from "./dom.js";
 import { extent, matrix, whole } from "./numbers.js";
 import { paint, paintGrid } from "./pixels.js";
 import { path } from "./questions.js";
@@ -20,7 +20,7 @@ export function answerFor(modality, index, context) {
     element: h("article", { class: `panel answer m${index % 8}`, "aria-labelledby": id },
       h("header", {}, h("h3", { id }, modality.name), note), element),
     show(target, question) {
-      note.textContent = question.names.includes(modality.name) ? "observed, and reconstructed" : "generated";
+      say(note, question.names.includes(modality.name) ? "observed, and reconstructed" : "generated");
       show(first(target), question);
     },
   };
@@ -66,7 +66,7 @@ function gridOf(modality, range, upright, warm, more = "") {
       const widest = (cell) => (Array.isArray(cell) ? Math.max(...cell) : cell);
       // Half the range: nothing between its ends can be less sure.
       paint(std, upright(target.std).map((row) => row.map(widest)), [0, (high - low) / 2], true);
-      count.textContent = draws.length === 1 ? "one sample" : `${draws.length} samples, each as likely as the others`;
+      say(count, draws.length === 1 ? "one sample" : `${draws.length} samples, each as likely as the others`);
     },
   };
 }
@@ -117,18 +117,29 @@ function pointsAnswer(modality) {
   const size = high - low;
   const drawing = h("svg:svg", { class: "strokes", viewBox: `${low - size * 0.1} ${low - size * 0.1} ${size * 1.2} ${size * 1.2}`, role: "img" });
   const caption = h("figcaption", {});
-  const line = (points, kind) =>
-    h("svg:polyline", { class: kind, points: points.map(([x, y]) => `${x.toFixed(2)},${(low + high - y).toFixed(2)}`).join(" ") });
+  const [spread, thin, thick] = ["spread", "samples", "mean"].map((kind) => h("svg:g", { class: kind }));
+  const start = h("svg:circle", { class: "start", r: size * 0.03 });
+  drawing.append(spread, thin, thick, start);
+  const place = (element, attributes) => Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
+  const above = (y) => low + high - y;
+  const line = () => {
+    const element = h("svg:polyline");
+    return { element, show: (points) => place(element, { points: points.map(([x, y]) => `${x.toFixed(2)},${above(y).toFixed(2)}`).join(" ") }) };
+  };
+  const oval = () => {
+    const element = h("svg:ellipse");
+    return { element, show: ([[x, y], [rx, ry]]) => place(element, { cx: x, cy: above(y), rx, ry }) };
+  };
+  const [showSpread, showSamples, showMean] = [repeated(spread, oval), repeated(thin, line), repeated(thick, line)];
   return {
     element: h("figure", { class: "wide" }, drawing, caption),
     show({ mean, std, samples }) {
-      const [x, y] = [mean[0][0], low + high - mean[0][1]];
-      const spread = mean.map(([px, py], i) =>
-        h("svg:ellipse", { class: "spread", cx: px, cy: low + high - py, rx: std[i][0], ry: std[i][1] }));
-      drawing.replaceChildren(...spread, ...samples.map((points) => line(points, "sample")), line(mean, "mean"),
-        h("svg:circle", { class: "start", cx: x, cy: y, r: size * 0.03 }));
+      showSpread(mean.map((point, i) => [point, std[i]]));
+      showSamples(samples);
+      showMean([mean]);
+      place(start, { cx: mean[0][0], cy: above(mean[0][1]) });
       drawing.setAttribute("aria-label", `Strokes of ${modality.name}: the mean and ${samples.length} samples`);
-      caption.textContent = `the mean (thick, from the dot on), ${samples.length} samples (thin), ± one standard deviation (ovals)`;
+      say(caption, `the mean (thick, from the dot on), ${samples.length} samples (thin), ± one standard deviation (ovals)`);
     },
   };
 }
@@ -137,18 +148,27 @@ function pointsAnswer(modality) {
 
 function categoryAnswer(modality) {
   const list = h("ol", { class: "bars" });
+  const showBars = repeated(list, () => {
+    const [name, bar, number] = ["name", "bar", "number"].map((kind) => h("span", { class: kind }));
+    const element = h("li", {}, name, h("span", { class: "track" }, bar), number);
+    return {
+      element,
+      show({ label, share, best }) {
+        say(name, label);
+        say(number, percent(share));
+        bar.style.transform = `translateX(${100 * (share - 1)}%)`; // nothing else has to move
+        element.classList.toggle("best", best);
+      },
+    };
+  });
   return {
     element: list,
     show({ probabilities, ranked }) {
       const many = modality.labels.length > MOST_BARS;
-      const shown = many ? ranked.slice(0, MOST_BARS) : modality.labels;
       const best = Math.max(...probabilities);
-      list.replaceChildren(...shown.map((label) => {
+      showBars((many ? ranked.slice(0, MOST_BARS) : modality.labels).map((label) => {
         const share = probabilities[modality.labels.indexOf(label)];
-        const bar = h("span", { class: "bar" });
-        bar.style.width = `${100 * share}%`;
-        return h("li", { class: share === best ? "best" : "" }, h("span", { class: "name" }, label),
-          h("span", { class: "track" }, bar), h("span", { class: "number" }, percent(share)));
+        return { label, share, best: share === best };
       }));
     },
   };
@@ -212,10 +232,9 @@ function bandAnswer(modality, columns) {
       const given = question.observed[modality.name]?.value;
       drawing.replaceChildren(band(quantiles[0], quantiles[4], "wide"), band(quantiles[1], quantiles[3], "narrow"),
         h("svg:polyline", { class: "median", points: line(quantiles[2]).join(" ") }),
-        ...(Array.isArray(given) ? given : []).map((value, i) =>
-          value === null ? null : h("svg:circle", { class: "known", cx: place(value, i).split(",")[0], cy: place(value, i).split(",")[1], r: 0.9 })).filter(Boolean));
+        h("svg:path", { class: "known", d: (Array.isArray(given) ? given : []).map((value, i) => (value === null ? "" : `M${place(value, i)}h0`)).join("") }));
       const units = new Set(columns.map((column) => column.unit ?? ""));
-      caption.textContent = `${columns.length} columns from left to right, ${short(scale[0])} to ${short(scale[1])}${units.size === 1 && [...units][0] ? ` ${[...units][0]}` : ""}: median, and where 50 % and 90 % lie`;
+      say(caption, `${columns.length} columns from left to right, ${short(scale[0])} to ${short(scale[1])}${units.size === 1 && [...units][0] ? ` ${[...units][0]}` : ""}: median, and where 50 % and 90 % lie`);
     },
   };
 }

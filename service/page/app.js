@@ -19,24 +19,31 @@ let page = null; // what is made anew for every model
 let draws = 9;
 let seed = 1;
 
-const views = {
-  posterior: new Latest((asked) => askJson(path(asked, "encode"), post("", asked.body)), showPosterior, failed),
-  targets: new Latest((asked) => askJson(path(asked, "generate"), post("", asked.body)), showTargets, failed),
-};
+const view = new Latest({ put, answer: both, show, fail: failed });
 
 // --- asking ----------------------------------------------------------------------------------------------
 
 function changed() {
+  view.want();
+  if (!page.cards.example) hint(page.cards.isEmpty ? invitation(page.manifest) : "Add another view, or switch one off, and see what changes.");
+}
+
+function put() {
   const asked = question(page.manifest, page.cards.observed, draws, seed);
-  page.asked = asked;
-  views.posterior.want(asked);
-  views.targets.want(asked);
   snippets.show(asked);
-  if (!page.cards.example) hint(asked.names.length ? "Add another view, or switch one off, and see what changes." : invitation(page.manifest));
+  return asked;
+}
+
+/** The posterior and what follows from it, shown together; neither is asked for again before both are here. */
+async function both(asked) {
+  const operations = ["encode", "generate"].map((operation) => askJson(path(asked, operation), post("", asked.body)));
+  await Promise.allSettled(operations);
+  return Promise.all(operations);
 }
 
 /** Keeps the height that it has: nothing may move under a pen. */
 function hint(text) {
+  if ($("hint").textContent === text) return;
   $("hint").style.minHeight = `${$("hint").offsetHeight}px`;
   $("hint").textContent = text;
 }
@@ -45,16 +52,22 @@ function current(asked) {
   return page && asked.model === page.manifest.name;
 }
 
-function showPosterior(answer, asked) {
-  if (!current(asked)) return;
-  page.posterior.show(answer, asked);
-  page.map?.show(answer.mu[0], answer.log_var[0]);
-}
-
-function showTargets(answer, asked) {
+function show([posterior, generated], asked) {
   if (!current(asked)) return;
   refused("");
-  for (const [name, panel] of page.answers) panel.show(answer.targets[name], asked);
+  page.posterior.show(posterior, asked);
+  page.map?.show(posterior.mu[0], posterior.log_var[0], asked.names);
+  for (const [name, panel] of page.answers) panel.show(generated.targets[name], asked);
+  showVerdict(generated, asked);
+  $("answers").classList.remove("waiting");
+  // For the profiler of the browser: from the question to the frame in which the answer is seen.
+  requestAnimationFrame(() => setTimeout(() => {
+    performance.clearMeasures();
+    performance.measure("anyview:answer", { start: asked.at });
+  }));
+}
+
+function showVerdict(answer, asked) {
   const said = page.manifest.modalities
     .filter((modality) => !asked.names.includes(modality.name))
     .map((modality) => sentenceOf(modality, answer.targets[modality.name]))
@@ -62,8 +75,6 @@ function showTargets(answer, asked) {
   const made = page.manifest.modalities.map(({ name }) => name).filter((name) => !asked.names.includes(name));
   const given = asked.names.length ? `From ${listed(asked.names.map((name) => called(asked, name)))}: ` : "Before anything is known: ";
   $("verdict").replaceChildren(given, h("b", {}, said.join(", ") || `${listed(made)} below`));
-  $("answers").classList.remove("waiting");
-  performance.measure("anyview:answer", { start: asked.at, end: performance.now() });
 }
 
 /** A label by what it says, anything else by its name. */

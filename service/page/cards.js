@@ -1,6 +1,6 @@
 // The left side: a card per modality, each observed or missing.
 
-import { button, h, listed } from "./dom.js";
+import { button, h, listed, say } from "./dom.js";
 import { inputFor } from "./inputs.js";
 
 const KINDS = {
@@ -30,8 +30,12 @@ export class Cards {
 
   /** By modality what is observed and switched on. */
   get observed() {
-    const on = [...this.cards].filter(([, card]) => card.observation && card.on);
+    const on = [...this.cards].filter(([, card]) => card.on);
     return Object.fromEntries(on.map(([name, card]) => [name, card.observation]));
+  }
+
+  get isEmpty() {
+    return [...this.cards.values()].every((card) => !card.on);
   }
 
   /** Something to look at before anything was done: a label, where the model has one. Whatever is done first replaces it. */
@@ -120,7 +124,7 @@ class Card {
   }
 
   #tell() {
-    this.toggle.textContent = this.on ? "observed" : "missing";
+    say(this.toggle, this.on ? "observed" : "missing");
     this.toggle.setAttribute("aria-checked", String(this.on));
     this.element.classList.toggle("missing", !this.on);
   }

@@ -53,38 +53,43 @@ export function post(path, body, more = {}) {
 }
 
 /**
- * A view with at most one question on its way. What is wanted while it waits replaces what was wanted before:
- * who draws fast gets answers as fast as they come, and never a queue of old ones.
+ * A view with at most one question on its way. What is wanted meanwhile is put once that is answered, as things
+ * are then: who draws fast gets answers as fast as they come, and never a queue of old ones.
  */
 export class Latest {
-  #next;
+  #wanted = false;
   #busy = false;
 
-  constructor(answer, show, fail) {
-    this.answer = answer;
-    this.show = show;
-    this.fail = fail;
+  /** Arguments: put, which makes the question; answer, show and fail, what is done with it. */
+  constructor({ put, answer, show, fail }) {
+    Object.assign(this, { put, answer, show, fail });
   }
 
-  want(question) {
-    this.#next = question;
+  want() {
+    this.#wanted = true;
     if (!this.#busy) this.#run();
   }
 
   async #run() {
     this.#busy = true;
-    while (this.#next !== undefined) {
-      const question = this.#next;
-      this.#next = undefined;
-      try {
-        this.show(await this.answer(question), question);
-      } catch (error) {
-        this.fail(error, question);
-        if (error.seconds) await new Promise((done) => setTimeout(done, 1000 * error.seconds));
-        if (error.seconds && this.#next === undefined) this.#next = question;
-      }
+    await undefined; // what else the same event changes is asked about as well
+    try {
+      while (this.#wanted) await this.#once();
+    } finally {
+      this.#busy = false;
     }
-    this.#busy = false;
+  }
+
+  async #once() {
+    this.#wanted = false;
+    const question = this.put();
+    try {
+      this.show(await this.answer(question), question);
+    } catch (error) {
+      this.fail(error, question);
+      if (error.seconds) await new Promise((done) => setTimeout(done, 1000 * error.seconds));
+      this.#wanted ||= error.seconds > 0;
+    }
   }
 }
 

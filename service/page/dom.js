@@ -49,6 +49,24 @@ export function droppable(element, onfile) {
   });
 }
 
+/** Text that is new; the same text again would be laid out again. */
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** As many elements in the parent as there are items, each made once, and told of its item whenever there are new ones. */
+export function repeated(parent, make) {
+  const made = [];
+  return (items) => {
+    while (made.length < items.length) {
+      made.push(make());
+      parent.append(made.at(-1).element);
+    }
+    for (const { element } of made.splice(items.length)) element.remove();
+    items.forEach((item, i) => made[i].show(item));
+  };
+}
+
 export const percent = (share) =>
   share > 0 && share < 0.01 ? "< 1 %" : share > 0.99 ? "> 99 %" : `${Math.round(100 * share)} %`;
 

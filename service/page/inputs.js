@@ -14,6 +14,16 @@ export function inputFor(modality, changed) {
   return (make[modality.kind] ?? vectorInput)(modality, changed);
 }
 
+/** An observation whose value is made when somebody asks for it: a pen moves more often than questions are put. */
+function whenAsked(make) {
+  let value;
+  return {
+    get value() {
+      return (value ??= make());
+    },
+  };
+}
+
 // --- a picture -----------------------------------------------------------------------------------------
 
 function imageInput(modality, changed) {
@@ -27,9 +37,11 @@ function imageInput(modality, changed) {
 
   function drawn() {
     if (!pad.strokes.length) return empty();
-    paint(sent, picture(pad.strokes, height, width, fit.checked), [0, 255]);
     text.textContent = "";
-    changed({ value: sent.toDataURL("image/png").split(",")[1] });
+    changed(whenAsked(() => {
+      paint(sent, picture(pad.strokes, height, width, fit.checked), [0, 255]);
+      return sent.toDataURL("image/png").split(",")[1];
+    }));
   }
 
   /** The file itself is sent, so that the service reads it as it would read anybody's. */
@@ -113,7 +125,7 @@ function pointsInput(modality, changed) {
 
   function drawn() {
     if (pad.strokes.flat().length < 2) return changed(null);
-    changed({ value: fitting(modality, resampled(pad.strokes, modality)) });
+    changed(whenAsked(() => fitting(modality, resampled(pad.strokes, modality))));
   }
 
   function empty() {
@@ -158,7 +170,10 @@ function vectorInput(modality, changed) {
 
   function read() {
     const values = fields.map(number);
-    fields.forEach((field, i) => field.setAttribute("aria-invalid", String(Number.isNaN(values[i]))));
+    fields.forEach((field, i) => {
+      const wrong = String(Number.isNaN(values[i]));
+      if (field.ariaInvalid !== wrong) field.ariaInvalid = wrong;
+    });
     const known = values.map((value) => (Number.isNaN(value) ? null : value));
     const complete = known.every((value) => value !== null);
     const enough = gaps ? known.some((value) => value !== null) : complete;

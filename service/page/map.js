@@ -23,6 +23,8 @@ export function mapOf(manifest, latent) {
     h("figure", {}, h("div", { class: "sheet" }, canvas, drawing),
       h("figcaption", {}, `${points.length} held-out cases${category ? ` by ${category.name}` : ""}. This one is in the ellipse (90 %), which shrinks as more is known.`)), legend);
 
+  let before = "";
+
   function draw() {
     const context = canvas.getContext("2d");
     const style = getComputedStyle(element);
@@ -41,7 +43,10 @@ export function mapOf(manifest, latent) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   return {
     element,
-    show(mu, logVar) {
+    show(mu, logVar, names) {
+      // It shrinks before one's eyes when a view is added; while one draws, it is where it is.
+      drawing.classList.toggle("gliding", names.join() !== before);
+      before = names.join();
       const [u, v] = axes;
       const sum = (term) => mu.reduce((total, _, d) => total + term(d), 0);
       const x = sum((d) => u[d] * (mu[d] - centre[d]));

@@ -49,26 +49,26 @@ export class Pad {
       Object.assign(context, { fillStyle: "#8d949f", font: `${SIZE / 16}px system-ui, sans-serif`, textAlign: "center" });
       context.fillText("draw here", element.width / 2, element.height / 2);
     }
-    Object.assign(context, { strokeStyle: "#fff", lineWidth: SIZE * 0.07, lineCap: "round", lineJoin: "round" });
-    for (const stroke of this.strokes) {
-      context.beginPath();
-      stroke.forEach(([x, y], index) =>
-        context[index ? "lineTo" : "moveTo"](x * element.width, y * element.height),
-      );
-      if (stroke.length === 1) context.lineTo(stroke[0][0] * element.width, stroke[0][1] * element.height);
-      context.stroke();
-    }
+    for (const stroke of this.strokes) this.#ink(stroke);
     if (this.cursor.shown) this.#renderCursor();
   }
 
+  #ink(places) {
+    const { context, element } = this;
+    Object.assign(context, { strokeStyle: "#fff", lineWidth: SIZE * 0.07, lineCap: "round", lineJoin: "round" });
+    context.beginPath();
+    for (const [x, y] of [places[0], ...places]) context.lineTo(x * element.width, y * element.height);
+    context.stroke();
+  }
+
   #at(event) {
-    const box = this.element.getBoundingClientRect();
     const within = (value) => Math.min(1, Math.max(0, value));
-    return [within((event.clientX - box.left) / box.width), within((event.clientY - box.top) / box.height)];
+    return [within((event.clientX - this.box.left) / this.box.width), within((event.clientY - this.box.top) / this.box.height)];
   }
 
   #down(event) {
     if (event.button) return;
+    this.box = this.element.getBoundingClientRect(); // stays where it is as long as the pen is down
     this.element.setPointerCapture(event.pointerId);
     this.drawing = true;
     this.cursor.shown = false;
@@ -80,8 +80,11 @@ export class Pad {
     if (!this.drawing) return;
     // A fast pen moves several times between two frames; all of its places are there.
     const places = event.getCoalescedEvents?.() ?? [];
-    this.strokes.at(-1).push(...(places.length ? places : [event]).map((place) => this.#at(place)));
-    this.#changed();
+    const stroke = this.strokes.at(-1);
+    const known = stroke.length;
+    stroke.push(...(places.length ? places : [event]).map((place) => this.#at(place)));
+    this.#ink(stroke.slice(known - 1)); // the rest is there already
+    this.onchange();
   }
 
   #up() {

@@ -17,8 +17,8 @@ const HEATS = Uint8ClampedArray.from({ length: 768 }, (_, i) => {
 export function paintGrid(canvas, matrices, across, [low, high], warm = false) {
   const [height, width] = [matrices[0].length, matrices[0][0].length];
   const gap = matrices.length > 1 ? 1 : 0;
-  canvas.width = across * (width + gap) - gap;
-  canvas.height = Math.ceil(matrices.length / across) * (height + gap) - gap;
+  const size = { width: across * (width + gap) - gap, height: Math.ceil(matrices.length / across) * (height + gap) - gap };
+  if (canvas.width !== size.width || canvas.height !== size.height) Object.assign(canvas, size);
   const context = canvas.getContext("2d");
   const tile = context.createImageData(width, height);
   const colours = warm ? HEATS : GREYS;

@@ -1,6 +1,6 @@
 // What is known of the case as a whole: who said how much, and whether they agree.
 
-import { h, listed, percent } from "./dom.js";
+import { h, listed, percent, repeated, say } from "./dom.js";
 
 /** Without held-out rows to compare with: e³ ≈ 20 times less likely to belong together than not. */
 const CONTRADICTION = 3;
@@ -11,28 +11,49 @@ export function posteriorPanel(manifest) {
   const legend = h("ul", { class: "legend" });
   const learned = h("p", { class: "learned" });
   const warning = h("p", { class: "warning", role: "status" });
+  const showPieces = repeated(bar, piece);
+  const showLegend = repeated(legend, entry);
   return {
     element: h("div", { class: "who" }, h("h3", {}, "Where the answer comes from"), learned, bar, legend, warning),
     show(answer, question) {
       const shares = Object.entries(answer.contributions).map(([name, [share]]) => ({ name, share, kind: tint(manifest, name) }));
       bar.setAttribute("aria-label", shares.map(({ name, share }) => `${name} ${percent(share)}`).join(", "));
-      bar.replaceChildren(...shares.filter(({ share }) => share > 0).map(({ share, kind }) => {
-        const piece = h("span", { class: kind });
-        piece.style.flexGrow = share;
-        return piece;
-      }));
-      legend.replaceChildren(...shares.filter(({ name, share }) => share > 0 || question.names.includes(name)).map(({ name, share, kind }) =>
-        h("li", { class: kind }, `${name === "prior" ? "what was known before" : name} `, h("b", {}, percent(share)))));
+      showPieces(shares.filter(({ share }) => share > 0));
+      showLegend(shares.filter(({ name, share }) => share > 0 || question.names.includes(name)));
       const nats = answer.information[0];
       learned.replaceChildren(h("b", { title: "How far this is from knowing nothing: the Kullback-Leibler divergence from the prior" }, `${nats.toFixed(1)} nats`), question.names.length
         ? ` learned from ${listed(question.names)}`
         : " learned: nothing is observed, this is what the model expects of any case");
-      warning.textContent = contradiction(manifest, question.names, answer.disagreement[0]);
+      say(warning, contradiction(manifest, question.names, answer.disagreement[0]));
     },
   };
 }
 
-export function tint(manifest, name) {
+function piece() {
+  const element = h("span");
+  return {
+    element,
+    show({ share, kind }) {
+      element.className = kind;
+      element.style.flexGrow = share;
+    },
+  };
+}
+
+function entry() {
+  const [name, number] = [h("span"), h("b")];
+  const element = h("li", {}, name, " ", number);
+  return {
+    element,
+    show({ name: called, share, kind }) {
+      element.className = kind;
+      say(name, called === "prior" ? "what was known before" : called);
+      say(number, percent(share));
+    },
+  };
+}
+
+function tint(manifest, name) {
   const index = manifest.modalities.findIndex((modality) => modality.name === name);
   return index < 0 ? "prior" : `m${index % 8}`;
 }

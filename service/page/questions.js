@@ -1,11 +1,14 @@
 // What the page asks, as requests: the page sends them, and "copy as" writes them down.
 
-/** What is shown of every target; quantiles only where something shows them, since they take longest. */
-function fieldsFor(manifest) {
-  const kinds = new Set(manifest.modalities.map((modality) => modality.kind));
-  const intervals = kinds.has("vector") || kinds.has("counts");
-  return ["mean", "std", "probabilities", ...(intervals ? ["quantiles"] : []), "samples"].join(",");
-}
+const SHOWN = { category: ["probabilities"], vector: ["quantiles"], counts: ["quantiles"] };
+const PICTURED = ["mean", "std", "samples"];
+const shownOf = ({ kind }) => SHOWN[kind] ?? PICTURED;
+
+/** Whether anything of this model is shown as samples. */
+export const hasSamples = (manifest) => manifest.modalities.some((modality) => shownOf(modality) === PICTURED);
+
+/** What is shown, and no more: every number that is asked for takes its time. */
+const fieldsFor = (manifest) => [...new Set(manifest.modalities.flatMap(shownOf))].join(",");
 
 /**
  * Everything that the page asks about one state of the cards.
@@ -24,7 +27,7 @@ export function question(manifest, observed, draws, seed) {
     names,
     observed,
     body: names.length ? { inputs } : null,
-    generate: { ...condition, ...prior, N: draws, seed, fields: fieldsFor(manifest) },
+    generate: { ...condition, ...prior, ...(hasSamples(manifest) ? { N: draws } : {}), seed, fields: fieldsFor(manifest) },
     encode: { ...condition, seed },
     at: performance.now(),
   };

@@ -20,7 +20,8 @@ export function snippetsPanel() {
   }
 
   function render() {
-    code.textContent = question ? LANGUAGES[language](question, document.baseURI) : "";
+    if (!element.open || !question) return; // who does not look at it does not wait for it
+    code.textContent = LANGUAGES[language](question, document.baseURI);
     copied.textContent = "";
   }
 
@@ -34,10 +35,11 @@ export function snippetsPanel() {
     }
   }
 
+  const element = h("details", { class: "snippets", ontoggle: render }, h("summary", {}, h("h3", {}, "Ask this from a program")),
+    h("div", { class: "buttons" }, tabs, button("Copy", copy), copied),
+    h("pre", { tabindex: "0", role: "region", "aria-label": "The request as a program" }, code));
   return {
-    element: h("details", { class: "snippets" }, h("summary", {}, h("h3", {}, "Ask this from a program")),
-      h("div", { class: "buttons" }, tabs, button("Copy", copy), copied),
-      h("pre", { tabindex: "0", role: "region", "aria-label": "The request as a program" }, code)),
+    element,
     show(asked) {
       question = asked;
       render();
