@@ -105,7 +105,7 @@ def weak_command(
     experiment: str = "mnist",
     paired: Annotated[list[float], typer.Option(help="Shares of the labels that are seen.")] = SHARES,
     seed: Seeds = SEEDS,
-    epochs: Epochs = None,
+    epochs: Annotated[int, typer.Option()] = weak.EPOCHS,
     rows: Rows = None,
     settings: Settings = NONE,
     variant: Variant = None,
