@@ -1,8 +1,9 @@
 // Joins the parts: the chosen model, its cards, what is asked about them, and what is shown.
 
+import { aboutPanel } from "./about.js";
 import { answerFor, sentenceOf } from "./answers.js";
 import { Cards, concerns, invitation } from "./cards.js";
-import { Away, Latest, Refused, Watch, askJson, post, useKey } from "./client.js";
+import { Away, Latest, Refused, Watch, askJson, forgetKey, hasKey, post, useKey } from "./client.js";
 import { button, h, listed } from "./dom.js";
 import { mapOf } from "./map.js";
 import { posteriorPanel } from "./posterior.js";
@@ -86,6 +87,7 @@ function called(asked, name) {
 function failed(error, asked) {
   if (error instanceof Away) watch.lost(error.message);
   else if (!(error instanceof Refused)) throw error;
+  else if (error.status === 401) wantKey();
   else if (current(asked)) refused(error.message, asked);
 }
 
@@ -134,7 +136,7 @@ async function open(name) {
   const panels = [...page.answers.values(), ...(page.map ? [page.map] : [])];
   $("targets").replaceChildren(...panels.map((panel) => panel.element));
   $("snippets").replaceChildren(snippets.element);
-  $("about").replaceChildren(about(manifest));
+  $("about").replaceChildren(aboutPanel(manifest));
   $("columns").hidden = false;
   history.replaceState(null, "", `#${name}`);
   const example = page.cards.loadExample();
@@ -145,17 +147,6 @@ async function open(name) {
 function sentence(manifest) {
   const names = listed(manifest.modalities.map((modality) => modality.name));
   return `This model knows ${manifest.modalities.length} views of a case: ${names}.`;
-}
-
-function about(manifest) {
-  const report = Object.keys(manifest.files).filter((file) => /^report\/[^/]+\.png$/.test(file));
-  const address = (file) => `models/${manifest.name}/${file}`;
-  return h("details", { class: "about" }, h("summary", {}, h("h3", {}, `About ${manifest.name}, version ${manifest.version}`)),
-    h("p", {}, manifest.description), h("p", { class: "note" }, manifest.licence),
-    h("p", {}, manifest.files["report/card.md"] ? h("a", { href: address("card") }, "Model card: what it was measured to do") : null, " ",
-      h("a", { href: `models/${manifest.name}` }, "Manifest")),
-    report.map((file) => h("figure", {}, h("img", { src: address(file), alt: file.slice(7, -4).replaceAll("_", " "), loading: "lazy" }),
-      h("figcaption", {}, file.slice(7, -4).replaceAll("_", " ")))));
 }
 
 // --- the page ------------------------------------------------------------------------------------------------------
@@ -186,14 +177,25 @@ function choice(models, chosen) {
 
 function lost(error) {
   if (error instanceof Away) watch.lost(error.message);
-  else if (error.status === 401 || error.status === 403) $("key").hidden = false;
+  else if (error.status === 401) wantKey();
   else $("lead").textContent = error.message;
+}
+
+/** Asks for a key; one that the service does not know is forgotten. */
+function wantKey() {
+  $("key-refused").textContent = hasKey() ? "The service does not know this key." : "";
+  forgetKey();
+  if (!page) $("lead").textContent = "";
+  $("key").hidden = false;
+  $("key-field").focus();
 }
 
 async function start() {
   try {
     const { models, default: standard, refused: bad } = await askJson("models");
     $("key").hidden = true;
+    $("more").hidden = hasKey(); // a link brings no key along
+    if (page) return changed();
     if (!models.length) throw new Refused(503, bad[0] ? `No model could be loaded: ${bad[0].reason}` : "No model is loaded.");
     const wanted = [location.hash.slice(1), standard, models[0].name].find((name) => models.some((model) => model.name === name));
     $("choice").replaceChildren(...choice(models, wanted));
@@ -207,7 +209,8 @@ $("knobs").append(...knobs());
 $("reset").addEventListener("click", () => page.cards.clear());
 $("key").addEventListener("submit", (event) => {
   event.preventDefault();
-  useKey($("key-field").value);
+  useKey($("key-field").value.trim());
+  $("key-field").value = "";
   start();
 });
 start();

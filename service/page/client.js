@@ -1,6 +1,8 @@
 // Asks the service: one question at a time per view, and never twice about what has changed meanwhile.
 
 const KEY = "anyview-key";
+/** What no header can carry is no key. */
+const FIT = /^[!-~]+$/;
 
 /** The service answered no; the message is its own. */
 export class Refused extends Error {
@@ -14,13 +16,20 @@ export class Refused extends Error {
 /** Nobody answered, or nobody is ready to. */
 export class Away extends Error {}
 
+/** From now on every question brings this key, as long as this tab is open. */
 export function useKey(key) {
   sessionStorage.setItem(KEY, key);
 }
 
+export function forgetKey() {
+  sessionStorage.removeItem(KEY);
+}
+
+export const hasKey = () => sessionStorage.getItem(KEY) !== null;
+
 function headers(more) {
   const key = sessionStorage.getItem(KEY);
-  return key ? { authorization: `Bearer ${key}`, ...more } : more;
+  return FIT.test(key ?? "") ? { authorization: `Bearer ${key}`, ...more } : more;
 }
 
 /** A response that is one, or an error that says why there is none. */

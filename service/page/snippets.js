@@ -1,5 +1,6 @@
 // "Copy as": exactly the questions that the page has asked, for a shell, Python or TypeScript.
 
+import { hasKey } from "./client.js";
 import { button, h } from "./dom.js";
 import { path } from "./questions.js";
 
@@ -63,10 +64,18 @@ function partsOf(asked) {
 /** Base64 of a file, rather than a label: nothing that people name begins like a PNG or a WAV. */
 const isFile = (value) => typeof value === "string" && /^(iVBORw0KGgo|UklGR)/.test(value);
 
+/** A key is nothing to copy: programs take it from their environment. */
+const WITH_KEY = {
+  curl: ' -H "Authorization: Bearer $ANYVIEW_KEY"',
+  python: ', headers={"Authorization": "Bearer " + os.environ["ANYVIEW_KEY"]}',
+  typescript: "Authorization: `Bearer ${process.env.ANYVIEW_KEY}`",
+};
+const withKey = (language) => (hasKey() ? WITH_KEY[language] : "");
+
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 function asCurl(asked, base) {
-  const target = (operation) => quoted(new URL(path(asked, operation), base).href);
+  const target = (operation) => `${quoted(new URL(path(asked, operation), base).href)}${withKey("curl")}`;
   if (!asked.body) return OPERATIONS.map((operation) => `curl -X POST ${target(operation)}`).join("\n\n");
   if (!filesOf(asked)) {
     const body = `body=${quoted(JSON.stringify(asked.body))}`;
@@ -90,7 +99,7 @@ function literal(value) {
 }
 
 function asPython(asked, base) {
-  const lines = ["import httpx", "", `base = ${literal(new URL(`models/${asked.model}`, base).href)}`];
+  const lines = [...(hasKey() ? ["import os"] : []), "import httpx", "", `base = ${literal(new URL(`models/${asked.model}`, base).href)}`];
   let body = "";
   if (asked.body && filesOf(asked)) {
     lines.unshift("import base64");
@@ -105,13 +114,14 @@ function asPython(asked, base) {
     body = ", json=body";
   }
   for (const operation of OPERATIONS)
-    lines.push(`${operation === "generate" ? "generated" : "encoded"} = httpx.post(f"{base}/${operation}", params=${literal(asked[operation])}${body}).raise_for_status().json()`);
+    lines.push(`${operation === "generate" ? "generated" : "encoded"} = httpx.post(f"{base}/${operation}", params=${literal(asked[operation])}${body}${withKey("python")}).raise_for_status().json()`);
   return [...lines, 'print(generated["targets"].keys(), encoded["contributions"])'].join("\n");
 }
 
 function asTypeScript(asked, base) {
   const lines = [];
-  let init = '{ method: "POST" }';
+  const headers = hasKey() ? [WITH_KEY.typescript] : [];
+  let body = "";
   if (asked.body && filesOf(asked)) {
     lines.push('import { readFile } from "node:fs/promises";', "", "const body = new FormData();");
     for (const { name, file, content, text } of partsOf(asked)) {
@@ -119,11 +129,13 @@ function asTypeScript(asked, base) {
         : content ? `new Blob([Buffer.from(${JSON.stringify(content)}, "base64")])` : JSON.stringify(text);
       lines.push(`body.set(${JSON.stringify(name)}, ${value});`);
     }
-    init = '{ method: "POST", body }';
+    body = ", body";
   } else if (asked.body) {
     lines.push(`const body = JSON.stringify(${JSON.stringify(asked.body)});`);
-    init = '{ method: "POST", headers: { "Content-Type": "application/json" }, body }';
+    headers.push('"Content-Type": "application/json"');
+    body = ", body";
   }
+  const init = `{ method: "POST"${headers.length ? `, headers: { ${headers.join(", ")} }` : ""}${body} }`;
   for (const operation of OPERATIONS) {
     const name = operation === "generate" ? "generated" : "encoded";
     lines.push(`const ${name} = await (await fetch(${JSON.stringify(new URL(path(asked, operation), base).href)}, ${init})).json();`);

@@ -19,10 +19,11 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 @contextmanager
-def service_at(port: int) -> Iterator[subprocess.Popen[bytes]]:
+def service_at(port: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """The shipped models on that port, once they answer."""
     command = [sys.executable, "-m", "service", "--port", str(port), "--store", str(SHIPPED)]
-    process = subprocess.Popen([*command, "--default-model", "mnist", "--grace-seconds", "0"])  # noqa: S603 - our own program
+    command += ["--default-model", "mnist", "--grace-seconds", "0", *options]
+    process = subprocess.Popen(command)  # noqa: S603 - our own program
     try:
         until(lambda: process.poll() is not None or readiness(f"http://127.0.0.1:{port}") == 200, 120)
         yield process
@@ -45,16 +46,23 @@ def shipped() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Ends with its module: Playwright's event loop would be in the way of other tests' own."""
+@contextmanager
+def chromium(*options: str) -> Iterator[Browser]:
+    """The system's browser, started with these options."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
     expect.set_options(timeout=30_000)  # on a busy machine
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield chromium
-        chromium.close()
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Ends with its module: Playwright's event loop would be in the way of other tests' own."""
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture
