@@ -7,7 +7,7 @@ import { Away, Latest, Refused, Watch, askJson, forgetKey, hasKey, post, useKey 
 import { button, h, listed } from "./dom.js";
 import { mapOf } from "./map.js";
 import { posteriorPanel } from "./posterior.js";
-import { path, question } from "./questions.js";
+import { hasSamples, path, question } from "./questions.js";
 import { snippetsPanel } from "./snippets.js";
 import { fetchWav } from "./sound.js";
 
@@ -130,7 +130,8 @@ async function open(name) {
     posterior: posteriorPanel(manifest),
     map: latent?.points.length ? mapOf(manifest, latent) : null,
   };
-  $("lead").textContent = `${sentence(manifest)} Give any of them on the left; on the right is what the model concludes about all the others, and how sure it is.`;
+  $("lead").textContent = `${manifest.description} ${invitationTo(manifest)}`;
+  $("draws").parentElement.hidden = !hasSamples(manifest);
   $("cards").replaceChildren(...page.cards.elements);
   $("posterior").replaceChildren(page.posterior.element);
   const panels = [...page.answers.values(), ...(page.map ? [page.map] : [])];
@@ -144,9 +145,9 @@ async function open(name) {
   if (!example) changed();
 }
 
-function sentence(manifest) {
-  const names = listed(manifest.modalities.map((modality) => modality.name));
-  return `This model knows ${manifest.modalities.length} views of a case: ${names}.`;
+function invitationTo(manifest) {
+  const names = listed(manifest.modalities.map((modality) => modality.name), "or");
+  return `Give the model any view that you have (${names}), alone or together: it concludes the others, and says how sure it is.`;
 }
 
 // --- the page ------------------------------------------------------------------------------------------------------
@@ -206,6 +207,7 @@ async function start() {
 }
 
 $("knobs").append(...knobs());
+$("see").addEventListener("click", () => $("answers").scrollIntoView());
 $("reset").addEventListener("click", () => page.cards.clear());
 $("key").addEventListener("submit", (event) => {
   event.preventDefault();

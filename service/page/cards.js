@@ -24,7 +24,9 @@ export class Cards {
     this.cards = new Map(
       manifest.modalities.map((modality, index) => [modality.name, new Card(modality, index, () => this.#changed(modality.name), imagine)]),
     );
-    this.elements = [...this.cards.values()].map((card) => card.element);
+    // What is chosen with one click comes first: whoever is new begins there, and sees the example.
+    const inOrder = [...this.cards.values()].sort((a, b) => (b.modality.kind === "category") - (a.modality.kind === "category"));
+    this.elements = inOrder.map((card) => card.element);
     this.example = null;
   }
 
@@ -45,7 +47,7 @@ export class Cards {
     const label = category.labels[Math.min(3, category.labels.length - 1)];
     this.cards.get(category.name).take(label);
     this.example = category.name;
-    return `${category.name} = ${label}`;
+    return `${category.name} ${label}`;
   }
 
   clear() {
@@ -145,6 +147,6 @@ export function invitation(manifest, example) {
   const ways = [...new Set(manifest.modalities.map(({ kind }) => verbs[kind]))];
   const todo = listed(ways, "or");
   return example
-    ? `An example is loaded, ${example}. Now ${todo} something, and it gives way.`
+    ? `An example: given ${example}, the model makes the rest. Now ${todo} something, and the example gives way.`
     : `Begin here: ${todo} something.`;
 }
