@@ -47,6 +47,13 @@ def test_every_name_that_is_asked_for_is_a_metric(client: TestClient) -> None:
     assert names <= told
 
 
+def test_no_number_is_red_without_a_reason() -> None:
+    """Grafana makes one red above 80 where nobody says what is too much."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    for panel in (panel for panel in panels if panel["type"] == "stat"):
+        assert {"thresholds", "color"} & set(panel["fieldConfig"]["defaults"]), panel["title"]
+
+
 @pytest.fixture
 def prometheus(bundle_folder: Path, tmp_path: Path) -> Iterator[str]:
     """Prometheus, asking a service that is asked; its address."""
