@@ -66,7 +66,9 @@ class Keys:
         self._digests = [self._digest(key.encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_open(scope) or self._knows(_bearer(scope["headers"])):
+        known = scope["type"] != "http" or self._knows(_bearer(scope["headers"]))
+        if known or _is_open(scope):
+            scope["state"]["stranger"] = not known
             await self._app(scope, receive, send)
             return
         # The connection ends with the answer: the rest of the body is not waited for.
