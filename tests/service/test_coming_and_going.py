@@ -133,6 +133,9 @@ def test_a_corrupt_version_changes_only_the_list_of_the_refused(place: Folder, b
         responses = asyncio.run(ask_during(change, address))
         assert {(r.status_code, r.json()["version"]) for r in responses} == {(200, 1)}
         assert "golden.npz is no archive of arrays" in listed(address)["refused"][0]["reason"]
+        told = samples(httpx2.get(f"{address}/metrics").text)
+        assert told["anyview_refused_bundles"] == {(): 1}
+        assert told["anyview_model_loaded"] == {("tiny", "1"): 1}
         assert httpx2.get(f"{address}/readyz").status_code == 200
 
 

@@ -161,6 +161,15 @@ def test_an_answer_is_packed_only_for_those_who_accept_it(oip_address: str) -> N
         assert response.json()["model_name"] == "tiny"
 
 
+def test_who_asks_without_waiting_gets_the_same(oip_address: str) -> None:
+    asked = {"inputs": [tensor("image", PICTURES)], "outputs": wanted("z"), "parameters": SEEDED}
+    with triton.InferenceServerClient(oip_address, concurrency=3) as client:
+        waiting = [client.async_infer("tiny", **asked) for _ in range(3)]
+        expected = client.infer("tiny", **asked).as_numpy("z")
+        for each in waiting:
+            np.testing.assert_array_equal(each.get_result().as_numpy("z"), expected)
+
+
 def test_the_asynchronous_client_gets_the_same(oip_address: str) -> None:
     async def ask() -> list[Any]:
         async with triton_aio.InferenceServerClient(oip_address) as client:

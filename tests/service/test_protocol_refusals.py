@@ -6,12 +6,14 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
 import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 from tests.service.oip import PICTURES, tensor, wanted
@@ -81,12 +83,23 @@ def shared(name: str) -> triton.InferInput:
 ELSEWHERE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "shared memory": (lambda c: c.get_system_shared_memory_status(), "shared memory is not supported"),
     "a region": (lambda c: c.register_system_shared_memory("a", "/a", 8), "shared memory is not supported"),
-    "CUDA memory": (lambda c: c.unregister_cuda_shared_memory(), "shared memory is not supported"),
+    "no region": (lambda c: c.unregister_system_shared_memory(), "shared memory is not supported"),
+    "CUDA memory": (lambda c: c.get_cuda_shared_memory_status(), "shared memory is not supported"),
+    "a CUDA region": (
+        lambda c: c.register_cuda_shared_memory("a", b"handle", 0, 8),
+        "shared memory is not supported",
+    ),
+    "no CUDA region": (lambda c: c.unregister_cuda_shared_memory(), "shared memory is not supported"),
     "an input in shared memory": (
         lambda c: c.infer("tiny", [shared("label")]),
         "shared memory is not supported",
     ),
     "traces": (lambda c: c.get_trace_settings("tiny"), "traces are not set here"),
+    "other traces": (
+        lambda c: c.update_trace_settings("tiny", {"trace_rate": "1"}),
+        "traces are not set here",
+    ),
+    "logging": (lambda c: c.get_log_settings(), "logging is not set here"),
     "log settings": (lambda c: c.update_log_settings({"log_info": True}), "logging is not set here"),
     "loading with a configuration": (
         lambda c: c.load_model("tiny", config="{}"),
@@ -108,6 +121,19 @@ def test_whatever_else_the_client_can_ask_has_a_clear_answer(
 ) -> None:
     with pytest.raises(InferenceServerException, match=reason):
         call(oip)
+
+
+SENDS_NOTHING = {"close", "generate_request_body", "parse_response_body"}
+
+
+@pytest.mark.parametrize("client", [triton.InferenceServerClient, triton_aio.InferenceServerClient])
+def test_all_that_the_client_can_ask_is_in_the_documents_and_is_asked_here(client: type) -> None:
+    asked = {name for name in dir(client) if not name.startswith("_") and "plugin" not in name}
+    document = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_protocol*.py"))
+    assert len(asked) > 20
+    assert {name for name in asked - SENDS_NOTHING if f"`{name}`" not in document} == set()
+    assert {name for name in asked - SENDS_NOTHING if f".{name}(" not in tests} == set()
 
 
 def head(**changes: Any) -> bytes:
