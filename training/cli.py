@@ -217,4 +217,6 @@ def _shown(chosen: Experiment, prepared: data.Prepared, told: Tracked) -> Iterat
             )
             told.epoch(done)
 
-        yield fit.Progress(on_batch, on_epoch, trouble=lambda what: bar.console.print(what, highlight=False))
+        yield fit.Progress(
+            on_batch, on_epoch, told.resumed, lambda what: bar.console.print(what, highlight=False)
+        )

@@ -30,6 +30,8 @@ class Progress:
     batch: Callable[[int, int, float], None] = lambda _epoch, _batch, _loss: None
     """(epoch, batch of that epoch, its loss)."""
     epoch: Callable[[EpochReport], None] = lambda _report: None
+    resumed: Callable[[Sequence[EpochReport]], None] = lambda _reports: None
+    """The epochs that were done when a run goes on."""
     trouble: Callable[[str], None] = lambda _what: None
     """One sentence for the person who waits."""
 

@@ -129,6 +129,7 @@ def fit(
     state = State(model, averaged, adam(model, settings.learning_rate))
     if resume:
         checkpoint.restore(state, workdir, experiment)
+        progress.resumed(state.reports)
     elif fabric.is_global_zero:
         checkpoint.save(state, workdir, experiment)
     fabric.barrier()

@@ -1,4 +1,8 @@
-"""What a run tells TensorBoard, Weights & Biases or MLflow: its settings, every epoch, what was measured."""
+"""What a run tells TensorBoard, Weights & Biases or MLflow: its settings, every epoch, what was measured.
+
+An epoch is first saved and then told, so a run that was killed may have told one less than it knows: whoever
+goes on with it tells what is missing, and what a tracker has already it is not told twice.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from training.config import Experiment
 from training.errors import TrainingError
 
 IDENTITY = "tracking.json"
-"""In the workdir: by tracker the run that a resumed one goes on with."""
+"""In the workdir: by tracker the run that a resumed one goes on with, and the last epoch that it was told."""
 LONGEST = 500
 """Characters of a parameter that every MLflow server takes."""
 
@@ -25,6 +29,8 @@ class Tracker(Protocol):
 
     run: str
     """What the tracker calls the run; a resumed run is opened by it."""
+    told: int
+    """The last epoch that it has; 0: none."""
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         """The numbers of one epoch."""
@@ -36,13 +42,16 @@ class Tracker(Protocol):
 class TensorBoard:
     """Events in WORKDIR/tensorboard."""
 
-    def __init__(self, experiment: Experiment, folder: Path, run: str | None) -> None:  # noqa: ARG002 - one per folder
+    def __init__(self, experiment: Experiment, folder: Path, run: str | None, told: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.run = "tensorboard"
-        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
-        rows = [f"| {key} | {value} |" for key, value in settings_of(experiment).items()]
-        self._writer.add_text("experiment", "\n".join(["| setting | value |", "| --- | --- |", *rows]))
+        self.run, self.told = "tensorboard", told
+        # What was written of an epoch that is told again is not shown any more.
+        again = told + 1 if run else None
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=again)
+        if run is None:
+            rows = [f"| {key} | {value} |" for key, value in settings_of(experiment).items()]
+            self._writer.add_text("experiment", "\n".join(["| setting | value |", "| --- | --- |", *rows]))
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         for name, value in values.items():
@@ -54,11 +63,16 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of the project $WANDB_PROJECT, else `anyview`; with WANDB_MODE=offline in WORKDIR/wandb."""
+    """A run of the project $WANDB_PROJECT, else `anyview`; with WANDB_MODE=offline in WORKDIR/wandb.
 
-    def __init__(self, experiment: Experiment, folder: Path, run: str | None) -> None:
+    Its steps are epochs, and what was measured at the end one more: a step is told once, which also holds
+    for what several offline parts of one run are joined from.
+    """
+
+    def __init__(self, experiment: Experiment, folder: Path, run: str | None, told: int) -> None:
         import wandb
 
+        self.told = self._step = told
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "anyview"),
             name=folder.name,
@@ -70,7 +84,8 @@ class WeightsAndBiases:
         self.run = str(self._run.id)
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
-        self._run.log({"epoch": epoch, **values})
+        self._step = max(epoch, self._step + 1)
+        self._run.log({"epoch": epoch, **values}, step=self._step, commit=True)
 
     def close(self, failed: bool) -> None:
         self._run.finish(exit_code=int(failed))
@@ -79,10 +94,11 @@ class WeightsAndBiases:
 class MLflow:
     """A run of the experiment of that name, where MLFLOW_TRACKING_URI says."""
 
-    def __init__(self, experiment: Experiment, folder: Path, run: str | None) -> None:
+    def __init__(self, experiment: Experiment, folder: Path, run: str | None, told: int) -> None:
         from mlflow import MlflowClient
 
-        self._client = MlflowClient()
+        self._client, self.told = MlflowClient(), told
+        self._last: dict[str, int] = {}
         if run is None:
             known = self._client.get_experiment_by_name(experiment.name)
             number = known.experiment_id if known else self._client.create_experiment(experiment.name)
@@ -91,17 +107,20 @@ class MLflow:
                 self._client.log_param(run, key, str(value)[:LONGEST])
         else:
             self._client.update_run(run, "RUNNING")
+            for name in self._client.get_run(run).data.metrics:
+                self._last[name] = max(one.step for one in self._client.get_metric_history(run, name))
         self.run = str(run)
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         for name, value in values.items():
-            self._client.log_metric(self.run, name, value, step=epoch)
+            if epoch > self._last.get(name, 0):
+                self._client.log_metric(self.run, name, value, step=epoch)
 
     def close(self, failed: bool) -> None:
         self._client.set_terminated(self.run, "FAILED" if failed else "FINISHED")
 
 
-TRACKERS: Mapping[str, Callable[[Experiment, Path, str | None], Tracker]] = {
+TRACKERS: Mapping[str, Callable[[Experiment, Path, str | None, int], Tracker]] = {
     "tensorboard": TensorBoard,
     "wandb": WeightsAndBiases,
     "mlflow": MLflow,
@@ -109,23 +128,47 @@ TRACKERS: Mapping[str, Callable[[Experiment, Path, str | None], Tracker]] = {
 
 
 class Tracked:
-    """All trackers of a run, each told the same."""
+    """All trackers of a run, each told the same.
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
+    Arguments:
+        trackers: By name.
+        identity: Where it is written down which runs they are, and what they were told.
+        known: What is written there.
+    """
+
+    def __init__(self, trackers: Mapping[str, Tracker], identity: Path, known: Mapping[str, Any]) -> None:
         self._trackers = trackers
+        self._identity = identity
+        self._known = dict(known)
         self._epoch = 0
+
+    def resumed(self, reports: Sequence[EpochReport]) -> None:
+        """The epochs that are done; whoever lacks some is told them, a tracker that is new all."""
+        for report in reports:
+            self.epoch(report)
 
     def epoch(self, report: EpochReport) -> None:
         self._epoch = report.epoch
-        self._tell(scalars_of(report))
+        for tracker in self._trackers.values():
+            if tracker.told < report.epoch:
+                tracker.scalars(scalars_of(report), report.epoch)
+                tracker.told = report.epoch
+        self.note()
 
     def measured(self, metrics: Mapping[str, Any]) -> None:
         """The metrics of the finished model, as they are in its manifest."""
-        self._tell(dict(_numbers("test", metrics)))
-
-    def _tell(self, values: Mapping[str, float]) -> None:
-        for tracker in self._trackers:
+        values = dict(_numbers("test", metrics))
+        for tracker in self._trackers.values():
             tracker.scalars(values, self._epoch)
+
+    def note(self) -> None:
+        """Writes down who was told what, for the run that goes on with this one."""
+        if self._trackers:
+            self._known |= {name: {"run": one.run, "epoch": one.told} for name, one in self._trackers.items()}
+            self._identity.parent.mkdir(parents=True, exist_ok=True)
+            draft = self._identity.with_suffix(".part")
+            draft.write_text(json.dumps(self._known))
+            draft.replace(self._identity)
 
 
 @contextmanager
@@ -139,20 +182,19 @@ def tracked(names: Sequence[str], experiment: Experiment, folder: Path, resume: 
     if unknown:
         raise TrainingError(f"--track {unknown[0]}: known are {', '.join(TRACKERS)}")
     identity = folder / IDENTITY
-    runs = json.loads(identity.read_text()) if resume and identity.exists() else {}
-    trackers: list[Tracker] = []
+    known = json.loads(identity.read_text()) if resume and identity.exists() else {}
+    trackers: dict[str, Tracker] = {}
     failed = True
     try:
-        for name in names:
-            trackers.append(_opened(name, experiment, folder, runs.get(name)))
-            runs[name] = trackers[-1].run
-        if trackers:
-            folder.mkdir(parents=True, exist_ok=True)
-            identity.write_text(json.dumps(runs))
-        yield Tracked(trackers)
+        for name in dict.fromkeys(names):
+            before = known.get(name, {"run": None, "epoch": 0})
+            trackers[name] = _opened(name, experiment, folder, before["run"], before["epoch"])
+        told = Tracked(trackers, identity, known)
+        told.note()
+        yield told
         failed = False
     finally:
-        for tracker in trackers:
+        for tracker in trackers.values():
             tracker.close(failed)
 
 
@@ -175,9 +217,9 @@ def scalars_of(report: EpochReport) -> dict[str, float]:
     }
 
 
-def _opened(name: str, experiment: Experiment, folder: Path, run: str | None) -> Tracker:
+def _opened(name: str, experiment: Experiment, folder: Path, run: str | None, told: int) -> Tracker:
     try:
-        return TRACKERS[name](experiment, folder, run)
+        return TRACKERS[name](experiment, folder, run, told)
     except ImportError:
         raise TrainingError(f"--track {name} needs: pip install 'anyview[training,{name}]'") from None
     except Exception as error:  # each library has its own: no key, no server, no such store

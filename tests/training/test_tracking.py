@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib.util
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.service.running import until
+from training import data
 from training.checkpoint import EpochReport
 from training.config import Experiment
 from training.errors import TrainingError
+from training.fit import Progress, fit
 from training.tracking import IDENTITY, scalars_of, settings_of, tracked
 
 METRICS = {"accuracy": {"label|image,sound": 0.5}, "rows": 3, "made": "by hand"}
@@ -31,16 +34,24 @@ def report(epoch: int) -> EpochReport:
     return EpochReport(epoch, 100.0 / epoch, 50.0, True, -91.0, 7.5, log_prob, 1e-3, 4000.0, 1.0)
 
 
-def run(name: str, experiment: Experiment, folder: Path, epochs: Iterator[int], resume: bool = False) -> None:
-    with tracked([name], experiment, folder, resume) as told:
+def run(name: str, experiment: Experiment, folder: Path, epochs: Iterable[int], done: int = 0) -> None:
+    """A run of some epochs, which goes on where so many were done."""
+    with tracked([name], experiment, folder, resume=bool(done)) as told:
+        told.resumed([report(epoch + 1) for epoch in range(done)])
         for epoch in epochs:
             told.epoch(report(epoch))
         told.measured(METRICS)
 
 
-def stopped_after(epoch: int) -> Iterator[int]:
-    yield epoch
-    raise KeyboardInterrupt
+def killed(name: str, experiment: Experiment, folder: Path) -> None:
+    """A run whose second epoch was saved, and of which nobody was told."""
+
+    def epochs() -> Iterator[int]:
+        yield 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(name, experiment, folder, epochs())
 
 
 @needs("tensorboard")
@@ -49,7 +60,7 @@ def test_tensorboard_shows_every_number_of_every_epoch_and_the_settings(
 ) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run("tensorboard", experiment, tmp_path, iter([1, 2]))
+    run("tensorboard", experiment, tmp_path, [1, 2])
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     told = {name: {e.step: e.value for e in events.Scalars(name)} for name in events.Tags()["scalars"]}
     for epoch in (1, 2):
@@ -61,6 +72,35 @@ def test_tensorboard_shows_every_number_of_every_epoch_and_the_settings(
     assert b"| fit.batch_size | 50 |" in text.tensor_proto.string_val[0]
 
 
+@needs("tensorboard")
+def test_tensorboard_shows_each_epoch_of_a_resumed_run_once(experiment: Experiment, tmp_path: Path) -> None:
+    """Also one that had been written when nobody knew yet that it had."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    killed("tensorboard", experiment, tmp_path)
+    (tmp_path / IDENTITY).write_text(json.dumps({"tensorboard": {"run": "tensorboard", "epoch": 0}}))
+    run("tensorboard", experiment, tmp_path, [3], done=2)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    told = [(event.step, event.value) for event in events.Scalars("loss/train")]
+    assert told == [(epoch, pytest.approx(100 / epoch)) for epoch in (1, 2, 3)]
+    assert len(events.Tensors("experiment/text_summary")) == 1
+
+
+@needs("tensorboard")
+def test_a_tracker_that_a_resumed_run_names_first_is_told_of_every_epoch(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    short = experiment.model_copy(update={"fit": experiment.fit.model_copy(update={"epochs": 2})})
+    prepared = data.prepare(short)
+    fit(short, prepared, tmp_path)
+    with tracked(["tensorboard"], short, tmp_path, resume=True) as told:
+        reports = fit(short, prepared, tmp_path, Progress(resumed=told.resumed), resume=True).reports
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.value for event in events.Scalars("elbo")] == pytest.approx([one.elbo for one in reports])
+
+
 @needs("mlflow")
 def test_mlflow_keeps_settings_numbers_and_the_end_and_a_resumed_run_is_the_same(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -69,15 +109,16 @@ def test_mlflow_keeps_settings_numbers_and_the_end_and_a_resumed_run_is_the_same
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "ml").as_uri())
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # skinny, as it is here, has no database
-    with pytest.raises(KeyboardInterrupt):
-        run("mlflow", experiment, tmp_path, stopped_after(1))
-    number = json.loads((tmp_path / IDENTITY).read_text())["mlflow"]
+    killed("mlflow", experiment, tmp_path)
+    number = json.loads((tmp_path / IDENTITY).read_text())["mlflow"]["run"]
     assert MlflowClient().get_run(number).info.status == "FAILED"
-    run("mlflow", experiment, tmp_path, iter([2]), resume=True)
+    run("mlflow", experiment, tmp_path, [3], done=2)
+    run("mlflow", experiment, tmp_path, [], done=3)  # it was finished; nothing is told twice
     kept = MlflowClient().get_run(number)
     assert kept.info.status == "FINISHED"
-    assert kept.data.metrics == pytest.approx({**scalars_of(report(2)), **SHOWN})
-    assert [metric.step for metric in MlflowClient().get_metric_history(number, "elbo")] == [1, 2]
+    assert kept.data.metrics == pytest.approx({**scalars_of(report(3)), **SHOWN})
+    for name, steps in {"elbo": [1, 2, 3], "test/rows": [3]}.items():
+        assert [metric.step for metric in MlflowClient().get_metric_history(number, name)] == steps
     assert kept.data.params == {key: str(value) for key, value in settings_of(experiment).items()}
 
 
@@ -104,29 +145,57 @@ def key_of(item: Any) -> str:
     return item.key or ".".join(item.nested_key)
 
 
+def whole(path: Path) -> list[Any]:
+    """All records, once the last is there: another process writes them."""
+    until(lambda: any(record.HasField("exit") for record in records(path)))
+    return list(records(path))
+
+
+def offline(folder: Path) -> list[tuple[str, dict[str, Any], list[tuple[int, dict[str, Any]]]]]:
+    """By part of a run, the oldest first: its name, settings, and rows with their steps."""
+    parts = []
+    for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime):
+        written = whole(path)
+        updates = [update for record in written for update in (record.run.config, record.config)]
+        settings = {key_of(item): json.loads(item.value_json) for update in updates for item in update.update}
+        history = [record.history for record in written if record.HasField("history")]
+        rows = [
+            (row.step.num, {key_of(i): json.loads(i.value_json) for i in row.item if key_of(i)[0] != "_"})
+            for row in history
+        ]
+        (number,) = {record.run.run_id for record in written if record.HasField("run")}
+        parts.append((number, settings, rows))
+    return parts
+
+
 @needs("wandb")
 def test_wandb_offline_writes_settings_numbers_and_what_was_measured(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "HOME": str(tmp_path)}.items():
         monkeypatch.setenv(key, value)
-    run("wandb", experiment, tmp_path, iter([1, 2]))
-    (path,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    written = list(records(path))
-    updates = [update for record in written for update in (record.run.config, record.config)]
-    settings = {key_of(item): json.loads(item.value_json) for update in updates for item in update.update}
+    run("wandb", experiment, tmp_path, [1, 2])
+    ((number, settings, numbers),) = offline(tmp_path)
+    assert json.loads((tmp_path / IDENTITY).read_text()) == {"wandb": {"run": number, "epoch": 2}}
     assert settings["fit.batch_size"] == 50
-    history = [
-        {key_of(item): json.loads(item.value_json) for item in record.history.item}
-        for record in written
-        if record.HasField("history")
-    ]
-    numbers = [{name: row[name] for name in row if not name.startswith("_")} for row in history]
     assert numbers == [
-        {"epoch": 1, **scalars_of(report(1))},
-        {"epoch": 2, **scalars_of(report(2))},
-        {"epoch": 2, **SHOWN},
+        (1, {"epoch": 1, **scalars_of(report(1))}),
+        (2, {"epoch": 2, **scalars_of(report(2))}),
+        (3, {"epoch": 2, **SHOWN}),
     ]
+
+
+@needs("wandb")
+def test_wandb_offline_joins_the_parts_of_a_resumed_run(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(key, value)
+    killed("wandb", experiment, tmp_path)
+    run("wandb", experiment, tmp_path, [3], done=2)
+    first, second = offline(tmp_path)
+    assert first[0] == second[0]
+    assert [(step, row["epoch"]) for step, row in [*first[2], *second[2]]] == [(1, 1), (2, 2), (3, 3), (4, 3)]
 
 
 def test_an_unknown_tracker_is_refused_with_the_known_ones(experiment: Experiment, tmp_path: Path) -> None:
