@@ -65,14 +65,14 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run of the project $WANDB_PROJECT, else `anyview`; with WANDB_MODE=offline in WORKDIR/wandb.
 
-    Its steps are epochs, and what was measured at the end one more: a step is told once, which also holds
-    for what several offline parts of one run are joined from.
+    Its steps are epochs, and what was measured at the end one more. What it was told may still be on its way
+    when a run is killed, so a resumed one asks the server which step comes next; offline that is the first,
+    and the new folder has the whole run.
     """
 
-    def __init__(self, experiment: Experiment, folder: Path, run: str | None, told: int) -> None:
+    def __init__(self, experiment: Experiment, folder: Path, run: str | None, told: int) -> None:  # noqa: ARG002
         import wandb
 
-        self.told = self._step = told
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "anyview"),
             name=folder.name,
@@ -82,6 +82,7 @@ class WeightsAndBiases:
             resume="allow" if run else None,
         )
         self.run = str(self._run.id)
+        self.told = self._step = max(self._run.step - 1, 0)
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         self._step = max(epoch, self._step + 1)
