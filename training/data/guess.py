@@ -208,7 +208,7 @@ def _columns(group: Sequence[Field], kind: Kind, name: str, fields: Sequence[Fie
     comment = (
         f"{len(group)} columns of {group[0].file.path.name}{together}; {missing:.0%} of the cells are empty"
     )
-    return Guess(name, kind, lines, len(group), comment)
+    return Guess(name, kind, lines, (len(group),), comment)
 
 
 def _category(field: Field, name: str, spelled: str) -> Guess:
@@ -218,7 +218,9 @@ def _category(field: Field, name: str, spelled: str) -> Guess:
         f"field = {quoted(spelled)}",
         f"labels = [{', '.join(map(quoted, labels))}]",
     ]
-    return Guess(name, "category", lines, 1, f"{len(labels)} different values; {field.missing:.0%} are empty")
+    return Guess(
+        name, "category", lines, (), f"{len(labels)} different values; {field.missing:.0%} are empty"
+    )
 
 
 def _array(field: Field, name: str, spelled: str) -> Guess:
@@ -230,7 +232,7 @@ def _array(field: Field, name: str, spelled: str) -> Guess:
         lines += ['likelihood = "bernoulli"', f"range = [0.0, {255.0 if dtype == 'uint8' else field.high}]"]
     else:
         lines += [f'likelihood = "{"negative_binomial" if kind == "counts" else "normal"}"']
-    return Guess(name, kind, lines, math.prod(field.shape), f"{dtype} of shape {field.shape}")
+    return Guess(name, kind, lines, tuple(field.shape), f"{dtype} of shape {field.shape}")
 
 
 def _kind_of_array(field: Field, dtype: str) -> Kind:
@@ -257,14 +259,14 @@ def _paths(field: Field, suffix: str, name: str, spelled: str) -> Guess:
         sound = _spectrogram(there)
         said = ", ".join(f"{key} = {value}" for key, value in sound.model_dump().items())
         lines = ['kind = "audio"', *lines, f"spectrogram = {{ {said} }}"]
-        return Guess(name, "audio", lines, sound.bands * sound.frames, comment)
+        return Guess(name, "audio", lines, (sound.bands, sound.frames), comment)
     if suffix == ".npy":
         shape = tuple(np.load(there[0], mmap_mode="r", allow_pickle=False).shape[1:])
         lines = ['kind = "tensor"', *lines, f"shape = {list(shape)}"]
-        return Guess(name, "tensor", lines, math.prod(shape), comment)
+        return Guess(name, "tensor", lines, shape, comment)
     shape = _picture_shape(there)
     lines = ['kind = "image"', *lines, f"shape = {list(shape)}"]
-    return Guess(name, "image", lines, math.prod(shape), comment)
+    return Guess(name, "image", lines, shape, comment)
 
 
 def _some_paths(field: Field) -> Iterable[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,23 @@ def test_a_folder_of_pictures_with_a_table() -> None:
     prepared = prepare(read_experiment("x.toml")[0])
     masks = [rows.masks["photo"] for rows in (prepared.train, prepared.validation, prepared.test)]
     assert sum(int(mask.sum()) for mask in masks) == N - 5
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [((31, 40), None), ((32, 32), [32, 64]), ((60, 64, 3), [32, 64, 64]), ((224, 224), [32, 64, 64, 64, 64])],
+)
+def test_pictures_that_are_not_small_are_learned_by_convolutions(
+    shape: tuple[int, ...], channels: list[int] | None
+) -> None:
+    """Beside the choice stands the other one, to be taken by moving a `#`."""
+    np.savez("x.npz", picture=RNG.integers(0, 256, (N, *shape), np.uint8))
+    chosen = guessed("x.npz")["picture"]["network"]
+    text = Path("x.toml").read_text()
+    swapped = re.sub(r"^(network.*)\n# (network.*)$", r"# \1\n\2", text, flags=re.MULTILINE)
+    other = tomllib.loads(swapped)["modalities"]["picture"]["network"]
+    assert chosen.get("channels") == channels
+    assert {chosen.get("type"), other.get("type")} == {"conv", None}
 
 
 def test_sounds_get_a_spectrogram_of_their_rate_and_length() -> None:
