@@ -94,11 +94,11 @@ def draw(page: Page, pad: Locator, rng: np.random.Generator) -> None:
 
 
 def write(field: Locator, rng: np.random.Generator) -> None:
-    """A number, key by key."""
-    field.press_sequentially(f"{rng.random():.2f}"[1:])
+    """A number, ten keys a second."""
+    field.press_sequentially(f"{rng.random():.2f}", delay=100)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--strokes", type=int, default=40, help="on every card")
+    parser.add_argument("--strokes", type=int, default=20, help="on every card")
     main(parser.parse_args().strokes)

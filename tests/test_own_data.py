@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +14,43 @@ from fastapi.testclient import TestClient
 from models_store import store
 from service.app import create_app
 from service.settings import Settings
-from tests.conftest import DATA
+from tests.docs.blocks import at_free_ports, elsewhere, in_bash
 from training import data
 from training.config import read_experiment
 from training.data.rows import Rows
 
 GROUPS = ["height", "glucose", "pulse"]
 
-
-def train(*arguments: str) -> str:
-    """``anyview-train`` in the folder of the test."""
-    done = subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "training", *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+pytestmark = pytest.mark.timeout(900)  # it trains, for a minute on an idle core
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first two of the four commands in docs/own-data.md."""
+def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder where the commands of the two documents were run, and what they printed."""
     folder = tmp_path_factory.mktemp("stranger")
-    (folder / "patients.csv").write_bytes((DATA / "patients.csv").read_bytes())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        train("init", "patients.csv")
-        train("fit", "experiment.toml")
-    return folder
+    own = elsewhere("docs/own-data.md", "test_own_data.py")
+    readme = elsewhere("README.md", "test_own_data.py")
+    *same, question = readme.splitlines()  # the guide begins as the README does, and asks for more fields
+    assert [command(line) for line in own.splitlines()[: len(same)]] == [command(line) for line in same]
+    return folder, in_bash(at_free_ports(f"{own}echo\n{question}\n", {}), folder)
+
+
+def command(line: str) -> str:
+    """Without what is said about it."""
+    return line.partition("  #")[0].strip()
+
+
+@pytest.fixture(scope="module")
+def folder(said: tuple[Path, str]) -> Path:
+    return said[0]
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_documents_end_with_an_answer_in_units(said: tuple[Path, str]) -> None:
+    longer, shorter = (json.loads(line)["targets"] for line in said[1].splitlines()[-2:])
+    assert longer["glucose"]["units"] == ["mmol/l"] * 3
+    assert np.shape(longer["glucose"]["quantiles"]) == (1, 5, 3)
+    assert shorter["glucose"]["mean"] == pytest.approx(longer["glucose"]["mean"], rel=0.2)
 
 
 def held_out(folder: Path) -> Rows:

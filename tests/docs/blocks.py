@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -45,6 +50,45 @@ def blocks(document: Path) -> Iterator[Block]:
         language, *words = WORDS.sub("", info).split() or [""]
         line = text.count("\n", 0, match.start()) + 1
         yield Block(language, match["code"], "fails" in words, said.get("skip"), said.get("elsewhere"), line)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def at_free_ports(code: str, ports: dict[str, int]) -> str:
+    """The code with every port replaced by that of ``ports``, or by a free one, which is put there."""
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[2] not in ports:
+            ports[match[2]] = free_port()
+        return f"{match[1]}{ports[match[2]]}"
+
+    return re.sub(r"(localhost:|127\.0\.0\.1:|--port )(80\d\d)\b", replaced, code)
+
+
+def elsewhere(document: str, test: str) -> str:
+    """The code of the one block of a document that is run by that file of tests."""
+    (block,) = (block for block in blocks(ROOT / document) if block.elsewhere == f"tests/{test}")
+    return block.code
+
+
+def in_bash(code: str, folder: Path) -> str:
+    """What the commands print, run as they stand in a place that looks like the project."""
+    if shutil.which("curl") is None or shutil.which("bash") is None:
+        pytest.skip("no curl or bash on this machine")
+    done = subprocess.run(  # noqa: S603 - what our own documents say
+        ["bash", "-c", f"set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{code}"],  # noqa: S607
+        cwd=folder,
+        env=workplace(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
+    return done.stdout
 
 
 def workplace(folder: Path) -> dict[str, str]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
+import yaml
+from typer.core import TyperGroup as Group
 
-from tests.docs.blocks import DOCUMENTS, FENCE, ROOT, Block, blocks, workplace
-from tests.page.conftest import free_port, service_at
+from tests.docs.blocks import DOCUMENTS, FENCE, ROOT, Block, at_free_ports, blocks, free_port, in_bash
+from tests.page.conftest import service_at
+from training import cli
 
 RUNNABLE = {"sh", "bash", "python"}
 SHOWN = {"text", "json", "toml", "yaml", "promql", "csv", ""}
@@ -32,15 +34,11 @@ def port() -> Iterator[int]:
 def script(document: Path, folder: Path, port: int) -> str:
     """All blocks of a document as one program: what one leaves behind, the next finds."""
     ports = {"8000": port}
-    lines = ["set -euo pipefail", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
+    lines = []
     for block in blocks(document):
         if block.language in RUNNABLE and not (block.skip or block.elsewhere):
-            code = re.sub(
-                r"(localhost:|127\.0\.0\.1:|--port )(80\d\d)\b",
-                lambda match: f"{match[1]}{ports.setdefault(match[2], free_port())}",
-                block.code,
-            )
-            lines += [f"echo '--- {document.name}, line {block.line}' >&2", _command(block, code, folder)]
+            code = _command(block, at_free_ports(block.code, ports), folder)
+            lines += [f"echo '--- {document.name}, line {block.line}' >&2", code]
     return "\n".join(lines)
 
 
@@ -56,21 +54,7 @@ def _command(block: Block, code: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("document", WITH_COMMANDS, ids=lambda document: document.name)
 def test_every_command_of_the_document_runs(document: Path, port: int, tmp_path: Path) -> None:
-    if shutil.which("curl") is None or shutil.which("bash") is None:
-        pytest.skip("no curl or bash on this machine")
-    environment = workplace(tmp_path)
-    program = tmp_path / ".document.sh"
-    program.write_text(script(document, tmp_path, port))
-    done = subprocess.run(  # noqa: S603 - what our own documents say
-        ["bash", str(program)],  # noqa: S607
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
+    in_bash(script(document, tmp_path, port), tmp_path)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
@@ -79,10 +63,21 @@ def test_what_is_not_run_says_why(document: Path) -> None:
         assert block.language in RUNNABLE | SHOWN, f"line {block.line}: who runs '{block.language}'?"
         assert block.skip is None or len(block.skip) > 10
         if block.elsewhere:
-            tested = (ROOT / block.elsewhere).read_text()
-            assert all(
-                f'"{name}"' in tested for name in re.findall(r"^anyview-train (\w+)", block.code, re.M)
-            )
+            assert f'elsewhere("{document.relative_to(ROOT)}"' in (ROOT / block.elsewhere).read_text()
+
+
+def test_what_cannot_run_here_is_understood() -> None:
+    """Arguments of commands for what only a reader has; profiles and services of those for an engine."""
+    skipped = "".join(block.code for document in DOCUMENTS for block in blocks(document) if block.skip)
+    train = typer.main.get_command(cli.app)
+    assert isinstance(train, Group)
+    for line in re.findall(r"^anyview-train (.+)", skipped, re.MULTILINE):
+        name, *arguments = shlex.split(line, comments=True)
+        train.commands[name].make_context(name, arguments)
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    profiles = {profile for service in compose.values() for profile in service.get("profiles", ())}
+    assert {*re.findall(r"--profile (\S+)", skipped)} <= profiles
+    assert {*re.findall(r"run --rm (\S+)", skipped)} <= set(compose)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +13,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from models_store.store import SHIPPED
+from tests.docs.blocks import ROOT, free_port
 from tests.service.running import readiness, until
 
+DEFAULT = re.findall(r"ANYVIEW_DEFAULT_MODEL \?= (\w+)", (ROOT / "Makefile").read_text())[0]
+"""The model that ``make serve`` answers with unless another is named."""
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -22,7 +25,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 def service_at(port: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """The shipped models on that port, once they answer."""
     command = [sys.executable, "-m", "service", "--port", str(port), "--store", str(SHIPPED)]
-    command += ["--default-model", "mnist", "--grace-seconds", "0", *options]
+    command += ["--default-model", DEFAULT, "--grace-seconds", "0", *options]
     process = subprocess.Popen(command)  # noqa: S603 - our own program
     try:
         until(lambda: process.poll() is not None or readiness(f"http://127.0.0.1:{port}") == 200, 120)
@@ -30,12 +33,6 @@ def service_at(port: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

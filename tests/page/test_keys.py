@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.docs.blocks import free_port
 from tests.page.browsing import card, draw
-from tests.page.conftest import free_port, service_at
+from tests.page.conftest import service_at
 
 KEY = "a-key-for-the-page"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from models_store import store
 from tests.conftest import DATA
+from tests.docs.blocks import elsewhere, in_bash
 
 TRAIN = [sys.executable, "-m", "training"]
 
@@ -20,8 +21,7 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(tmp_path: Path) -> None:
-    done = run("fit", "tiny", "--store", str(tmp_path / "store"), folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    in_bash(elsewhere("README.md", "training/test_cli.py"), tmp_path)
     bundle = store.open_bundle(tmp_path / "store" / "tiny" / "1")
     card = bundle.read("report/card.md").decode()
     assert f"{bundle.manifest.metrics['accuracy']['label|image']:.4f}" in card
