@@ -12,7 +12,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from models_store.fusion import Gaussian, disagreement, product_with_shares, standard_normal
+from models_store.fusion import Gaussian, disagreement, product_with_shares
 from service.predictive import Array, noise
 
 
@@ -83,7 +83,7 @@ def fuse(names: Sequence[str], dimension: int, asked: Sequence[Fusing]) -> list[
     spans = [slice(stop - one.n, stop) for one, stop in zip(asked, stops, strict=True)]
     experts, present = _stacked(names, dimension, asked, spans)
     posterior, shares = product_with_shares(experts, present)
-    information = posterior.kl(standard_normal(posterior.mu))
+    information = posterior.kl_from_prior()
     disagreements = _disagreement(experts, present)
     narrow = Gaussian(posterior.mu.astype(np.float32), posterior.log_var.astype(np.float32))
     std = np.exp(narrow.log_var / 2)
