@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from models_store.errors import listed
-from models_store.evidence import Evidence, difference, evidence, log_weights
+from models_store.evidence import Evidence, Proposals
 from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
@@ -20,7 +20,7 @@ from service.observations import Array, Column, Observations
 from service.posteriors import Expert, Fused, Fusing, fuse
 from service.predictive import Summary, draw_mixture, numbers_by_row, samples, summarise
 from service.rules import Limits, Rules
-from service.scoring import Noise, Scored, p_values, questions_of
+from service.scoring import Noise, Piece, Scored, estimated, p_values, questions_of
 from service.telemetry.exchange import lap
 from service.turns import Turns
 from service.workers import FEW, aside
@@ -198,9 +198,7 @@ class Model:
         self.rules.check_size(observations.n, draws)
         self.rules.check_numbers(observations.n, draws, "of importance weights", "K")
         together = tuple(name for name in self.manifest.names if name in given + asked)
-        whole = await self._evidence(observations, together, draws, at_once, seed)
-        part = await self._evidence(observations, given, draws, at_once, seed) if given else None
-        estimate = difference(whole, part) if part else whole
+        estimate = await self._evidence(observations, together, given, draws, at_once, seed)
         present = {name: observations.columns[name].present for name in together}
         questions = questions_of(asked, given, present)
         likely = p_values(questions, estimate.log_prob, draws, self.manifest.reference)
@@ -242,60 +240,47 @@ class Model:
         return Expert(outputs["mu"], outputs["log_var"], column.present)
 
     async def _evidence(
-        self, observations: Observations, names: Sequence[str], draws: int, at_once: int, seed: int
+        self,
+        observations: Observations,
+        together: Sequence[str],
+        given: Sequence[str],
+        draws: int,
+        at_once: int,
+        seed: int,
     ) -> Evidence:
-        """log p(x_S) of every row, with importance samples from q(z | x_S)."""
-        posterior = (await self._fused(observations, names, 0, seed, return_mean=True)).posterior
-        present = np.stack([observations.columns[name].present for name in names])
-        modalities = [self.manifest.modality(name) for name in names]
+        """log p(x_T | x_S) of every row: draws from q(z | x_{S∪T}), and as many from q(z | x_S) for an S."""
+        behind = [names for names in (together, given) if names]
+        posteriors = [
+            (await self._fused(observations, names, 0, seed, return_mean=True)).posterior for names in behind
+        ]
+        modalities = [self.manifest.modality(name) for name in together]
         weights = []
         for rows in _pieces(observations.n, min(at_once, draws), modalities):
-            own = Gaussian(*(value[rows].astype(np.float64) for value in (posterior.mu, posterior.log_var)))
-            noise = Noise(
-                seed, observations.first_row + rows.start, names, present[:, rows], self.manifest.latent_dim
-            )
-            chunks = [
-                await self._log_weights(observations, modalities, rows, own, noise, count)
-                for count in _counts(draws, at_once)
+            own = [
+                Gaussian(q.mu[rows].astype(np.float64), q.log_var[rows].astype(np.float64))
+                for q in posteriors
             ]
-            weights.append(np.concatenate(chunks))
-        found = await asyncio.to_thread(evidence, np.concatenate(weights, axis=1))
+            proposals = Proposals(own, draws)
+            chunks = []
+            for names, posterior, share in zip(behind, own, proposals.counts, strict=True):
+                noise = Noise(seed, observations, rows, names, self.manifest.latent_dim)
+                for count in _counts(share, at_once):
+                    z = await asyncio.to_thread(_drawn, posterior, noise, count)
+                    lap("fuse")
+                    piece = Piece(observations, rows, modalities, given, proposals)
+                    chunks.append(await self._log_weights(piece, z))
+            weights.append(np.concatenate(chunks, axis=1))
+        found = await asyncio.to_thread(estimated, np.concatenate(weights, axis=2), proposals.counts)
         lap("summarise")
         return found
 
-    async def _log_weights(
-        self,
-        observations: Observations,
-        modalities: Sequence[Modality],
-        rows: slice,
-        posterior: Gaussian,
-        noise: Noise,
-        count: int,
-    ) -> Array:
-        """The logarithms of that many importance weights of each of these rows: (count, rows)."""
-        z = await asyncio.to_thread(lambda: posterior.sample(noise.draw(count)))
-        lap("fuse")
-        columns = [observations.columns[modality.name] for modality in modalities]
+    async def _log_weights(self, piece: Piece, z: Array) -> Array:
+        """The logarithms of the importance weights of draws of z: (2, count, rows)."""
         decoded = await asyncio.gather(
-            *(
-                self._decode(modality, z[:, column.present[rows]])
-                for modality, column in zip(modalities, columns, strict=True)
-            )
+            *(self._decode(modality, z[:, piece.present(modality.name)]) for modality in piece.modalities)
         )
         lap("decode")
-
-        def compute() -> Array:
-            likelihoods = []
-            for modality, column, parameters in zip(modalities, columns, decoded, strict=True):
-                present = column.present[rows]
-                log_likelihood = np.zeros(z.shape[:2])
-                if present.any():
-                    x = column.values[rows][present]
-                    log_likelihood[:, present] = modality.distribution.row_log_prob(x, parameters)
-                likelihoods.append((log_likelihood, present))
-            return log_weights(z, posterior, likelihoods)
-
-        weights = await asyncio.to_thread(compute)
+        weights = await asyncio.to_thread(piece.log_weights, z, decoded)
         lap("summarise")
         return weights
 
@@ -341,6 +326,10 @@ def _pieces(n: int, draws: int, modalities: Sequence[Modality]) -> Iterator[slic
     cells = draws * max(int(np.prod(modality.parameter_shape())) for modality in modalities)
     step = max(1, CELLS_AT_ONCE // cells)
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def _drawn(posterior: Gaussian, noise: Noise, count: int) -> Array:
+    return posterior.sample(noise.draw(count))
 
 
 def _counts(draws: int, at_once: int) -> Iterator[int]:

@@ -1,8 +1,7 @@
 r"""Scores :math:`\log p(x_T \mid x_S)`: the draws behind them, and what they are worth. Pure numpy.
 
-The draws of a row belong to the seed, the row and the set of modalities that they explain. So the score
-of a row does not depend on the others, two different sets have independent draws, and under one seed
-the chain rule holds to the last digit.
+The draws of a row belong to the seed, the row and the set of modalities whose posterior they come from. So
+the score of a row does not depend on the others, and two different sets have independent draws.
 """
 
 from __future__ import annotations
@@ -12,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models_store.evidence import Evidence
-from models_store.manifest import Reference
+from models_store.evidence import Evidence, Proposals, conditional, evidence, log_weights
+from models_store.likelihoods import Parameters
+from models_store.manifest import Modality, Reference
+from service.observations import Observations
 from service.predictive import Array, generator
 
 
@@ -41,25 +42,72 @@ class Noise:
 
     Arguments:
         seed: Of the request.
-        first_row: The number of the first row in the request.
-        names: The modalities.
-        present: Which of them is observed in which row: (M, n).
+        observations: What was sent.
+        rows: Which of its rows.
+        names: The modalities whose posterior is drawn from.
         dimension: D.
     """
 
     def __init__(
-        self, seed: int, first_row: int, names: Sequence[str], present: Array, dimension: int
+        self, seed: int, observations: Observations, rows: slice, names: Sequence[str], dimension: int
     ) -> None:
         self._dimension = dimension
         self._generators = []
-        for row, observed in enumerate(present.T):
+        present = np.stack([observations.columns[name].present[rows] for name in names])
+        for row, observed in enumerate(present.T, observations.first_row + rows.start):
             own = ",".join(name for name, seen in zip(names, observed, strict=True) if seen)
-            self._generators.append(generator(seed, first_row + row, f"score {own}"))
+            self._generators.append(generator(seed, row, f"score {own}"))
 
     def draw(self, count: int) -> Array:
         """The next draws: (count, n, D)."""
         shape = (count, self._dimension)
         return np.stack([rng.standard_normal(shape, np.float32) for rng in self._generators], axis=1)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows that are scored at a time.
+
+    Arguments:
+        observations: What was sent.
+        rows: Which of its rows, n.
+        modalities: Those in T and S.
+        given: The names of those in S.
+        proposals: Where draws of z come from.
+    """
+
+    observations: Observations
+    rows: slice
+    modalities: Sequence[Modality]
+    given: Sequence[str]
+    proposals: Proposals
+
+    def present(self, name: str) -> Array:
+        """Which of the rows have that modality: (n,)."""
+        return self.observations.columns[name].present[self.rows]
+
+    def log_weights(self, z: Array, decoded: Sequence[Parameters]) -> Array:
+        """Of draws of z, (count, n, D): the log-weights of T and S together, and of S alone, (2, count, n).
+
+        Arguments:
+            z: From the proposals.
+            decoded: By modality the parameters of p(x | z), of the rows that have it.
+        """
+        likelihoods = []
+        for modality, parameters in zip(self.modalities, decoded, strict=True):
+            present = self.present(modality.name)
+            log_likelihood = np.zeros(z.shape[:2])
+            if present.any():
+                x = self.observations.columns[modality.name].values[self.rows][present]
+                log_likelihood[:, present] = modality.distribution.row_log_prob(x, parameters)
+            likelihoods.append((log_likelihood, present))
+        alone = [pair for pair, m in zip(likelihoods, self.modalities, strict=True) if m.name in self.given]
+        return np.stack([log_weights(z, self.proposals, pairs) for pairs in (likelihoods, alone)])
+
+
+def estimated(weights: Array, counts: Sequence[int]) -> Evidence:
+    """log p(x_T | x_S) of log-weights (2, K, n), proposal by proposal; for no S there is one proposal."""
+    return evidence(weights[0]) if len(counts) == 1 else conditional(weights[0], weights[1], counts)
 
 
 def questions_of(targets: Sequence[str], condition: Sequence[str], present: Mapping[str, Array]) -> list[str]:

@@ -35,7 +35,7 @@ from training.networks import ModelOutput
 from training.networks.default import default_decoder, default_encoder
 from training.objective import Asked, Loss, evaluate, possible, subsets
 from training.observations import Observations, observe
-from training.questions import Draws, Together, conditional, scored_and_given
+from training.questions import Draws, Question, scored_and_given
 
 __all__ = ["MVAE", "MVAEConfig"]
 
@@ -238,7 +238,7 @@ class MVAE(nn.Module):
 
         .. math:: \log p(x_T \mid x_S) = \log p(x_T, x_S) - \log p(x_S)
 
-        by importance sampling from q(z | x_{T ∪ S}) and, with draws of their own, from q(z | x_S).
+        by importance sampling, half of the draws from q(z | x_{T ∪ S}) and half from q(z | x_S).
         A row that has nothing of T scores 0, exactly.
 
         Arguments:
@@ -257,12 +257,14 @@ class MVAE(nn.Module):
         """
         target, condition = scored_and_given(self.modalities, subset, given)
         draws, observations = Draws(K, batch_size_K, generator), self._observe(inputs)
-        whole = self._together(observations, [*target, *condition]).evidence(draws)
-        if not condition:
-            return whole
-        part = self._together(observations, condition).evidence(draws)
-        asked = observations.present[[self.modalities.index(name) for name in target]].any(dim=0)
-        return conditional(whole, part, asked, draws)
+        names = [*target, *condition]
+        question = Question(
+            posteriors=[self._posterior(observations, known) for known in (names, condition) if known],
+            present=observations.present[[self.modalities.index(name) for name in names]],
+            asked=len(target),
+            log_probs=lambda z: [self._log_prob(m, observations.values.get(m), z) for m in names],
+        )
+        return question.evidence(draws)
 
     def expert(self, name: str, x: Tensor, run: Run = nn.Module.__call__) -> Gaussian:
         """q_m(z | x) of one modality, (n_data, latent_dim), its log-variance within ±LOG_VAR_LIMIT."""
@@ -406,13 +408,6 @@ class MVAE(nn.Module):
         if x is None:
             return z.new_zeros(z.shape[:-1])
         return self.likelihoods[name].row_log_prob(x, self._broadcastable_parameters(name, z))
-
-    def _together(self, observations: Observations, names: Sequence[str]) -> Together:
-        return Together(
-            posterior=self._posterior(observations, names),
-            present=observations.present[[self.modalities.index(name) for name in names]],
-            log_probs=lambda z: [self._log_prob(m, observations.values.get(m), z) for m in names],
-        )
 
     def _observe(self, inputs: Any) -> Observations:
         return observe(inputs, self.modalities, self.weights.device)

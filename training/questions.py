@@ -2,8 +2,7 @@ r"""Log-likelihoods of some modalities given others, by importance sampling from
 
 .. math:: \log p(x_T \mid x_S) = \log p(x_T, x_S) - \log p(x_S)
 
-the first from :math:`q(z \mid x_{T \cup S})` and, with draws of their own, the second from
-:math:`q(z \mid x_S)`.
+both from the same draws, one half from :math:`q(z \mid x_{T \cup S})` and one from :math:`q(z \mid x_S)`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models_store.evidence import Evidence, difference, evidence, log_weights
+from models_store.evidence import Evidence, Proposals, conditional, evidence, log_weights
 from models_store.fusion import Gaussian
 from training.mvae_config import chosen
 
@@ -42,28 +41,36 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class Together:
-    """What the likelihood of some modalities together is estimated from.
+class Question:
+    """What log p(x_T | x_S) is estimated from.
 
     Arguments:
-        posterior: q(z | x) given these modalities: (n_data, D).
-        present: Which of them is observed in which row: (|S|, n_data).
+        posteriors: q(z | x_{T ∪ S}), and q(z | x_S) where S is not empty: each (n_data, D).
+        present: Which of T, then of S, is observed in which row: (|T| + |S|, n_data).
+        asked: |T|.
         log_probs: From z (K, n_data, D) to the log-likelihood of each of them, (K, n_data).
     """
 
-    posterior: Gaussian
+    posteriors: Sequence[Gaussian]
     present: Tensor
+    asked: int
     log_probs: Callable[[Tensor], Iterable[Tensor]]
 
     def evidence(self, draws: Draws) -> Evidence:
-        """The log-likelihood of each row, of what it has of these modalities."""
-        weights = []
-        for start in range(0, draws.count, draws.at_once):
-            shape = (min(draws.at_once, draws.count - start), *self.posterior.mu.shape)
-            noise = torch.randn(shape, generator=draws.generator)
-            z = self.posterior.sample(noise.to(self.posterior.mu))
-            weights.append(log_weights(z, self.posterior, zip(self.log_probs(z), self.present, strict=True)))
-        return evidence(torch.cat(weights))
+        """The log-likelihood of each row, of what it has of T given what it has of S."""
+        proposals = Proposals(self.posteriors, draws.count)
+        whole, part = [], []
+        for posterior, count in zip(self.posteriors, proposals.counts, strict=True):
+            for start in range(0, count, draws.at_once):
+                shape = (min(draws.at_once, count - start), *posterior.mu.shape)
+                noise = torch.randn(shape, generator=draws.generator)
+                z = posterior.sample(noise.to(posterior.mu))
+                likelihoods = list(zip(self.log_probs(z), self.present, strict=True))
+                whole.append(log_weights(z, proposals, likelihoods))
+                part.append(log_weights(z, proposals, likelihoods[self.asked :]))
+        if len(self.posteriors) == 1:
+            return evidence(torch.cat(whole))
+        return conditional(torch.cat(whole), torch.cat(part), proposals.counts)
 
 
 def scored_and_given(
@@ -85,13 +92,3 @@ def scored_and_given(
     if not target:
         raise ValueError("no modality is left to score")
     return target, condition
-
-
-def conditional(whole: Evidence, part: Evidence, asked: Tensor, draws: Draws) -> Evidence:
-    """log p(x_T | x_S); a row that has nothing of T (not ``asked``, (n_data,)) scores 0, exactly."""
-    score = difference(whole, part)
-    return Evidence(
-        log_prob=torch.where(asked, score.log_prob, 0.0),
-        std_error=torch.where(asked, score.std_error, 0.0),
-        ess=torch.where(asked, score.ess, float(draws.count)),
-    )

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from scipy.stats import norm
 
-from models_store.evidence import Evidence, difference, evidence
+from models_store.evidence import Evidence, Proposals, conditional, evidence
 from models_store.evidence import log_weights as weights_of
 from models_store.fusion import Gaussian
 from tests.models_store.examples import LIBRARIES, NumpyArray
@@ -36,7 +37,9 @@ def log_weights(x: NumpyArray, draws: int, widened: float) -> NumpyArray:
     q = normal(x / (1 + SCALE**2), widened * SCALE**2 / (1 + SCALE**2))
     q = Gaussian(q.mu, np.broadcast_to(q.log_var, q.mu.shape))
     z = q.sample(np.random.default_rng(1).standard_normal((draws, *x.shape)))
-    return np.asarray(weights_of(z, q, [(normal(z, SCALE**2).log_prob(x), np.ones(len(x), bool))]))
+    return np.asarray(
+        weights_of(z, Proposals([q], draws), [(normal(z, SCALE**2).log_prob(x), np.ones(len(x), bool))])
+    )
 
 
 def rows(n: int) -> NumpyArray:
@@ -140,13 +143,71 @@ def test_a_missing_modality_has_no_part_in_a_weight(library: str, value: float) 
     prior = Gaussian(to(np.zeros((3, 2))), to(np.zeros((3, 2))))
     z = to(np.random.default_rng(0).standard_normal((5, 3, 2)))
     missing = (to(np.full((5, 3), value)), to(np.zeros(3, bool)))
-    assert np.array_equal(weights_of(z, prior, [missing, missing]), np.zeros((5, 3)))
+    assert np.array_equal(weights_of(z, Proposals([prior], 5), [missing, missing]), np.zeros((5, 3)))
 
 
-def test_errors_of_independent_estimates_add_up_in_squares() -> None:
-    whole = Evidence(np.array([-5.0]), np.array([0.3]), np.array([40.0]))
-    part = Evidence(np.array([-2.0]), np.array([0.4]), np.array([70.0]))
-    conditional = difference(whole, part)
-    assert conditional.log_prob.tolist() == [-3.0]
-    np.testing.assert_allclose(conditional.std_error, [0.5])
-    assert conditional.ess.tolist() == [40.0]
+@both_libraries
+@pytest.mark.parametrize("draws", [1, 2, 5, 8])
+def test_the_density_of_proposals_is_that_of_the_mixture_that_was_drawn_from(
+    library: str, draws: int
+) -> None:
+    to = LIBRARIES[library]
+    means, variances = np.array([-1.0, 2.0]), np.array([0.25, 4.0])
+    parts = [Gaussian(to(means[i, None]), to(np.log(variances[i, None]))) for i in (0, 1)]
+    proposals = Proposals(parts, draws)
+    z = np.linspace(-3, 5, 9)
+    shares = np.array([(draws + 1) // 2, draws // 2]) / draws
+    expected = np.log(norm.pdf(z[:, None], means, np.sqrt(variances)) @ shares)
+    assert sum(proposals.counts) == draws
+    np.testing.assert_allclose(np.asarray(proposals.log_prob(to(z[:, None]))), expected, rtol=1e-12)
+
+
+def told(repeats: int, draws: int, narrowed: float) -> Evidence:
+    """log p(b | a) for a = 1.3 and b = 0.2, two measurements of one z; the width of q(z | a, b) is off."""
+    a, b = np.full((repeats, 1), 1.3), np.full((repeats, 1), 0.2)
+    both, one = 1 / (1 + 2 / SCALE**2), 1 / (1 + 1 / SCALE**2)
+    parts = [normal((a + b) * both / SCALE**2, narrowed * both), normal(a * one / SCALE**2, one)]
+    parts = [Gaussian(q.mu, np.broadcast_to(q.log_var, q.mu.shape)) for q in parts]
+    proposals = Proposals(parts, draws)
+    rng = np.random.default_rng(2)
+    z = np.concatenate(
+        [
+            q.sample(rng.standard_normal((count, repeats, 1)))
+            for q, count in zip(parts, proposals.counts, strict=True)
+        ]
+    )
+    seen = np.ones(repeats, bool)
+    likelihoods = [(normal(z, SCALE**2).log_prob(x), seen) for x in (b, a)]
+    whole, part = (weights_of(z, proposals, pairs) for pairs in (likelihoods, likelihoods[1:]))
+    return conditional(whole, part, proposals.counts)
+
+
+def truth() -> float:
+    gain = 1 / (1 + SCALE**2)
+    return float(norm.logpdf(0.2, 1.3 * gain, math.sqrt(1 - gain + SCALE**2)))
+
+
+@pytest.mark.parametrize("narrowed", [0.1, 1.0, 3.0])
+def test_a_conditional_and_its_error_are_right_however_wide_the_joint_proposal_is(narrowed: float) -> None:
+    estimate = told(400, 501, narrowed)
+    assert estimate.log_prob.mean() == pytest.approx(truth(), abs=0.01)
+    assert estimate.std_error.mean() == pytest.approx(estimate.log_prob.std(), rel=0.15)
+    covered = np.abs(estimate.log_prob - truth()) < 1.96 * estimate.std_error
+    assert 0.92 <= covered.mean() <= 0.98
+    assert ((estimate.ess >= 1) & (estimate.ess <= 501)).all()
+
+
+@both_libraries
+@given(weights=any_log_weights)
+def test_what_says_nothing_new_scores_exactly_0(library: str, weights: NumpyArray) -> None:
+    same = LIBRARIES[library](weights)
+    estimate = conditional(same, same, [len(weights) - len(weights) // 2, len(weights) // 2])
+    assert np.array_equal(estimate.log_prob, np.zeros(weights.shape[1:]))
+
+
+@both_libraries
+def test_what_no_draw_explains_has_a_conditional_of_zero(library: str) -> None:
+    to = LIBRARIES[library]
+    estimate = conditional(to(np.full((4, 1), -math.inf)), to(np.zeros((4, 1))), [2, 2])
+    assert float(estimate.log_prob[0]) == -math.inf
+    assert math.isnan(float(estimate.std_error[0]))

@@ -124,11 +124,14 @@ def test_a_score_given_something_is_the_conditional_in_closed_form() -> None:
     assert_within_errors(answer, expected)
 
 
-def test_under_one_seed_the_chain_rule_holds_to_the_last_digits() -> None:
+def test_the_chain_rule_holds_within_the_errors() -> None:
     rows = observed()
-    joint, marginal, conditional = score(rows), score(rows, targets="left"), score(rows, condition="left")
-    together = marginal.evidence.log_prob + conditional.evidence.log_prob
-    np.testing.assert_allclose(together, joint.evidence.log_prob, rtol=1e-10)
+    joint, marginal, conditional = (
+        score(rows, targets=targets, condition=condition).evidence
+        for targets, condition in (("all", "none"), ("left", "none"), ("right", "left"))
+    )
+    error = np.sqrt(joint.std_error**2 + marginal.std_error**2 + conditional.std_error**2)
+    assert (np.abs(marginal.log_prob + conditional.log_prob - joint.log_prob) < 4 * error).all()
 
 
 def test_each_row_is_asked_for_what_it_has() -> None:
@@ -157,12 +160,15 @@ def test_a_seed_gives_the_same_score_and_another_seed_another() -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 50, 1000])
-def test_batches_of_draws_change_how_much_is_decoded_at_once_and_nothing_else(at_once: int) -> None:
-    DECODERS["left"].batches.clear()
-    answer = score(observed(), draws=50, at_once=at_once)
-    assert max(DECODERS["left"].batches) == min(at_once, 50) * ROWS
+@pytest.mark.parametrize(("condition", "largest"), [("none", 50), ("left", 25)])
+def test_batches_of_draws_change_how_much_is_decoded_at_once_and_nothing_else(
+    condition: str, largest: int, at_once: int
+) -> None:
+    DECODERS["right"].batches.clear()
+    answer = score(observed(), condition, draws=50, at_once=at_once)
+    assert max(DECODERS["right"].batches) == min(at_once, largest) * ROWS
     np.testing.assert_allclose(
-        answer.evidence.log_prob, score(observed(), draws=50).evidence.log_prob, rtol=1e-6
+        answer.evidence.log_prob, score(observed(), condition, draws=50).evidence.log_prob, rtol=1e-6
     )
 
 
