@@ -1,15 +1,18 @@
 r"""Log-likelihoods by importance sampling, with their error.
 
 For draws :math:`z_k \sim q`, the weights :math:`w_k = p(x, z_k) / q(z_k)` average to :math:`p(x)`.
-A conditional :math:`p(x_T \mid x_S)` is the ratio of two such averages over the same draws, of which one half
-comes from :math:`q(z \mid x_{S \cup T})` and one from :math:`q(z \mid x_S)`; :math:`q` is their mixture. What
-it misses is missing above and below, where two separate estimates would each miss something else.
+:math:`q` is a mixture: nine tenths of the draws come from posteriors, one from the prior, which finds what
+they miss where little is known. A conditional :math:`p(x_T \mid x_S)` is the ratio of two such averages over
+the same draws, as many from :math:`q(z \mid x_{S \cup T})` as from :math:`q(z \mid x_S)`. What the mixture
+misses is missing above and below, where two separate estimates would each miss something else.
 
 References:
     | Importance Weighted Autoencoders (Burda, Grosse & Salakhutdinov, 2016)
     | https://arxiv.org/abs/1509.00519
     | Optimally Combining Sampling Techniques for Monte Carlo Rendering (Veach & Guibas, 1995): the mixture
     | https://doi.org/10.1145/218380.218498
+    | Weighted Average Importance Sampling and Defensive Mixture Distributions (Hesterberg, 1995)
+    | https://doi.org/10.1080/00401706.1995.10484303
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 from array_api_compat import array_namespace
 
@@ -39,32 +43,42 @@ class Evidence:
     ess: Array
 
 
+DEFENSIVE = 10
+"""Of so many draws one comes from the prior: no weight is then larger than as many times its likelihood."""
+
+
 @dataclass(frozen=True)
 class Proposals:
-    """Where draws of z come from: one posterior, or several in turn, as evenly as can be.
+    """Where draws of z come from: posteriors, as evenly as can be, and last the prior.
 
     Arguments:
-        posteriors: Each with shape (*, D).
-        draws: How many come from all of them together, K.
+        posteriors: At least one, each with shape (*, D).
+        draws: How many come from all of them together, K; of fewer than 20 the prior has none.
     """
 
     posteriors: Sequence[Gaussian]
     draws: int
 
     @property
+    def sources(self) -> list[Gaussian]:
+        """The posteriors and the prior."""
+        return [*self.posteriors, standard_normal(self.posteriors[0].mu)]
+
+    @property
     def counts(self) -> list[int]:
-        """How many come from each."""
-        each, more = divmod(self.draws, len(self.posteriors))
-        return [each + (index < more) for index in range(len(self.posteriors))]
+        """How many draws come from each source."""
+        prior = self.draws // DEFENSIVE if self.draws >= 2 * DEFENSIVE else 0  # one alone has no spread
+        each, more = divmod(self.draws - prior, len(self.posteriors))
+        return [each + (index < more) for index in range(len(self.posteriors))] + [prior]
 
     def log_prob(self, z: Array) -> Array:
-        """The log-density of their mixture at z, (K, *, D), in nats: (K, *)."""
-        total = None
-        for posterior, count in zip(self.posteriors, self.counts, strict=True):
-            if count:
-                density = posterior.log_prob(z) + math.log(count / self.draws)
-                total = density if total is None else array_namespace(z).logaddexp(total, density)
-        return total
+        """The log-density of the mixture at z, (K, *, D), in nats: (K, *)."""
+        densities = [
+            source.log_prob(z) + math.log(count / self.draws)
+            for source, count in zip(self.sources, self.counts, strict=True)
+            if count
+        ]
+        return reduce(array_namespace(z).logaddexp, densities)
 
 
 def log_weights(z: Array, proposals: Proposals, log_likelihoods: Iterable[tuple[Array, Array]]) -> Array:
@@ -83,27 +97,22 @@ def log_weights(z: Array, proposals: Proposals, log_likelihoods: Iterable[tuple[
     return log_weight
 
 
-def evidence(log_weights: Array) -> Evidence:
+def evidence(log_weights: Array, counts: Sequence[int] = ()) -> Evidence:
     r"""Averages importance weights that are given as logarithms.
 
     Arguments:
-        log_weights: :math:`\log w_k`, with shape (K, *); the average is over the first axis.
+        log_weights: :math:`\log w_k`, with shape (K, *), source by source; averaged over K.
+        counts: How many draws come from each source; default: all from one.
     """
     xp = array_namespace(log_weights)
-    n = log_weights.shape[0]
-    largest = xp.max(log_weights, axis=0)
+    weights, largest = _relative(log_weights)
     possible = largest > -math.inf  # else no draw explains the row at all
-    largest = xp.where(possible, largest, 0.0)
-    weights = xp.where(possible, xp.exp(log_weights - largest), 1.0)
-    total, squares = xp.sum(weights, axis=0), xp.sum(weights**2, axis=0)
-    ess = total**2 / squares
-    # Var(mean of w) / mean^2 = (1/ess - 1/n) * n / (n - 1); below 0 only by rounding
-    spread = (
-        xp.sqrt(xp.clip((1 / ess - 1 / n) * n / (n - 1), min=0.0)) if n > 1 else xp.full_like(ess, math.nan)
-    )
-    log_prob = xp.where(possible, largest + xp.log(total) - math.log(n), -math.inf)
+    total = xp.where(possible, xp.sum(weights, axis=0), 1.0)
+    ess = total**2 / xp.where(possible, xp.sum(weights**2, axis=0), 1.0)
+    log_prob = largest + xp.log(total) - math.log(log_weights.shape[0])
+    spread = _spread(weights / total, counts or [log_weights.shape[0]])
     return Evidence(
-        log_prob=log_prob,
+        log_prob=xp.where(possible, log_prob, -math.inf),
         std_error=xp.where(possible, spread, math.nan),
         ess=xp.where(possible, ess, 0.0),
     )
@@ -112,34 +121,42 @@ def evidence(log_weights: Array) -> Evidence:
 def conditional(whole: Array, part: Array, counts: Sequence[int]) -> Evidence:
     r"""The conditional :math:`\log p(x_T \mid x_S) = \log p(x_T, x_S) - \log p(x_S)` from the same draws.
 
-    The error is that of a ratio, by the delta method, within the draws of each proposal. The effective sample
-    size is that of the weaker of the two averages.
+    The effective sample size is that of the weaker of the two averages.
 
     Arguments:
-        whole: The log-weights of T and S together, with shape (K, *), proposal by proposal.
+        whole: The log-weights of T and S together, with shape (K, *), source by source.
         part: Those of S alone.
-        counts: How many draws come from each proposal.
+        counts: How many draws come from each source.
     """
     xp = array_namespace(whole)
     above, below = evidence(whole), evidence(part)
-    apart = _shares(whole) - _shares(part)
-    variance, start = xp.zeros_like(above.log_prob), 0
-    for count in counts:
-        own = apart[start : start + count]
-        scale = count / (count - 1) if count > 1 else math.nan
-        variance = variance + scale * xp.sum((own - xp.mean(own, axis=0)) ** 2, axis=0) if count else variance
-        start += count
+    possible = (above.ess > 0) & (below.ess > 0)
+    shares = []
+    for log_weights in (whole, part):
+        weights, _ = _relative(log_weights)
+        shares.append(weights / xp.where(possible, xp.sum(weights, axis=0), 1.0))
     return Evidence(
         log_prob=above.log_prob - below.log_prob,
-        std_error=xp.sqrt(variance),
+        std_error=xp.where(possible, _spread(shares[0] - shares[1], counts), math.nan),
         ess=xp.where(above.ess < below.ess, above.ess, below.ess),
     )
 
 
-def _shares(log_weights: Array) -> Array:
-    """What share of the average each draw has; NaN where no draw explains the row."""
+def _relative(log_weights: Array) -> tuple[Array, Array]:
+    """The weights ÷ the largest, and its logarithm; all 0 where no draw explains the row."""
     xp = array_namespace(log_weights)
     largest = xp.max(log_weights, axis=0)
-    possible = largest > -math.inf
-    weights = xp.exp(log_weights - xp.where(possible, largest, 0.0))
-    return xp.where(possible, weights / xp.where(possible, xp.sum(weights, axis=0), 1.0), math.nan)
+    return xp.exp(log_weights - xp.where(largest > -math.inf, largest, 0.0)), largest
+
+
+def _spread(shares: Array, counts: Sequence[int]) -> Array:
+    """The standard error of a sum over the draws, of which each source gave its own: the delta method."""
+    xp = array_namespace(shares)
+    variance, start = xp.zeros_like(shares[0]), 0
+    for count in counts:
+        own = shares[start : start + count]
+        if count:
+            scale = count / (count - 1) if count > 1 else math.nan
+            variance = variance + scale * xp.sum((own - xp.mean(own, axis=0)) ** 2, axis=0)
+        start += count
+    return xp.sqrt(variance)

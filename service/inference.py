@@ -248,7 +248,7 @@ class Model:
         at_once: int,
         seed: int,
     ) -> Evidence:
-        """log p(x_T | x_S) of every row: draws from q(z | x_{S∪T}), and as many from q(z | x_S) for an S."""
+        """log p(x_T | x_S) of every row, as ``models_store/evidence.py`` estimates it."""
         behind = [names for names in (together, given) if names]
         posteriors = [
             (await self._fused(observations, names, 0, seed, return_mean=True)).posterior for names in behind
@@ -262,15 +262,15 @@ class Model:
             ]
             proposals = Proposals(own, draws)
             chunks = []
-            for names, posterior, share in zip(behind, own, proposals.counts, strict=True):
+            for names, source, share in zip((*behind, ()), proposals.sources, proposals.counts, strict=True):
                 noise = Noise(seed, observations, rows, names, self.manifest.latent_dim)
                 for count in _counts(share, at_once):
-                    z = await asyncio.to_thread(_drawn, posterior, noise, count)
+                    z = await asyncio.to_thread(_drawn, source, noise, count)
                     lap("fuse")
                     piece = Piece(observations, rows, modalities, given, proposals)
                     chunks.append(await self._log_weights(piece, z))
             weights.append(np.concatenate(chunks, axis=1))
-        found = await asyncio.to_thread(estimated, np.concatenate(weights, axis=2), proposals.counts)
+        found = await asyncio.to_thread(estimated, np.concatenate(weights, axis=2), proposals.counts, given)
         lap("summarise")
         return found
 

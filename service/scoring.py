@@ -44,7 +44,7 @@ class Noise:
         seed: Of the request.
         observations: What was sent.
         rows: Which of its rows.
-        names: The modalities whose posterior is drawn from.
+        names: The modalities whose posterior is drawn from; none of them: the prior.
         dimension: D.
     """
 
@@ -53,10 +53,9 @@ class Noise:
     ) -> None:
         self._dimension = dimension
         self._generators = []
-        present = np.stack([observations.columns[name].present[rows] for name in names])
-        for row, observed in enumerate(present.T, observations.first_row + rows.start):
-            own = ",".join(name for name, seen in zip(names, observed, strict=True) if seen)
-            self._generators.append(generator(seed, row, f"score {own}"))
+        for row in range(rows.start, rows.stop):
+            own = ",".join(name for name in names if observations.columns[name].present[row])
+            self._generators.append(generator(seed, observations.first_row + row, f"score {own}"))
 
     def draw(self, count: int) -> Array:
         """The next draws: (count, n, D)."""
@@ -105,9 +104,9 @@ class Piece:
         return np.stack([log_weights(z, self.proposals, pairs) for pairs in (likelihoods, alone)])
 
 
-def estimated(weights: Array, counts: Sequence[int]) -> Evidence:
-    """log p(x_T | x_S) of log-weights (2, K, n), proposal by proposal; for no S there is one proposal."""
-    return evidence(weights[0]) if len(counts) == 1 else conditional(weights[0], weights[1], counts)
+def estimated(weights: Array, counts: Sequence[int], given: Sequence[str]) -> Evidence:
+    """log p(x_T | x_S) of log-weights (2, K, n), source by source; S may be empty."""
+    return conditional(weights[0], weights[1], counts) if given else evidence(weights[0], counts)
 
 
 def questions_of(targets: Sequence[str], condition: Sequence[str], present: Mapping[str, Array]) -> list[str]:

@@ -238,7 +238,7 @@ class MVAE(nn.Module):
 
         .. math:: \log p(x_T \mid x_S) = \log p(x_T, x_S) - \log p(x_S)
 
-        by importance sampling, half of the draws from q(z | x_{T ∪ S}) and half from q(z | x_S).
+        by importance sampling, see ``models_store/evidence.py``.
         A row that has nothing of T scores 0, exactly.
 
         Arguments:

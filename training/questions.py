@@ -2,7 +2,7 @@ r"""Log-likelihoods of some modalities given others, by importance sampling from
 
 .. math:: \log p(x_T \mid x_S) = \log p(x_T, x_S) - \log p(x_S)
 
-both from the same draws, one half from :math:`q(z \mid x_{T \cup S})` and one from :math:`q(z \mid x_S)`.
+both from the same draws, see ``models_store/evidence.py``.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ class Question:
         """The log-likelihood of each row, of what it has of T given what it has of S."""
         proposals = Proposals(self.posteriors, draws.count)
         whole, part = [], []
-        for posterior, count in zip(self.posteriors, proposals.counts, strict=True):
+        for source, count in zip(proposals.sources, proposals.counts, strict=True):
             for start in range(0, count, draws.at_once):
-                shape = (min(draws.at_once, count - start), *posterior.mu.shape)
+                shape = (min(draws.at_once, count - start), *source.mu.shape)
                 noise = torch.randn(shape, generator=draws.generator)
-                z = posterior.sample(noise.to(posterior.mu))
+                z = source.sample(noise.to(source.mu))
                 likelihoods = list(zip(self.log_probs(z), self.present, strict=True))
                 whole.append(log_weights(z, proposals, likelihoods))
                 part.append(log_weights(z, proposals, likelihoods[self.asked :]))
         if len(self.posteriors) == 1:
-            return evidence(torch.cat(whole))
+            return evidence(torch.cat(whole), proposals.counts)
         return conditional(torch.cat(whole), torch.cat(part), proposals.counts)
 
 

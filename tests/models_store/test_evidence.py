@@ -32,14 +32,19 @@ def log_likelihood(x: NumpyArray) -> NumpyArray:
     return normal(0.0, 1 + SCALE**2).log_prob(x)
 
 
+def drawn(proposals: Proposals, repeats: int, seed: int) -> NumpyArray:
+    """Draws of z from them, (K, repeats, 1)."""
+    rng = np.random.default_rng(seed)
+    sources = zip(proposals.sources, proposals.counts, strict=True)
+    return np.concatenate([q.sample(rng.standard_normal((count, repeats, 1))) for q, count in sources])
+
+
 def log_weights(x: NumpyArray, draws: int, widened: float) -> NumpyArray:
     """Of draws from the true posterior with its variance multiplied, (draws, rows)."""
     q = normal(x / (1 + SCALE**2), widened * SCALE**2 / (1 + SCALE**2))
-    q = Gaussian(q.mu, np.broadcast_to(q.log_var, q.mu.shape))
-    z = q.sample(np.random.default_rng(1).standard_normal((draws, *x.shape)))
-    return np.asarray(
-        weights_of(z, Proposals([q], draws), [(normal(z, SCALE**2).log_prob(x), np.ones(len(x), bool))])
-    )
+    proposals = Proposals([Gaussian(q.mu, np.broadcast_to(q.log_var, q.mu.shape))], draws)
+    z = drawn(proposals, len(x), 1)
+    return np.asarray(weights_of(z, proposals, [(normal(z, SCALE**2).log_prob(x), np.ones(len(x), bool))]))
 
 
 def rows(n: int) -> NumpyArray:
@@ -147,19 +152,31 @@ def test_a_missing_modality_has_no_part_in_a_weight(library: str, value: float) 
 
 
 @both_libraries
-@pytest.mark.parametrize("draws", [1, 2, 5, 8])
+@pytest.mark.parametrize("draws", [1, 2, 5, 19, 20, 105])
 def test_the_density_of_proposals_is_that_of_the_mixture_that_was_drawn_from(
     library: str, draws: int
 ) -> None:
     to = LIBRARIES[library]
-    means, variances = np.array([-1.0, 2.0]), np.array([0.25, 4.0])
+    means, variances = np.array([-1.0, 2.0, 0.0]), np.array([0.25, 4.0, 1.0])
     parts = [Gaussian(to(means[i, None]), to(np.log(variances[i, None]))) for i in (0, 1)]
     proposals = Proposals(parts, draws)
     z = np.linspace(-3, 5, 9)
-    shares = np.array([(draws + 1) // 2, draws // 2]) / draws
-    expected = np.log(norm.pdf(z[:, None], means, np.sqrt(variances)) @ shares)
-    assert sum(proposals.counts) == draws
+    prior = draws // 10 if draws >= 20 else 0
+    counts = np.array([(draws - prior + 1) // 2, (draws - prior) // 2, prior])
+    assert proposals.counts == counts.tolist()
+    expected = np.log(norm.pdf(z[:, None], means, np.sqrt(variances)) @ (counts / draws))
     np.testing.assert_allclose(np.asarray(proposals.log_prob(to(z[:, None]))), expected, rtol=1e-12)
+
+
+def test_where_little_is_known_the_prior_finds_what_the_posterior_misses() -> None:
+    """A label says that z is above 1 of N(0, 1), of which its posterior covers a small part."""
+    narrow = Gaussian(np.full((400, 1), 1.5), np.full((400, 1), math.log(0.01)))
+    proposals = Proposals([narrow], 1000)
+    z = drawn(proposals, 400, 3)
+    above = np.where(z[..., 0] > 1, 0.0, -math.inf)
+    estimate = evidence(weights_of(z, proposals, [(above, np.ones(400, bool))]), proposals.counts)
+    assert np.exp(estimate.log_prob).mean() == pytest.approx(norm.sf(1), rel=0.02)
+    assert estimate.std_error.mean() == pytest.approx(estimate.log_prob.std(), rel=0.2)
 
 
 def told(repeats: int, draws: int, narrowed: float) -> Evidence:
@@ -169,13 +186,7 @@ def told(repeats: int, draws: int, narrowed: float) -> Evidence:
     parts = [normal((a + b) * both / SCALE**2, narrowed * both), normal(a * one / SCALE**2, one)]
     parts = [Gaussian(q.mu, np.broadcast_to(q.log_var, q.mu.shape)) for q in parts]
     proposals = Proposals(parts, draws)
-    rng = np.random.default_rng(2)
-    z = np.concatenate(
-        [
-            q.sample(rng.standard_normal((count, repeats, 1)))
-            for q, count in zip(parts, proposals.counts, strict=True)
-        ]
-    )
+    z = drawn(proposals, repeats, 2)
     seen = np.ones(repeats, bool)
     likelihoods = [(normal(z, SCALE**2).log_prob(x), seen) for x in (b, a)]
     whole, part = (weights_of(z, proposals, pairs) for pairs in (likelihoods, likelihoods[1:]))

@@ -101,7 +101,7 @@ def _score(examinee: Examinee, asked: Asked, most: int) -> Scores:
 def log_prob(
     examinee: Examinee, rows: Rows, targets: Sequence[str], given: Sequence[str] = ()
 ) -> Mapping[str, NumpyArray]:
-    """Estimates log p(x_T | x_S) of each row: samples from q(z | x_{T∪S}), and as many from q(z | x_S).
+    """Estimates log p(x_T | x_S) of each row by importance sampling, see ``models_store/evidence.py``.
 
     Returns:
         ``log_prob``, ``std_error`` and ``ess``, each (n,).
@@ -124,8 +124,8 @@ def _log_prob(
     shape = (1, examinee.manifest.latent_dim)
     z = np.concatenate(
         [
-            posterior.sample(rng.standard_normal((count, *shape), np.float32))
-            for posterior, count in zip(posteriors, proposals.counts, strict=True)
+            source.sample(rng.standard_normal((count, *shape), np.float32))
+            for source, count in zip(proposals.sources, proposals.counts, strict=True)
         ]
     )
     likelihoods = []
@@ -137,7 +137,7 @@ def _log_prob(
         likelihoods.append((cells, observed(row, name)))
     whole = log_weights(z, proposals, likelihoods).astype(np.float64)
     if not given:
-        return evidence(whole)
+        return evidence(whole, proposals.counts)
     part = log_weights(z, proposals, likelihoods[len(targets) :]).astype(np.float64)
     return conditional(whole, part, proposals.counts)
 
