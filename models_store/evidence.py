@@ -43,8 +43,12 @@ class Evidence:
     ess: Array
 
 
-DEFENSIVE = 10
-"""Of so many draws one comes from the prior: no weight is then larger than as many times its likelihood."""
+def defensive(draws: int) -> int:
+    """How many of so many draws come from the prior: a tenth, so that no weight exceeds 10 p(x | z).
+
+    Of fewer than 20 none does, since one alone has no spread.
+    """
+    return draws // 10 if draws >= 20 else 0
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,13 @@ class Proposals:
 
     Arguments:
         posteriors: At least one, each with shape (*, D).
-        draws: How many come from all of them together, K; of fewer than 20 the prior has none.
+        draws: How many come from all of them together, K.
+        from_prior: How many of these from the prior.
     """
 
     posteriors: Sequence[Gaussian]
     draws: int
+    from_prior: int = 0
 
     @property
     def sources(self) -> list[Gaussian]:
@@ -67,9 +73,8 @@ class Proposals:
     @property
     def counts(self) -> list[int]:
         """How many draws come from each source."""
-        prior = self.draws // DEFENSIVE if self.draws >= 2 * DEFENSIVE else 0  # one alone has no spread
-        each, more = divmod(self.draws - prior, len(self.posteriors))
-        return [each + (index < more) for index in range(len(self.posteriors))] + [prior]
+        each, more = divmod(self.draws - self.from_prior, len(self.posteriors))
+        return [each + (index < more) for index in range(len(self.posteriors))] + [self.from_prior]
 
     def log_prob(self, z: Array) -> Array:
         """The log-density of the mixture at z, (K, *, D), in nats: (K, *)."""

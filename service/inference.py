@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from models_store.errors import listed
-from models_store.evidence import Evidence, Proposals
+from models_store.evidence import Evidence, Proposals, defensive
 from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
@@ -260,7 +260,7 @@ class Model:
                 Gaussian(q.mu[rows].astype(np.float64), q.log_var[rows].astype(np.float64))
                 for q in posteriors
             ]
-            proposals = Proposals(own, draws)
+            proposals = Proposals(own, draws, defensive(draws))
             chunks = []
             for names, source, share in zip((*behind, ()), proposals.sources, proposals.counts, strict=True):
                 noise = Noise(seed, observations, rows, names, self.manifest.latent_dim)

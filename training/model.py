@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from models_store.evidence import Evidence
+from models_store.evidence import Evidence, defensive
 from models_store.fusion import Gaussian, product
 from models_store.likelihoods import Categorical, Parameters
 from training.mvae_config import (
@@ -218,8 +218,12 @@ class MVAE(nn.Module):
         K: int = 1000,  # noqa: N803
         batch_size_K: int = 100,  # noqa: N803
     ) -> Tensor:
-        """Minus log p(x_A), summed over the rows of the batch, A being what each row has."""
-        return -self.compute_log_prob(inputs, K=K, batch_size_K=batch_size_K).log_prob.sum()
+        """Minus log p(x_A), summed over the rows of the batch, A being what each row has.
+
+        As in the reference, all draws come from q(z | x_A).
+        """
+        question = self._question(self._observe(inputs), self.modalities, [])
+        return -question.evidence(Draws(K, batch_size_K)).log_prob.sum()
 
     # --- what the reference does not have -----------------------------------------------------------
 
@@ -238,7 +242,7 @@ class MVAE(nn.Module):
 
         .. math:: \log p(x_T \mid x_S) = \log p(x_T, x_S) - \log p(x_S)
 
-        by importance sampling, see ``models_store/evidence.py``.
+        by importance sampling, see ``models_store/evidence.py``; a tenth of the draws come from the prior.
         A row that has nothing of T scores 0, exactly.
 
         Arguments:
@@ -256,15 +260,8 @@ class MVAE(nn.Module):
             ValueError: A modality is unknown, or both scored and given.
         """
         target, condition = scored_and_given(self.modalities, subset, given)
-        draws, observations = Draws(K, batch_size_K, generator), self._observe(inputs)
-        names = [*target, *condition]
-        question = Question(
-            posteriors=[self._posterior(observations, known) for known in (names, condition) if known],
-            present=observations.present[[self.modalities.index(name) for name in names]],
-            asked=len(target),
-            log_probs=lambda z: [self._log_prob(m, observations.values.get(m), z) for m in names],
-        )
-        return question.evidence(draws)
+        question = self._question(self._observe(inputs), target, condition)
+        return question.evidence(Draws(K, batch_size_K, generator, defensive(K)))
 
     def expert(self, name: str, x: Tensor, run: Run = nn.Module.__call__) -> Gaussian:
         """q_m(z | x) of one modality, (n_data, latent_dim), its log-variance within ±LOG_VAR_LIMIT."""
@@ -408,6 +405,17 @@ class MVAE(nn.Module):
         if x is None:
             return z.new_zeros(z.shape[:-1])
         return self.likelihoods[name].row_log_prob(x, self._broadcastable_parameters(name, z))
+
+    def _question(
+        self, observations: Observations, target: Sequence[str], condition: Sequence[str]
+    ) -> Question:
+        names = [*target, *condition]
+        return Question(
+            posteriors=[self._posterior(observations, known) for known in (names, condition) if known],
+            present=observations.present[[self.modalities.index(name) for name in names]],
+            asked=len(target),
+            log_probs=lambda z: [self._log_prob(m, observations.values.get(m), z) for m in names],
+        )
 
     def _observe(self, inputs: Any) -> Observations:
         return observe(inputs, self.modalities, self.weights.device)

@@ -26,6 +26,7 @@ class Draws:
         count: All of them, K.
         at_once: How many are decoded together.
         generator: Where they come from.
+        from_prior: How many of them are drawn from the prior.
 
     Raises:
         ValueError: A number is below 1.
@@ -34,6 +35,7 @@ class Draws:
     count: int
     at_once: int
     generator: torch.Generator | None = None
+    from_prior: int = 0
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.at_once < 1:
@@ -58,7 +60,7 @@ class Question:
 
     def evidence(self, draws: Draws) -> Evidence:
         """The log-likelihood of each row, of what it has of T given what it has of S."""
-        proposals = Proposals(self.posteriors, draws.count)
+        proposals = Proposals(self.posteriors, draws.count, draws.from_prior)
         whole, part = [], []
         for source, count in zip(proposals.sources, proposals.counts, strict=True):
             for start in range(0, count, draws.at_once):

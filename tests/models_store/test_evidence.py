@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.stats import norm
 
-from models_store.evidence import Evidence, Proposals, conditional, evidence
+from models_store.evidence import Evidence, Proposals, conditional, defensive, evidence
 from models_store.evidence import log_weights as weights_of
 from models_store.fusion import Gaussian
 from tests.models_store.examples import LIBRARIES, NumpyArray
@@ -159,9 +159,9 @@ def test_the_density_of_proposals_is_that_of_the_mixture_that_was_drawn_from(
     to = LIBRARIES[library]
     means, variances = np.array([-1.0, 2.0, 0.0]), np.array([0.25, 4.0, 1.0])
     parts = [Gaussian(to(means[i, None]), to(np.log(variances[i, None]))) for i in (0, 1)]
-    proposals = Proposals(parts, draws)
+    proposals = Proposals(parts, draws, prior := draws // 10 if draws >= 20 else 0)
+    assert defensive(draws) == prior
     z = np.linspace(-3, 5, 9)
-    prior = draws // 10 if draws >= 20 else 0
     counts = np.array([(draws - prior + 1) // 2, (draws - prior) // 2, prior])
     assert proposals.counts == counts.tolist()
     expected = np.log(norm.pdf(z[:, None], means, np.sqrt(variances)) @ (counts / draws))
@@ -171,7 +171,7 @@ def test_the_density_of_proposals_is_that_of_the_mixture_that_was_drawn_from(
 def test_where_little_is_known_the_prior_finds_what_the_posterior_misses() -> None:
     """A label says that z is above 1 of N(0, 1), of which its posterior covers a small part."""
     narrow = Gaussian(np.full((400, 1), 1.5), np.full((400, 1), math.log(0.01)))
-    proposals = Proposals([narrow], 1000)
+    proposals = Proposals([narrow], 1000, 100)
     z = drawn(proposals, 400, 3)
     above = np.where(z[..., 0] > 1, 0.0, -math.inf)
     estimate = evidence(weights_of(z, proposals, [(above, np.ones(400, bool))]), proposals.counts)
@@ -185,7 +185,7 @@ def told(repeats: int, draws: int, narrowed: float) -> Evidence:
     both, one = 1 / (1 + 2 / SCALE**2), 1 / (1 + 1 / SCALE**2)
     parts = [normal((a + b) * both / SCALE**2, narrowed * both), normal(a * one / SCALE**2, one)]
     parts = [Gaussian(q.mu, np.broadcast_to(q.log_var, q.mu.shape)) for q in parts]
-    proposals = Proposals(parts, draws)
+    proposals = Proposals(parts, draws, defensive(draws))
     z = drawn(proposals, repeats, 2)
     seen = np.ones(repeats, bool)
     likelihoods = [(normal(z, SCALE**2).log_prob(x), seen) for x in (b, a)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from models_store.evidence import Evidence, Proposals, conditional, evidence, log_weights
+from models_store.evidence import Evidence, Proposals, conditional, defensive, evidence, log_weights
 from models_store.fusion import Gaussian, disagreement
 from models_store.manifest import Reference
 from training.data.rows import Rows
@@ -120,7 +120,8 @@ def _log_prob(
 ) -> Evidence:
     names = [*targets, *given]
     posteriors = [examinee.posterior(row, known) for known in (names, given) if known]
-    proposals = Proposals(posteriors, examinee.settings.importance_samples)
+    draws = examinee.settings.importance_samples
+    proposals = Proposals(posteriors, draws, defensive(draws))
     shape = (1, examinee.manifest.latent_dim)
     z = np.concatenate(
         [
