@@ -34,7 +34,7 @@ RUN useradd --create-home --uid 10001 anyview && mkdir -p /store && chown anyvie
 COPY --from=build /opt/anyview /opt/anyview
 # In a container the outside decides who may reach the port, so it listens on all addresses. The shipped
 # models are inside; set ANYVIEW_STORE (for instance to the volume /store) to serve your own.
-ENV PATH=/opt/anyview/bin:$PATH ANYVIEW_HOST=0.0.0.0 ANYVIEW_PORT=8000 ANYVIEW_DEFAULT_MODEL=mnist
+ENV PATH=/opt/anyview/bin:$PATH ANYVIEW_HOST=0.0.0.0 ANYVIEW_PORT=8000 ANYVIEW_DEFAULT_MODEL=digits
 USER 10001
 WORKDIR /home/anyview
 EXPOSE 8000

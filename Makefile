@@ -10,7 +10,7 @@ LOCK := pyproject.toml constraints.txt
 
 .PHONY: serve test reference lint docs format train bench-service bench-page bench-training bench-likelihood ablation soak clean
 
-serve: export ANYVIEW_DEFAULT_MODEL ?= mnist
+serve: export ANYVIEW_DEFAULT_MODEL ?= digits
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
 	$(SERVE)/bin/anyview-serve
 

@@ -56,7 +56,7 @@ def free_port() -> int:
 def server() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """``anyview-serve`` with the shipped models, as ``make serve`` starts it."""
     port = free_port()
-    environment = {**os.environ, "ANYVIEW_DEFAULT_MODEL": "mnist"}
+    environment = {**os.environ, "ANYVIEW_DEFAULT_MODEL": "digits"}
     process = subprocess.Popen([sys.executable, "-m", "service", "--port", str(port)], env=environment)  # noqa: S603
     address = f"http://127.0.0.1:{port}"
     try:
