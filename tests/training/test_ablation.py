@@ -118,4 +118,4 @@ def test_the_commands_run_once_and_write_their_tables(
         assert ran.exit_code == 0, ran.output
     assert "done already" in runner.invoke(app, objectives).output
     assert "## Objectives, tiny" in runner.invoke(app, ["tables", "--output", str(tmp_path)]).output
-    assert "| matched | as it ships | 1 | 200 | 1 |" in (tmp_path / "RESULTS.md").read_text()
+    assert "| matched | warmup 1 | 1 | 200 | 1 |" in (tmp_path / "RESULTS.md").read_text()

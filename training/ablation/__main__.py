@@ -1,6 +1,6 @@
 """``python -m training.ablation``: runs studies, skips what is done, and writes their tables.
 
-Without options these are the long runs whose results stand in ``training/README.md``: hours on one core.
+Without options these are the runs whose results stand in ``RESULTS.md``: hours on one core.
 ``--epochs 1 --rows 500`` tries them; their lines are told apart from those of the long runs.
 """
 
@@ -52,17 +52,17 @@ class Common:
 
     Arguments:
         seeds: Each value is tried with each of them.
-        epochs: Instead of the experiment's.
+        epochs: Of each run.
         rows: Use only the first of each split.
-        settings: Further changes, KEY=VALUE.
+        settings: Changes, KEY=VALUE.
         variant: What they are called in the tables.
     """
 
     seeds: list[int]
-    epochs: int | None
+    epochs: int
     rows: int | None
     settings: list[str]
-    variant: str | None
+    variant: str
 
     def runs(self, experiment: str, key: str, values: Iterable[Any]) -> Iterator[tuple[Experiment, Case]]:
         """The experiment with each value of a setting and each seed, and what the tables call it."""
@@ -79,7 +79,7 @@ def objectives_command(
     experiment: Annotated[list[str], typer.Option(help="Repeat for several.")] = BOTH,
     objective: Annotated[list[str], typer.Option(help="Repeat for several.")] = ALL,
     seed: Seeds = SEEDS,
-    epochs: Epochs = None,
+    epochs: Annotated[int, typer.Option()] = studies.OBJECTIVE_EPOCHS,
     rows: Rows = None,
     settings: Settings = NONE,
     variant: Variant = None,
@@ -94,7 +94,7 @@ def objectives_command(
             judges[chosen.name] = learn_judges(prepared.modalities, prepared.train)
         return studies.summary(trained(chosen, prepared), judges[chosen.name])
 
-    common = Common(seed, epochs, rows, settings, variant)
+    common = _study(studies.SHORT, "warmup 1", seed, epochs, rows, settings, variant)
     for name in experiment:
         for chosen, case in common.runs(name, "model.objective", objective):
             _once(output / "objectives.jsonl", case, partial(run, chosen))
@@ -112,8 +112,7 @@ def weak_command(
     output: Folder = HERE,
 ) -> None:
     """Weak supervision: label accuracy by the share of training rows whose label is seen."""
-    called = variant or " ".join(settings) or "few labels"
-    common = Common(seed, epochs, rows, [*weak.SETTINGS, *settings], called)
+    common = _study(weak.SETTINGS, "few labels", seed, epochs, rows, settings, variant)
     for chosen, case in common.runs(experiment, "data.paired", paired):
         _labels(output / weak.FILE, chosen, case)
 
@@ -123,14 +122,14 @@ def missing_command(
     experiment: str = "digits",
     missing: Annotated[list[float], typer.Option(help="Shares of entries that are taken away.")] = MISSING,
     seed: Seeds = SEEDS,
-    epochs: Epochs = None,
+    epochs: Annotated[int, typer.Option()] = studies.MISSING_EPOCHS,
     rows: Rows = None,
     settings: Settings = NONE,
     variant: Variant = None,
     output: Folder = HERE,
 ) -> None:
     """Missing entries: label accuracy by the share of all entries that training lacks."""
-    common = Common(seed, epochs, rows, settings, variant)
+    common = _study(studies.SHORT, "warmup 1", seed, epochs, rows, settings, variant)
     for chosen, case in common.runs(experiment, "data.missing", missing):
         _labels(output / "missing.jsonl", chosen, case)
 
@@ -193,6 +192,19 @@ def _tables(folder: Path) -> Iterable[str]:
             yield table(records, ([key] if key else []) + [k for k in BY if k in records[0].case]) + "\n"
             if key == "paired":
                 yield f"{weak.SOURCE}.\n"
+
+
+def _study(
+    own: Iterable[str],
+    called: str,
+    seeds: list[int],
+    epochs: int,
+    rows: int | None,
+    settings: list[str],
+    variant: str | None,
+) -> Common:
+    """A study with settings of its own, which ``called`` names unless there are further ones."""
+    return Common(seeds, epochs, rows, [*own, *settings], variant or " ".join(settings) or called)
 
 
 def _labels(path: Path, chosen: Experiment, case: Case) -> None:

@@ -13,6 +13,11 @@ from training.evaluation.scores import log_prob
 
 Found = dict[str, float]
 
+SHORT = ("model.warmup=1",)
+"""What goes with few epochs: the divergence counts in full from the second on."""
+OBJECTIVE_EPOCHS, MISSING_EPOCHS = 3, 4
+"""Enough to tell one from another, with three seeds; a model that is shipped takes more."""
+
 
 def summary(examinee: Examinee, judges: Judges) -> Found:
     """Label accuracy, coherence, variety, coverage and log p(x): averages first, then every question.
