@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from models_store import store
+from service.loading import open_sessions
 from tests.conftest import DATA
 from tests.docs.blocks import elsewhere, in_bash
+from tests.training.test_device import needs_compiler
+from training import data
+from training.config import read_experiment
+from training.fit import METRICS, fit
 
 TRAIN = [sys.executable, "-m", "training"]
 
 
-def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {"ANYVIEW_DATA": str(DATA), "PATH": "", "OMP_NUM_THREADS": "1"}
+COMPILED = """
+name = "small"
+[data]
+source = "mnist"
+[modalities.image]
+network = { hidden = [8] }
+[modalities.label]
+network = { hidden = [8] }
+[model]
+latent_dim = 4
+objective = "paper"
+[fit]
+epochs = 1
+compile = true
+[evaluation]
+rows = 20
+importance_samples = 20
+generated_per_label = 5
+"""
+
+
+def run(*arguments: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {"ANYVIEW_DATA": str(DATA), "PATH": "", "OMP_NUM_THREADS": "1", **more}
     return subprocess.run(  # noqa: S603 - our own command
         [*TRAIN, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -27,6 +57,27 @@ def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(t
     assert f"{bundle.manifest.metrics['accuracy']['label|image']:.4f}" in card
     again = run("evaluate", "tiny", "--store", str(tmp_path / "store"), folder=tmp_path)
     assert again.stdout.strip() == card.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@needs_compiler
+def test_fit_with_a_compiled_loss_publishes_what_the_plain_one_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "small.toml").write_text(COMPILED)
+    cache = str(tmp_path / "cache")
+    where = ("--store", "store", "--workdir", "compiled")
+    compiler = {"PATH": os.environ["PATH"], "TORCHINDUCTOR_CACHE_DIR": cache}
+    done = run("fit", "small.toml", *where, folder=tmp_path, **compiler)
+    assert done.returncode == 0, done.stderr
+    open_sessions(store.open_bundle(tmp_path / "store" / "small" / "1"))
+    experiment, _ = read_experiment(str(tmp_path / "small.toml"))
+    plain = experiment.model_copy(update={"fit": experiment.fit.model_copy(update={"compile": False})})
+    monkeypatch.setenv("ANYVIEW_DATA", str(DATA))
+    (expected,) = fit(plain, data.prepare(plain), tmp_path / "plain").reports
+    learned = json.loads((tmp_path / "compiled" / METRICS).read_text())
+    assert learned["train_loss"] == pytest.approx(expected.train_loss, rel=1e-4)
 
 
 def test_mistakes_are_one_sentence_and_a_failure(tmp_path: Path) -> None:
