@@ -52,10 +52,12 @@ def run(*arguments: str, folder: Path, **more: str) -> subprocess.CompletedProce
 
 def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(tmp_path: Path) -> None:
     in_bash(elsewhere("README.md", "training/test_cli.py"), tmp_path)
-    bundle = store.open_bundle(tmp_path / "store" / "tiny" / "1")
+    bundle, resumed, further = (store.open_bundle(tmp_path / "store" / "tiny" / f"{n}") for n in (1, 2, 3))
+    assert resumed.read("weights.safetensors") == bundle.read("weights.safetensors")
+    assert further.read("weights.safetensors") != bundle.read("weights.safetensors")
     card = bundle.read("report/card.md").decode()
     assert f"{bundle.manifest.metrics['accuracy']['label|image']:.4f}" in card
-    again = run("evaluate", "tiny", "--store", str(tmp_path / "store"), folder=tmp_path)
+    again = run("evaluate", "tiny/1", "--store", str(tmp_path / "store"), folder=tmp_path)
     assert again.stdout.strip() == card.strip()
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from models_store import store
 from models_store.fusion import Gaussian, product
+from tests.docs.blocks import elsewhere, in_bash
 from tests.training.reference import needs_reference, reference
 from training.errors import ImportRefused
 from training.export import OnnxGraphs
@@ -82,6 +83,16 @@ def test_what_is_published_answers_as_the_original(
     np.testing.assert_allclose(posterior.mu, mu.detach().numpy(), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(posterior.log_var, log_var.detach().numpy(), rtol=1e-4, atol=1e-4)
     assert bundle.manifest.trained["imported"] == "theirs"
+
+
+@needs_reference
+def test_the_command_of_the_readme_publishes_it(
+    saved: tuple[SimpleNamespace, Any, Path], tmp_path: Path
+) -> None:
+    saved[2].rename(tmp_path / "folder-that-MVAE.save-wrote")
+    in_bash(elsewhere("README.md", "training/test_importing.py"), tmp_path)
+    (name,) = store.names(tmp_path / "store")
+    assert store.open_bundle(store.newest(tmp_path / "store", name)).manifest.names == tuple(DIMS)
 
 
 class Plain(nn.Linear):
