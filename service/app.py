@@ -15,7 +15,6 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from models_store.errors import BundleRefused, StoreAway, shown
-from service import memory
 from service.catalog import Catalog
 from service.edge import Edge
 from service.errors import (
@@ -89,7 +88,6 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
-        memory.keep_freed()
         catalog = catalog_of(settings)
         catalog.watch = metrics.watch
         app.openapi = lambda: described(app, catalog)  # type: ignore[method-assign]  # as FastAPI wants it

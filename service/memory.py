@@ -1,4 +1,4 @@
-"""What is kept of the memory of answered questions, and what is given back when a model is let go."""
+"""Gives memory back to the system when a model is let go."""
 
 from __future__ import annotations
 
@@ -12,21 +12,6 @@ from collections.abc import Sequence
 LONGEST_SECONDS = 600.0
 """No question holds a model for longer; settings allow no more by default."""
 PATIENCE_SECONDS = 0.5
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""As <malloc.h> of glibc numbers them."""
-KEPT_BYTES, LARGEST_BYTES = 32 * 2**20, 8 * 2**20
-
-
-def keep_freed() -> None:
-    """Lets the C library keep what arrays leave behind, up to 32 MiB; others than glibc decide by themselves.
-
-    It would give arrays from 128 KiB on back at once, and the system would clear every page of the next: to
-    divide a few hundred pictures by 255 then takes ten times as long.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, LARGEST_BYTES)
-        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def give_back_when_gone(retired: Sequence[object]) -> None:

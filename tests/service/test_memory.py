@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import subprocess
 import sys
 import weakref
@@ -41,31 +40,3 @@ def test_memory_is_given_back_only_when_nobody_holds_the_model_any_more(
     del held
     until(lambda: given)
     assert given == [True]
-
-
-FAULTS = """
-import resource, sys
-import numpy as np
-from service import memory
-if sys.argv[1] == "kept":
-    memory.keep_freed()
-def answer():
-    x = np.ones((256, 28, 28), np.float32)
-    return (x / 255).sum()
-for _ in range(3):
-    answer()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(50):
-    answer()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
-def test_what_arrays_leave_behind_is_used_again() -> None:
-    """Without it every answer has its pages cleared anew: 200 for 784 KiB."""
-    kept, given_back = (
-        int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, check=True).stdout)  # noqa: S603
-        for how in ("kept", "given back")
-    )
-    assert kept < 50 < given_back
