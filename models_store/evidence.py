@@ -53,10 +53,10 @@ def defensive(draws: int) -> int:
 
 @dataclass(frozen=True)
 class Proposals:
-    """Where draws of z come from: posteriors, as evenly as can be, and last the prior.
+    r"""Where draws of z come from: posteriors, as evenly as can be, and last the prior.
 
     Arguments:
-        posteriors: At least one, each with shape (*, D).
+        posteriors: :math:`q(z | x_{S \cup T})`, and :math:`q(z | x_S)` where S is not empty: each (*, D).
         draws: How many come from all of them together, K.
         from_prior: How many of these from the prior.
     """
@@ -86,20 +86,39 @@ class Proposals:
         return reduce(array_namespace(z).logaddexp, densities)
 
 
-def log_weights(z: Array, proposals: Proposals, log_likelihoods: Iterable[tuple[Array, Array]]) -> Array:
-    r"""The logarithm of :math:`w_k = p(z_k) \prod_{m \in A} p(x_m \mid z_k) / q(z_k)`, in nats.
+Explained = Iterable[tuple[Array, Array]]
+"""Per modality log p(x_m | z_k), with shape (K, *), and whether it is observed, with shape (*); a missing one
+counts nothing, whatever its value."""
+
+
+def log_weights(z: Array, proposals: Proposals, asked: Explained, given: Explained = ()) -> Array:
+    r"""The logarithms of :math:`p(z_k) \prod_m p(x_m \mid z_k) / q(z_k)`, m in T and S, and in S alone.
 
     Arguments:
         z: Draws from the proposals, with shape (K, *, D).
         proposals: :math:`q`.
-        log_likelihoods: Per modality :math:`\log p(x_m | z_k)`, with shape (K, *), and whether it is
-            observed, with shape (*); a missing one counts nothing, whatever its value.
+        asked: The modalities in T.
+        given: Those in S.
+
+    Returns:
+        In nats, with shape (2, K, *).
     """
     xp = array_namespace(z)
-    log_weight = standard_normal(proposals.posteriors[0].mu).log_prob(z) - proposals.log_prob(z)
-    for log_likelihood, present in log_likelihoods:
-        log_weight = log_weight + xp.where(present, log_likelihood, 0.0)
-    return log_weight
+    alone = standard_normal(proposals.posteriors[0].mu).log_prob(z) - proposals.log_prob(z)
+    for log_likelihood, present in given:
+        alone = alone + xp.where(present, log_likelihood, 0.0)
+    together = alone
+    for log_likelihood, present in asked:
+        together = together + xp.where(present, log_likelihood, 0.0)
+    return xp.stack([together, alone])
+
+
+def estimate(log_weights: Array, proposals: Proposals) -> Evidence:
+    r""":math:`\log p(x_T \mid x_S)` of the weights of all draws, with shape (2, K, *), source by source."""
+    together, alone = log_weights[0], log_weights[1]
+    if len(proposals.posteriors) == 1:  # nothing is given, and its likelihood is 1
+        return evidence(together, proposals.counts)
+    return conditional(together, alone, proposals.counts)
 
 
 def evidence(log_weights: Array, counts: Sequence[int] = ()) -> Evidence:
@@ -109,18 +128,8 @@ def evidence(log_weights: Array, counts: Sequence[int] = ()) -> Evidence:
         log_weights: :math:`\log w_k`, with shape (K, *), source by source; averaged over K.
         counts: How many draws come from each source; default: all from one.
     """
-    xp = array_namespace(log_weights)
-    weights, largest = _relative(log_weights)
-    possible = largest > -math.inf  # else no draw explains the row at all
-    total = xp.where(possible, xp.sum(weights, axis=0), 1.0)
-    ess = total**2 / xp.where(possible, xp.sum(weights**2, axis=0), 1.0)
-    log_prob = largest + xp.log(total) - math.log(log_weights.shape[0])
-    spread = _spread(weights / total, counts or [log_weights.shape[0]])
-    return Evidence(
-        log_prob=xp.where(possible, log_prob, -math.inf),
-        std_error=xp.where(possible, spread, math.nan),
-        ess=xp.where(possible, ess, 0.0),
-    )
+    log_prob, shares, ess = _average(log_weights)
+    return Evidence(log_prob, _spread(shares, ess > 0, counts or [log_weights.shape[0]]), ess)
 
 
 def conditional(whole: Array, part: Array, counts: Sequence[int]) -> Evidence:
@@ -134,34 +143,30 @@ def conditional(whole: Array, part: Array, counts: Sequence[int]) -> Evidence:
         counts: How many draws come from each source.
     """
     xp = array_namespace(whole)
-    above, below = evidence(whole), evidence(part)
-    possible = (above.ess > 0) & (below.ess > 0)
-    shares = []
-    for log_weights in (whole, part):
-        weights, _ = _relative(log_weights)
-        shares.append(weights / xp.where(possible, xp.sum(weights, axis=0), 1.0))
-    return Evidence(
-        log_prob=above.log_prob - below.log_prob,
-        std_error=xp.where(possible, _spread(shares[0] - shares[1], counts), math.nan),
-        ess=xp.where(above.ess < below.ess, above.ess, below.ess),
-    )
+    above, below = _average(whole), _average(part)
+    ess = xp.where(above[2] < below[2], above[2], below[2])
+    return Evidence(above[0] - below[0], _spread(above[1] - below[1], ess > 0, counts), ess)
 
 
-def _relative(log_weights: Array) -> tuple[Array, Array]:
-    """The weights ÷ the largest, and its logarithm; all 0 where no draw explains the row."""
+def _average(log_weights: Array) -> tuple[Array, Array, Array]:
+    """Its logarithm, (*), what share of it each draw has, (K, *), and the effective sample size, (*)."""
     xp = array_namespace(log_weights)
     largest = xp.max(log_weights, axis=0)
-    return xp.exp(log_weights - xp.where(largest > -math.inf, largest, 0.0)), largest
+    possible = largest > -math.inf  # else no draw explains the row at all
+    weights = xp.exp(log_weights - xp.where(possible, largest, 0.0))
+    total = xp.where(possible, xp.sum(weights, axis=0), 1.0)
+    squares = xp.where(possible, xp.sum(weights**2, axis=0), 1.0)
+    log_prob = largest + xp.log(total) - math.log(log_weights.shape[0])
+    return log_prob, weights / total, xp.where(possible, total**2 / squares, 0.0)
 
 
-def _spread(shares: Array, counts: Sequence[int]) -> Array:
+def _spread(shares: Array, possible: Array, counts: Sequence[int]) -> Array:
     """The standard error of a sum over the draws, of which each source gave its own: the delta method."""
     xp = array_namespace(shares)
     variance, start = xp.zeros_like(shares[0]), 0
-    for count in counts:
+    for count in filter(None, counts):
         own = shares[start : start + count]
-        if count:
-            scale = count / (count - 1) if count > 1 else math.nan
-            variance = variance + scale * xp.sum((own - xp.mean(own, axis=0)) ** 2, axis=0)
+        scale = count / (count - 1) if count > 1 else math.nan
+        variance = variance + scale * xp.sum((own - xp.mean(own, axis=0)) ** 2, axis=0)
         start += count
-    return xp.sqrt(variance)
+    return xp.where(possible, xp.sqrt(variance), math.nan)

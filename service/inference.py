@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from models_store.errors import listed
-from models_store.evidence import Evidence, Proposals, defensive
+from models_store.evidence import Evidence, Proposals, defensive, estimate
 from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
@@ -20,7 +20,7 @@ from service.observations import Array, Column, Observations
 from service.posteriors import Expert, Fused, Fusing, fuse
 from service.predictive import Summary, draw_mixture, numbers_by_row, samples, summarise
 from service.rules import Limits, Rules
-from service.scoring import Noise, Piece, Scored, estimated, p_values, questions_of
+from service.scoring import Noise, Piece, Scored, p_values, questions_of
 from service.telemetry.exchange import lap
 from service.turns import Turns
 from service.workers import FEW, aside
@@ -261,16 +261,15 @@ class Model:
                 for q in posteriors
             ]
             proposals = Proposals(own, draws, defensive(draws))
-            chunks = []
+            piece, chunks = Piece(observations, rows, modalities, given, proposals), []
             for names, source, share in zip((*behind, ()), proposals.sources, proposals.counts, strict=True):
                 noise = Noise(seed, observations, rows, names, self.manifest.latent_dim)
                 for count in _counts(share, at_once):
                     z = await asyncio.to_thread(_drawn, source, noise, count)
                     lap("fuse")
-                    piece = Piece(observations, rows, modalities, given, proposals)
                     chunks.append(await self._log_weights(piece, z))
             weights.append(np.concatenate(chunks, axis=1))
-        found = await asyncio.to_thread(estimated, np.concatenate(weights, axis=2), proposals.counts, given)
+        found = await asyncio.to_thread(estimate, np.concatenate(weights, axis=2), proposals)
         lap("summarise")
         return found
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models_store.evidence import Evidence, Proposals, conditional, evidence, log_weights
+from models_store.evidence import Evidence, Proposals, log_weights
 from models_store.likelihoods import Parameters
 from models_store.manifest import Modality, Reference
 from service.observations import Observations
@@ -92,21 +92,16 @@ class Piece:
             z: From the proposals.
             decoded: By modality the parameters of p(x | z), of the rows that have it.
         """
-        likelihoods = []
+        asked: list[tuple[Array, Array]] = []
+        given: list[tuple[Array, Array]] = []
         for modality, parameters in zip(self.modalities, decoded, strict=True):
             present = self.present(modality.name)
             log_likelihood = np.zeros(z.shape[:2])
             if present.any():
                 x = self.observations.columns[modality.name].values[self.rows][present]
                 log_likelihood[:, present] = modality.distribution.row_log_prob(x, parameters)
-            likelihoods.append((log_likelihood, present))
-        alone = [pair for pair, m in zip(likelihoods, self.modalities, strict=True) if m.name in self.given]
-        return np.stack([log_weights(z, self.proposals, pairs) for pairs in (likelihoods, alone)])
-
-
-def estimated(weights: Array, counts: Sequence[int], given: Sequence[str]) -> Evidence:
-    """log p(x_T | x_S) of log-weights (2, K, n), source by source; S may be empty."""
-    return conditional(weights[0], weights[1], counts) if given else evidence(weights[0], counts)
+            (given if modality.name in self.given else asked).append((log_likelihood, present))
+        return np.asarray(log_weights(z, self.proposals, asked, given))
 
 
 def questions_of(targets: Sequence[str], condition: Sequence[str], present: Mapping[str, Array]) -> list[str]:

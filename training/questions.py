@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models_store.evidence import Evidence, Proposals, conditional, evidence, log_weights
+from models_store.evidence import Evidence, Proposals, estimate, log_weights
 from models_store.fusion import Gaussian
 from training.mvae_config import chosen
 
@@ -61,18 +61,15 @@ class Question:
     def evidence(self, draws: Draws) -> Evidence:
         """The log-likelihood of each row, of what it has of T given what it has of S."""
         proposals = Proposals(self.posteriors, draws.count, draws.from_prior)
-        whole, part = [], []
+        weights = []
         for source, count in zip(proposals.sources, proposals.counts, strict=True):
             for start in range(0, count, draws.at_once):
                 shape = (min(draws.at_once, count - start), *source.mu.shape)
                 noise = torch.randn(shape, generator=draws.generator)
                 z = source.sample(noise.to(source.mu))
-                likelihoods = list(zip(self.log_probs(z), self.present, strict=True))
-                whole.append(log_weights(z, proposals, likelihoods))
-                part.append(log_weights(z, proposals, likelihoods[self.asked :]))
-        if len(self.posteriors) == 1:
-            return evidence(torch.cat(whole), proposals.counts)
-        return conditional(torch.cat(whole), torch.cat(part), proposals.counts)
+                pairs = list(zip(self.log_probs(z), self.present, strict=True))
+                weights.append(log_weights(z, proposals, pairs[: self.asked], pairs[self.asked :]))
+        return estimate(torch.cat(weights, dim=1), proposals)
 
 
 def scored_and_given(

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.stats import norm
 
 from models_store.evidence import Evidence, Proposals, conditional, defensive, evidence
+from models_store.evidence import estimate as estimate_of
 from models_store.evidence import log_weights as weights_of
 from models_store.fusion import Gaussian
 from tests.models_store.examples import LIBRARIES, NumpyArray
@@ -44,7 +45,7 @@ def log_weights(x: NumpyArray, draws: int, widened: float) -> NumpyArray:
     q = normal(x / (1 + SCALE**2), widened * SCALE**2 / (1 + SCALE**2))
     proposals = Proposals([Gaussian(q.mu, np.broadcast_to(q.log_var, q.mu.shape))], draws)
     z = drawn(proposals, len(x), 1)
-    return np.asarray(weights_of(z, proposals, [(normal(z, SCALE**2).log_prob(x), np.ones(len(x), bool))]))
+    return np.asarray(weights_of(z, proposals, [(normal(z, SCALE**2).log_prob(x), np.ones(len(x), bool))])[0])
 
 
 def rows(n: int) -> NumpyArray:
@@ -148,7 +149,7 @@ def test_a_missing_modality_has_no_part_in_a_weight(library: str, value: float) 
     prior = Gaussian(to(np.zeros((3, 2))), to(np.zeros((3, 2))))
     z = to(np.random.default_rng(0).standard_normal((5, 3, 2)))
     missing = (to(np.full((5, 3), value)), to(np.zeros(3, bool)))
-    assert np.array_equal(weights_of(z, Proposals([prior], 5), [missing, missing]), np.zeros((5, 3)))
+    assert np.array_equal(weights_of(z, Proposals([prior], 5), [missing, missing]), np.zeros((2, 5, 3)))
 
 
 @both_libraries
@@ -174,7 +175,7 @@ def test_where_little_is_known_the_prior_finds_what_the_posterior_misses() -> No
     proposals = Proposals([narrow], 1000, 100)
     z = drawn(proposals, 400, 3)
     above = np.where(z[..., 0] > 1, 0.0, -math.inf)
-    estimate = evidence(weights_of(z, proposals, [(above, np.ones(400, bool))]), proposals.counts)
+    estimate = estimate_of(weights_of(z, proposals, [(above, np.ones(400, bool))]), proposals)
     assert np.exp(estimate.log_prob).mean() == pytest.approx(norm.sf(1), rel=0.02)
     assert estimate.std_error.mean() == pytest.approx(estimate.log_prob.std(), rel=0.2)
 
@@ -188,9 +189,8 @@ def told(repeats: int, draws: int, narrowed: float) -> Evidence:
     proposals = Proposals(parts, draws, defensive(draws))
     z = drawn(proposals, repeats, 2)
     seen = np.ones(repeats, bool)
-    likelihoods = [(normal(z, SCALE**2).log_prob(x), seen) for x in (b, a)]
-    whole, part = (weights_of(z, proposals, pairs) for pairs in (likelihoods, likelihoods[1:]))
-    return conditional(whole, part, proposals.counts)
+    of_b, of_a = ((normal(z, SCALE**2).log_prob(x), seen) for x in (b, a))
+    return estimate_of(weights_of(z, proposals, [of_b], [of_a]), proposals)
 
 
 def truth() -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from models_store.evidence import Evidence, Proposals, conditional, defensive, evidence, log_weights
+from models_store.evidence import Evidence, Proposals, defensive, estimate, log_weights
 from models_store.fusion import Gaussian, disagreement
 from models_store.manifest import Reference
 from training.data.rows import Rows
@@ -129,18 +129,15 @@ def _log_prob(
             for source, count in zip(proposals.sources, proposals.counts, strict=True)
         ]
     )
-    likelihoods = []
+    pairs = []
     for name in names:
         modality = examinee.manifest.modality(name)
         decoded = examinee.graphs.decode(name, z[:, 0])
         wide = {key: value[:, None] for key, value in decoded.items()}
         cells = modality.distribution.row_log_prob(row.data[name].numpy(), wide)
-        likelihoods.append((cells, observed(row, name)))
-    whole = log_weights(z, proposals, likelihoods).astype(np.float64)
-    if not given:
-        return evidence(whole, proposals.counts)
-    part = log_weights(z, proposals, likelihoods[len(targets) :]).astype(np.float64)
-    return conditional(whole, part, proposals.counts)
+        pairs.append((cells, observed(row, name)))
+    weights = log_weights(z, proposals, pairs[: len(targets)], pairs[len(targets) :])
+    return estimate(weights.astype(np.float64), proposals)
 
 
 def log_probs(examinee: Examinee, scores: Mapping[Asked, Scores]) -> Iterator[tuple[str, dict[str, float]]]:
