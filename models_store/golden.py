@@ -1,6 +1,7 @@
 """Golden values: what every graph of a bundle must answer, wherever it runs.
 
-Up to 64 rows: all modalities observed, none, each alone, random subsets.
+Up to 64 rows: all modalities observed, none, each alone, random subsets. Their inputs are also the
+examples for somebody who has nothing at hand.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest
 
 FILE = "golden.npz"
+HELD = "held"
+"""(G, M): where a row has that modality at all; not there where all rows have all. A graph is checked
+with whatever stands in its place, but nobody is shown that as an example."""
 TOLERANCE = 1e-4
 """Two numbers agree when abs(a - b) <= TOLERANCE * (1 + abs(b))."""
 
@@ -96,6 +100,17 @@ def check(manifest: Manifest, golden: Golden, graphs: Graphs) -> None:
     posterior = product(Gaussian(mus, log_vars), _value(golden, "present").T)
     _compare(golden, "mu", posterior.mu, "the product of experts")
     _compare(golden, "log_var", posterior.log_var, "the product of experts")
+
+
+def examples(manifest: Manifest, golden: Golden, rows: int) -> dict[str, list[NumpyArray | None]]:
+    """By modality the inputs of the first rows, in the user's units; None where a row lacks it."""
+    held = golden.get(HELD, np.ones_like(golden["present"]))
+    return {
+        name: [
+            x if there else None for x, there in zip(golden[f"{name}.x"][:rows], held[:, index], strict=False)
+        ]
+        for index, name in enumerate(manifest.names)
+    }
 
 
 def to_bytes(golden: Golden) -> bytes:

@@ -18,6 +18,7 @@ from service.errors import TooLarge, WrongInput
 from service.inference import Generated
 from service.observations import Array
 from service.predictive import generator
+from service.replies import PNG, WAV
 
 MOST_FILES = 1000
 """In one zip."""
@@ -80,6 +81,15 @@ def zipped(manifest: Manifest, generated: Generated, seed: int, head: Mapping[st
             # A fixed date, so that the same answer is the same bytes; pictures do not shrink any further.
             packed.writestr(zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0)), content)
     return stream.getvalue()
+
+
+def example(modality: Modality, x: Array) -> tuple[str, bytes] | None:
+    """The media type and the file of one row, where its kind is a picture or a sound that can be heard."""
+    if modality.kind == "image":
+        return PNG, image.write_png(modality, x)
+    if modality.kind == "audio" and modality.spectrogram:
+        return WAV, _wav(modality, x, 0, 0, 0)
+    return None
 
 
 def _only(manifest: Manifest, generated: Generated, kind: str, what: str) -> Modality:

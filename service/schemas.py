@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -114,6 +114,12 @@ class LoadedVersions(BaseModel):
 
     model: str
     versions: list[int]
+
+
+class Examples(BaseModel):
+    """Cases to begin with, as a body that ``/encode``, ``/generate`` and ``/score`` take as it is."""
+
+    inputs: dict[str, list[Any]] = Field(description="By modality its rows; null where a row lacks it.")
 
 
 class LatentMap(BaseModel):

@@ -97,6 +97,15 @@ def test_imputed_values_come_in_the_units_of_the_table_with_intervals_that_cover
 
 
 @pytest.mark.slow
+def test_an_example_of_incomplete_rows_says_what_it_lacks(folder: Path) -> None:
+    test = held_out(folder).head(30)
+    with TestClient(create_app(Settings(store=folder / "store"))) as client:
+        inputs = client.get("/models/patients/examples?n_data=30").json()["inputs"]
+    for name in GROUPS:
+        assert [row is not None for row in inputs[name]] == test.masks[name].tolist()
+
+
+@pytest.mark.slow
 def test_the_served_model_knows_the_columns_and_their_units(folder: Path) -> None:
     manifest = store.open_bundle(folder / "store" / "patients" / "1").manifest
     assert manifest.names == tuple(GROUPS)

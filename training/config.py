@@ -201,8 +201,9 @@ class Experiment(_Frozen):
     seed: int = 0
     """Of the initial weights, the order of rows and every draw: the same seed, the same model."""
     examples: bool = True
-    """Whether real rows may be part of the bundle: as golden inputs, points on the latent map, pictures in
-    the report. With false the golden inputs are generated, and the report shows generated rows alone."""
+    """Whether real rows may be part of the bundle: as golden inputs, which the service shows as examples,
+    points on the latent map, pictures in the report. With false golden inputs and report show generated
+    rows alone."""
     data: Data
     """Where the rows come from."""
     modalities: dict[Name, ModalityChoice]

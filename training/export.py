@@ -139,6 +139,10 @@ def export(
     first = {name: x[:GOLDEN_ROWS] for name, x in values.items()}
     expected = golden.make(manifest, first, present, z[:GOLDEN_ROWS], torch_graphs)
     golden.check(manifest, expected, onnx_graphs)
+    if experiment.examples and (masks := prepared.test.masks):
+        always = np.ones(len(prepared.test), bool)
+        held = [masks[name].numpy() if name in masks else always for name in manifest.names]
+        expected[golden.HELD] = golden_rows(np.stack(held, axis=1), GOLDEN_ROWS)
     files[golden.FILE] = golden.to_bytes(expected)
     return manifest, files
 

@@ -81,7 +81,7 @@ def _mend_errors(told: Document) -> None:
 def _mend_path(told: Document) -> None:
     """A name that may be left out elsewhere is never left out of a path."""
     for parameter in told.get("parameters", []):
-        if parameter["in"] == "path":
+        if parameter["in"] == "path" and "anyOf" in parameter["schema"]:
             parameter["schema"] = {"type": "string"}
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
+from models_store import golden
 from models_store.manifest import Manifest
-from service import replies
+from service import files, replies
 from service.catalog import Catalog
 from service.errors import Conflict, Forbidden, NotFound
 from service.openapi.errors import problem
 from service.routes.common import CurrentCatalog, CurrentModel
-from service.schemas import LatentMap, LoadedVersions, ModelEntry, ModelList, RefusedEntry
+from service.schemas import Examples, LatentMap, LoadedVersions, ModelEntry, ModelList, RefusedEntry
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -29,6 +30,10 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 MISSING = _problems(404, 503)
+EXAMPLE = {
+    "image/png": {"schema": {"type": "string", "format": "binary"}},
+    "audio/wav": {"schema": {"type": "string", "format": "binary"}},
+}
 FILES = {
     "image/png": {"schema": {"type": "string", "format": "binary"}},
     "text/plain": {"schema": {"type": "string"}},
@@ -75,6 +80,41 @@ def get_latent(current: CurrentModel) -> Response:
         raise NotFound(f"'{current.bundle.manifest.name}' has no map of its latent space")
     reply = replies.reply(replies.JSON, vars(latent.map))
     return Response(reply.content, media_type=reply.media)
+
+
+MOST_EXAMPLES = 64
+"""As many as a bundle may hold."""
+
+
+@router.get("/{name}/examples", operation_id="get_examples", response_model=Examples, responses=MISSING)
+def get_examples(
+    current: CurrentModel, n_data: Annotated[int, Query(ge=1, le=MOST_EXAMPLES)] = 8
+) -> Response:
+    """The first examples that the bundle holds: rows kept out of training, or made up where it has none."""
+    values = golden.from_bytes(current.bundle.read(golden.FILE))
+    reply = replies.reply(replies.JSON, {"inputs": golden.examples(current.bundle.manifest, values, n_data)})
+    return Response(reply.content, media_type=reply.media)
+
+
+@router.get(
+    "/{name}/examples/{row}/{modality}",
+    operation_id="get_example_file",
+    response_class=Response,
+    responses={200: {"description": "The file.", "content": EXAMPLE}, **MISSING},
+)
+def get_example_file(current: CurrentModel, row: Annotated[int, Path(ge=0)], modality: str) -> Response:
+    """A picture (PNG) or a sound (WAV, made of its spectrogram) of an example case."""
+    manifest = current.bundle.manifest
+    values = golden.from_bytes(current.bundle.read(golden.FILE))
+    held = golden.examples(manifest, values, MOST_EXAMPLES).get(modality, [])
+    if row >= len(held) or (x := held[row]) is None:
+        raise NotFound(f"'{manifest.name}' has no example {row} of '{modality}'")
+    file = files.example(manifest.modality(modality), x)
+    if file is None:
+        raise NotFound(
+            f"a row of '{modality}' is no picture or sound; /models/{manifest.name}/examples has it"
+        )
+    return Response(file[1], media_type=file[0])
 
 
 @router.get(

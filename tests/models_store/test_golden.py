@@ -137,6 +137,16 @@ def test_a_graph_that_drifts_is_refused_by_its_file(name: str, part: str, drift:
     assert sentence.startswith(f"{name}.{part}.onnx does not reproduce '{name}.")
 
 
+def test_an_example_shows_nothing_that_its_row_never_had() -> None:
+    held = np.ones_like(GOLDEN["present"])
+    held[1, 0] = False
+    (first, *others) = MANIFEST.names
+    examples = golden.examples(MANIFEST, {**GOLDEN, golden.HELD: held}, 3)
+    assert [x is None for x in examples[first]] == [False, True, False]
+    for name in others:
+        assert np.array_equal(np.stack([x for x in examples[name] if x is not None]), GOLDEN[f"{name}.x"][:3])
+
+
 def test_rounding_is_no_drift() -> None:
     graphs = LinearGraphs(MANIFEST, {f"{name}.encoder": 1e-5 for name in MANIFEST.names})
     golden.check(MANIFEST, GOLDEN, graphs)

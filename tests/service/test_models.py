@@ -144,3 +144,32 @@ def test_docs_load_nothing_from_elsewhere(client: TestClient) -> None:
     for path in ("/static-offline-docs/swagger-ui-bundle.js", "/static-offline-docs/swagger-ui.css"):
         assert path in page
         assert client.get(path).status_code == 200
+
+
+def test_examples_can_be_asked_about_as_they_are(client: TestClient) -> None:
+    examples = client.get("/models/tiny/examples", params={"n_data": 3})
+    answer = client.post("/models/tiny/generate", json=examples.json()).json()
+    assert answer["n_data"] == 3
+    assert answer["cond_mod"] == list(examples.json()["inputs"])
+
+
+def test_a_picture_of_an_example_is_read_as_its_numbers(client: TestClient) -> None:
+    picture = client.get("/models/tiny/examples/2/image")
+    assert picture.headers["content-type"] == "image/png"
+    numbers = client.get("/models/tiny/examples").json()["inputs"]["image"][2]
+    as_file = client.post("/models/tiny/encode", files={"image": picture.content}).json()
+    as_numbers = client.post("/models/tiny/encode", json={"inputs": {"image": [numbers]}}).json()
+    assert as_file["mu"] == as_numbers["mu"]
+
+
+@pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        ("64/image", "'tiny' has no example 64 of 'image'"),
+        ("0/sound", "'tiny' has no example 0 of 'sound'"),
+        ("0/label", "a row of 'label' is no picture or sound; /models/tiny/examples has it"),
+    ],
+)
+def test_an_example_that_is_not_there_is_named(client: TestClient, path: str, detail: str) -> None:
+    response = client.get(f"/models/tiny/examples/{path}")
+    assert (response.status_code, response.json()["detail"]) == (404, detail)

@@ -77,6 +77,7 @@ def draft(
         'description = ""',
         'licence = ""',
         "seed = 1",
+        "# examples = false     # keeps every row of yours out of what is published",
         "",
         "[data]",
         'source = "table"',
