@@ -20,7 +20,7 @@ export function answerFor(modality, index, context) {
     element: h("article", { class: `panel answer m${index % 8}`, "aria-labelledby": id },
       h("header", {}, h("h3", { id }, modality.name), note), element),
     show(target, question) {
-      say(note, question.names.includes(modality.name) ? "observed, and reconstructed" : "generated");
+      say(note, question.names.includes(modality.name) ? "as the model sees it" : "generated");
       show(first(target), question);
     },
   };
@@ -57,7 +57,7 @@ function gridOf(modality, range, upright, warm, more = "") {
   const count = h("figcaption", {});
   return {
     element: h("div", { class: "grids" }, h("figure", { class: "wide" }, samples, count),
-      h("div", { class: "small" }, figure(mean, "mean"), figure(std, "how unsure"))),
+      h("div", { class: "small" }, figure(mean, "mean"), figure(std, "unsure"))),
     show(target) {
       const draws = target.samples.map(upright);
       paintGrid(samples, draws, Math.ceil(Math.sqrt(draws.length)), range(target), warm);
@@ -115,7 +115,7 @@ function tensorAnswer(modality) {
 function pointsAnswer(modality) {
   const [low, high] = modality.range ?? [0, 1];
   const size = high - low;
-  const drawing = h("svg:svg", { class: "strokes", viewBox: `${low - size * 0.1} ${low - size * 0.1} ${size * 1.2} ${size * 1.2}`, role: "img" });
+  const drawing = h("svg:svg", { class: "strokes", viewBox: `${low - size * 0.25} ${low - size * 0.25} ${size * 1.5} ${size * 1.5}`, role: "img" });
   const caption = h("figcaption", {});
   const [spread, thin, thick] = ["spread", "samples", "mean"].map((kind) => h("svg:g", { class: kind }));
   const start = h("svg:circle", { class: "start", r: size * 0.03 });

@@ -5,6 +5,7 @@ import { answerFor, sentenceOf } from "./answers.js";
 import { Cards, concerns, invitation } from "./cards.js";
 import { Away, Latest, Refused, Watch, askJson, forgetKey, hasKey, post, useKey } from "./client.js";
 import { button, h, listed } from "./dom.js";
+import { Examples } from "./examples.js";
 import { mapOf } from "./map.js";
 import { posteriorPanel } from "./posterior.js";
 import { hasSamples, path, question } from "./questions.js";
@@ -122,10 +123,11 @@ function onHere(here, reason) {
 async function open(name) {
   const manifest = await askJson(`models/${name}`);
   const latent = manifest.files["latent.npz"] ? await askJson(`models/${name}/latent`) : null;
+  const examples = await Examples.of(manifest);
   const context = { fail: (error) => error instanceof Away && watch.lost(error.message) };
   page = {
     manifest,
-    cards: new Cards(manifest, changed, imagine),
+    cards: new Cards(manifest, changed, imagine, examples),
     answers: new Map(manifest.modalities.map((modality, index) => [modality.name, answerFor(modality, index, context)])),
     posterior: posteriorPanel(manifest),
     map: latent?.points.length ? mapOf(manifest, latent) : null,
@@ -141,8 +143,14 @@ async function open(name) {
   $("columns").hidden = false;
   history.replaceState(null, "", `#${name}`);
   const example = page.cards.loadExample();
-  hint(invitation(manifest, example));
-  if (!example) changed();
+  if (example) hint(invitation(manifest, example));
+  else showCase();
+}
+
+/** What "any view in, any view out" means, by a case of which all views are there and one is given. */
+function showCase() {
+  const given = page.cards.showCase();
+  hint(`A case that the model has not learned from: of it, the model is given the ${given} alone. Compare what it says with the other views, and switch them on, one by one.`);
 }
 
 function invitationTo(manifest) {
@@ -208,6 +216,7 @@ async function start() {
 
 $("knobs").append(...knobs());
 $("see").addEventListener("click", () => $("answers").scrollIntoView());
+$("example").addEventListener("click", showCase);
 $("reset").addEventListener("click", () => page.cards.clear());
 $("key").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -3,6 +3,9 @@
 import { button, h, listed, say } from "./dom.js";
 import { inputFor } from "./inputs.js";
 
+/** Kinds in the order in which a newcomer can give them: a click, a drawing, a word, numbers. */
+const EASE = ["category", "image", "points", "audio", "vector", "counts", "tensor"];
+
 const KINDS = {
   image: "picture",
   audio: "sound",
@@ -16,18 +19,20 @@ const KINDS = {
 export class Cards {
   /**
    * Arguments: manifest; onchange, called when what is observed changes; imagine(name), which resolves to a row
-   * of a modality that the model makes from what is observed now.
+   * of a modality that the model makes from what is observed now; examples, cases to begin with.
    */
-  constructor(manifest, onchange, imagine) {
+  constructor(manifest, onchange, imagine, examples) {
     this.manifest = manifest;
     this.onchange = onchange;
+    this.examples = examples;
     this.cards = new Map(
-      manifest.modalities.map((modality, index) => [modality.name, new Card(modality, index, () => this.#changed(modality.name), imagine)]),
+      manifest.modalities.map((modality, index) => [modality.name, new Card(modality, index, () => this.#changed(modality.name), imagine, examples)]),
     );
     // What is chosen with one click comes first: whoever is new begins there, and sees the example.
-    const inOrder = [...this.cards.values()].sort((a, b) => (b.modality.kind === "category") - (a.modality.kind === "category"));
-    this.elements = inOrder.map((card) => card.element);
+    this.inOrder = [...this.cards.values()].sort((a, b) => a.effort - b.effort);
+    this.elements = this.inOrder.map((card) => card.element);
     this.example = null;
+    this.cases = 0;
   }
 
   /** By modality what is observed and switched on. */
@@ -48,6 +53,22 @@ export class Cards {
     this.cards.get(category.name).take(label);
     this.example = category.name;
     return `${category.name} ${label}`;
+  }
+
+  /**
+   * The next example case: every card has its view of it, and one of them is given, each time another; the others
+   * are kept back, to compare with and to be switched on. Returns the name of the one that is given.
+   */
+  showCase() {
+    const row = this.examples.next();
+    const there = this.inOrder.filter(({ modality }) => this.examples.row(modality.name, row) !== null);
+    const telling = there.filter(({ modality }) => modality.kind !== "category");
+    const turns = telling.length ? telling : there;
+    const given = turns[this.cases++ % turns.length];
+    this.example = null;
+    for (const card of this.inOrder) card.forget();
+    for (const card of there) card.takeExample(row, card === given);
+    return given.modality.name;
   }
 
   clear() {
@@ -78,28 +99,49 @@ export function concerns(detail, name) {
 }
 
 class Card {
-  constructor(modality, index, onchange, imagine) {
+  constructor(modality, index, onchange, imagine, examples) {
     this.modality = modality;
     this.observation = null;
     this.on = false;
     this.onchange = onchange;
-    this.input = inputFor(modality, (observation) => this.#observed(observation));
+    this.examples = examples;
+    this.input = inputFor(modality, (observation) => this.#observed(observation), examples.of(modality.name));
     this.toggle = button("missing", () => this.#switch(), { role: "switch", class: "switch", "aria-checked": "false", "aria-label": `${modality.name} is observed` });
     this.problem = h("p", { class: "refused" });
-    const take = button("Take one from the model", () => this.#imagine(imagine), {
+    const own = button("Use an example", () => this.takeExample(examples.next(modality.name), true), {
       class: "quiet",
-      "aria-label": `Take one ${modality.name} from the model`,
+      "aria-label": `Use an example: ${modality.name}`,
+      title: `The ${modality.name} of a case that came with the model`,
+    });
+    const made = button("Make one up", () => this.#imagine(imagine), {
+      class: "quiet",
+      "aria-label": `Make one up: ${modality.name}`,
       title: `A ${modality.name} that the model makes from what is observed now`,
     });
     const id = `card-${modality.name}`;
     this.element = h("article", { class: `card m${index % 8} missing`, "aria-labelledby": id },
       h("header", {}, h("h3", { id }, modality.name), h("span", { class: "kind" }, KINDS[modality.kind]), this.toggle),
-      this.input.element, this.problem,
-      modality.kind === "category" ? null : take);
+      this.input.element, this.problem);
+    const means = examples.of(modality.name).length ? [own, made] : [made];
+    this.element.querySelector(".buttons")?.append(...means);
   }
 
   take(row, wav) {
     return this.input.show(row, wav);
+  }
+
+  /** How much it asks of somebody who has nothing at hand: by kind, and then by how many numbers there are. */
+  get effort() {
+    const { kind, shape } = this.modality;
+    return EASE.indexOf(kind) + (["vector", "counts"].includes(kind) ? 1 - 1 / shape[0] : 0);
+  }
+
+  /** The view that an example has of this modality: given to the model, or kept back. */
+  takeExample(row, given) {
+    const { name, labels } = this.modality;
+    const value = this.examples.row(name, row);
+    this.take(labels ? labels[value] : value, this.input.wantsSound ? () => this.examples.sound(name, row) : null);
+    if (!given) this.#switch();
   }
 
   forget() {
@@ -126,7 +168,7 @@ class Card {
   }
 
   #tell() {
-    say(this.toggle, this.on ? "observed" : "missing");
+    say(this.toggle, this.on ? "observed" : this.observation ? "kept back" : "missing");
     this.toggle.setAttribute("aria-checked", String(this.on));
     this.element.classList.toggle("missing", !this.on);
   }

@@ -1,7 +1,7 @@
 // A sound as an observation: a file, the microphone, or one that the model made.
 
 import { button, droppable, h, upload } from "./dom.js";
-import { base64, contentOf } from "./numbers.js";
+import { base64, contentOf, fitting, whole } from "./numbers.js";
 import { paint } from "./pixels.js";
 import { decode, play, record, spectrogram, toWav } from "./sound.js";
 
@@ -9,9 +9,9 @@ export function soundInput(modality, changed) {
   const recipe = modality.spectrogram;
   const view = h("canvas", { class: "pixels spectrum", role: "img", "aria-label": `Spectrogram of ${modality.name}` });
   const text = h("p", { class: "note" });
-  const playing = button("▶ Play", () => play(bytes).catch(say), { "aria-label": `Play ${modality.name}`, disabled: true });
+  const playing = button("▶ Play", listen, { "aria-label": `Play ${modality.name}`, disabled: true });
   const recording = button("● Record", toggle, { "aria-label": `Record ${modality.name}` });
-  let bytes = null;
+  let bytes = null; // or what fetches them
   let recorder = null;
 
   const say = (error) => (text.textContent = error.message);
@@ -19,6 +19,15 @@ export function soundInput(modality, changed) {
   function blank() {
     const [bands, frames] = modality.shape;
     paint(view, Array.from({ length: bands }, () => new Array(frames).fill(0)), [0, 255], true);
+  }
+
+  async function listen() {
+    try {
+      if (typeof bytes === "function") bytes = await bytes();
+      await play(bytes);
+    } catch (error) {
+      say(error);
+    }
   }
 
   async function use(content, file, what) {
@@ -70,8 +79,15 @@ export function soundInput(modality, changed) {
   return {
     element,
     clear,
-    /** Takes a WAV that the service made, where it can make one. */
-    show: (_row, wav) => use(wav, undefined, "taken from the model"),
+    /** Takes a WAV that the service made, or a row with what fetches its sound. */
+    show(row, sound) {
+      if (!row) return use(sound, undefined, "");
+      bytes = sound;
+      playing.disabled = !sound;
+      text.textContent = "";
+      paint(view, [...row].reverse(), modality.range ?? [0, whole(modality.dtype) ? 255 : 1], true);
+      changed({ value: fitting(modality, row) });
+    },
     wantsSound: Boolean(recipe),
   };
 }

@@ -3,15 +3,16 @@
 // and tells `changed` the observation, { value, file }, or null. value is what JSON takes: numbers, a label, or a
 // file in base64; file is its name where it came from one.
 
-import { button, droppable, h, short, upload } from "./dom.js";
+import { button, droppable, h, say, short, upload } from "./dom.js";
 import { base64, contentOf, extent, fitting, matrix, whole } from "./numbers.js";
 import { Pad } from "./pad.js";
-import { paint, picture } from "./pixels.js";
+import { framing, paint, picture } from "./pixels.js";
 import { soundInput } from "./inputs-sound.js";
 
-export function inputFor(modality, changed) {
+/** Arguments: modality; changed, see above; examples, the rows of it that the model has beside it. */
+export function inputFor(modality, changed, examples) {
   const make = { image: imageInput, audio: soundInput, points: pointsInput, category: categoryInput, tensor: tensorInput };
-  return (make[modality.kind] ?? vectorInput)(modality, changed);
+  return (make[modality.kind] ?? vectorInput)(modality, changed, examples);
 }
 
 /** An observation whose value is made when somebody asks for it: a pen moves more often than questions are put. */
@@ -26,7 +27,7 @@ function whenAsked(make) {
 
 // --- a picture -----------------------------------------------------------------------------------------
 
-function imageInput(modality, changed) {
+function imageInput(modality, changed, examples) {
   const [height, width] = modality.shape;
   const range = modality.range ?? [0, whole(modality.dtype) ? 255 : 1];
   const grey = Array.from({ length: height }, () => new Array(width).fill(0));
@@ -34,12 +35,14 @@ function imageInput(modality, changed) {
   const fit = h("input", { type: "checkbox", checked: true, onchange: () => pad.strokes.length && drawn() });
   const pad = new Pad(`Draw the ${modality.name} here`, width / height, drawn);
   const text = h("p", { class: "note" });
+  let frame;
 
   function drawn() {
     if (!pad.strokes.length) return empty();
     text.textContent = "";
+    frame ??= framing(examples, height, width, range);
     changed(whenAsked(() => {
-      paint(sent, picture(pad.strokes, height, width, fit.checked), [0, 255]);
+      paint(sent, picture(pad.strokes, height, width, fit.checked ? frame : null), [0, 255]);
       return sent.toDataURL("image/png").split(",")[1];
     }));
   }
@@ -54,6 +57,7 @@ function imageInput(modality, changed) {
       const bitmap = await createImageBitmap(file);
       Object.assign(sent, { width, height });
       sent.getContext("2d").drawImage(bitmap, 0, 0, width, height);
+      pad.lay(sent);
     } catch {
       paint(sent, grey, [0, 255]); // the browser cannot show it; whether the service can read it, it will say
     }
@@ -86,7 +90,7 @@ function imageInput(modality, changed) {
     show(row) {
       pad.set([]);
       paint(sent, row, range);
-      text.textContent = "taken from the model";
+      pad.lay(sent);
       changed({ value: sent.toDataURL("image/png").split(",")[1] });
     },
   };
@@ -149,6 +153,9 @@ function pointsInput(modality, changed) {
 
 // --- numbers with names ------------------------------------------------------------------------------------
 
+/** More are shown as a curve, and their table is folded away: nobody types hundreds of numbers. */
+const MOST_LINES = 12;
+
 function vectorInput(modality, changed) {
   const columns = modality.columns ?? Array.from({ length: modality.shape[0] }, (_, i) => ({ name: `${i}` }));
   const gaps = !whole(modality.dtype); // a missing cell is NaN, which whole numbers do not have
@@ -177,6 +184,7 @@ function vectorInput(modality, changed) {
     const known = values.map((value) => (Number.isNaN(value) ? null : value));
     const complete = known.every((value) => value !== null);
     const enough = gaps ? known.some((value) => value !== null) : complete;
+    curve?.show(known);
     changed(enough ? { value: known } : null);
   }
 
@@ -194,10 +202,12 @@ function vectorInput(modality, changed) {
     h("tr", {}, h("th", { scope: "row" }, column.name), h("td", {}, fields[i]),
       more.map((title) => h("td", { class: "unit" }, told[title](column) ?? ""))));
   const head = ["column", "value", ...more].map((title) => h("th", { scope: "col" }, title));
+  const table = h("div", { class: "cells" }, h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows)));
+  const curve = columns.length > MOST_LINES ? curveOf(modality) : null;
   return {
     element: h("div", {},
-      h("div", { class: columns.length > 12 ? "cells many" : "cells" }, h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows))),
-      h("div", { class: "buttons" }, button("Clear", clear, { "aria-label": `Clear ${modality.name}` })), text),
+      curve ? [curve.element, h("details", {}, h("summary", {}, `Type or paste the ${columns.length} numbers`), table, text)] : [table, text],
+      h("div", { class: "buttons" }, button("Clear", clear, { "aria-label": `Clear ${modality.name}` }))),
     clear,
     show(row) {
       fitting(modality, row).forEach((value, i) => (fields[i].value = value === null ? "" : short(value).replace(" ", "")));
@@ -209,6 +219,25 @@ function vectorInput(modality, changed) {
     for (const field of fields) field.value = "";
     read();
   }
+}
+
+/** Numbers as a curve over the columns from left to right; what is missing is a gap. */
+function curveOf(modality) {
+  const count = modality.shape[0];
+  const line = h("svg:path", { class: "median" });
+  const told = h("figcaption", {});
+  const drawing = h("svg:svg", { class: "bands", viewBox: "0 0 300 100", preserveAspectRatio: "none", role: "img",
+    "aria-label": `The numbers of ${modality.name}, from left to right` }, line);
+  const show = (values) => {
+    const [low, high] = extent(values);
+    const at = (value, i) => `${((300 * i) / (count - 1)).toFixed(1)},${(96 - (92 * (value - low)) / (high - low || 1)).toFixed(2)}`;
+    const steps = values.map((value, i) => (value === null ? "" : `${(values[i - 1] ?? null) === null ? "M" : "L"}${at(value, i)}`));
+    line.setAttribute("d", steps.join(""));
+    const known = values.filter((value) => value !== null).length;
+    say(told, known ? `${known} of ${count} numbers, ${short(low)} to ${short(high)}` : `none of ${count} numbers yet`);
+  };
+  show(new Array(count).fill(null));
+  return { element: h("figure", { class: "curve" }, drawing, told), show };
 }
 
 // --- one of several ------------------------------------------------------------------------------------------
@@ -258,7 +287,7 @@ function tensorInput(modality, changed) {
     show(row) {
       view.hidden = false;
       paint(view, matrix(row), extent(row), true);
-      text.textContent = "taken from the model";
+      text.textContent = "";
       changed({ value: fitting(modality, row) });
     },
   };

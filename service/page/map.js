@@ -19,9 +19,9 @@ export function mapOf(manifest, latent) {
   const legend = h("ul", { class: "legend", "aria-label": "Colours of the map" },
     (category?.labels ?? []).slice(0, 20).map((label, i) => h("li", { class: `c${i % 10}` }, label)));
   const element = h("article", { class: "panel answer map", "aria-labelledby": "answer-map" },
-    h("header", {}, h("h3", { id: "answer-map" }, "map"), h("span", { class: "kind" }, "of the latent space")),
+    h("header", {}, h("h3", { id: "answer-map" }, "map"), h("span", { class: "kind" }, "where this case lies")),
     h("figure", {}, h("div", { class: "sheet" }, canvas, drawing),
-      h("figcaption", {}, `${points.length} held-out cases${category ? ` by ${category.name}` : ""}. This one is in the ellipse (90 %), which shrinks as more is known.`)), legend);
+      h("figcaption", {}, `${points.length} cases that the model has not learned from${category ? `, by ${category.name}` : ""}. This one lies in the ellipse (90 %), which shrinks as more is known.`)), legend);
 
   let before = "";
 

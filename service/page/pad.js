@@ -12,6 +12,7 @@ export class Pad {
    */
   constructor(label, aspect, onchange) {
     this.strokes = [];
+    this.below = null;
     this.onchange = onchange;
     this.element = h("canvas", {
       class: "pad",
@@ -33,6 +34,13 @@ export class Pad {
 
   set(strokes) {
     this.strokes = strokes;
+    this.below = null;
+    this.render();
+  }
+
+  /** Shows a picture until somebody draws. */
+  lay(canvas) {
+    this.below = canvas;
     this.render();
   }
 
@@ -45,7 +53,10 @@ export class Pad {
     const { context, element } = this;
     context.fillStyle = "#000";
     context.fillRect(0, 0, element.width, element.height);
-    if (!this.strokes.length) {
+    if (!this.strokes.length && this.below) {
+      context.imageSmoothingEnabled = false;
+      context.drawImage(this.below, 0, 0, element.width, element.height);
+    } else if (!this.strokes.length) {
       Object.assign(context, { fillStyle: "#8d949f", font: `${SIZE / 16}px system-ui, sans-serif`, textAlign: "center" });
       context.fillText("draw here", element.width / 2, element.height / 2);
     }

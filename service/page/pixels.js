@@ -46,34 +46,84 @@ export function paint(canvas, rows, range, warm = false) {
 
 /** Ink is drawn this many times finer than the pixels, and then averaged: grey edges, as a scanner sees them. */
 const FINER = 8;
-/** MNIST: the longer side of a digit is 20 of 28 pixels, and a stroke of a pen about 2.8 wide. */
-const BOX = 20 / 28;
-const PEN = 2.8 / 28;
+/** Where nothing else is known, as in MNIST: ink within 20 of 28 pixels, and a pen about 2.8 wide. */
+const USUAL = { box: 20 / 28, pen: 2.8 / 28 };
+/** An edge of ink is grey and jagged: its outline seems longer by a quarter than it is. */
+const JAGGED = 1.25;
+const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 /**
- * Strokes as a picture of that size, white on black, placed as the digits of MNIST are: scaled so that the ink's
- * box fits 20 of 28 pixels with its proportions kept, then moved so that its centre of mass is in the middle
- * (LeCun, Cortes & Burges, http://yann.lecun.com/exdb/mnist/). A model that learned from such pictures has never
- * seen a digit in a corner, or one that fills the frame. A stroke keeps its width, however large it was drawn.
- *
- * Arguments: strokes in 0 … 1 of the pad; fitted = false leaves them where they were drawn.
+ * How pictures lie in their frame: { box: [width, height] of the ink, keeps: its proportions, pen }, in pixels.
+ * What fills the same box in every picture has been stretched to it; elsewhere the longer side is the measure.
  */
-export function picture(strokes, height, width, fitted = true) {
+export function framing(examples, height, width, [low, high]) {
   const side = Math.min(height, width);
-  const pen = PEN * side;
+  const seen = examples.map((rows) => outline(rows, low, high)).filter(Boolean);
+  if (seen.length < 3) return { box: [USUAL.box * side, USUAL.box * side], keeps: true, pen: USUAL.pen * side };
+  const same = (sizes) => Math.max(...sizes) - Math.min(...sizes) <= 1;
+  const [widths, heights] = [seen.map(({ box }) => box[0]), seen.map(({ box }) => box[1])];
+  const keeps = !(same(widths) && same(heights));
+  const longest = median(seen.map(({ box }) => Math.max(...box)));
+  return {
+    keeps,
+    box: keeps ? [Math.min(longest, width), Math.min(longest, height)] : [median(widths), median(heights)],
+    pen: JAGGED * median(seen.map(({ pen }) => pen)),
+  };
+}
+
+/** The box of a picture's ink, and how wide its strokes are: twice their area by the length of their edges. */
+function outline(rows, low, high) {
+  const at = (y, x) => ((rows[y]?.[x]?.[0] ?? rows[y]?.[x] ?? low) - low) / (high - low);
+  let [area, edge] = [0, 0];
+  const [xs, ys] = [[], []];
+  for (let y = -1; y < rows.length; y++)
+    for (let x = -1; x < rows[0].length; x++) {
+      const value = at(y, x);
+      area += value;
+      edge += Math.hypot(at(y, x + 1) - value, at(y + 1, x) - value);
+      if (value <= 0.1) continue;
+      xs.push(x);
+      ys.push(y);
+    }
+  const extent = (values) => Math.max(...values) - Math.min(...values) + 1;
+  return xs.length ? { box: [extent(xs), extent(ys)], pen: (2 * area) / edge } : null;
+}
+
+/**
+ * Strokes as a picture of that size, white on black, placed as those that the model has learned from: the ink's box
+ * is scaled to theirs, and where its proportions are kept, its centre of mass is moved into the middle, as in MNIST
+ * (LeCun, Cortes & Burges, http://yann.lecun.com/exdb/mnist/). Such a model has never seen a digit in a corner, or
+ * one that fills the frame. A stroke has the width of theirs, however large it was drawn.
+ *
+ * Arguments: strokes in 0 … 1 of the pad; frame, see framing; null leaves them where they were drawn.
+ */
+export function picture(strokes, height, width, frame) {
+  const pen = frame?.pen ?? USUAL.pen * Math.min(height, width);
   let place = (x, y) => [x * width, y * height];
-  if (fitted) {
+  if (frame) {
     const xs = strokes.flat().map(([x]) => x * width);
     const ys = strokes.flat().map(([, y]) => y * height);
     const [left, top] = [Math.min(...xs), Math.min(...ys)];
-    const longest = Math.max(Math.max(...xs) - left, Math.max(...ys) - top);
-    const scale = longest > pen ? (BOX * side - pen) / longest : 1;
-    const placed = (dx, dy) => (x, y) => [(x * width - left) * scale + dx, (y * height - top) * scale + dy];
+    const sizes = [Math.max(...xs) - left, Math.max(...ys) - top];
+    const scales = scalesFor(sizes, frame);
+    const placed = (dx, dy) => (x, y) => [(x * width - left) * scales[0] + dx, (y * height - top) * scales[1] + dy];
+    if (!frame.keeps) {
+      const middle = [width, height].map((side, axis) => (side - sizes[axis] * scales[axis]) / 2);
+      return ink(strokes, placed(...middle), height, width, pen);
+    }
     // Drawn once with the box in the corner to see where its mass is, and once more with that in the middle.
     const [cx, cy] = centreOfMass(ink(strokes, placed(pen, pen), height, width, pen));
     place = placed(pen + width / 2 - cx, pen + height / 2 - cy);
   }
   return ink(strokes, place, height, width, pen);
+}
+
+/** Factors of x and y: one for both where proportions are kept, and where a line has none. */
+function scalesFor(sizes, { box, keeps, pen }) {
+  const each = sizes.map((size, axis) => (size > 0 ? Math.max(0, box[axis] - pen) / size : Infinity));
+  const both = Math.max(...sizes) > pen ? Math.min(...each) : 1;
+  const thin = Math.min(...sizes) < Math.max(...sizes) / 8;
+  return keeps || thin ? [both, both] : each;
 }
 
 function ink(strokes, place, height, width, pen) {

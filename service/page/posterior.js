@@ -22,11 +22,17 @@ export function posteriorPanel(manifest) {
       showLegend(shares.filter(({ name, share }) => share > 0 || question.names.includes(name)));
       const nats = answer.information[0];
       learned.replaceChildren(h("b", { title: "How far this is from knowing nothing: the Kullback-Leibler divergence from the prior" }, `${nats.toFixed(1)} nats`), question.names.length
-        ? ` learned from ${listed(question.names)}`
+        ? ` learned from ${listed(question.names)}: ${answersOf(nats)}`
         : " learned: nothing is observed, this is what the model expects of any case");
       say(warning, contradiction(manifest, question.names, answer.disagreement[0]));
     },
   };
+}
+
+/** What a nat is to somebody who has never heard of it: an answer of yes or no is worth log 2 of them. */
+function answersOf(nats) {
+  const answers = Math.round(nats / Math.LN2);
+  return `as much as ${answers} ${answers === 1 ? "answer" : "answers"} of yes or no`;
 }
 
 function piece() {

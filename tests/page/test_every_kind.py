@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,14 +29,20 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", [name for name in described().names if name != "animal"])
-def test_each_modality_can_be_taken_from_the_model_and_is_then_observed(
-    page: Page, address: str, name: str
-) -> None:
+def test_each_modality_can_be_made_up_and_is_then_observed(page: Page, address: str, name: str) -> None:
     open_page(page, address, "kinds")
-    card(page, name).get_by_role("button", name=f"Take one {name} from the model").click()
+    card(page, name).get_by_role("button", name=f"Make one up: {name}").click()
     expect(card(page, name).get_by_role("switch")).to_have_attribute("aria-checked", "true")
     expect(page.locator("#verdict")).to_contain_text(f"From {name}: animal")
-    expect(answer(page, name)).to_contain_text("observed, and reconstructed")
+    expect(answer(page, name)).to_contain_text("as the model sees it")
+
+
+def test_each_modality_has_an_example_which_is_then_observed(page: Page, address: str) -> None:
+    open_page(page, address, "kinds")
+    for name in set(described().names) - {"animal"}:
+        card(page, name).get_by_role("button", name=f"Use an example: {name}").click()
+        expect(page.locator("#verdict")).to_contain_text(f"From {name}: animal")
+        card(page, name).get_by_role("switch").click()
 
 
 def test_a_vector_is_typed_with_gaps(page: Page, address: str) -> None:
@@ -59,6 +66,15 @@ def test_a_sound_is_shown_and_sent_as_the_file_that_it_is(page: Page, address: s
     card(page, name).locator("input[type=file]").set_input_files(WAV)
     expect(page.locator("#verdict")).to_contain_text(f"From {name}: ")
     expect(card(page, name).get_by_role("button", name=f"Play {name}")).to_be_enabled()
+
+
+def test_the_sound_of_an_example_can_be_heard(page: Page, address: str) -> None:
+    open_page(page, address, "kinds")
+    name = next(modality.name for modality in described().modalities if modality.kind == "audio")
+    card(page, name).get_by_role("button", name=f"Use an example: {name}").click()
+    with page.expect_response(re.compile(rf"/examples/\d+/{name}$")) as heard:
+        card(page, name).get_by_role("button", name=f"Play {name}").click()
+    assert heard.value.body()[:4] == b"RIFF"
 
 
 def test_the_spectrogram_on_the_page_is_the_one_that_the_model_gets(page: Page, address: str) -> None:

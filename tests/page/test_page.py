@@ -80,6 +80,43 @@ def test_views_that_contradict_each_other_are_told_apart(page: Page, shipped: st
     expect(page.locator(".warning")).to_contain_text("image and label contradict each other")
 
 
+def test_of_an_example_one_view_is_given_and_the_others_can_be_switched_on(page: Page, shipped: str) -> None:
+    open_page(page, shipped, "digits")
+    page.get_by_role("button", name="Show an example").click()
+    expect(page.locator("#verdict")).to_contain_text("From image: label")
+    expect(page.get_by_role("switch").filter(has_text="kept back")).to_have_count(3)
+    truth = card(page, "label").get_by_role("radio", checked=True).get_attribute("value")
+    expect(answer(page, "label").locator(".best .name")).to_have_text(truth or "")
+    card(page, "sound").get_by_role("switch").click()
+    expect(page.locator("#verdict")).to_contain_text("From image and sound: label")
+    page.get_by_role("button", name="Show an example").click()
+    expect(page.locator("#verdict")).to_contain_text("From strokes: label")
+
+
+def test_a_drawing_is_placed_as_the_pictures_that_the_model_has_learned_from(
+    page: Page, shipped: str
+) -> None:
+    """Those of mfeat fill their frame, to which they were stretched."""
+    open_page(page, shipped, "mfeat")
+    draw(page, "pix", [(0.4, 0.3), (0.6, 0.3), (0.55, 0.5), (0.5, 0.7)])
+    expect(page.locator("#verdict")).to_contain_text("From pix: label 7")
+    seen = pixels(card(page, "pix").locator("canvas.seen"))
+    assert all(
+        np.ptp(places) + 1 >= side - 1 for places, side in zip(np.nonzero(seen > 30), (16, 15), strict=True)
+    )
+
+
+def test_hundreds_of_numbers_are_seen_as_a_curve(page: Page, shipped: str) -> None:
+    open_page(page, shipped, "mfeat")
+    many = card(page, "fou")
+    expect(many.get_by_role("textbox")).to_have_count(0)
+    many.get_by_role("button", name="Use an example: fou").click()
+    expect(many.locator("figcaption")).to_contain_text("76 of 76 numbers")
+    many.get_by_text("Type or paste the 76 numbers").click()
+    many.get_by_role("textbox").first.fill("")
+    expect(many.locator("figcaption")).to_contain_text("75 of 76 numbers")
+
+
 def test_of_a_bad_file_the_service_says_what_is_wrong(page: Page, shipped: str) -> None:
     open_page(page, shipped, "mnist")
     bad = {"name": "notes.png", "mimeType": "image/png", "buffer": b"not a picture"}
@@ -177,36 +214,55 @@ def test_the_page_says_when_the_service_stops_and_goes_on_when_it_is_back(page: 
         expect(page.locator("#verdict")).to_contain_text("From image: label 7")
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1600), ("dark", 360)])
-def test_axe_finds_nothing_to_complain_of(browser: Browser, shipped: str, scheme: str, width: int) -> None:
+@pytest.mark.parametrize(
+    ("model", "scheme", "width"),
+    [("mnist", "light", 1600), ("mnist", "dark", 360), ("digits", "dark", 768), ("mfeat", "light", 360)],
+)
+def test_axe_finds_nothing_to_complain_of(
+    browser: Browser, shipped: str, model: str, scheme: str, width: int
+) -> None:
     context = browser.new_context(
         viewport={"width": width, "height": 900},
         color_scheme=scheme,  # type: ignore[arg-type]
         reduced_motion="reduce",
     )
     page = context.new_page()
-    open_page(page, shipped, "mnist")
-    draw(page, "image")
-    page.locator("#snippets summary").click()
-    page.locator("#about summary").click()
+    open_page(page, shipped, model)
+    page.get_by_role("button", name="Show an example").click()
+    expect(page.locator("#verdict")).not_to_contain_text("From label")
+    for summary in page.locator("summary").all():
+        summary.click()
     found = Axe().run(page).response["violations"]
     context.close()
     assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
 
 
-@pytest.mark.parametrize("width", [360, 1600])
-def test_nothing_is_wider_than_the_screen(page: Page, shipped: str, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 800})
+def test_nothing_is_wider_than_the_screen(page: Page, shipped: str) -> None:
     open_page(page, shipped, "mnist")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    last = page.get_by_role("link", name="API").bounding_box()
-    assert last is not None
-    assert last["x"] + last["width"] <= width
+    for model in page.locator("#model option").all_inner_texts():
+        page.locator("#model").select_option(model)
+        expect(page.locator("#about summary")).to_contain_text(f"About {model}")
+        page.get_by_role("button", name="Show an example").click()
+        expect(page.locator("#verdict")).not_to_contain_text("From label")
+        for width in (1600, 768, 360):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, model
+            last = page.get_by_role("link", name="API").bounding_box()
+            assert last is not None
+            assert last["x"] + last["width"] <= width
 
 
-def test_nothing_is_loaded_from_elsewhere(page: Page, shipped: str) -> None:
+def test_nothing_is_loaded_from_elsewhere_and_nothing_complained_of(page: Page, shipped: str) -> None:
     asked: list[str] = []
+    said: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
     open_page(page, shipped, "mnist")
+    for model in page.locator("#model option").all_inner_texts():
+        page.locator("#model").select_option(model)
+        expect(page.locator("#about summary")).to_contain_text(f"About {model}")
+        page.get_by_role("button", name="Show an example").click()
+        expect(page.locator("#verdict")).not_to_contain_text("From label")
     assert len(asked) > 10
     assert all(url.startswith((f"{shipped}/", "blob:", "data:")) for url in asked)
+    assert said == []
