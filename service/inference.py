@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from models_store.errors import listed
-from models_store.evidence import Evidence, Proposals, defensive, estimate
+from models_store.evidence import Evidence, defensive, estimate
 from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
@@ -249,9 +249,10 @@ class Model:
         seed: int,
     ) -> Evidence:
         """log p(x_T | x_S) of every row, as ``models_store/evidence.py`` estimates it."""
-        behind = [names for names in (together, given) if names]
         posteriors = [
-            (await self._fused(observations, names, 0, seed, return_mean=True)).posterior for names in behind
+            (await self._fused(observations, names, 0, seed, return_mean=True)).posterior
+            for names in (together, given)
+            if names
         ]
         modalities = [self.manifest.modality(name) for name in together]
         weights = []
@@ -260,21 +261,20 @@ class Model:
                 Gaussian(q.mu[rows].astype(np.float64), q.log_var[rows].astype(np.float64))
                 for q in posteriors
             ]
-            proposals = Proposals(own, draws, defensive(draws))
+            proposals = defensive(own, draws)
             piece, chunks = Piece(observations, rows, modalities, given, proposals), []
-            for names, source, share in zip((*behind, ()), proposals.sources, proposals.counts, strict=True):
-                noise = Noise(seed, observations, rows, names, self.manifest.latent_dim)
-                for count in _counts(share, at_once):
-                    z = await asyncio.to_thread(_drawn, source, noise, count)
-                    lap("fuse")
-                    chunks.append(await self._log_weights(piece, z))
+            noise = Noise(seed, observations, rows, together, self.manifest.latent_dim)
+            portions = proposals.sample(noise.draw, at_once)
+            while (z := await asyncio.to_thread(next, portions, None)) is not None:
+                lap("fuse")
+                chunks.append(await self._log_weights(piece, z))
             weights.append(np.concatenate(chunks, axis=1))
         found = await asyncio.to_thread(estimate, np.concatenate(weights, axis=2), proposals)
         lap("summarise")
         return found
 
     async def _log_weights(self, piece: Piece, z: Array) -> Array:
-        """The logarithms of the importance weights of draws of z: (2, count, rows)."""
+        """The logarithms of the importance weights of draws of z: (1 or 2, count, rows)."""
         decoded = await asyncio.gather(
             *(self._decode(modality, z[:, piece.present(modality.name)]) for modality in piece.modalities)
         )
@@ -325,15 +325,6 @@ def _pieces(n: int, draws: int, modalities: Sequence[Modality]) -> Iterator[slic
     cells = draws * max(int(np.prod(modality.parameter_shape())) for modality in modalities)
     step = max(1, CELLS_AT_ONCE // cells)
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
-
-
-def _drawn(posterior: Gaussian, noise: Noise, count: int) -> Array:
-    return posterior.sample(noise.draw(count))
-
-
-def _counts(draws: int, at_once: int) -> Iterator[int]:
-    """``draws`` in portions."""
-    return (min(at_once, draws - start) for start in range(0, draws, at_once))
 
 
 def _size(rows: int, draws: int, *shape: int) -> int:

@@ -1,7 +1,7 @@
 r"""Scores :math:`\log p(x_T \mid x_S)`: the draws behind them, and what they are worth. Pure numpy.
 
-The draws of a row belong to the seed, the row and the set of modalities whose posterior they come from. So
-the score of a row does not depend on the others, and two different sets have independent draws.
+The draws of a row belong to the seed, the row and the modalities that are scored and given. So the score of a
+row does not depend on the others, and two different sets have independent draws.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Noise:
         seed: Of the request.
         observations: What was sent.
         rows: Which of its rows.
-        names: The modalities whose posterior is drawn from; none of them: the prior.
+        names: The modalities that are scored and given.
         dimension: D.
     """
 
@@ -86,7 +86,7 @@ class Piece:
         return self.observations.columns[name].present[self.rows]
 
     def log_weights(self, z: Array, decoded: Sequence[Parameters]) -> Array:
-        """Of draws of z, (count, n, D): the log-weights of T and S together, and of S alone, (2, count, n).
+        """Of draws of z, (count, n, D): the log-weights of T and S together, and of S alone.
 
         Arguments:
             z: From the proposals.

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from models_store.evidence import Evidence, defensive
+from models_store.evidence import Evidence, plain
 from models_store.fusion import Gaussian, product
 from models_store.likelihoods import Categorical, Parameters
 from training.mvae_config import (
@@ -223,7 +223,7 @@ class MVAE(nn.Module):
         As in the reference, all draws come from q(z | x_A).
         """
         question = self._question(self._observe(inputs), self.modalities, [])
-        return -question.evidence(Draws(K, batch_size_K)).log_prob.sum()
+        return -question.evidence(Draws(K, batch_size_K, propose=plain)).log_prob.sum()
 
     # --- what the reference does not have -----------------------------------------------------------
 
@@ -242,7 +242,7 @@ class MVAE(nn.Module):
 
         .. math:: \log p(x_T \mid x_S) = \log p(x_T, x_S) - \log p(x_S)
 
-        by importance sampling, see ``models_store/evidence.py``; a tenth of the draws come from the prior.
+        by importance sampling, see ``models_store/evidence.py``.
         A row that has nothing of T scores 0, exactly.
 
         Arguments:
@@ -261,7 +261,7 @@ class MVAE(nn.Module):
         """
         target, condition = scored_and_given(self.modalities, subset, given)
         question = self._question(self._observe(inputs), target, condition)
-        return question.evidence(Draws(K, batch_size_K, generator, defensive(K)))
+        return question.evidence(Draws(K, batch_size_K, generator))
 
     def expert(self, name: str, x: Tensor, run: Run = nn.Module.__call__) -> Gaussian:
         """q_m(z | x) of one modality, (n_data, latent_dim), its log-variance within ±LOG_VAR_LIMIT."""

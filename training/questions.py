@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models_store.evidence import Evidence, Proposals, estimate, log_weights
+from models_store.evidence import Evidence, Proposals, defensive, estimate, log_weights
 from models_store.fusion import Gaussian
 from training.mvae_config import chosen
 
@@ -26,7 +26,7 @@ class Draws:
         count: All of them, K.
         at_once: How many are decoded together.
         generator: Where they come from.
-        from_prior: How many of them are drawn from the prior.
+        propose: From posteriors and how many draws there are to where each comes from.
 
     Raises:
         ValueError: A number is below 1.
@@ -35,7 +35,7 @@ class Draws:
     count: int
     at_once: int
     generator: torch.Generator | None = None
-    from_prior: int = 0
+    propose: Callable[[Sequence[Gaussian], int], Proposals] = defensive
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.at_once < 1:
@@ -60,16 +60,16 @@ class Question:
 
     def evidence(self, draws: Draws) -> Evidence:
         """The log-likelihood of each row, of what it has of T given what it has of S."""
-        proposals = Proposals(self.posteriors, draws.count, draws.from_prior)
+        proposals = draws.propose(self.posteriors, draws.count)
         weights = []
-        for source, count in zip(proposals.sources, proposals.counts, strict=True):
-            for start in range(0, count, draws.at_once):
-                shape = (min(draws.at_once, count - start), *source.mu.shape)
-                noise = torch.randn(shape, generator=draws.generator)
-                z = source.sample(noise.to(source.mu))
-                pairs = list(zip(self.log_probs(z), self.present, strict=True))
-                weights.append(log_weights(z, proposals, pairs[: self.asked], pairs[self.asked :]))
+        for z in proposals.sample(self._noise(draws.generator), draws.at_once):
+            pairs = list(zip(self.log_probs(z), self.present, strict=True))
+            weights.append(log_weights(z, proposals, pairs[: self.asked], pairs[self.asked :]))
         return estimate(torch.cat(weights, dim=1), proposals)
+
+    def _noise(self, generator: torch.Generator | None) -> Callable[[int], Tensor]:
+        mu = self.posteriors[0].mu
+        return lambda count: torch.randn((count, *mu.shape), generator=generator).to(mu)
 
 
 def scored_and_given(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.stats import norm
 
-from models_store.evidence import Evidence, Proposals, conditional, defensive, evidence
+from models_store.evidence import Evidence, Proposals, conditional, defensive, evidence, plain, widened
 from models_store.evidence import estimate as estimate_of
 from models_store.evidence import log_weights as weights_of
 from models_store.fusion import Gaussian
@@ -36,14 +36,14 @@ def log_likelihood(x: NumpyArray) -> NumpyArray:
 def drawn(proposals: Proposals, repeats: int, seed: int) -> NumpyArray:
     """Draws of z from them, (K, repeats, 1)."""
     rng = np.random.default_rng(seed)
-    sources = zip(proposals.sources, proposals.counts, strict=True)
-    return np.concatenate([q.sample(rng.standard_normal((count, repeats, 1))) for q, count in sources])
+    (z,) = proposals.sample(lambda count: rng.standard_normal((count, repeats, 1)), proposals.draws)
+    return np.asarray(z)
 
 
-def log_weights(x: NumpyArray, draws: int, widened: float) -> NumpyArray:
+def log_weights(x: NumpyArray, draws: int, wide: float) -> NumpyArray:
     """Of draws from the true posterior with its variance multiplied, (draws, rows)."""
-    q = normal(x / (1 + SCALE**2), widened * SCALE**2 / (1 + SCALE**2))
-    proposals = Proposals([Gaussian(q.mu, np.broadcast_to(q.log_var, q.mu.shape))], draws)
+    q = normal(x / (1 + SCALE**2), wide * SCALE**2 / (1 + SCALE**2))
+    proposals = plain([Gaussian(q.mu, np.broadcast_to(q.log_var, q.mu.shape))], draws)
     z = drawn(proposals, len(x), 1)
     return np.asarray(weights_of(z, proposals, [(normal(z, SCALE**2).log_prob(x), np.ones(len(x), bool))])[0])
 
@@ -55,7 +55,7 @@ def rows(n: int) -> NumpyArray:
 @both_libraries
 def test_the_true_posterior_as_proposal_gives_the_likelihood_without_error(library: str) -> None:
     x = rows(20)
-    estimate = evidence(LIBRARIES[library](log_weights(x, draws=10, widened=1)))
+    estimate = evidence(LIBRARIES[library](log_weights(x, draws=10, wide=1)))
     np.testing.assert_allclose(estimate.log_prob, log_likelihood(x), rtol=1e-10)
     np.testing.assert_allclose(estimate.std_error, 0, atol=1e-6)
     np.testing.assert_allclose(estimate.ess, 10)
@@ -64,20 +64,20 @@ def test_the_true_posterior_as_proposal_gives_the_likelihood_without_error(libra
 @both_libraries
 def test_many_draws_approach_the_likelihood_in_closed_form(library: str) -> None:
     x = rows(20)
-    estimate = evidence(LIBRARIES[library](log_weights(x, draws=100_000, widened=2)))
+    estimate = evidence(LIBRARIES[library](log_weights(x, draws=100_000, wide=2)))
     np.testing.assert_allclose(estimate.log_prob, log_likelihood(x), atol=0.01)
 
 
-@pytest.mark.parametrize("widened", [1.5, 4.0])
-def test_two_standard_errors_cover_the_truth_in_nineteen_of_twenty_repeats(widened: float) -> None:
+@pytest.mark.parametrize("wide", [1.5, 4.0])
+def test_two_standard_errors_cover_the_truth_in_nineteen_of_twenty_repeats(wide: float) -> None:
     x = np.full((200, 1), 1.3)
-    estimate = evidence(log_weights(x, draws=500, widened=widened))
+    estimate = evidence(log_weights(x, draws=500, wide=wide))
     covered = np.abs(estimate.log_prob - log_likelihood(x)) < 1.96 * estimate.std_error
     assert 0.90 <= covered.mean() <= 0.99
 
 
 def test_standard_error_is_the_spread_of_repeated_estimates() -> None:
-    estimate = evidence(log_weights(np.full((200, 1), 1.3), draws=500, widened=3))
+    estimate = evidence(log_weights(np.full((200, 1), 1.3), draws=500, wide=3))
     assert estimate.std_error.mean() == pytest.approx(estimate.log_prob.std(), rel=0.15)
 
 
@@ -149,7 +149,7 @@ def test_a_missing_modality_has_no_part_in_a_weight(library: str, value: float) 
     prior = Gaussian(to(np.zeros((3, 2))), to(np.zeros((3, 2))))
     z = to(np.random.default_rng(0).standard_normal((5, 3, 2)))
     missing = (to(np.full((5, 3), value)), to(np.zeros(3, bool)))
-    assert np.array_equal(weights_of(z, Proposals([prior], 5), [missing, missing]), np.zeros((2, 5, 3)))
+    assert np.array_equal(weights_of(z, plain([prior], 5), [missing], [missing]), np.zeros((2, 5, 3)))
 
 
 @both_libraries
@@ -158,21 +158,66 @@ def test_the_density_of_proposals_is_that_of_the_mixture_that_was_drawn_from(
     library: str, draws: int
 ) -> None:
     to = LIBRARIES[library]
-    means, variances = np.array([-1.0, 2.0, 0.0]), np.array([0.25, 4.0, 1.0])
+    means, variances = np.array([-1.0, 2.0]), np.array([0.25, 4.0])
     parts = [Gaussian(to(means[i, None]), to(np.log(variances[i, None]))) for i in (0, 1)]
-    proposals = Proposals(parts, draws, prior := draws // 10 if draws >= 20 else 0)
-    assert defensive(draws) == prior
+    proposals = defensive(parts, draws)
+    few = draws < 20
+    widths = [0.5, 2] if few else [0.5, 0.75, 1, 1, 2, 2, 2, 2]  # none is wider than the prior
+    centres = means.repeat(len(widths) // 2)
+    *counts, from_prior = proposals.counts
+    assert from_prior == (0 if few else draws // 10)
+    assert sum(counts) + from_prior == draws
+    assert max(counts) - min(counts) <= 1
     z = np.linspace(-3, 5, 9)
-    counts = np.array([(draws - prior + 1) // 2, (draws - prior) // 2, prior])
-    assert proposals.counts == counts.tolist()
-    expected = np.log(norm.pdf(z[:, None], means, np.sqrt(variances)) @ (counts / draws))
+    density = norm.pdf(z[:, None], [*centres, 0], [*widths, 1])
+    expected = np.log(density @ np.array(proposals.counts) / draws)
     np.testing.assert_allclose(np.asarray(proposals.log_prob(to(z[:, None]))), expected, rtol=1e-12)
+
+
+@both_libraries
+@given(counts=st.lists(st.integers(0, 5), min_size=1, max_size=6).filter(any), at_once=st.integers(1, 12))
+def test_portions_are_the_same_draws_in_the_same_order(library: str, counts: list[int], at_once: int) -> None:
+    """Without width, so that a draw is where its source is."""
+    to = LIBRARIES[library]
+    sources = [Gaussian(to(np.full((1, 1), i)), to(np.full((1, 1), -math.inf))) for i in range(len(counts))]
+    portions = list(Proposals(sources, counts).sample(lambda n: to(np.ones((n, 1, 1))), at_once))
+    assert [len(portion) for portion in portions[:-1]] == [at_once] * (len(portions) - 1)
+    assert 1 <= len(portions[-1]) <= at_once
+    drawn = np.concatenate([np.asarray(portion) for portion in portions])[:, 0, 0]
+    np.testing.assert_array_equal(drawn, np.repeat(np.arange(len(counts)), counts))
+
+
+@both_libraries
+def test_nothing_is_widened_beyond_the_prior(library: str) -> None:
+    std = np.array([0.1, 0.6, 1.0, 3.0])
+    wider = widened(Gaussian(LIBRARIES[library](std), LIBRARIES[library](2 * np.log(std))), 2.0)
+    np.testing.assert_allclose(np.exp(np.asarray(wider.log_var) / 2), [0.2, 1.0, 1.0, 3.0])
+    np.testing.assert_array_equal(np.asarray(wider.mu), std)
+
+
+@pytest.mark.parametrize("narrowed", [0.3, 1.0])
+def test_a_posterior_that_is_too_narrow_in_ten_dimensions_costs_little(narrowed: float) -> None:
+    """The same estimate from it alone is nats too low, and says so by a sample of a single draw."""
+    rng = np.random.default_rng(0)
+    x = np.broadcast_to(rng.normal(0, math.sqrt(1 + SCALE**2), (1, 10)), (50, 10))
+    true = SCALE**2 / (1 + SCALE**2)
+    q = Gaussian(x / (1 + SCALE**2), np.full(x.shape, math.log(true * narrowed**2)))
+    found = {}
+    for propose in (plain, defensive):
+        proposals = propose([q], 1000)
+        (z,) = proposals.sample(lambda count: rng.standard_normal((count, *x.shape)), proposals.draws)
+        likelihood = Gaussian(z, np.full(z.shape, 2 * math.log(SCALE))).log_prob(x)
+        found[propose] = estimate_of(weights_of(z, proposals, [(likelihood, np.ones(50, bool))]), proposals)
+    error = np.abs(found[defensive].log_prob - normal(0.0, 1 + SCALE**2).log_prob(x))
+    assert (error < 4 * found[defensive].std_error + 1e-9).all()
+    assert np.median(found[defensive].ess) > 100
+    assert narrowed == 1 or np.median(found[plain].ess) < 20
 
 
 def test_where_little_is_known_the_prior_finds_what_the_posterior_misses() -> None:
     """A label says that z is above 1 of N(0, 1), of which its posterior covers a small part."""
     narrow = Gaussian(np.full((400, 1), 1.5), np.full((400, 1), math.log(0.01)))
-    proposals = Proposals([narrow], 1000, 100)
+    proposals = defensive([narrow], 1000)
     z = drawn(proposals, 400, 3)
     above = np.where(z[..., 0] > 1, 0.0, -math.inf)
     estimate = estimate_of(weights_of(z, proposals, [(above, np.ones(400, bool))]), proposals)
@@ -186,7 +231,7 @@ def told(repeats: int, draws: int, narrowed: float) -> Evidence:
     both, one = 1 / (1 + 2 / SCALE**2), 1 / (1 + 1 / SCALE**2)
     parts = [normal((a + b) * both / SCALE**2, narrowed * both), normal(a * one / SCALE**2, one)]
     parts = [Gaussian(q.mu, np.broadcast_to(q.log_var, q.mu.shape)) for q in parts]
-    proposals = Proposals(parts, draws, defensive(draws))
+    proposals = defensive(parts, draws)
     z = drawn(proposals, repeats, 2)
     seen = np.ones(repeats, bool)
     of_b, of_a = ((normal(z, SCALE**2).log_prob(x), seen) for x in (b, a))

@@ -160,13 +160,13 @@ def test_a_seed_gives_the_same_score_and_another_seed_another() -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 50, 1000])
-@pytest.mark.parametrize(("condition", "largest"), [("none", 45), ("left", 23)])
+@pytest.mark.parametrize("condition", ["none", "left"])
 def test_batches_of_draws_change_how_much_is_decoded_at_once_and_nothing_else(
-    condition: str, largest: int, at_once: int
+    condition: str, at_once: int
 ) -> None:
     DECODERS["right"].batches.clear()
     answer = score(observed(), condition, draws=50, at_once=at_once)
-    assert max(DECODERS["right"].batches) == min(at_once, largest) * ROWS
+    assert max(DECODERS["right"].batches) == min(at_once, 50) * ROWS
     np.testing.assert_allclose(
         answer.evidence.log_prob, score(observed(), condition, draws=50).evidence.log_prob, rtol=1e-6
     )

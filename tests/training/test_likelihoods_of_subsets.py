@@ -115,11 +115,16 @@ def test_joint_nll_sums_over_the_rows_and_takes_incomplete_data() -> None:
     assert float(nll) == pytest.approx(-float(torch.where(masks["b"], complete, partial).sum()), abs=0.3)
 
 
-def test_the_size_of_the_pieces_does_not_matter() -> None:
+@pytest.mark.parametrize("at_once", [7, 64, 5000])
+def test_the_size_of_the_pieces_is_what_is_decoded_at_once_and_nothing_else(at_once: int) -> None:
     model, rows = small_model(), incomplete_rows(5, 1)
-    whole = model.compute_log_prob(rows, K=64, batch_size_K=64, generator=seeded(5))
-    pieces = model.compute_log_prob(rows, K=64, batch_size_K=16, generator=seeded(5))
-    torch.testing.assert_close(whole.log_prob, pieces.log_prob, rtol=1e-4, atol=1e-4)
+    decoded: list[int] = []
+    model.decoders["image"].register_forward_pre_hook(lambda _, z: decoded.append(len(z[0])))
+    pieces = model.compute_log_prob(rows, K=3000, batch_size_K=at_once, generator=seeded(5))
+    assert max(decoded) == 5 * min(at_once, 3000)
+    whole = model.compute_log_prob(rows, K=3000, batch_size_K=3000, generator=seeded(6))
+    apart = (whole.log_prob - pieces.log_prob).abs()
+    assert bool((apart < 4 * (whole.std_error**2 + pieces.std_error**2).sqrt() + 1e-6).all())
 
 
 def test_one_draw_is_enough_for_an_estimate() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from models_store.evidence import Evidence, Proposals, defensive, estimate, log_weights
+from models_store.evidence import Evidence, defensive, estimate, log_weights
 from models_store.fusion import Gaussian, disagreement
 from models_store.manifest import Reference
 from training.data.rows import Rows
@@ -120,14 +120,10 @@ def _log_prob(
 ) -> Evidence:
     names = [*targets, *given]
     posteriors = [examinee.posterior(row, known) for known in (names, given) if known]
-    draws = examinee.settings.importance_samples
-    proposals = Proposals(posteriors, draws, defensive(draws))
+    proposals = defensive(posteriors, examinee.settings.importance_samples)
     shape = (1, examinee.manifest.latent_dim)
-    z = np.concatenate(
-        [
-            source.sample(rng.standard_normal((count, *shape), np.float32))
-            for source, count in zip(proposals.sources, proposals.counts, strict=True)
-        ]
+    (z,) = proposals.sample(
+        lambda count: rng.standard_normal((count, *shape), np.float32), at_once=proposals.draws
     )
     pairs = []
     for name in names:
