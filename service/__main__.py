@@ -18,6 +18,7 @@ from models_store.errors import shown
 from service import impute
 from service.app import create_app, described
 from service.catalog import Catalog
+from service.connections import Protocol
 from service.settings import Settings, UnfitKeys
 from service.telemetry import logs
 from service.telemetry.metrics import counted_together
@@ -69,6 +70,7 @@ def _serve(settings: Settings) -> None:
         workers=settings.workers,
         host=settings.host,
         port=settings.port,
+        http=Protocol,
         ws="none",  # there are none, and those tried would be logged with their query
         server_header=False,
         access_log=False,  # ours says which request it was, and not what its query held

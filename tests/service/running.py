@@ -16,12 +16,14 @@ import httpx2
 import uvicorn
 from fastapi import FastAPI
 
+from service.connections import Protocol
+
 
 @contextmanager
 def running(app: FastAPI) -> Iterator[tuple[str, int]]:
     """Serves in a thread; gives the address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
+    server = uvicorn.Server(uvicorn.Config(app, http=Protocol, log_config=None, timeout_graceful_shutdown=5))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
