@@ -21,6 +21,8 @@ from anyview_client.api.health import livez, metrics, readyz
 from anyview_client.api.kinds import kinds_encode, kinds_generate, kinds_score
 from anyview_client.api.models import (
     get_card,
+    get_example_file,
+    get_examples,
     get_latent,
     get_model,
     get_report,
@@ -30,6 +32,7 @@ from anyview_client.api.models import (
 )
 from anyview_client.api.questions import encode, encode_with, generate, generate_with, score, score_with
 from anyview_client.models.encode_with_json_body import EncodeWithJsonBody
+from anyview_client.models.examples import Examples
 from anyview_client.models.generate_with_files_body import GenerateWithFilesBody
 from anyview_client.models.kinds_body_row import KindsBodyRow
 from anyview_client.models.kinds_document import KindsDocument
@@ -182,6 +185,11 @@ def looks_around(client: AuthenticatedClient) -> None:
     assert get_card.sync("kinds", client=client) == "# kinds\n"
     report = get_report.sync_detailed("kinds", "card.md", client=client)
     assert report.content == b"# kinds\n"
+    examples = get_examples.sync("kinds", client=client, n_data=2)
+    assert isinstance(examples, Examples), examples
+    assert len(examples.inputs["image"]) == 2
+    picture = get_example_file.sync_detailed("kinds", 0, "image", client=client)
+    assert picture.content.startswith(b"\x89PNG")
     assert "anyview_requests_total" in str(metrics.sync(client=client))
 
 

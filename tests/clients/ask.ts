@@ -143,6 +143,11 @@ async function looksAround(): Promise<void> {
   const report = { params: { path: { ...path, file: "card.md" } }, parseAs: "arrayBuffer" } as const;
   const bytes = (await files.GET("/models/{name}/report/{file}", report)).data;
   assert.equal(Buffer.from(bytes ?? new ArrayBuffer()).toString(), "# kinds\n");
+  const examples = await client.GET("/models/{name}/examples", { params: { path, query: { n_data: 2 } } });
+  assert.equal(examples.data?.inputs["image"]?.length, 2);
+  const example = { params: { path: { ...path, row: 0, modality: "image" } }, parseAs: "arrayBuffer" } as const;
+  const picture = (await files.GET("/models/{name}/examples/{row}/{modality}", example)).data;
+  assert.equal(Buffer.from(picture ?? new ArrayBuffer()).subarray(1, 4).toString(), "PNG");
   for (const health of ["/livez", "/readyz"] as const) assert.equal((await stranger.GET(health)).response.status, 200);
   assert.match((await files.GET("/metrics", { parseAs: "text" })).data ?? "", /anyview_requests_total/);
 }
