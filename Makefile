@@ -50,7 +50,7 @@ soak: $(BENCH)/.done  ## Does memory grow? SOAK_REQUESTS=10000 for a short one
 bench-training: reference  ## Speed of training beside the reference library
 	OMP_NUM_THREADS=1 $(FULL)/bin/python -m benchmarks.training
 
-bench-likelihood: reference  ## log p(x) of binarised MNIST beside the reference library; hours
+bench-likelihood: reference  ## log p(x) of binarised MNIST beside the reference library; an hour
 	OMP_NUM_THREADS=1 $(FULL)/bin/python -m benchmarks.likelihood
 
 # Each study goes on where it stopped; ABLATION="--epochs 1 --rows 500 --output somewhere" tries them in minutes.

@@ -123,8 +123,8 @@ def score(model: MVAE, rows: Rows, subset: list[str], draws: int) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--warmup", type=int, default=40, help="epochs over which the divergence comes in")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--warmup", type=int, default=5, help="epochs over which the divergence comes in")
     parser.add_argument("--rows", type=int, help="use only the first rows of each split")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--K", type=int, default=1000)
