@@ -9,13 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
-import yaml
-from typer.core import TyperGroup as Group
 
 from tests.docs.blocks import DOCUMENTS, FENCE, ROOT, Block, at_free_ports, blocks, free_port, in_bash
 from tests.page.conftest import service_at
-from training import cli
 
 RUNNABLE = {"sh", "bash", "python"}
 SHOWN = {"text", "json", "toml", "yaml", "promql", "csv", ""}
@@ -64,20 +60,6 @@ def test_what_is_not_run_says_why(document: Path) -> None:
         assert block.skip is None or len(block.skip) > 10
         if block.elsewhere:
             assert f'elsewhere("{document.relative_to(ROOT)}"' in (ROOT / block.elsewhere).read_text()
-
-
-def test_what_cannot_run_here_is_understood() -> None:
-    """Arguments of commands for what only a reader has; profiles and services of those for an engine."""
-    skipped = "".join(block.code for document in DOCUMENTS for block in blocks(document) if block.skip)
-    train = typer.main.get_command(cli.app)
-    assert isinstance(train, Group)
-    for line in re.findall(r"^anyview-train (.+)", skipped, re.MULTILINE):
-        name, *arguments = shlex.split(line, comments=True)
-        train.commands[name].make_context(name, arguments)
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-    profiles = {profile for service in compose.values() for profile in service.get("profiles", ())}
-    assert {*re.findall(r"--profile (\S+)", skipped)} <= profiles
-    assert {*re.findall(r"run --rm (\S+)", skipped)} <= set(compose)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
