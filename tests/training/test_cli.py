@@ -2,52 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from models_store import store
-from service.loading import open_sessions
 from tests.conftest import DATA
 from tests.docs.blocks import elsewhere, in_bash
-from tests.training.test_device import needs_compiler
-from training import data
-from training.config import read_experiment
-from training.fit import METRICS, fit
+from training.cli import main
 
-TRAIN = [sys.executable, "-m", "training"]
-
-
-COMPILED = """
-name = "small"
-[data]
-source = "mnist"
-[modalities.image]
-network = { hidden = [8] }
-[modalities.label]
-network = { hidden = [8] }
-[model]
-latent_dim = 4
-objective = "paper"
-[fit]
-epochs = 1
-compile = true
-[evaluation]
-rows = 20
-importance_samples = 20
-generated_per_label = 5
-"""
-
-
-def run(*arguments: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    environment = {"ANYVIEW_DATA": str(DATA), "PATH": "", "OMP_NUM_THREADS": "1", **more}
-    return subprocess.run(  # noqa: S603 - our own command
-        [*TRAIN, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+Typed = Callable[..., tuple[object, str, str]]
 
 
 def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(tmp_path: Path) -> None:
@@ -57,60 +24,59 @@ def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(t
     assert further.read("weights.safetensors") != bundle.read("weights.safetensors")
     card = bundle.read("report/card.md").decode()
     assert f"{bundle.manifest.metrics['accuracy']['label|image']:.4f}" in card
-    again = run("evaluate", "tiny/1", "--store", str(tmp_path / "store"), folder=tmp_path)
+    environment = {"ANYVIEW_DATA": str(DATA), "PATH": "", "OMP_NUM_THREADS": "1"}
+    again = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "training", "evaluate", "tiny/1", "--store", str(tmp_path / "store")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert again.stdout.strip() == card.strip()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@needs_compiler
-def test_fit_with_a_compiled_loss_publishes_what_the_plain_one_learns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "small.toml").write_text(COMPILED)
-    cache = str(tmp_path / "cache")
-    where = ("--store", "store", "--workdir", "compiled")
-    compiler = {"PATH": os.environ["PATH"], "TORCHINDUCTOR_CACHE_DIR": cache}
-    done = run("fit", "small.toml", *where, folder=tmp_path, **compiler)
-    assert done.returncode == 0, done.stderr
-    open_sessions(store.open_bundle(tmp_path / "store" / "small" / "1"))
-    experiment, _ = read_experiment(str(tmp_path / "small.toml"))
-    plain = experiment.model_copy(update={"fit": experiment.fit.model_copy(update={"compile": False})})
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """What a command leaves behind in an empty folder: its exit code, and what it printed."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ANYVIEW_DATA", str(DATA))
-    (expected,) = fit(plain, data.prepare(plain), tmp_path / "plain").reports
-    learned = json.loads((tmp_path / "compiled" / METRICS).read_text())
-    assert learned["train_loss"] == pytest.approx(expected.train_loss, rel=1e-4)
+
+    def type_(*arguments: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["anyview-train", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return (left.value.code or 0, *capsys.readouterr())
+
+    return type_
 
 
-def test_mistakes_are_one_sentence_and_a_failure(tmp_path: Path) -> None:
-    for arguments, message in {
-        ("fit", "nmist"): "anyview-train: no experiment file 'nmist'; built in are",
-        ("evaluate", "nmist"): "anyview-train: no model 'nmist' in the store; there are",
-        ("fit", "tiny", "--resume", "nowhere"): "anyview-train: nowhere holds no run to go on with",
-        (
-            "fit",
-            "tiny",
-            "--resume",
-            "a",
-            "--workdir",
-            "b",
-        ): "anyview-train: --resume goes on where it stopped",
-        ("import", "nowhere"): "anyview-train: nowhere holds no model: there is no model_config.json",
-        ("fit", "tiny", "--from", "tiny"): "anyview-train: no model 'tiny' in the store",
-    }.items():
-        done = run(*arguments, folder=tmp_path)
-        assert done.returncode == 1
-        assert done.stderr.startswith(message)
-        assert done.stderr.count("\n") == 1
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("fit nmist", "no experiment file 'nmist'; built in are"),
+        ("evaluate nmist", "no model 'nmist' in the store; there are"),
+        ("fit tiny --resume nowhere", "nowhere holds no run to go on with"),
+        ("fit tiny --resume a --workdir b", "--resume goes on where it stopped"),
+        ("import nowhere", "nowhere holds no model: there is no model_config.json"),
+        ("fit tiny --from tiny", "no model 'tiny' in the store"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_a_failure(typed: Typed, arguments: str, message: str) -> None:
+    code, _, told = typed(*arguments.split())
+    assert code == 1
+    assert told.startswith(f"anyview-train: {message}")
+    assert told.count("\n") == 1
 
 
-def test_init_writes_an_experiment_and_never_over_one(tmp_path: Path) -> None:
-    done = run("init", str(DATA / "patients.csv"), folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "anyview-train fit experiment.toml" in done.stdout
-    assert "[modalities.height]" in (tmp_path / "experiment.toml").read_text()
-    (tmp_path / "experiment.toml").write_text("mine")
-    again = run("init", str(DATA / "patients.csv"), folder=tmp_path)
-    assert again.returncode == 1
-    assert again.stderr.startswith("anyview-train: experiment.toml exists already")
-    assert (tmp_path / "experiment.toml").read_text() == "mine"
+def test_init_writes_an_experiment_and_never_over_one(typed: Typed) -> None:
+    code, printed, _ = typed("init", str(DATA / "patients.csv"))
+    assert code == 0
+    assert "anyview-train fit experiment.toml" in printed
+    written = Path("experiment.toml")
+    assert "[modalities.height]" in written.read_text()
+    written.write_text("mine")
+    code, _, told = typed("init", str(DATA / "patients.csv"))
+    assert code == 1
+    assert told.startswith("anyview-train: experiment.toml exists already")
+    assert written.read_text() == "mine"

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
+from models_store import store
+from service.loading import open_sessions
+from tests.models_store.examples import array, category
 from tests.training.examples import incomplete_rows
 from training.config import Experiment
 from training.data import Prepared
 from training.data.rows import Rows
-from training.device import Placement, compile_loss
+from training.device import Placement
 from training.errors import TrainingError
-from training.fit import fit
-from training.model import MVAE, MVAEConfig
-from training.networks import FillMissing, MLPDecoder, MLPEncoder, OneHot, Standardise
+from training.export import export
+from training.fit import LAST, fit
 from training.objective import OBJECTIVES, Objective, possible, subsets
 
 ELSEWHERE = torch.device("meta")
@@ -55,41 +59,48 @@ def test_no_subset_that_is_drawn_asks_for_more_than_what_a_compiled_loss_compute
             assert bool((choose(family, category) <= may_be).all())
 
 
-def tiny_model() -> MVAE:
-    """A vector with missing cells and a category."""
-    torch.manual_seed(0)
-    config = MVAEConfig(
-        2,
-        latent_dim=2,
-        input_dims={"vector": (2,), "label": (3,)},
-        decoders_dist={"label": "categorical"},
-        objective="coherent",
+def small(compiled: bool) -> Experiment:
+    """A vector and a category, of the objective that computes most."""
+    network = {"network": {"hidden": []}}
+    return Experiment.model_validate(
+        {
+            "name": "small",
+            "data": {"source": "none"},
+            "modalities": {"measured": network, "label": network},
+            "model": {"latent_dim": 2, "objective": "coherent"},
+            "fit": {"epochs": 1, "batch_size": 32, "compile": compiled},
+        }
     )
-    encoders = {
-        "vector": MLPEncoder(FillMissing(Standardise()), 4, [5], 2),
-        "label": MLPEncoder(OneHot(3), 3, [5], 2),
-    }
-    return MVAE(config, encoders, {"vector": MLPDecoder(2, [5], (2,)), "label": MLPDecoder(2, [5], (3,))})
+
+
+def rows_with_gaps() -> Prepared:
+    """Two batches, in which cells and modalities are missing."""
+    torch.manual_seed(0)
+    x = {"measured": torch.randn(64, 2), "label": torch.arange(64) % 3}
+    x["measured"][::5, 1] = torch.nan
+    rows = Rows(x, {"label": torch.arange(64) % 4 > 0})
+    return Prepared((array("vector", 2), category("a", "b", "c")), rows, rows.take(slice(0)), rows)
+
+
+def gradients(workdir: Path) -> dict[str, Tensor]:
+    """As Adam remembers them."""
+    return {key: x for key, x in load_file(workdir / LAST).items() if key.endswith(".exp_avg")}
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # what torch.compile itself does
 @needs_compiler
-def test_a_compiled_loss_and_its_gradients_are_those_of_the_plain_one() -> None:
-    model = tiny_model()
-    x = {
-        "vector": torch.tensor([[0.5, torch.nan], [1.0, -1.0], [0.0, 2.0]]),
-        "label": torch.tensor([0, 2, 1]),
-    }
-    rows = Rows(x, {"label": torch.tensor([True, False, True])})
-    family, weights = model.draw_subsets(), list(model.parameters())
-    noise = torch.randn(len(family), 3, 2, generator=torch.Generator().manual_seed(3))
-    plain = model(rows, epoch=5, family=family, noise=noise).loss
-    compile_loss(model, torch.device("cpu"))
-    compiled = model(rows, epoch=5, family=family, noise=noise).loss
-    torch.testing.assert_close(compiled, plain, rtol=1e-5, atol=1e-5)
-    for a, b in zip(torch.autograd.grad(compiled, weights), torch.autograd.grad(plain, weights), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
+def test_with_a_compiled_loss_a_model_learns_and_is_published_as_with_the_plain_one(tmp_path: Path) -> None:
+    prepared = rows_with_gaps()
+    plain, compiled = (fit(small(how), prepared, tmp_path / str(how)) for how in (False, True))
+    assert compiled.reports[0].train_loss == pytest.approx(plain.reports[0].train_loss, rel=1e-5)
+    theirs, ours = gradients(tmp_path / "False"), gradients(tmp_path / "True")
+    assert theirs.keys() == ours.keys()
+    for name, b in theirs.items():
+        torch.testing.assert_close(ours[name], b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
+    manifest, files = export(compiled.model, small(True), "", prepared, 1)
+    open_sessions(store.open_bundle(store.publish(tmp_path / "store", manifest, files)))
 
 
 def test_without_a_compiler_it_says_what_to_install(
