@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from training import data
@@ -10,11 +11,16 @@ from training.config import read_experiment
 from training.fit import Progress, fit
 
 
-def main(name: str, workdir: str, *more: str) -> None:
-    experiment, _ = read_experiment(name)
-    progress = Progress(epoch=lambda report: print(report.epoch, flush=True))
-    fit(experiment, data.prepare(experiment), Path(workdir), progress, resume="resume" in more)
+def train(name: str | Path, workdir: Path, tell: Callable[[int], None], resume: bool) -> None:
+    """Trains; tells the number of each epoch that is done."""
+    experiment, _ = read_experiment(str(name))
+    progress = Progress(epoch=lambda report: tell(report.epoch))
+    fit(experiment, data.prepare(experiment), workdir, progress, resume=resume)
+
+
+def tell(epoch: int) -> None:
+    print(epoch, flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    train(sys.argv[1], Path(sys.argv[2]), tell, "resume" in sys.argv[3:])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -16,24 +19,40 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import DATA
-from training.config import EXPERIMENTS, Experiment
+from tests.training.run_fit import train
+from training import data
+from training.config import EXPERIMENTS, Experiment, read_experiment
 from training.data import Prepared
 from training.errors import TrainingError
 from training.fit import BEST, LAST, METRICS, Progress, fit
 
 EXTRAS = "average = 0.99\nclip = 5.0\n"
+FORKED = multiprocessing.get_context("forkserver")
+"""Processes that find torch imported."""
+FORKED.set_forkserver_preload([train.__module__])
 
 
 def experiment_file(folder: Path, changes: str = "", epochs: int = 6) -> Path:
     text = (EXPERIMENTS / "tiny.toml").read_text().replace("epochs = 8", f"epochs = {epochs}")
+    text = text.replace('source = "mnist"', f'source = "mnist"\npath = "{DATA / "mnist"}"')
     path = folder / "tiny.toml"
     path.write_text(text.replace("[evaluation]", f"{changes}\n[evaluation]"))
     return path
 
 
+def fork(experiment: Path, workdir: Path, resume: bool) -> tuple[BaseProcess, Connection]:
+    """A process that trains, and what tells of each epoch that is done."""
+    told, tells = FORKED.Pipe(duplex=False)
+    process = FORKED.Process(target=train, args=(experiment, workdir, tells.send, resume))
+    process.start()
+    tells.close()
+    return process, told
+
+
 def start(*arguments: object) -> subprocess.Popen[str]:
+    """The same as a command, which can start processes of its own."""
     root = Path(__file__).parents[2]
-    environment = {**os.environ, "ANYVIEW_DATA": str(DATA), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
     command = [sys.executable, "-m", "tests.training.run_fit", *map(str, arguments)]
     return subprocess.Popen(  # noqa: S603 - our own command
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root
@@ -51,9 +70,9 @@ def same_tensors(a: Path, b: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
-def told(path: Path) -> list[dict[str, object]]:
-    """The metrics of every epoch, but for its speed."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+def metrics(workdir: Path) -> list[dict[str, object]]:
+    """Those of every epoch, but for its speed."""
+    lines = [json.loads(line) for line in (workdir / METRICS).read_text().splitlines()]
     return [{key: line[key] for key in line if key not in {"seconds", "rows_per_second"}} for line in lines]
 
 
@@ -63,19 +82,21 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bits(
     tmp_path: Path, changes: str
 ) -> None:
     experiment = experiment_file(tmp_path, changes)
-    finish(start(experiment, tmp_path / "whole"))
-    process = start(experiment, tmp_path / "killed")
+    whole, heard = fork(experiment, tmp_path / "whole", resume=False)
+    process, told = fork(experiment, tmp_path / "killed", resume=False)
     for _ in range(3):
-        assert process.stdout is not None
-        process.stdout.readline()  # at least one epoch is done
-        time.sleep(random.uniform(0, 0.5))  # noqa: S311 - any moment will do
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        process = start(experiment, tmp_path / "killed", "resume")
-    finish(process)
+        assert told.poll(240)  # at least one epoch is done
+        time.sleep(random.uniform(0, 0.3))  # noqa: S311 - any moment will do
+        process.kill()
+        process.join()
+        process, told = fork(experiment, tmp_path / "killed", resume=True)
+    for each in (whole, process):
+        each.join(240)
+        assert each.exitcode == 0
+    heard.close()
     for name in (BEST, LAST):
         assert same_tensors(tmp_path / "whole" / name, tmp_path / "killed" / name)
-    assert told(tmp_path / "whole" / METRICS) == told(tmp_path / "killed" / METRICS)
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "killed")
 
 
 def changed(experiment: Experiment, **changes: object) -> Experiment:
@@ -119,18 +140,18 @@ def test_a_run_that_was_finished_is_finished(
 
 @pytest.mark.slow
 def test_two_processes_reach_the_loss_of_one(tmp_path: Path) -> None:
-    losses = {}
-    for processes in (1, 2):
-        experiment = experiment_file(tmp_path, f'device = "cpu"\nprocesses = {processes}\n', epochs=3)
-        finish(start(experiment, tmp_path / str(processes)))
-        losses[processes] = told(tmp_path / str(processes) / METRICS)[-1]["validation_loss"]
-    assert losses[2] == pytest.approx(losses[1], rel=0.01)
+    alone, _ = read_experiment(str(experiment_file(tmp_path, 'device = "cpu"\n', epochs=2)))
+    fit(alone, data.prepare(alone), tmp_path / "one")
+    both = experiment_file(tmp_path, 'device = "cpu"\nprocesses = 2\n', epochs=2)
+    finish(start(both, tmp_path / "two"))
+    one, two = (metrics(tmp_path / name)[-1]["validation_loss"] for name in ("one", "two"))
+    assert two == pytest.approx(one, rel=0.01)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["the leader's child", "the leader"])
 def test_when_one_of_two_processes_is_killed_the_run_ends_and_can_go_on(tmp_path: Path, victim: str) -> None:
-    experiment = experiment_file(tmp_path, 'device = "cpu"\nprocesses = 2\n', epochs=4)
+    experiment = experiment_file(tmp_path, 'device = "cpu"\nprocesses = 2\n', epochs=3)
     process = start(experiment, tmp_path / "run")
     assert process.stdout is not None
     process.stdout.readline()
@@ -142,4 +163,4 @@ def test_when_one_of_two_processes_is_killed_the_run_ends_and_can_go_on(tmp_path
     if victim == "the leader's child":
         assert "go on with --resume" in err
     finish(start(experiment, tmp_path / "run", "resume"))
-    assert [line["epoch"] for line in told(tmp_path / "run" / METRICS)] == [1, 2, 3, 4]
+    assert [line["epoch"] for line in metrics(tmp_path / "run")] == [1, 2, 3]
