@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -19,6 +19,8 @@ from tests.service.running import readiness, until
 DEFAULT = re.findall(r"ANYVIEW_DEFAULT_MODEL \?= (\w+)", (ROOT / "Makefile").read_text())[0]
 """The model that ``make serve`` answers with unless another is named."""
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+Launch = Callable[[Sequence[str]], Browser]
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def service_at(port: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def shipped() -> Iterator[str]:
     """The address of a service with the shipped models."""
     port = free_port()
@@ -43,23 +45,24 @@ def shipped() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-@contextmanager
-def chromium(*options: str) -> Iterator[Browser]:
-    """The system's browser, started with these options."""
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Launch]:
+    """Starts the system's browser, with the options given.
+
+    Ends with these tests: Playwright's event loop would be in the way of other tests' own.
+    """
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
     expect.set_options(timeout=30_000)  # on a busy machine
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield started
-        started.close()
+        yield lambda options: playwright.chromium.launch(executable_path=CHROMIUM, args=options)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Ends with its module: Playwright's event loop would be in the way of other tests' own."""
-    with chromium() as started:
-        yield started
+@pytest.fixture(scope="package")
+def browser(chromium: Launch) -> Iterator[Browser]:
+    started = chromium([])
+    yield started
+    started.close()
 
 
 @pytest.fixture

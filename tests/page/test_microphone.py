@@ -11,20 +11,21 @@ import soundfile
 from playwright.sync_api import Browser, Page, expect
 
 from tests.page.browsing import answer, card, open_page, pixels
-from tests.page.conftest import chromium
+from tests.page.conftest import Launch
 
 SEVEN = Path(__file__).parents[1] / "data" / "fsdd" / "wav" / "7_jackson_0.wav"
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser(chromium: Launch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Hears the word once in eight seconds, again and again; a recording is shorter than that."""
     word, rate = soundfile.read(SEVEN)
     heard = tmp_path_factory.mktemp("microphone") / "heard.wav"
     soundfile.write(heard, np.concatenate([np.zeros(2 * rate), word, np.zeros(6 * rate)]), rate, "PCM_16")
     fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with chromium(*fake, f"--use-file-for-fake-audio-capture={heard}") as started:
-        yield started
+    started = chromium([*fake, f"--use-file-for-fake-audio-capture={heard}"])
+    yield started
+    started.close()
 
 
 def test_a_seven_that_is_spoken_is_seen_and_read_as_7(page: Page, shipped: str) -> None:
