@@ -14,7 +14,7 @@ import pytest
 from models_store.errors import BundleRefused, ModelsStoreError, StoreAway, UnknownModel, VersionExists
 from models_store.remote import ObjectStore
 from models_store.stores import Folder, Store, open_named, store_at
-from tests.models_store.test_store import FILES, MODEL
+from tests.models_store.bundles import FILES, MODEL
 
 
 @pytest.fixture(params=["folder", "memory"])
