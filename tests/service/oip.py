@@ -32,5 +32,5 @@ def asked(address: str, path: str, **body: Any) -> Any:
     return response.json()
 
 
-def agree(result: triton.InferResult, name: str, wanted: Any) -> None:
+def assert_agrees(result: triton.InferResult, name: str, wanted: Any) -> None:
     np.testing.assert_allclose(result.as_numpy(name), np.asarray(wanted, np.float32), rtol=1e-6, atol=1e-6)

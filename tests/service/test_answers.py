@@ -194,7 +194,7 @@ def test_values_far_from_all_that_a_model_knows_are_answered_too(
 ) -> None:
     """With null where no number can be given."""
     body = inputs(body=[[value, -value, value]], genes=[[3, 1]])
-    ask(kinds, "/generate?noise=true", accept=accept, **body)
+    assert ask(kinds, "/generate?noise=true", accept=accept, **body)
     if accept in ("application/json", "application/x-npz"):
         for path in ("/encode", "/score?K=20", "/score?cond_mod=body&K=20"):
-            ask(kinds, path, accept=accept, **body)
+            assert ask(kinds, path, accept=accept, **body)

@@ -106,22 +106,22 @@ def test_what_is_answered_is_what_is_described(kinds: TestClient, document: dict
     schemas = document["components"]["schemas"]
     body = {"inputs": {"animal": ["cat"], "body": [[1, 2, 3]]}}
     for question, name in {"encode": "Encoded", "generate?K=5": "Generated", "score?K=5": "Scored"}.items():
-        _check(kinds.post(f"/{question}", json=body).json(), schemas[f"kinds.{name}"])
+        _assert_fits(kinds.post(f"/{question}", json=body).json(), schemas[f"kinds.{name}"])
 
 
-def _check(value: Any, schema: dict[str, Any]) -> None:
+def _assert_fits(value: Any, schema: dict[str, Any]) -> None:
     schema = schema.get("anyOf", [schema])[0]
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     match value:
         case dict():
             assert set(schema.get("required", ())) <= set(value) <= set(schema["properties"])
             for name, child in value.items():
-                _check(child, schema["properties"][name])
+                _assert_fits(child, schema["properties"][name])
         case list():
             assert kinds == ["array"]
             assert schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))
             for child in value:
-                _check(child, schema["items"])
+                _assert_fits(child, schema["items"])
         case bool():
             assert kinds == ["boolean"]
         case None:

@@ -13,7 +13,7 @@ import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 from tests.service.asking import SEVEN
-from tests.service.oip import PICTURES, SEEDED, agree, asked, tensor, wanted
+from tests.service.oip import PICTURES, SEEDED, asked, assert_agrees, tensor, wanted
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "JSON"])
@@ -33,9 +33,9 @@ def test_the_answers_are_those_of_encode_and_generate(
         encoded = asked(oip_address, "/models/tiny/encode?seed=7&N=3", json=body)
         targets = asked(oip_address, "/models/tiny/generate?seed=7", json=body)["targets"]
         for name in ("z", "mu", "log_var"):
-            agree(result, name, encoded[name])
-        agree(result, "image", targets["image"]["mean"])
-        agree(result, "label", targets["label"]["probabilities"])
+            assert_agrees(result, name, encoded[name])
+        assert_agrees(result, "image", targets["image"]["mean"])
+        assert_agrees(result, "label", targets["label"]["probabilities"])
 
 
 def test_summaries_and_samples_can_be_asked_for_alone(
@@ -49,8 +49,8 @@ def test_summaries_and_samples_can_be_asked_for_alone(
     query = "seed=7&N=3&K=50&noise=true&gen_mod=image"
     target = asked(oip_address, f"/models/tiny/generate?{query}", json=body)["targets"]["image"]
     for field in ("std", "quantiles", "samples"):
-        agree(result, f"image.{field}", target[field])
-    agree(
+        assert_agrees(result, f"image.{field}", target[field])
+    assert_agrees(
         result, "information", asked(oip_address, "/models/tiny/encode?seed=7&N=3", json=body)["information"]
     )
 
@@ -77,7 +77,9 @@ def test_labels_are_indices_or_texts(
     oip: triton.InferenceServerClient, oip_address: str, sent: triton.InferInput
 ) -> None:
     result = oip.infer("tiny", [sent], outputs=wanted("mu"))
-    agree(result, "mu", asked(oip_address, "/models/tiny/encode", json={"inputs": {"label": [3, 7]}})["mu"])
+    assert_agrees(
+        result, "mu", asked(oip_address, "/models/tiny/encode", json={"inputs": {"label": [3, 7]}})["mu"]
+    )
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 1)])
@@ -98,7 +100,7 @@ def test_a_mask_says_which_rows_lack_a_modality(oip: triton.InferenceServerClien
     ]
     result = oip.infer("tiny", inputs, outputs=wanted("mu"))
     body = {"inputs": {"image": PICTURES.tolist(), "label": [None, 7]}}
-    agree(result, "mu", asked(oip_address, "/models/tiny/encode", json=body)["mu"])
+    assert_agrees(result, "mu", asked(oip_address, "/models/tiny/encode", json=body)["mu"])
 
 
 def test_missing_cells_are_nan_or_null(oip: triton.InferenceServerClient, oip_address: str) -> None:

@@ -106,7 +106,9 @@ async def ask_together(client: httpx2.AsyncClient, questions: list[Question]) ->
     return await asyncio.gather(*map(one, questions))
 
 
-async def check_together(bundle_folder: Path, queue: QuestionQueue, seed: int, count: int = 200) -> None:
+async def assert_together_is_as_alone(
+    bundle_folder: Path, queue: QuestionQueue, seed: int, count: int = 200
+) -> None:
     rng = np.random.default_rng(seed)
     questions = [draw_question(rng) for _ in range(count)]
     async with serving(bundle_folder) as client:
@@ -150,7 +152,7 @@ QUEUES = {
 
 @pytest.mark.parametrize("queue", QUEUES.values(), ids=QUEUES)
 def test_together_is_as_alone(bundle_folder: Path, queue: QuestionQueue) -> None:
-    asyncio.run(check_together(bundle_folder, queue, seed=1))
+    asyncio.run(assert_together_is_as_alone(bundle_folder, queue, seed=1))
 
 
 @pytest.mark.parametrize("pace", [Pace(64), Pace(64, 64)], ids=["in threads", "on the loop"])
@@ -158,5 +160,7 @@ def test_callers_whose_rows_are_crossed_are_found(bundle_folder: Path, pace: Pac
     """The test above can fail."""
     with pytest.raises(AssertionError):
         asyncio.run(
-            check_together(bundle_folder, lambda graph, executor, _: Crossed(graph, executor, pace), seed=1)
+            assert_together_is_as_alone(
+                bundle_folder, lambda graph, executor, _: Crossed(graph, executor, pace), seed=1
+            )
         )

@@ -156,8 +156,8 @@ def rows_for(x: Modality, n: int = 64) -> Tensor:
     return values.clamp(0, 255).to(getattr(torch, x.dtype)) if x.range else values.to(getattr(torch, x.dtype))
 
 
-def check_graphs(x: Modality, network: Network) -> None:
-    """Exports them, and compares what onnxruntime and torch make of the same rows."""
+def assert_graphs_agree(x: Modality, network: Network) -> None:
+    """Exports them: what onnxruntime and torch make of the same rows is the same."""
     experiment = Experiment.model_validate(
         {"name": "one", "data": {"source": "none"}, "modalities": {"x": {"network": network}}}
     )
@@ -177,12 +177,12 @@ def check_graphs(x: Modality, network: Network) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_network_agrees_with_its_onnx_graph_in_batches_of_1_7_and_64(name: str) -> None:
-    check_graphs(*CASES[name])
+    assert_graphs_agree(*CASES[name])
 
 
 @needs_reference
 def test_networks_written_for_the_reference_library_agree_too() -> None:
-    check_graphs(modality("tensor", (2, 3), "normal"), THEIRS)
+    assert_graphs_agree(modality("tensor", (2, 3), "normal"), THEIRS)
 
 
 @pytest.mark.parametrize("name", CASES)
