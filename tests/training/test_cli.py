@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from models_store import store
 from tests.conftest import DATA
@@ -17,28 +17,13 @@ from training.cli import main
 Typed = Callable[..., tuple[object, str, str]]
 
 
-def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(tmp_path: Path) -> None:
-    in_bash(elsewhere("README.md", "training/test_cli.py"), tmp_path)
-    bundle, resumed, further = (store.open_bundle(tmp_path / "store" / "tiny" / f"{n}") for n in (1, 2, 3))
-    assert resumed.read("weights.safetensors") == bundle.read("weights.safetensors")
-    assert further.read("weights.safetensors") != bundle.read("weights.safetensors")
-    card = bundle.read("report/card.md").decode()
-    assert f"{bundle.manifest.metrics['accuracy']['label|image']:.4f}" in card
-    environment = {"ANYVIEW_DATA": str(DATA), "PATH": "", "OMP_NUM_THREADS": "1"}
-    again = subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "training", "evaluate", "tiny/1", "--store", str(tmp_path / "store")],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert again.stdout.strip() == card.strip()
-
-
 @pytest.fixture
-def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """What a command leaves behind in an empty folder: its exit code, and what it printed."""
+def typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Typed]:
+    """Runs a command in this process, in an empty folder; gives its exit code, and what it printed."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the processes of the documents' commands
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ANYVIEW_DATA", str(DATA))
 
@@ -48,7 +33,23 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
             main()
         return (left.value.code or 0, *capsys.readouterr())
 
-    return type_
+    yield type_
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(
+    typed: Typed, tmp_path: Path
+) -> None:
+    in_bash(elsewhere("README.md", "training/test_cli.py"), tmp_path)
+    bundle, resumed, further = (store.open_bundle(tmp_path / "store" / "tiny" / f"{n}") for n in (1, 2, 3))
+    assert resumed.read("weights.safetensors") == bundle.read("weights.safetensors")
+    assert further.read("weights.safetensors") != bundle.read("weights.safetensors")
+    card = bundle.read("report/card.md").decode()
+    assert f"{bundle.manifest.metrics['accuracy']['label|image']:.4f}" in card
+    code, printed, _ = typed("evaluate", "tiny/1", "--store", "store")
+    assert code == 0
+    assert printed.strip() == card.strip()
 
 
 @pytest.mark.parametrize(
