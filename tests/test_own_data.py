@@ -20,8 +20,8 @@ from training.config import read_experiment
 from training.data.rows import Rows
 
 GROUPS = ["height", "glucose", "pulse"]
-SHORTER = "sed -i 's/^epochs = .*/epochs = 50/' experiment.toml"
-"""A sixth of what ``init`` proposes: as good to a few hundredths."""
+SHORTER = "sed -i 's/^epochs = .*/epochs = 60/; s/^learning_rate = .*/learning_rate = 4e-3/' experiment.toml"
+"""A fifth of the epochs that ``init`` proposes, in larger steps: as good on a table as small as this."""
 
 pytestmark = pytest.mark.timeout(900)  # it trains
 

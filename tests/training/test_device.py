@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -61,12 +62,12 @@ def test_no_subset_that_is_drawn_asks_for_more_than_what_a_compiled_loss_compute
 
 def small(compiled: bool) -> Experiment:
     """A vector and a category, of the objective that computes most."""
-    network = {"network": {"hidden": []}}
+    linear: dict[str, Any] = {"network": {"hidden": []}}
     return Experiment.model_validate(
         {
             "name": "small",
             "data": {"source": "none"},
-            "modalities": {"measured": network, "label": network},
+            "modalities": {"measured": linear, "label": linear},
             "model": {"latent_dim": 2, "objective": "coherent"},
             "fit": {"epochs": 1, "batch_size": 32, "compile": compiled},
         }
