@@ -60,7 +60,7 @@ def commands_of_docker() -> list[str]:
     """Those of the documents, and those in the first lines of the two files."""
     told = "".join(block.code for document in DOCUMENTS for block in blocks(document) if block.skip)
     heads = re.findall(
-        r"^# +((?:[A-Z_]+=\S+ )?docker .+?)(?:  .*)?$", DOCKERFILE + COMPOSE_FILE, re.MULTILINE
+        r"^# +((?:[A-Z_]+=\S+ )*docker .+?)(?:  .*)?$", DOCKERFILE + COMPOSE_FILE, re.MULTILINE
     )
     inline = [
         found for document in DOCUMENTS for found in re.findall(r"`(docker [^`]+)`", document.read_text())
@@ -80,8 +80,10 @@ def understood_by_train(arguments: list[str]) -> None:
 def test_a_command_of_docker_names_what_is_there(line: str) -> None:
     words = shlex.split(line, comments=True)
     start = words.index("docker")
-    for assignment in words[:start]:
-        name = assignment.partition("=")[0]
+    given = dict(assignment.split("=") for assignment in words[:start])
+    if given.get("ANYVIEW_STORE"):  # which holds what was trained, as the line before it says
+        assert any(f"fit {given['ANYVIEW_DEFAULT_MODEL']}" in other for other in commands_of_docker())
+    for name in given:
         assert f"${{{name}:-" in COMPOSE_FILE
         assert name.removeprefix("ANYVIEW_").lower() in Settings.model_fields
     asked = docker().parse_args(words[start + 1 :])
