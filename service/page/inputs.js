@@ -210,7 +210,7 @@ function vectorInput(modality, changed) {
       h("div", { class: "buttons" }, button("Clear", clear, { "aria-label": `Clear ${modality.name}` }))),
     clear,
     show(row) {
-      fitting(modality, row).forEach((value, i) => (fields[i].value = value === null ? "" : short(value).replace(" ", "")));
+      fitting(modality, row).forEach((value, i) => (fields[i].value = value ?? ""));
       read();
     },
   };
