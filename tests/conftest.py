@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from models_store import latent, store
 from training import data
@@ -17,6 +18,10 @@ from training.fit import Fitted, fit
 # The settings of whoever runs the tests are not those of the services under test.
 for name in [name for name in os.environ if name.startswith("ANYVIEW_") and name != "ANYVIEW_DATA"]:
     del os.environ[name]
+
+# On a busy machine an example takes as long as it takes.
+settings.register_profile("suite", max_examples=50, deadline=None)
+settings.load_profile("suite")
 
 DATA = Path(__file__).parent / "data"
 FULL_DATA = Path(os.environ.get("ANYVIEW_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.batching import LOOP_SECONDS, GraphFailed, GraphQueue, Pace, measure
@@ -71,7 +71,6 @@ def rows(start: int, count: int) -> Array:
     return np.arange(start, start + count, dtype=np.float32)[:, None]
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 16), st.integers(0, 16))
 def test_every_caller_gets_its_own_rows_in_order(sizes: list[int], most_rows: int, loop_rows: int) -> None:
     graph = Doubler()

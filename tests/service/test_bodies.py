@@ -221,13 +221,13 @@ archives = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(content=archives | st.binary(max_size=100).map(lambda tail: b"PK\x03\x04" + tail))
 def test_no_archive_is_ever_a_failure_of_the_service(kinds: TestClient, content: bytes) -> None:
     assert kinds.post("/encode", **raw(content)).status_code in {200, 400, 413, 422}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     names=st.lists(st.sampled_from(["mass", "body.age", "age", "animal", "x", ""]), max_size=3),
     cells=st.text(alphabet='catdog,\n0.5-e"\r\0', max_size=30),

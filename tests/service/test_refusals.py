@@ -149,7 +149,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(["image", "label", "x"]), JSON_VALUES)
 def test_no_json_is_ever_a_failure_of_the_service(client: TestClient, name: str, value: Any) -> None:
     import json
@@ -159,13 +159,13 @@ def test_no_json_is_ever_a_failure_of_the_service(client: TestClient, name: str,
     assert response.status_code in {200, 400, 413, 422}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200), st.sampled_from(["image", "label"]))
 def test_no_file_is_ever_a_failure_of_the_service(client: TestClient, content: bytes, name: str) -> None:
     assert client.post("/encode", **parts(**{name: content})).status_code in {200, 400, 413, 422}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200))
 def test_no_form_is_ever_a_failure_of_the_service(client: TestClient, content: bytes) -> None:
     assert client.post("/encode", content=b"--x\r\n" + content, headers=FORM).status_code in {
