@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,13 +44,15 @@ def process_of(
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "service", "--store", str(store), "--port", str(port), *options]
-    process = subprocess.Popen(command, stderr=stderr)  # noqa: S603 - our own program
+    # In a session of its own, so that it can be killed with its workers.
+    process = subprocess.Popen(command, stderr=stderr, start_new_session=True)  # noqa: S603 - our own program
     address = f"http://127.0.0.1:{port}"
     try:
         until(lambda: process.poll() is not None or readiness(address) == 200, 40)
         yield address, process
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
