@@ -108,7 +108,10 @@ def get_example_file(current: CurrentModel, row: Annotated[int, Path(ge=0)], mod
     values = golden.from_bytes(current.bundle.read(golden.FILE))
     held = golden.examples(manifest, values, MOST_EXAMPLES).get(modality, [])
     if row >= len(held) or (x := held[row]) is None:
-        raise NotFound(f"'{manifest.name}' has no example {row} of '{modality}'")
+        raise NotFound(
+            f"'{manifest.name}' has no example {row} of '{modality}': there are {len(held)}, counted from 0, "
+            "and some may lack a view"
+        )
     file = files.example(manifest.modality(modality), x)
     if file is None:
         raise NotFound(

@@ -86,7 +86,9 @@ def test_of_an_example_one_view_is_given_and_the_others_can_be_switched_on(page:
     expect(page.locator("#verdict")).to_contain_text("From image: label")
     expect(page.get_by_role("switch").filter(has_text="kept back")).to_have_count(3)
     truth = card(page, "label").get_by_role("radio", checked=True).get_attribute("value")
-    expect(answer(page, "label").locator(".best .name")).to_have_text(truth or "")
+    assert truth is not None
+    assert truth.isdecimal()
+    expect(answer(page, "label").locator(".best .name")).to_have_text(truth)
     card(page, "sound").get_by_role("switch").click()
     expect(page.locator("#verdict")).to_contain_text("From image and sound: label")
     page.get_by_role("button", name="Show an example").click()

@@ -165,8 +165,14 @@ def test_a_picture_of_an_example_is_read_as_its_numbers(client: TestClient) -> N
 @pytest.mark.parametrize(
     ("path", "detail"),
     [
-        ("64/image", "'tiny' has no example 64 of 'image'"),
-        ("0/sound", "'tiny' has no example 0 of 'sound'"),
+        (
+            "64/image",
+            "'tiny' has no example 64 of 'image': there are 32, counted from 0, and some may lack a view",
+        ),
+        (
+            "0/sound",
+            "'tiny' has no example 0 of 'sound': there are 0, counted from 0, and some may lack a view",
+        ),
         ("0/label", "a row of 'label' is no picture or sound; /models/tiny/examples has it"),
     ],
 )
