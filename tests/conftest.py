@@ -20,7 +20,7 @@ for name in [name for name in os.environ if name.startswith("ANYVIEW_") and name
     del os.environ[name]
 
 # On a busy machine an example takes as long as it takes.
-settings.register_profile("suite", max_examples=50, deadline=None)
+settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 DATA = Path(__file__).parent / "data"

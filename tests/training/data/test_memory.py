@@ -1,4 +1,4 @@
-"""Rows that do not fit in memory are trained on in constant memory."""
+"""A million rows that do not fit in memory are trained on in constant memory."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def as_parquet(rows: int) -> str:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the limit is one of Linux")
-@pytest.mark.parametrize(("write", "rows"), [(as_npy, 1_000_000), (as_parquet, 700_000)])
+@pytest.mark.parametrize(("write", "rows"), [(as_npy, 1_000_000), (as_parquet, 1_000_000)])
 def test_rows_that_do_not_fit_in_memory_are_trained_on(
     write: Callable[[int], str], rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
