@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from models_store.store import SHIPPED
 from service.app import create_app
 from service.security import Keys
 from service.settings import Settings, UnfitKeys
@@ -123,3 +126,12 @@ def test_other_origins_read_nothing_unless_they_are_set(client: TestClient, bund
     assert answer.headers["x-content-type-options"] == "nosniff"
     other = allowed.options("/encode", headers={**asking, "origin": "https://example.com"})
     assert "access-control-allow-origin" not in other.headers
+
+
+@pytest.mark.parametrize("module", ["service.sessions", "training.export"])
+def test_nothing_is_kept_or_sent_for_the_makers_of_onnxruntime(module: str, tmp_path: Path) -> None:
+    graph = SHIPPED / "mnist" / "1" / "label.encoder.onnx"
+    program = f"import {module}, onnxruntime; onnxruntime.InferenceSession({str(graph)!r})"
+    environment = {"HOME": str(tmp_path), "PYTHONPATH": str(SHIPPED.parents[1])}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)  # noqa: S603
+    assert not (tmp_path / ".cache" / "Microsoft").exists()  # where it keeps what it is to send
