@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import platform
-import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 from safetensors.torch import save as safetensors_bytes
-from torch import Tensor, nn
 
 from models_store import golden
 from models_store.fusion import Gaussian
@@ -25,9 +21,9 @@ from training.checkpoint import EpochReport
 from training.config import Experiment
 from training.data import Prepared
 from training.errors import ExportError
+from training.graphs import to_onnx
 from training.model import MVAE
 
-OPSET = 20
 PARITY_BATCHES = (1, 7, 64)
 GOLDEN_ROWS = 32
 
@@ -74,28 +70,6 @@ class OnnxGraphs:
         return dict(zip(names, values, strict=True))
 
 
-class _EncoderGraph(nn.Module):
-    def __init__(self, model: MVAE, modality: Modality) -> None:
-        super().__init__()
-        self.model = model
-        self.modality = modality
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        expert = self.model.expert(self.modality.name, x)
-        return expert.mu, expert.log_var
-
-
-class _DecoderGraph(nn.Module):
-    def __init__(self, model: MVAE, modality: Modality) -> None:
-        super().__init__()
-        self.model = model
-        self.modality = modality
-
-    def forward(self, z: Tensor) -> tuple[Tensor, ...]:
-        parameters = self.model.parameters_of(self.modality.name, z)
-        return tuple(parameters[name] for name in self.modality.parameters)
-
-
 def export(
     model: MVAE,
     experiment: Experiment,
@@ -115,7 +89,7 @@ def export(
         reports: Of the epochs that it was trained for.
 
     Raises:
-        ExportError: A graph does not agree with torch.
+        ExportError: There is no graph, or one that does not agree with torch.
     """
     model = model.eval().cpu()
     manifest = described(model, experiment, prepared, number, reports)
@@ -124,14 +98,7 @@ def export(
     z = rng.standard_normal((max(PARITY_BATCHES), model.latent_dim)).astype(np.float32)
     torch_graphs = TorchGraphs(model)
     values = golden_inputs(experiment, prepared, torch_graphs, z)
-    for modality in manifest.modalities:
-        x = values[modality.name]
-        files[encoder_file(modality.name)] = to_onnx(
-            _EncoderGraph(model, modality), x, "x", ["mu", "log_var"]
-        )
-        files[decoder_file(modality.name)] = to_onnx(
-            _DecoderGraph(model, modality), z, "z", modality.parameters
-        )
+    files |= to_onnx(model, manifest.modalities, values, z)
     onnx_graphs = OnnxGraphs(manifest, files)
     for modality in manifest.modalities:
         check_parity(modality, torch_graphs, onnx_graphs, values[modality.name], z)
@@ -145,40 +112,6 @@ def export(
         expected[golden.HELD] = golden_rows(np.stack(held, axis=1), GOLDEN_ROWS)
     files[golden.FILE] = golden.to_bytes(expected)
     return manifest, files
-
-
-def to_onnx(
-    graph: nn.Module, example: NumpyArray, argument: str, outputs: tuple[str, ...] | list[str]
-) -> bytes:
-    """One graph with a dynamic batch axis, without a trace of the machine that made it.
-
-    Arguments:
-        graph: The module.
-        example: A batch of at least two rows.
-        argument: The name of its input.
-        outputs: The names of its outputs.
-    """
-    # What the exporter says of its own insides helps nobody who trains.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        program = torch.onnx.export(
-            graph.eval(),
-            (torch.from_numpy(example[:2]),),
-            input_names=[argument],
-            output_names=list(outputs),
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise ExportError(f"torch gave no ONNX graph for the outputs {', '.join(outputs)}")
-    proto = program.model_proto
-    _forget_origin(proto)
-    onnx.checker.check_model(proto)
-    return bytes(proto.SerializeToString())
 
 
 def check_parity(
@@ -241,21 +174,6 @@ def _generated(modality: Modality, parameters: Parameters, rng: np.random.Genera
         low, high = max(low, kept.min), min(high, kept.max)
         drawn = np.rint(drawn)
     return np.clip(drawn, low, high).astype(modality.numpy_dtype)
-
-
-def _forget_origin(proto: onnx.ModelProto) -> None:
-    """Removes stack traces and paths, which the exporter writes beside every node."""
-    graphs = [proto.graph, *proto.functions]
-    del proto.metadata_props[:]
-    for graph in graphs:
-        graph.doc_string = ""
-        del graph.metadata_props[:]
-        for item in [*graph.node, *graph.value_info, *getattr(graph, "initializer", [])]:
-            item.doc_string = ""
-            del item.metadata_props[:]
-    for value in [*proto.graph.input, *proto.graph.output]:
-        value.doc_string = ""
-        del value.metadata_props[:]
 
 
 def _origin(experiment: Experiment, prepared: Prepared, reports: Sequence[EpochReport]) -> dict[str, Any]:

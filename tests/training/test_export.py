@@ -20,6 +20,7 @@ from training.config import Experiment
 from training.errors import ExportError
 from training.export import OnnxGraphs, TorchGraphs, check_parity
 from training.fit import Fitted
+from training.graphs import to_onnx
 
 
 def files_of(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:
@@ -77,6 +78,15 @@ def test_no_graph_remembers_the_machine_that_made_it(bundle_folder: Path) -> Non
     for name in manifest.names:
         for content in (files[encoder_file(name)], files[decoder_file(name)]):
             assert not re.search(rb"site-packages|\.py\b|/home|/tmp|Traceback", content)
+
+
+def test_exported_again_a_graph_is_the_same_byte_for_byte(
+    bundle_folder: Path, fitted: Fitted, prepared: data.Prepared
+) -> None:
+    manifest, files = files_of(bundle_folder)
+    rows = {name: x.numpy()[:2] for name, x in prepared.test.data.items()}
+    again = to_onnx(fitted.model, manifest.modalities, rows, np.ones((2, manifest.latent_dim), np.float32))
+    assert {name: files[name] for name in again} == again
 
 
 def test_the_manifest_tells_where_the_model_came_from(bundle_folder: Path, experiment: Experiment) -> None:
