@@ -12,11 +12,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from training.checkpoint import EpochReport
 from training.config import Experiment
 from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from training.checkpoint import EpochReport
 
 IDENTITY = "tracking.json"
 """In the workdir: by tracker the run that a resumed one goes on with, and the last epoch that it was told."""

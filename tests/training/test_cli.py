@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ import torch
 
 from models_store import store
 from tests.conftest import DATA
-from tests.docs.blocks import elsewhere, in_bash
+from tests.docs.blocks import ROOT, elsewhere, in_bash
 from training.cli import main
 
 Typed = Callable[..., tuple[object, str, str]]
@@ -81,3 +83,10 @@ def test_init_writes_an_experiment_and_never_over_one(typed: Typed) -> None:
     assert code == 1
     assert told.startswith("anyview-train: experiment.toml exists already")
     assert written.read_text() == "mine"
+
+
+@pytest.mark.parametrize("words", ["fit --help", f"init {DATA / 'patients.csv'}"], ids=["help", "init"])
+def test_what_trains_nothing_does_not_wait_for_torch(words: str, tmp_path: Path) -> None:
+    program = "import sys\nsys.modules['torch'] = None\nfrom training.cli import app\napp(sys.argv[1:])\n"
+    command = [sys.executable, "-c", program, *words.split()]
+    subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})  # noqa: S603

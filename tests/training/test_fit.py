@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models_store import store
 from training import data
-from training.cli import weights_of
+from training.commands import weights_of
 from training.config import Experiment, Fit, Network
 from training.epoch import learning_rate
 from training.errors import TrainingError

@@ -8,7 +8,7 @@ rows need no more memory than a thousand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from models_store import codecs
 from models_store.errors import InputRefused
 from models_store.manifest import Column, Kind, Modality
 from training.config import Experiment, ModalityChoice
-from training.data.files import Block, File, numbers, texts
-from training.data.opening import open_file
 from training.data.rows import Rows, Splits
 from training.data.storage import allocate
 from training.errors import DataError, ExperimentError
+from training.tables.cases import Cases, load_keys
+from training.tables.files import Block, File, numbers, some_of, texts
+from training.tables.opening import open_file
 
 NumpyArray = np.ndarray[Any, np.dtype[Any]]
 
@@ -89,68 +90,6 @@ def load(experiment: Experiment) -> Splits:
             masks[view.modality.name] = torch.from_numpy(present)
     train, validation, test = (Rows(data, masks) for data, masks in splits)
     return Splits(tuple(view.modality for view in views), train, test, validation)
-
-
-@dataclass(frozen=True)
-class Cases:
-    """Which case each row of each file belongs to.
-
-    Arguments:
-        key: The field that says so, if any.
-        numbers: By its value, the number of the case, in order of first appearance.
-        rows: The number of cases where there is no key.
-    """
-
-    key: str | None
-    numbers: Mapping[str, int]
-    rows: int
-
-    def __len__(self) -> int:
-        return len(self.numbers) if self.key else self.rows
-
-    def blocks(self, file: File, fields: Sequence[str]) -> Iterator[tuple[NumpyArray, Block]]:
-        """The blocks of a file, each with the cases of its rows."""
-        start = 0
-        for block in file.blocks([*fields, *([self.key] if self.key else [])]):
-            if self.key:
-                yield np.array([self.numbers[value] for value in _keys(file, self.key, block)]), block
-            else:
-                size = len(block[fields[0]])
-                yield np.arange(start, start + size), block
-                start += size
-
-
-def load_keys(files: Sequence[File], key: str | None) -> Cases:
-    """Counts the cases of some files; the first of the two passes.
-
-    Raises:
-        ExperimentError: The files do not fit together.
-        DataError: A key is empty, or occurs more than once in a file.
-    """
-    if key is None:
-        rows = {str(file.path): file.rows for file in files}
-        if len(set(rows.values())) > 1:
-            raise ExperimentError(f"files without data.key must have the same number of rows, got {rows}")
-        return Cases(None, {}, files[0].rows)
-    numbers_of_cases: dict[str, int] = {}
-    for file in files:
-        if key not in file.shapes:
-            raise ExperimentError(f"data.key: {file.path} has no column '{key}', it has {_some(file.shapes)}")
-        seen: set[str] = set()
-        for block in file.blocks([key]):
-            for value in _keys(file, key, block):
-                if value in seen:
-                    raise DataError(f"{file.path}: the key '{value}' occurs more than once in '{key}'")
-                seen.add(value)
-                numbers_of_cases.setdefault(value, len(numbers_of_cases))
-    return Cases(key, numbers_of_cases, 0)
-
-
-def _keys(file: File, key: str, block: Block) -> list[str]:
-    found = texts(block[key])
-    if None in found:
-        raise DataError(f"{file.path}: the key '{key}' is empty in a row")
-    return [value for value in found if value is not None]
 
 
 @dataclass(frozen=True)
@@ -233,7 +172,7 @@ def _found(where: str, field: str, files: Sequence[File], paths: Sequence[Path])
         prefix = f"{file.path.name}:"
         if field.startswith(prefix) and field.removeprefix(prefix) in file.shapes:
             return file, field.removeprefix(prefix)
-    known = _some([name for file in files for name in file.shapes])
+    known = some_of([name for file in files for name in file.shapes])
     raise ExperimentError(f"{where}: {', '.join(map(str, paths))} has no field '{field}'; there are {known}")
 
 
@@ -356,8 +295,3 @@ def _one_row(modality: Modality, path: Path) -> NumpyArray:
     if len(rows) != 1:
         raise ValueError(f"{path} must hold one row, it holds {len(rows)}")
     return rows[0]
-
-
-def _some(names: Any) -> str:
-    listed = [f"'{name}'" for name in names]
-    return ", ".join(listed[:20]) + (", …" if len(listed) > 20 else "")

@@ -14,8 +14,8 @@ import pytest
 from pyarrow import parquet
 
 from training.data import storage
-from training.data.files import NumpyArray
 from training.errors import DataError
+from training.tables.files import NumpyArray
 
 COLUMNS = 128
 ALLOWED = 256 * 2**20

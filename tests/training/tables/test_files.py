@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from training.data.files import numbers, texts
-from training.data.opening import open_file
 from training.errors import DataError
+from training.tables.files import numbers, texts
+from training.tables.opening import open_file
 
 TABLE = pa.table(
     {

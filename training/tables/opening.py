@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.data.files import ArrayFile, CsvFile, File, ParquetFile, reading
-from training.data.mudata import MuDataFile
 from training.errors import DataError
+from training.tables.files import ArrayFile, CsvFile, File, ParquetFile, reading
+from training.tables.mudata import MuDataFile
 
 TABLES = (".csv", ".tsv", ".parquet")
 

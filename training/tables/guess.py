@@ -18,12 +18,12 @@ from PIL import Image
 
 from models_store.codecs.image import FORMATS
 from models_store.manifest import Kind, Spectrogram
-from training.data.draft import Guess, called, draft, joined, quoted
-from training.data.files import File, texts
-from training.data.opening import open_file
-from training.data.survey import Field, look, unit_of
-from training.data.table import load_keys
 from training.errors import DataError, ExperimentError
+from training.tables.cases import load_keys
+from training.tables.draft import Guess, called, draft, joined, quoted
+from training.tables.files import File, texts
+from training.tables.opening import open_file
+from training.tables.survey import Field, look, unit_of
 
 FEWEST_ROWS = 10
 FEW_NUMBERS = 10

@@ -16,10 +16,10 @@ from pyarrow import parquet
 
 from training.config import read_experiment
 from training.data import prepare
-from training.data.guess import experiment_for
-from training.data.opening import open_file
-from training.data.survey import Field, look, unit_of
 from training.errors import TrainingError
+from training.tables.guess import experiment_for
+from training.tables.opening import open_file
+from training.tables.survey import Field, look, unit_of
 
 N = 40
 RNG = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import math
 import re
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -205,6 +205,12 @@ def _offender(message: str, values: Any) -> str:
 
 def rows_at_once(cells: int) -> int:
     return max(1, CELLS_AT_ONCE // max(cells, 1))
+
+
+def some_of(names: Iterable[str]) -> str:
+    """Names as an error message lists them, of many the first."""
+    listed = [f"'{name}'" for name in names]
+    return ", ".join(listed[:20]) + (", …" if len(listed) > 20 else "")
 
 
 def _decoded(values: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from training.data.files import Block, File, NumpyArray, numbers, texts
+from training.tables.files import Block, File, NumpyArray, numbers, texts
 
 MOST_LABELS = 100
 """Text with more different values than this is no category."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models_store.manifest import RESERVED, Kind
-from training.data.survey import unit_of
+from training.tables.survey import unit_of
 
 MOST_HELD_OUT = 10_000
 STEPS = 8000

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from training.data.files import Block, File, NumpyArray, rows_at_once
 from training.errors import DataError
+from training.tables.files import Block, File, NumpyArray, rows_at_once
 
 try:
     import h5py

@@ -10,11 +10,12 @@ import pytest
 
 from tests.conftest import DATA
 from training.config import read_experiment
-from training.data import mudata, prepare
-from training.data.files import texts
-from training.data.guess import experiment_for
-from training.data.opening import open_file
+from training.data import prepare
 from training.errors import DataError
+from training.tables import mudata
+from training.tables.files import texts
+from training.tables.guess import experiment_for
+from training.tables.opening import open_file
 
 CELLS = DATA / "cells.h5mu"
 
