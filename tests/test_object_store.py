@@ -15,6 +15,7 @@ from service.app import create_app
 from service.catalog import Catalog
 from service.settings import Settings
 from tests.conftest import DATA
+from tests.docs.blocks import elsewhere, free_port, in_bash
 from tests.service.changing import publish
 from tests.service.running import running, until
 from training import cli
@@ -103,3 +104,16 @@ def test_what_is_trained_into_a_bucket_is_served_from_it(server: ThreadedMotoSer
         until(lambda: answering() == 3, 60)
         assert catalogs[0].store_away is None
         again.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")
+def test_the_commands_of_the_document_train_into_a_bucket_and_serve_from_it(tmp_path: Path) -> None:
+    (tmp_path / "experiment.toml").write_text(EXPERIMENT)
+    port = free_port()
+    own = f"export ANYVIEW_PORT={port} ANYVIEW_GRACE_SECONDS=0\n"
+    ready = f"curl --retry 60 --retry-delay 1 --retry-connrefused localhost:{port}/readyz\n"
+    code = elsewhere("docs/settings.md", "test_object_store.py").rstrip()
+    said = in_bash(f"{own}{code} &\n{ready}curl localhost:{port}/models/tiny/card", tmp_path)
+    assert "# tiny 1" in said
+    assert stores.store_at("s3://bucket/models").published() == {"tiny": [1]}

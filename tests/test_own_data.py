@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from fastapi.testclient import TestClient
 from models_store import store
 from service.app import create_app
 from service.settings import Settings
-from tests.docs.blocks import at_free_ports, elsewhere, in_bash
+from tests.docs.blocks import ROOT, at_free_ports, elsewhere, in_bash
 from training import data
 from training.config import read_experiment
 from training.data.rows import Rows
@@ -32,7 +33,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     readme = elsewhere("README.md", "test_own_data.py")
     *same, question = readme.splitlines()  # the guide begins as the README does, and asks for more fields
     assert [command(line) for line in own.splitlines()[: len(same)]] == [command(line) for line in same]
-    return folder, in_bash(at_free_ports(f"{own}echo\n{question}\n", {}), folder)
+    (card,) = re.findall("`(curl [^`]+)`", (ROOT / "docs" / "own-data.md").read_text())
+    return folder, in_bash(at_free_ports(f"{own}echo\n{question}\n{card} >card.md\n", {}), folder)
 
 
 def command(line: str) -> str:
@@ -126,6 +128,7 @@ def test_the_card_tells_how_well_each_group_is_told_from_the_others(folder: Path
         *(f"{target}|{','.join(g for g in GROUPS if g != target)}" for target in GROUPS),
     }
     card = bundle.read("report/card.md").decode()
+    assert (folder / "card.md").read_text() == card  # as the document asks for it
     for question, value in intervals.items():
         assert question.replace("|", "\\|") in card
         assert f"{value['coverage_50']:.3f} | {value['coverage_90']:.3f}" in card

@@ -92,14 +92,19 @@ def in_bash(code: str, folder: Path) -> str:
 
 
 def workplace(folder: Path) -> dict[str, str]:
-    """Makes the folder look like the project, and gives an environment in which its commands are these.
-
-    ``make`` says what it would do, since the environments that it makes come over the network; curl fails
-    where the answer is an error.
-    """
+    """Makes the folder look like the project, and gives an environment in which its commands are these."""
     for path in ROOT.iterdir():
         if path.name not in {".git", ".venv", "store", "runs", "experiment.toml"}:
             (folder / path.name).symlink_to(path)
+    return with_commands(folder)
+
+
+def with_commands(folder: Path) -> dict[str, str]:
+    """An environment in which the commands of the project are these.
+
+    ``make`` says what it would do, since the environments that it makes come over the network; curl fails
+    where the answer is an error; ``docker compose`` is an older ``docker-compose`` where only that is there.
+    """
     commands = folder / ".commands"
     commands.mkdir()
     for name, line in {
@@ -108,6 +113,9 @@ def workplace(folder: Path) -> dict[str, str]:
         "python": f'exec {sys.executable} "$@"',
         "make": 'exec /usr/bin/env -i PATH=/usr/bin:/bin make --dry-run "$@"',
         "curl": 'PATH=${PATH#*:} exec curl --silent --show-error --fail-with-body "$@"',
+        "docker": "PATH=${PATH#*:}\n"
+        'if [ "$1" != compose ] || docker compose version &>/dev/null; then exec docker "$@"; fi\n'
+        'exec docker-compose "${@:2}"',
     }.items():
         (commands / name).write_text(f"#!/bin/bash\n{line}\n")
         (commands / name).chmod(0o755)

@@ -9,12 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
+from typer.core import TyperGroup as Group
 
 from tests.docs.blocks import DOCUMENTS, FENCE, ROOT, Block, at_free_ports, blocks, free_port, in_bash
 from tests.page.conftest import service_at
+from training import cli
+from training.ablation import __main__ as ablation
 
 RUNNABLE = {"sh", "bash", "python"}
 SHOWN = {"text", "json", "toml", "yaml", "promql", "csv", ""}
+LISTS = [ROOT / "training" / "README.md", ROOT / "benchmarks" / "README.md"]
+PROGRAMS = r"make|python -m|anyview-train|anyview-serve"
 WITH_COMMANDS = [
     document for document in DOCUMENTS if any(block.language in RUNNABLE for block in blocks(document))
 ]
@@ -51,6 +57,27 @@ def _command(block: Block, code: str, folder: Path) -> str:
 @pytest.mark.parametrize("document", WITH_COMMANDS, ids=lambda document: document.name)
 def test_every_command_of_the_document_runs(document: Path, port: int, tmp_path: Path) -> None:
     in_bash(script(document, tmp_path, port), tmp_path)
+
+
+def within_prose() -> list[str]:
+    """The commands that a sentence or a list tells, some of which take hours."""
+    text = "\n".join(FENCE.sub("", document.read_text()) for document in [*DOCUMENTS, *LISTS])
+    quoted = re.findall(rf"`((?:{PROGRAMS}) [^`]+)`", text)
+    listed = re.findall(rf"^    ((?:{PROGRAMS}) .+?)(?:  .*)?$", text, re.MULTILINE)
+    return sorted({*quoted, *listed})
+
+
+@pytest.mark.parametrize("command", within_prose())
+def test_a_command_within_prose_is_understood(command: str, tmp_path: Path) -> None:
+    program, *words = shlex.split(command.removeprefix("python -m "))
+    apps = {"anyview-train": cli.app, "training.ablation": ablation.app}
+    if program not in apps:  # of make it says what would be done
+        in_bash(command if program == "make" else f"{command} --help", tmp_path)
+        return
+    group = typer.main.get_command(apps[program])
+    assert isinstance(group, Group)
+    with pytest.raises(typer.Exit):
+        group.commands[words[0]].make_context(command, [*words[1:], "--help"])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)

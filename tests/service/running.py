@@ -56,16 +56,16 @@ def process_of(
         process.wait()
 
 
-def readiness(address: str) -> int:
-    """The status of /readyz; 0 where nobody listens."""
+def readiness(address: str, path: str = "/readyz") -> int:
+    """The status of a path; 0 where nobody listens."""
     try:
-        return httpx2.get(f"{address}/readyz", timeout=10).status_code
+        return httpx2.get(f"{address}{path}", timeout=10).status_code
     except httpx2.TransportError:
         return 0
 
 
-def until(true: Callable[[], object], seconds: float = 20.0) -> None:
-    """Waits until something is so.
+def until(true: Callable[[], object], seconds: float = 20.0, every: float = 0.01) -> None:
+    """Waits until something is so; looks that often.
 
     Raises:
         TimeoutError: It is not within the time.
@@ -74,4 +74,4 @@ def until(true: Callable[[], object], seconds: float = 20.0) -> None:
     while not true():
         if time.monotonic() > end:
             raise TimeoutError
-        time.sleep(0.01)
+        time.sleep(every)

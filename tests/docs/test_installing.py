@@ -1,0 +1,76 @@
+"""What the README installs comes from pip's index, is what was tested, and runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import ROOT, blocks, elsewhere
+from tests.docs.project import Project, copied
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    project = copied(tmp_path / "anyview")
+    project.environment.update(
+        PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        PIP_COMPILE="0",  # of what nobody imports here, which would take most of the time
+        ANYVIEW_PORT=str(project.ports[8000]),
+        ANYVIEW_GRACE_SECONDS="0",
+    )
+    return project
+
+
+@contextmanager
+def out_of_an_index() -> Iterator[None]:
+    """Skips the test where pip reaches none."""
+    try:
+        yield
+    except AssertionError as error:
+        if re.search("NewConnectionError|name resolution|Network is unreachable", str(error)):
+            pytest.skip("no package index within reach")
+        raise
+
+
+def has_torch(project: Project, environment: str) -> bool:
+    python = f"{environment}/bin/python -I -c 'import importlib.util as u; print(u.find_spec(\"torch\"))'"
+    return project.says(python) != "None"
+
+
+def test_the_first_command_installs_the_service_alone_and_serves(project: Project) -> None:
+    serve, test = next(
+        block.code.splitlines() for block in blocks(ROOT / "README.md") if block.language == "sh"
+    )
+    with out_of_an_index(), project.serving(serve):
+        assert not has_torch(project, ".venv/serve")
+    assert test in (ROOT / ".ci" / "run").read_text().splitlines()  # which is how this came to run
+
+
+def test_what_is_installed_for_training_is_what_was_tested(project: Project) -> None:
+    reported = 'pip() { command pip "$@" --report report.json; }\n'
+    with out_of_an_index():
+        project.says(reported + elsewhere("README.md", "docs/test_installing.py"), 600)
+    report = json.loads((project.folder / "report.json").read_text())
+    found = {_normal(one["metadata"]["name"]): one["metadata"]["version"] for one in report["install"]}
+    pinned = re.findall(r"^([\w.\-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    tested = {_normal(name): version for name, version in pinned}
+    others = {name for name, version in found.items() if tested.get(name) != version.partition("+")[0]}
+    assert others <= {"anyview", "setuptools"}
+    assert has_torch(project, ".venv/mine")
+    project.says(
+        ". .venv/mine/bin/activate && anyview-serve openapi openapi.json && command -v anyview-train"
+    )
+
+
+def _normal(name: str) -> str:
+    """As an index knows it."""
+    return re.sub(r"[-_.]+", "-", name.lower())
