@@ -70,9 +70,7 @@ class Project:
                 assert process.poll() is None, output.read()[-3000:]
                 yield
             finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGINT)
-                process.wait(120)
+                _press_ctrl_c(process)
 
     def _start(self, command: str, output: int | IO[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(  # noqa: S603 - what our own documents say
@@ -85,6 +83,16 @@ class Project:
             text=True,
             start_new_session=True,
         )
+
+
+def _press_ctrl_c(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(120)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def copied(folder: Path) -> Project:
