@@ -13,8 +13,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from models_store.errors import BundleRefused, StoreAway, shown
+from service import memory
 from service.catalog import Catalog
 from service.edge import Edge
 from service.errors import (
@@ -135,25 +137,28 @@ def create_app(
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
-    # What is added first is innermost: whatever stands around the framework stands around questions too.
-    app.add_middleware(Direct, [route for router in routers for route in router.routes], handlers)
-    _protect(app, settings)
-    app.add_middleware(Edge, metrics=metrics, tracer=tracer)
+    app.add_exception_handler(Exception, _to_the_edge)
+    direct = Direct(
+        app.build_middleware_stack(), [route for router in routers for route in router.routes], handlers
+    )
+    # Around the framework, not within it: each of its own layers would cost every question.
+    app.middleware_stack = Edge(_protected(direct, settings), metrics, tracer)
     return app
 
 
-def _protect(app: FastAPI, settings: Settings) -> None:
+def _protected(app: ASGIApp, settings: Settings) -> ASGIApp:
     """Keys, and outside them what browsers ask of other origins, which they ask without a key."""
     if keys := settings.check_keys():
-        app.add_middleware(Keys, keys=keys)
+        app = Keys(app, keys)
     if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
+        app = CORSMiddleware(
+            app,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
             expose_headers=["X-Request-ID", "X-Seed", "Server-Timing", "Retry-After"],
         )
+    return app
 
 
 def described(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
@@ -171,7 +176,13 @@ def described(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
 
 def worker() -> FastAPI:
     """The service in one of several processes, which have their settings from the environment."""
+    memory.collect_seldom()
     return create_app(Settings())
+
+
+async def _to_the_edge(_request: Request, error: Exception) -> Response:
+    """What nobody expected is answered where every answer passes, and logged there."""
+    raise error
 
 
 async def _on_refusal(request: Request, error: Exception) -> Response:

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from service import bodies
-from service.replies import CLOSE, Reply
+from service.replies import Reply
 from service.routes.direct import Arrival, DirectRoute
 from service.workers import aside
 
@@ -36,7 +36,7 @@ class Bounded(DirectRoute):
             arrival.exchange.read(current.bundle.manifest.name, observed.n, len(observed.columns))
             catalog.admit()  # others may have come meanwhile
             reply: Reply = await self.endpoint(observed, current, query, arrival.header(b"accept"))
-        return reply.with_headers(CLOSE) if catalog.draining else reply
+        return reply
 
     @cached_property
     def _query_type(self) -> type[BaseModel]:

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.catalog import Catalog
-from service.replies import Reply
+from service.replies import CLOSE, Reply
 from service.routes.lifetimes import Lifetimes
 from service.telemetry.exchange import Exchange
 
 Handler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A question as it came.
 
     Arguments:
@@ -64,7 +62,7 @@ class DirectRoute(APIRoute, ABC):
     """A route that answers an arrival with a reply; its endpoint's signature is for the documentation."""
 
     @abstractmethod
-    async def answer(self, arrival: Arrival) -> Reply:
+    def answer(self, arrival: Arrival) -> Awaitable[Reply]:
         """The reply; what it raises is told by the handler of its class."""
 
 
@@ -106,4 +104,5 @@ class Direct:
             response = await self._handlers[kind](Request(scope), error)
             await response(scope, receive, send)
             return
-        await reply.send(send)
+        draining = scope["state"]["catalog"].draining
+        await (reply.with_headers(CLOSE) if draining else reply).send(send)
