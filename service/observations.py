@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,16 +21,21 @@ class Column:
 
     Arguments:
         values: (n, *shape) in the modality's dtype; anything where missing.
-        present: Boolean (n,).
+        mask: Boolean (n,), which rows have it; None: every row.
     """
 
     values: Array
-    present: Array
+    mask: Array | None = None
+
+    @cached_property
+    def present(self) -> Array:
+        """Which rows have it, boolean (n,)."""
+        return np.ones(len(self.values), bool) if self.mask is None else self.mask
 
     @cached_property
     def complete(self) -> bool:
         """Whether every row has it."""
-        return bool(self.present.all())
+        return self.mask is None or bool(self.mask.all())
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,7 @@ class Table:
     keep: Collection[str] = ()
 
 
-@dataclass(frozen=True)
-class Observations:
+class Observations(NamedTuple):
     """What was sent: one column per modality sent, all with n rows.
 
     Arguments:

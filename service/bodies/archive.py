@@ -58,29 +58,26 @@ def column(modality: Modality, sent: Array, mask: Array | None, where: str) -> C
     Raises:
         WrongInput: Shape, dtype, a value, or the mask does not fit.
     """
-    present = presence(mask, len(sent) if sent.ndim else 0, where)
-    if present.all():
-        return Column(located(where, arrays.rows, modality, sent), present)
-    observed = located(where, arrays.rows, modality, sent[present])
-    values = np.zeros((len(present), *modality.shape), modality.numpy_dtype)
-    values[present] = observed  # whatever stands in the others is nobody's
-    return Column(values, present)
+    check_mask(mask, len(sent) if sent.ndim else 0, where)
+    if mask is None or mask.all():
+        return Column(located(where, arrays.rows, modality, sent))
+    observed = located(where, arrays.rows, modality, sent[mask])
+    values = np.zeros((len(mask), *modality.shape), modality.numpy_dtype)
+    values[mask] = observed  # whatever stands in the others is nobody's
+    return Column(values, mask)
 
 
-def presence(mask: Array | None, rows: int, where: str) -> Array:
-    """Which rows a mask leaves; all, where there is none.
+def check_mask(mask: Array | None, rows: int, where: str) -> None:
+    """Refuses what cannot say which of so many rows are there.
 
     Raises:
         WrongInput: It is not boolean, or has not a value per row.
     """
-    if mask is None:
-        return np.ones(rows, bool)
-    if mask.dtype != bool or mask.shape != (rows,):
+    if mask is not None and (mask.dtype != bool or mask.shape != (rows,)):
         raise WrongInput(
             f"the mask of {where} must be boolean with one value per row, ({rows},), "
             f"got {mask.dtype} of shape {mask.shape}"
         )
-    return mask
 
 
 def _unpack(body: bytes, limit: int) -> dict[str, Array]:

@@ -51,7 +51,6 @@ def columns(rules: Rules, body: bytes) -> dict[str, Column]:
 
 
 def _column(modality: Modality, rows: list[Any]) -> Column:
-    present = np.array([row is not None for row in rows], bool)
     given = [row for row in rows if row is not None]
     try:
         observed = codecs.read_values(modality, given)
@@ -59,7 +58,8 @@ def _column(modality: Modality, rows: list[Any]) -> Column:
         _refuse(modality, rows)
         raise
     if len(given) == len(rows):
-        return Column(observed, present)
+        return Column(observed)
+    present = np.array([row is not None for row in rows], bool)
     values = np.zeros((len(rows), *modality.shape), modality.numpy_dtype)
     values[present] = observed
     return Column(values, present)

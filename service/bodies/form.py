@@ -48,7 +48,7 @@ def columns(rules: Rules, body: bytes, boundary: bytes | None) -> dict[str, Colu
             where = f"part '{name}'" + (f", number {index} (counted from 0)" if len(files) > 1 else "")
             rows.append(located(where, codecs.read_file, modality, content))
         values = rows[0] if len(rows) == 1 else np.concatenate(rows)
-        columns[name] = Column(values, np.ones(len(values), bool))
+        columns[name] = Column(values)
     return columns
 
 

@@ -93,7 +93,7 @@ def from_json(where: str, datatype: str, shape: tuple[int, ...], values: Any) ->
 def to_bytes(array: Array) -> bytes:
     """The numbers of a tensor, or its texts, as bytes."""
     if array.dtype.kind != "O":
-        return np.ascontiguousarray(array).tobytes()
+        return array.tobytes()
     return b"".join(len(text).to_bytes(LENGTH_BYTES, "little") + text for text in array.flat)
 
 
