@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from models_store.errors import shown
-from service import impute
+from service import impute, memory
 from service.app import create_app, described
 from service.catalog import Catalog
 from service.connections import Protocol
@@ -63,6 +63,7 @@ def _print_openapi(arguments: list[str]) -> None:
 def _serve(settings: Settings) -> None:
     # When uvicorn has finished it raises the signal once more, and to be killed by it is no success.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    memory.collect_seldom()
     os.environ.update(settings.to_environment())  # processes of their own read it from there
     uvicorn.run(
         "service.app:worker" if settings.workers > 1 else create_app(settings),

@@ -1,4 +1,4 @@
-"""Gives memory back to the system when a model is let go."""
+"""When memory is looked through for what nobody needs, and given back to the system."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from collections.abc import Sequence
 LONGEST_SECONDS = 600.0
 """No question holds a model for longer; settings allow no more by default."""
 PATIENCE_SECONDS = 0.5
+MANY_OBJECTS = 10_000
+"""What some dozens of questions together are made of is a tenth of it."""
+
+
+def collect_seldom() -> None:
+    """Has Python look for cycles once there are many new objects; by default 700 of them are enough.
+
+    A question leaves no cycles behind, and a dozen that are answered at once are made of that many objects.
+    """
+    gc.set_threshold(MANY_OBJECTS)
 
 
 def give_back_when_gone(retired: Sequence[object]) -> None:

@@ -83,6 +83,7 @@ class Lifetime:
         self._lifetimes.remove(self)
         if self._watch is not None:
             self._watch.cancel()
+            self._watch = None  # its error knows this lifetime: together they would wait for the collector
         if self._reason is None or self._task is None:
             return
         if self._task.uncancel() == 0 and kind is asyncio.CancelledError:  # else it was not for this alone

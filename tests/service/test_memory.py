@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import subprocess
 import sys
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from benchmarks import bundle
 from service import memory
+from service.app import create_app
+from service.settings import Settings
 from tests.service.running import until
 
 
@@ -40,3 +47,45 @@ def test_memory_is_given_back_only_when_nobody_holds_the_model_any_more(
     del held
     until(lambda: given)
     assert given == [True]
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("/encode", b'{"inputs": {"label": [3]}}'),
+        ("/generate", b'{"inputs": {"label": [3]}}'),
+        ("/score", b'{"inputs": {"label": [3]}}'),
+        ("/encode", b'{"inputs": {"label": ['),
+        ("/encode", b'{"inputs": {"nobody": [3]}}'),
+        ("/nowhere", b""),
+    ],
+)
+def test_a_question_leaves_no_cycles_behind(bundle_folder: Path, path: str, content: bytes) -> None:
+    """So to look for cycles seldom costs no memory."""
+    app = create_app(Settings(store=bundle_folder.parents[1]))
+
+    async def ask(state: Mapping[str, Any]) -> None:
+        unread = [{"type": "http.request", "body": content}]
+
+        async def receive() -> Message:
+            return unread.pop() if unread else await asyncio.Future()
+
+        async def send(_message: Message) -> None: ...
+
+        headers = [(b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+        await app({**scope, "state": dict(state)}, receive, send)
+
+    async def count() -> int:
+        async with app.router.lifespan_context(app) as state:
+            await ask(state or {})  # what is made once
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(20):
+                    await ask(state or {})
+                return gc.collect()
+            finally:
+                gc.enable()
+
+    assert asyncio.run(count()) < 20  # less than one for each
