@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import orjson
@@ -28,6 +27,8 @@ from service.schemas import Names
 FIELDS = ("id", "inputs", "outputs", "parameters")
 LONGEST_NAME = 80
 """Characters that an error shows of a name that was sent."""
+LONGEST_KEPT = 4096
+"""Bytes of JSON that are remembered with what they say."""
 UNSUPPORTED = ("sequence_id", "sequence_start", "sequence_end", "priority")
 """Parameters of the protocol that nothing here corresponds to."""
 
@@ -51,8 +52,7 @@ class Parameters(BaseModel):
     binary_data_output: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """An output that was asked for.
 
     Arguments:
@@ -66,21 +66,54 @@ class Wanted:
     classes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What was asked.
+class Sent(NamedTuple):
+    """An input as the JSON of a request tells of it.
 
     Arguments:
-        id: The client's own name for it.
-        observed: The inputs, by modality.
+        name: A modality, or the mask of one.
+        datatype: As the protocol calls it.
+        shape: As it was sent.
+        size: How many bytes behind the JSON it takes; None: its numbers are in the JSON.
+        data: Its numbers, where they are there.
+    """
+
+    name: str
+    datatype: Any
+    shape: tuple[int, ...]
+    size: int | None
+    data: Any
+
+    @property
+    def where(self) -> str:
+        return f"input '{self.name[:LONGEST_NAME]}'"
+
+
+class Head(NamedTuple):
+    """What the JSON of a request says.
+
+    Arguments:
+        id: The client's own name for the request.
         parameters: How to answer.
+        inputs: What is sent.
         outputs: What to answer; empty: everything.
     """
 
     id: str | None
-    observed: Observations
     parameters: Parameters
+    inputs: tuple[Sent, ...]
     outputs: tuple[Wanted, ...]
+
+
+class Question(NamedTuple):
+    """What was asked.
+
+    Arguments:
+        head: What its JSON says.
+        observed: The inputs, by modality.
+    """
+
+    head: Head
+    observed: Observations
 
 
 def unpacked(body: bytes, encoding: str | None, limit: int) -> bytes:
@@ -122,14 +155,28 @@ def parse(rules: Rules, body: bytes, header_length: str | None) -> Question:
         TooLarge: It has too many rows.
     """
     length = _length(header_length, len(body))
-    head = _head(body[:length])
+    known = header_length is not None and length <= LONGEST_KEPT
+    head = (_read_once if known else _read)(body[:length])
+    return Question(head, _observations(rules, _tensors(head.inputs, memoryview(body)[length:])))
+
+
+def _read(content: bytes) -> Head:
+    """What the JSON says, its fields checked."""
+    head = _fields(content)
     parameters = _parameters(head.get("parameters", {}))
-    sent = _tensors(head.get("inputs", []), memoryview(body)[length:])
+    inputs: dict[str, Sent] = {}
+    for item in _list("inputs", head):
+        sent = _sent(item, inputs)
+        inputs[sent.name] = sent
     name = head.get("id")
     if name is not None and not isinstance(name, str):
         raise WrongInput(f"'id' must be text, got {shown(name)}")
     outputs = tuple(_wanted(output, parameters.binary_data_output) for output in _list("outputs", head))
-    return Question(name, _observations(rules, sent), parameters, outputs)
+    return Head(name, parameters, tuple(inputs.values()), outputs)
+
+
+# Whoever sends tensors as bytes sends the same JSON before them again and again.
+_read_once = lru_cache(maxsize=256)(_read)
 
 
 def _length(told: str | None, whole: int) -> int:
@@ -142,7 +189,7 @@ def _length(told: str | None, whole: int) -> int:
     return int(told)
 
 
-def _head(content: bytes) -> dict[str, Any]:
+def _fields(content: bytes) -> dict[str, Any]:
     try:
         head = orjson.loads(content)
     except orjson.JSONDecodeError as error:
@@ -168,14 +215,8 @@ def _parameters(sent: Any) -> Parameters:
     for name in UNSUPPORTED:
         if name in sent:
             raise WrongInput(f"parameter '{name}' is not supported: questions do not depend on each other")
-    # Most requests have the parameters of the one before.
-    return _validated(orjson.dumps(sent))
-
-
-@lru_cache(maxsize=256)
-def _validated(sent: bytes) -> Parameters:
     try:
-        return Parameters.model_validate(orjson.loads(sent))
+        return Parameters.model_validate(sent)
     except ValidationError as error:
         found = error.errors(include_url=False)
         raise RequestValidationError([{**one, "loc": ("parameters", *one["loc"])} for one in found]) from None
@@ -202,38 +243,44 @@ def _refuse_shared_memory(where: str, own: Mapping[str, Any]) -> None:
         raise WrongInput(f"{where}: shared memory is not supported; send tensors in the body")
 
 
-def _tensors(inputs: Any, rest: memoryview) -> dict[str, Array]:
+def _sent(item: dict[str, Any], others: Collection[str]) -> Sent:
+    name, own = item.get("name"), item.get("parameters", {})
+    if not isinstance(name, str) or name in others or not isinstance(own, dict):
+        raise WrongInput(f"every input must have a 'name' of its own, got {shown(name)}")
+    size = own.get("binary_data_size")
+    sent = Sent(name, item.get("datatype"), (), size, item.get("data"))
+    _refuse_shared_memory(sent.where, own)
+    if size is not None and (type(size) is not int or size < 0):
+        raise WrongInput(f"{sent.where}: 'binary_data_size' must be a number of bytes, got {shown(size)}")
+    return sent._replace(shape=tensors.checked_shape(sent.where, item.get("shape")))
+
+
+def _tensors(inputs: Sequence[Sent], rest: memoryview) -> dict[str, Array]:
     """The tensors of a request by name."""
-    sent: dict[str, Array] = {}
+    found: dict[str, Array] = {}
     start = 0
-    for item in _list("inputs", {"inputs": inputs}):
-        name, own = item.get("name"), item.get("parameters", {})
-        if not isinstance(name, str) or name in sent or not isinstance(own, dict):
-            raise WrongInput(f"every input must have a 'name' of its own, got {shown(name)}")
-        where = f"input '{name[:LONGEST_NAME]}'"
-        _refuse_shared_memory(where, own)
-        shape = tensors.checked_shape(where, item.get("shape"))
-        size = own.get("binary_data_size")
-        if size is None:
-            sent[name] = tensors.from_json(where, item.get("datatype"), shape, item.get("data"))
+    for sent in inputs:
+        if sent.size is None:
+            found[sent.name] = tensors.from_json(sent.where, sent.datatype, sent.shape, sent.data)
             continue
-        if type(size) is not int or not 0 <= size <= len(rest) - start:
+        stop = start + sent.size
+        if stop > len(rest):
             raise WrongInput(
-                f"{where}: 'binary_data_size' must be at most the {len(rest) - start} bytes that are left, "
-                f"got {shown(size)}"
+                f"{sent.where}: 'binary_data_size' must be at most the {len(rest) - start} bytes that are "
+                f"left, got {sent.size}"
             )
-        sent[name] = tensors.from_bytes(where, item.get("datatype"), shape, rest[start : start + size])
-        start += size
+        found[sent.name] = tensors.from_bytes(sent.where, sent.datatype, sent.shape, rest[start:stop])
+        start = stop
     if start != len(rest):
         raise WrongInput(f"{len(rest) - start} bytes behind the tensors belong to no input")
-    return sent
+    return found
 
 
 def _observations(rules: Rules, sent: Mapping[str, Array]) -> Observations:
     names = [name for name in sent if not name.startswith(archive.MASK)]
     columns = {}
-    for name in sent.keys() - set(names):
-        if name.removeprefix(archive.MASK) not in names:
+    for name in sent:
+        if name not in names and name.removeprefix(archive.MASK) not in names:
             raise WrongInput(f"input {shown(name)} is the mask of nothing; the inputs are {listed(names)}")
     for name in names:
         modality, tensor = rules.modality(name), sent[name]
@@ -252,9 +299,9 @@ def _from_texts(modality: Modality, tensor: Array, mask: Array | None, where: st
     """Labels as text; of other kinds files: as they are, or in JSON their base64."""
     if tensor.ndim != 1:
         raise WrongInput(f"{where}: BYTES must have the shape [rows], got {list(tensor.shape)}")
-    present = archive.presence(mask, len(tensor), where)
+    archive.check_mask(mask, len(tensor), where)
     values = np.zeros((len(tensor), *modality.shape), modality.numpy_dtype)
-    for row in np.flatnonzero(present):
+    for row in range(len(tensor)) if mask is None else np.flatnonzero(mask):
         item = tensor[row]
         read, content = (codecs.read_file, item) if isinstance(item, bytes) else (codecs.read_values, [item])
         found = located(f"{where}, row {row} (counted from 0)", read, modality, content)
@@ -263,4 +310,4 @@ def _from_texts(modality: Modality, tensor: Array, mask: Array | None, where: st
                 f"{where}, row {row} (counted from 0): a file must hold one row, this one {len(found)}"
             )
         values[row] = found[0]
-    return Column(values, present)
+    return Column(values, mask)
