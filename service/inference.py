@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.batching import Outputs, Runner
 from service.observations import Array, Column, Observations
-from service.posteriors import Expert, Fused, Fusing, fuse
+from service.posteriors import Expert, Fused, Fusing, Origin, fuse
 from service.predictive import Summary, draw_mixture, numbers_by_row, samples, summarise
 from service.rules import Limits, Rules
 from service.scoring import Noise, Piece, Scored, p_values, questions_of
@@ -33,29 +33,24 @@ SUMMARIES = ("mean", "std", "quantiles", "probabilities")
 FIELDS = (*SUMMARIES, "samples")
 
 
-@dataclass(frozen=True)
-class Encoded:
+class Encoded(NamedTuple):
     """q(z | x_S) of every row, (n, D), draws from it, (n, N, D), and where it comes from.
 
     Arguments:
         posterior: The product of the experts.
         z: Draws from it.
         condition: The names in S.
-        contributions: Of the prior and of every modality, its share of the posterior's precision: (n,).
-        information: KL from the prior, in nats: (n,).
-        disagreement: Between the experts, in nats: (n,).
+        origin: Shares of the prior and of every modality of the model, information and disagreement; None
+            unless it was wanted.
     """
 
     posterior: Gaussian
     z: Array
     condition: tuple[str, ...]
-    contributions: Mapping[str, Array]
-    information: Array
-    disagreement: Array
+    origin: Origin | None
 
 
-@dataclass(frozen=True)
-class Generated:
+class Generated(NamedTuple):
     """By target, its summaries and samples."""
 
     targets: Mapping[str, Summary]
@@ -91,6 +86,7 @@ class Model:
         draws: int,
         seed: int,
         return_mean: bool = False,
+        explained: bool = True,
     ) -> Encoded:
         """The posterior of every row given the condition, and draws of z.
 
@@ -100,6 +96,7 @@ class Model:
             draws: N.
             seed: Of the draws.
             return_mean: N times the mean instead of draws.
+            explained: Whether its origin is wanted.
 
         Raises:
             WrongInput: The condition was not sent, a row has nothing of it, or z would be too large.
@@ -108,9 +105,8 @@ class Model:
         names = self.rules.condition(observations, condition)
         self.rules.check_size(observations.n, draws)
         self.rules.check_numbers(observations.n, draws * self.manifest.latent_dim, "of z", "N")
-        fused = await self._fused(observations, names, draws, seed, return_mean)
-        shares = dict(zip(("prior", *self.manifest.names), fused.shares, strict=True))
-        return Encoded(fused.posterior, fused.z, names, shares, fused.information, fused.disagreement)
+        fused = await self._fused(observations, names, draws, seed, return_mean, explained)
+        return Encoded(fused.posterior, fused.z, names, fused.origin)
 
     async def generate(
         self,
@@ -197,7 +193,7 @@ class Model:
         given, asked = self.rules.question(observations, condition, targets)
         self.rules.check_size(observations.n, draws)
         self.rules.check_numbers(observations.n, draws, "of importance weights", "K")
-        together = tuple(name for name in self.manifest.names if name in given + asked)
+        together = tuple(name for name in self.rules.names if name in given + asked)
         estimate = await self._evidence(observations, together, given, draws, at_once, seed)
         present = {name: observations.columns[name].present for name in together}
         questions = questions_of(asked, given, present)
@@ -207,25 +203,29 @@ class Model:
     # --- the steps ------------------------------------------------------------------------------------
 
     async def _fused(
-        self, observations: Observations, names: Sequence[str], draws: int, seed: int, return_mean: bool
+        self,
+        observations: Observations,
+        names: Sequence[str],
+        draws: int,
+        seed: int,
+        return_mean: bool,
+        explained: bool = False,
     ) -> Fused:
         """The posterior of every row and draws from it; little of it together with what others ask."""
-        experts = await self._experts(observations, names)
-        lap("encode")
-        asked = Fusing(experts, observations.n, draws, seed, observations.first_row, return_mean)
-        if asked.n * (asked.draws + len(self.manifest.names)) * self.manifest.latent_dim < FEW:
-            fused = await self._turns.ask(asked)
+        columns = observations.columns
+        if len(names) == 1:  # gathering takes longer than to ask
+            experts = {names[0]: await self._expert(names[0], columns[names[0]])}
         else:
-            (fused,) = await asyncio.to_thread(self._fuse, [asked])
+            asked = [self._expert(name, columns[name]) for name in names]
+            experts = dict(zip(names, await asyncio.gather(*asked), strict=True))
+        lap("encode")
+        fusing = Fusing(experts, observations.n, draws, seed, observations.first_row, return_mean, explained)
+        if fusing.n * (draws + len(self.rules.names)) * self.manifest.latent_dim < FEW:
+            fused = await self._turns.ask(fusing)
+        else:
+            (fused,) = await asyncio.to_thread(self._fuse, [fusing])
         lap("fuse")
         return fused
-
-    async def _experts(self, observations: Observations, names: Sequence[str]) -> dict[str, Expert]:
-        """q(z | x) of each of these modalities."""
-        if len(names) == 1:
-            return {names[0]: await self._expert(names[0], observations.columns[names[0]])}
-        experts = await asyncio.gather(*(self._expert(name, observations.columns[name]) for name in names))
-        return dict(zip(names, experts, strict=True))
 
     async def _expert(self, name: str, column: Column) -> Expert:
         """q(z | x) of every row that has the modality."""

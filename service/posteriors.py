@@ -6,18 +6,17 @@ their subsets. What a row gets does not depend on who else is there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, groupby
+from typing import NamedTuple
 
 import numpy as np
 
-from models_store.fusion import Gaussian, disagreement, product_with_shares
-from service.predictive import Array, noise
+from models_store.fusion import Gaussian, disagreement, product, product_with_shares
+from service.predictive import Array, fill_with_noise
 
 
-@dataclass(frozen=True, slots=True)
-class Expert:
+class Expert(NamedTuple):
     """q(z | x) of the rows that have the modality.
 
     Arguments:
@@ -31,8 +30,7 @@ class Expert:
     present: Array | None
 
 
-@dataclass(frozen=True, slots=True)
-class Fusing:
+class Fusing(NamedTuple):
     """What one question wants fused.
 
     Arguments:
@@ -42,6 +40,7 @@ class Fusing:
         seed: Of the draws.
         first_row: The number of the first row.
         return_mean: N times the mean instead of draws.
+        explained: Whether its origin is wanted.
     """
 
     experts: Mapping[str, Expert]
@@ -50,25 +49,38 @@ class Fusing:
     seed: int
     first_row: int = 0
     return_mean: bool = False
+    explained: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Fused:
-    """What it gets.
+class Origin(NamedTuple):
+    """Where posteriors come from.
 
     Arguments:
-        posterior: (n, D).
-        z: Draws from it, (n, N, D).
         shares: Of the prior, then of every modality of the model, in the posterior's precision: (M + 1, n).
         information: KL from the prior, in nats: (n,).
         disagreement: Between the experts, in nats: (n,).
     """
 
-    posterior: Gaussian
-    z: Array
     shares: Array
     information: Array
     disagreement: Array
+
+    def of(self, rows: slice) -> Origin:
+        return Origin(self.shares[:, rows], self.information[rows], self.disagreement[rows])
+
+
+class Fused(NamedTuple):
+    """What it gets.
+
+    Arguments:
+        posterior: (n, D).
+        z: Draws from it, (n, N, D).
+        origin: Where the posterior comes from; None unless it was wanted.
+    """
+
+    posterior: Gaussian
+    z: Array
+    origin: Origin | None
 
 
 def fuse(names: Sequence[str], dimension: int, asked: Sequence[Fusing]) -> list[Fused]:
@@ -82,17 +94,25 @@ def fuse(names: Sequence[str], dimension: int, asked: Sequence[Fusing]) -> list[
     stops = accumulate(one.n for one in asked)
     spans = [slice(stop - one.n, stop) for one, stop in zip(asked, stops, strict=True)]
     experts, present = _stacked(names, dimension, asked, spans)
-    posterior, shares = product_with_shares(experts, present)
-    information = posterior.kl_from_prior()
-    disagreements = _disagreement(experts, present)
+    posterior, origin = _product(experts, present, any(one.explained for one in asked))
     narrow = Gaussian(posterior.mu.astype(np.float32), posterior.log_var.astype(np.float32))
-    std = np.exp(narrow.log_var / 2)
-    fused = []
-    for one, span in zip(asked, spans, strict=True):
-        own = Gaussian(narrow.mu[span], narrow.log_var[span])
-        z = _draws(own.mu, std[span], one)
-        fused.append(Fused(own, z, shares[:, span], information[span], disagreements[span]))
-    return fused
+    drawn = _draws(narrow, asked, spans)
+    return [
+        Fused(
+            Gaussian(narrow.mu[span], narrow.log_var[span]),
+            z,
+            origin.of(span) if origin and one.explained else None,
+        )
+        for one, span, z in zip(asked, spans, drawn, strict=True)
+    ]
+
+
+def _product(experts: Gaussian, present: Array, explained: bool) -> tuple[Gaussian, Origin | None]:
+    """The posteriors, and where they come from if anybody asks: that takes as long again."""
+    if not explained:
+        return product(experts, present), None
+    posterior, shares = product_with_shares(experts, present)
+    return posterior, Origin(shares, posterior.kl_from_prior(), _disagreement(experts, present))
 
 
 def _stacked(
@@ -101,8 +121,7 @@ def _stacked(
     """The experts of all rows, (M, rows, D), and who is present, (M, rows)."""
     rows = spans[-1].stop if spans else 0
     # Experts may lie hundreds of nats apart, and what is said of them is a difference of such numbers.
-    mu = np.zeros((len(names), rows, dimension))
-    log_var = np.zeros_like(mu)
+    mu, log_var = np.empty((2, len(names), rows, dimension))
     present = np.zeros((len(names), rows), bool)
     for one, span in zip(asked, spans, strict=True):
         for name, expert in one.experts.items():
@@ -127,11 +146,17 @@ def _disagreement(experts: Gaussian, present: Array) -> Array:
     return found
 
 
-def _draws(mu: Array, std: Array, one: Fusing) -> Array:
-    """Draws of z, (n, N, D)."""
-    if one.return_mean:
-        return np.repeat(mu[:, None], one.draws, axis=1)
-    z = noise(one.n, one.draws, mu.shape[1], one.seed, one.first_row)
-    z *= std[:, None]
-    z += mu[:, None]
-    return z
+def _draws(posterior: Gaussian, asked: Sequence[Fusing], spans: Sequence[slice]) -> Iterator[Array]:
+    """Draws of z by question, (n, N, D); neighbours that want equally many are moved together."""
+    mu, std = posterior.mu, np.exp(posterior.log_var / 2)
+    for draws, neighbours in groupby(zip(asked, spans, strict=True), lambda pair: pair[0].draws):
+        pairs = list(neighbours)
+        first, stop = pairs[0][1].start, pairs[-1][1].stop
+        z = np.zeros((stop - first, draws, mu.shape[1]), np.float32)
+        own = [z[span.start - first : span.stop - first] for _, span in pairs]
+        for (one, _), part in zip(pairs, own, strict=True):
+            if not one.return_mean:
+                fill_with_noise(part, one.seed, one.first_row)
+        z *= std[first:stop, None]
+        z += mu[first:stop, None]
+        yield from own

@@ -32,17 +32,15 @@ def generator(seed: int, row: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, row, crc32(purpose.encode())])
 
 
-def noise(n: int, draws: int, dimension: int, seed: int, first_row: int = 0) -> Array:
-    """Standard normal draws, (n, draws, D); the first of a row do not depend on how many there are.
+def fill_with_noise(drawn: Array, seed: int, first_row: int = 0) -> None:
+    """Standard normal draws; the first of a row do not depend on how many there are.
 
     Arguments:
-        n: Rows.
-        draws: How many per row.
-        dimension: D.
+        drawn: Where they go, (n, draws, D).
         seed: Of the request.
         first_row: The number of the first row in the request.
     """
-    drawn = np.empty((n, draws, dimension), np.float32)
+    n, draws, dimension = drawn.shape
     stream = _stream()
     # To move the stream takes as long as some hundred numbers, so the first draws of many rows are taken
     # one after the other.
@@ -57,7 +55,6 @@ def noise(n: int, draws: int, dimension: int, seed: int, first_row: int = 0) -> 
     if draws > 1:
         for row in range(n):
             stream.fill(drawn[row, 1:], seed, first_row + row, FURTHER)
-    return drawn
 
 
 class _Stream:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -32,8 +31,7 @@ CLOSE: Header = (b"connection", b"close")
 """The client comes again, to somebody who stays."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What a question is answered with.
 
     Arguments:
@@ -47,7 +45,7 @@ class Reply:
     headers: tuple[Header, ...] = ()
 
     def with_headers(self, *more: Header) -> Reply:
-        return replace(self, headers=(*self.headers, *more))
+        return self._replace(headers=(*self.headers, *more))
 
     async def send(self, send: Send) -> None:
         headers = [

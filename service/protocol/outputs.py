@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from models_store.errors import listed
 from models_store.manifest import Manifest
@@ -51,8 +52,14 @@ class Output:
             return found
         if encoded is None:
             raise ValueError(f"'{self.name}' was not computed")
-        part: Array = getattr(encoded.posterior if self.field in ("mu", "log_var") else encoded, self.field)
+        part: Array = getattr(self._holder(encoded), self.field)
         return part
+
+    def _holder(self, encoded: Encoded) -> Any:
+        """What of the answer about z has it."""
+        if self.field == "z":
+            return encoded
+        return encoded.origin if self.field in MEASURES else encoded.posterior
 
 
 def outputs_of(manifest: Manifest) -> dict[str, Output]:

@@ -48,7 +48,8 @@ async def encode(
         rows, query.cond_mod, draws=query.N, seed=seed, return_mean=query.return_mean
     )
     return replies.reply(
-        media, {**_head(current.model, rows.n, seed, encoded.condition), **_encoding(encoded, query)}
+        media,
+        {**_head(current.model, rows.n, seed, encoded.condition), **_encoding(current.model, encoded, query)},
     )
 
 
@@ -118,16 +119,18 @@ def _head(model: Model, n: int, seed: int, condition: Sequence[str]) -> dict[str
     }
 
 
-def _encoding(encoded: Encoded, query: EncodeQuery) -> dict[str, Any]:
-    return {
+def _encoding(model: Model, encoded: Encoded, query: EncodeQuery) -> dict[str, Any]:
+    answer: dict[str, Any] = {
         "z": _flat(encoded.z) if query.flatten else encoded.z,
         "mu": encoded.posterior.mu,
         "log_var": encoded.posterior.log_var,
         "one_latent_space": True,
-        "contributions": encoded.contributions,
-        "information": encoded.information,
-        "disagreement": encoded.disagreement,
     }
+    if encoded.origin is not None:
+        shares, information, disagreement = encoded.origin
+        answer["contributions"] = dict(zip(("prior", *model.rules.names), shares, strict=True))
+        answer |= {"information": information, "disagreement": disagreement}
+    return answer
 
 
 def _scores(scored: Scored) -> dict[str, Any]:

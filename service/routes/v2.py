@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends
@@ -19,7 +19,7 @@ from service.observations import Observations
 from service.protocol import answers, outputs, requests
 from service.protocol.outputs import Output
 from service.protocol.requests import Parameters, Question, Wanted
-from service.replies import CLOSE, Reply
+from service.replies import Reply
 from service.routes.common import rows_of, seed_of
 from service.routes.direct import Arrival, DirectRoute
 from service.workers import aside
@@ -35,9 +35,9 @@ def _direct() -> None:
 class Inference(DirectRoute):
     """A route that reads the arrival itself."""
 
-    async def answer(self, arrival: Arrival) -> Reply:
-        reply: Reply = await self.endpoint(arrival)
-        return reply.with_headers(CLOSE) if arrival.catalog.draining else reply
+    def answer(self, arrival: Arrival) -> Awaitable[Reply]:
+        reply: Awaitable[Reply] = self.endpoint(arrival)
+        return reply
 
 
 router = APIRouter(prefix="/v2", include_in_schema=False, route_class=Inference)
@@ -75,9 +75,9 @@ async def infer(arrival: Annotated[Arrival, Depends(_direct)]) -> Reply:
 
 async def _answer(chosen: Loaded, question: Question, accepted: str | None, came: int) -> Reply:
     read = time.monotonic_ns()
-    model, parameters = chosen.model, question.parameters
+    model, parameters = chosen.model, question.head.parameters
     rows, seed = rows_of(question.observed, parameters), seed_of(parameters)
-    wanted = question.outputs or tuple(
+    wanted = question.head.outputs or tuple(
         Wanted(output.name, parameters.binary_data_output)
         for output in outputs.usual(chosen.outputs, parameters.gen_mod)
     )
@@ -92,7 +92,7 @@ async def _answer(chosen: Loaded, question: Question, accepted: str | None, came
     told = {"seed": seed, "cond_mod": ",".join(condition) or "none"}
 
     def write() -> Reply:
-        return answers.packed(answers.write(model.manifest, question.id, told, answered), accepted)
+        return answers.packed(answers.write(model.manifest, question.head.id, told, answered), accepted)
 
     reply = await aside(sum(array.size for _, _, array in answered), write)
     chosen.statistics.answered(rows.n, (came, read, computed, time.monotonic_ns()))
@@ -108,7 +108,12 @@ async def _compute(
     targets = _targets(model, found, parameters.gen_mod)
     if any(output.target is None for output in found):
         encoded = await model.encode(
-            rows, parameters.cond_mod, draws=parameters.N, seed=seed, return_mean=parameters.return_mean
+            rows,
+            parameters.cond_mod,
+            draws=parameters.N,
+            seed=seed,
+            return_mean=parameters.return_mean,
+            explained=any(output.field in outputs.MEASURES for output in found),
         )
     if targets:
         generated = await model.generate(
