@@ -29,6 +29,8 @@ HANDOFF_SECONDS = 0.2e-3
 """What it costs to go to a thread and back; a larger batch shares it among more rows."""
 MOST_ROWS = 1024
 """No batch is larger."""
+USUALLY = 8
+"""After so many batches of a single caller, the next is not waited for."""
 LONGEST_SECONDS = 0.1
 """No batch is made larger once it takes as long: others wait meanwhile."""
 
@@ -149,6 +151,7 @@ class GraphQueue:
         self._suspects: deque[_Batch] = deque()
         self._busy = False
         self._gathered = 0  # rows that waited a turn of the loop ago, while a batch is gathered
+        self._alone = 0  # how many batches, up to the last, were one caller's
         self._since: float | None = None  # when the batch was handed to a thread
         self.backlog = Backlog()
         """What its waiting rows are a part of."""
@@ -201,6 +204,7 @@ class GraphQueue:
         self._busy = bool(batch)
         if not batch:
             return
+        self._alone = self._alone + 1 if len(batch) == 1 else 0
         loop = asyncio.get_running_loop()
         try:
             rows = batch[0][1] if len(batch) == 1 else np.concatenate([piece for _, piece in batch])
@@ -222,8 +226,11 @@ class GraphQueue:
         """Whether this turn of the loop brought rows, and the batch has room for those of the next.
 
         Callers who had their answers together come back one after the other, each in a turn of its own;
-        a batch for the first of them alone would keep all others waiting.
+        a batch for the first of them alone would keep all others waiting. Who has been alone for a while
+        waits for nobody.
         """
+        if self._alone >= USUALLY and len(self._waiting) == 1:
+            return False
         more = self._gathered < self.waiting_rows < self._pace.best_rows and not self._suspects
         self._gathered = self.waiting_rows if more else 0
         return more

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batching import LOOP_SECONDS, GraphFailed, GraphQueue, Pace, measure
+from service.batching import LOOP_SECONDS, USUALLY, GraphFailed, GraphQueue, Pace, measure
 from service.sessions import Array
 from service.workers import WorkerLost, Workers
 
@@ -102,6 +102,28 @@ def test_callers_who_come_turn_after_turn_share_batches(
 
     within(graph, Pace(most_rows, loop_rows=16), work)
     assert graph.batches == batches
+
+
+def test_who_is_always_alone_waits_for_nobody() -> None:
+    """A turn of the loop less, until somebody else comes."""
+    turns: list[int] = []
+
+    async def counted(queue: GraphQueue) -> None:
+        call, count = asyncio.create_task(queue.run(rows(0, 1))), 0
+        while not call.done():
+            await asyncio.sleep(0)
+            count += 1
+        turns.append(count)
+
+    async def work(queue: GraphQueue) -> None:
+        for _ in range(USUALLY + 1):
+            await counted(queue)
+        await asyncio.gather(queue.run(rows(0, 1)), queue.run(rows(1, 1)))
+        await counted(queue)
+
+    within(Doubler(), Pace(16, loop_rows=16), work)
+    first = turns[0]
+    assert turns == [first] * USUALLY + [first - 1, first]
 
 
 def test_callers_that_wait_while_the_graph_is_busy_share_the_next_batch() -> None:
