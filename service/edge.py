@@ -9,6 +9,7 @@ import logging
 import random
 import re
 import time
+from functools import lru_cache
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -92,8 +93,12 @@ def _request_id(scope: Scope) -> str:
 
 def _told(exchange: Exchange) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
     """The id, and ``Server-Timing`` in milliseconds."""
-    timing = ""
-    for phase, seconds in exchange.spent.items():
-        timing += phase + ";dur=%.3f, " % (1e3 * seconds)
-    timing += "total;dur=%.3f" % (1e3 * (time.perf_counter() - exchange.began))
+    total = time.perf_counter() - exchange.began
+    spent = tuple([1e3 * seconds for seconds in (*exchange.spent.values(), total)])
+    timing = _form(tuple(exchange.spent)) % spent
     return (b"x-request-id", exchange.request_id.encode()), (b"server-timing", timing.encode())
+
+
+@lru_cache(maxsize=64)
+def _form(phases: tuple[str, ...]) -> str:
+    return ", ".join(f"{phase};dur=%.3f" for phase in (*phases, "total"))
