@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from models_store.errors import shown
-from service import impute, memory
-from service.app import create_app, described
+from service import impute
+from service.app import create_app, described, served
 from service.catalog import Catalog
 from service.connections import Protocol
 from service.settings import Settings, UnfitKeys
@@ -63,15 +63,16 @@ def _print_openapi(arguments: list[str]) -> None:
 def _serve(settings: Settings) -> None:
     # When uvicorn has finished it raises the signal once more, and to be killed by it is no success.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    memory.collect_seldom()
     os.environ.update(settings.to_environment())  # processes of their own read it from there
     uvicorn.run(
-        "service.app:worker" if settings.workers > 1 else create_app(settings),
+        "service.app:worker" if settings.workers > 1 else served(settings),
+        interface="asgi3",
         factory=settings.workers > 1,
         workers=settings.workers,
         host=settings.host,
         port=settings.port,
         http=Protocol,
+        proxy_headers=False,  # nothing here depends on who asked, or by which scheme
         ws="none",  # there are none, and those tried would be logged with their query
         server_header=False,
         access_log=False,  # ours says which request it was, and not what its query held

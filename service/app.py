@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, TypedDict
@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models_store.errors import BundleRefused, StoreAway, shown
 from service import memory
@@ -113,6 +113,7 @@ def create_app(
         version="0.1.0",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # to an address that only a client without a proxy before us could reach
         # Traces are the edge's; FastAPI's own would look for their settings in every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -174,10 +175,22 @@ def described(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
     return dict(document)
 
 
-def worker() -> FastAPI:
-    """The service in one of several processes, which have their settings from the environment."""
+def served(settings: Settings) -> ASGIApp:
+    """The service as a server runs it: a request passes nothing of the framework that it does not need."""
     memory.collect_seldom()
-    return create_app(Settings())
+    app = create_app(settings)
+
+    def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        scope["app"] = app
+        answer = app.middleware_stack if scope["type"] == "http" else app
+        return answer(scope, receive, send)  # type: ignore[misc]  # create_app has made the stack
+
+    return serve
+
+
+def worker() -> ASGIApp:
+    """The same in one of several processes, which have their settings from the environment."""
+    return served(Settings())
 
 
 async def _to_the_edge(_request: Request, error: Exception) -> Response:
