@@ -59,11 +59,9 @@ async def infer(arrival: Annotated[Arrival, Depends(_direct)]) -> Reply:
                 arrival.header(b"inference-header-content-length"),
                 arrival.header(b"content-encoding"),
             )
-
-            def read() -> Question:
-                return requests.parse(chosen.model.rules, requests.unpacked(body, encoding, limit), length)
-
-            question = await aside(limit if encoding else len(body), read)
+            if encoding is not None:
+                body = await aside(limit, requests.unpacked, body, encoding, limit)
+            question = await aside(len(body), requests.parse, chosen.model.rules, body, length)
             observed = question.observed
             arrival.exchange.read(chosen.bundle.manifest.name, observed.n, len(observed.columns))
             catalog.admit()  # others may have come meanwhile
