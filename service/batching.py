@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -94,29 +94,35 @@ def _timed(graph: Graph, rows: Array, clock: Callable[[], float]) -> float:
     return clock() - start
 
 
-@dataclass(eq=False)
 class _Job:
-    """The rows of one caller: where they stand, and the future that the caller awaits."""
+    """The rows of one caller: where they stand, and the future that the caller awaits.
 
-    rows: Array
-    future: asyncio.Future[Outputs]
-    taken: int = 0
-    pieces: list[Outputs] = field(default_factory=list)
+    Arguments:
+        rows: What was asked.
+        future: What answers it.
+    """
 
-    @property
-    def left(self) -> int:
-        return len(self.rows) - self.taken
+    __slots__ = ("future", "left", "missing", "pieces", "rows")
+
+    def __init__(self, rows: Array, future: asyncio.Future[Outputs]) -> None:
+        self.rows = rows
+        self.future = future
+        self.left = len(rows)
+        """Rows that no batch has taken yet."""
+        self.missing = len(rows)
+        """Rows without an answer."""
+        self.pieces: list[Outputs] = []
 
     def take(self, count: int) -> Array:
-        piece = self.rows[self.taken : self.taken + count]
-        self.taken += len(piece)
-        return piece
+        start = len(self.rows) - self.left
+        self.left -= count
+        return self.rows[start : start + count]
 
-    def add(self, piece: Outputs) -> None:
+    def add(self, piece: Outputs, rows: int) -> None:
         """Pieces come back in the order in which they were taken, since a graph runs one batch at a time."""
         self.pieces.append(piece)
-        done = sum(len(next(iter(piece.values()))) for piece in self.pieces)
-        if done == len(self.rows) and not self.future.done():
+        self.missing -= rows
+        if not self.missing and not self.future.done():
             self.future.set_result(_joined(self.pieces))
 
     def fail(self, error: BaseException) -> None:
@@ -237,18 +243,19 @@ class GraphQueue:
 
     def _fill(self) -> Iterator[tuple[_Job, Array]]:
         """Takes rows from the callers in turn, an equal share each, so that nobody starves."""
-        room = self._pace.best_rows
-        while room and self._waiting:
-            share = max(1, room // len(self._waiting))
-            job = self._waiting.popleft()
+        room, waiting = self._pace.best_rows, self._waiting
+        while room and waiting:
+            share = max(1, room // len(waiting))
+            job = waiting.popleft()
             if job.future.done():  # cancelled in this turn of the loop
                 self._count(-job.left)
                 continue
-            piece = job.take(min(share, job.left))
-            room -= len(piece)
-            self._count(-len(piece))
+            taken = min(share, job.left)
+            room -= taken
+            self._count(-taken)
+            piece = job.take(taken)
             if job.left:
-                self._waiting.append(job)
+                waiting.append(job)
             yield job, piece
 
     def _finish(self, batch: _Batch, done: asyncio.Future[Outputs]) -> None:
@@ -268,7 +275,7 @@ class GraphQueue:
         start = 0
         for job, piece in batch:
             stop = start + len(piece)
-            job.add({name: value[start:stop] for name, value in outputs.items()})
+            job.add({name: value[start:stop] for name, value in outputs.items()}, stop - start)
             start = stop
 
     def _on_failure(self, batch: _Batch, error: Exception) -> None:
