@@ -67,6 +67,7 @@ def in_an_engine(project: Project) -> Iterator[None]:
         for name in NAMED - there:
             if _has(project, name) and (name in BUILT or stand_in(project, name)):
                 project.says(f"docker rmi {name}", 300)
+        project.says("docker image prune --force --filter label=anyview.stand-in", 300)  # made from those
         for name in there & BUILT:
             project.says(f"docker tag {name}:before {name} && docker rmi {name}:before")
 
