@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def save(state: State, workdir: Path, experiment: Experiment) -> None:
     told: dict[str, Any] = {
         "experiment": experiment_of(experiment),
         "factor": state.factor,
-        "reports": [asdict(report) for report in state.reports],
+        "reports": [vars(report) for report in state.reports],
     }
     lines = [json.dumps(report) + "\n" for report in told["reports"]]
     (workdir / METRICS).write_text("".join(lines))
