@@ -14,10 +14,11 @@ serve: export ANYVIEW_DEFAULT_MODEL ?= digits
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
 	$(SERVE)/bin/anyview-serve
 
-# The models of the tests are small: more threads than one only wait for each other.
+# Each worker runs whole files, in their order. The models of the tests are small: more threads than one only wait.
+WORKERS ?= 2
 test: export OMP_NUM_THREADS ?= 1
-test: $(FULL)/.done  ## Run all tests
-	$(FULL)/bin/python -m pytest $(TESTS)
+test: $(FULL)/.done  ## Run all tests, or those of TESTS=tests/service WORKERS=0 in one process
+	$(FULL)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 reference: $(FULL)/.done  ## Install the reference library beside ours, for the tests that compare the two
 	$(FULL)/bin/pip install $(PIP_FLAGS) --no-deps multivae pythae

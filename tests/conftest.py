@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,13 @@ FULL_DATA = Path(os.environ.get("ANYVIEW_DATA", Path(__file__).parents[2] / "sha
 needs_full_data = pytest.mark.skipif(
     not (FULL_DATA / "mnist").is_dir(), reason="full MNIST is neither in $ANYVIEW_DATA nor in ../shared/data"
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuses two tests of one name: of those, several workers would run one, and say nothing."""
+    often = [name for name, times in Counter(item.nodeid for item in items).items() if times > 1]
+    if often:
+        raise pytest.UsageError(f"several tests have the name {often[0]}")
 
 
 @pytest.fixture(scope="session")
