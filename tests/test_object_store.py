@@ -62,6 +62,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadedMotoServer]:
         "AWS_MAX_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
+    # Of the test before: what this process holds, and what knows that server.
+    httpx2.post(f"http://{host}:{port}/moto-api/reset").raise_for_status()
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
     fsspec.filesystem("s3").mkdir("bucket")
     yield server
     server.stop()
