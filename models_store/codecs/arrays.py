@@ -57,12 +57,16 @@ def from_lists(modality: Modality, value: Any) -> Array:
 def from_numbers(modality: Modality, values: list[Any]) -> Array | None:
     """Rows from lists of nothing but numbers, nested as the shape is; None for what needs a closer look."""
     try:
-        for size in modality.shape:
+        for size in modality.shape[:-1]:
             if set(map(len, values)) != {size}:
                 return None
             values = list(chain.from_iterable(values))
-        # Bytes refuse what is no integer of theirs, and take a third of the time of an array.
-        flat = np.frombuffer(bytes(values), np.uint8) if modality.dtype == "uint8" else np.array(values)
+        if set(map(len, values)) - {*modality.shape[-1:]}:
+            return None
+        if modality.dtype == "uint8":  # bytes refuse what is no integer of theirs, and are made faster
+            flat = np.frombuffer(b"".join(map(bytes, values)), np.uint8)
+        else:
+            flat = np.array(list(chain.from_iterable(values)))
     except (TypeError, ValueError):
         return None
     return flat.reshape(-1, *modality.shape) if flat.dtype.kind in "biuf" and flat.ndim == 1 else None
