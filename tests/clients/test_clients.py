@@ -56,9 +56,7 @@ def heard() -> list[Exchange]:
 
 @pytest.fixture(scope="module")
 def address(settings: Settings, heard: list[Exchange]) -> Iterator[str]:
-    app = create_app(settings)
-    app.add_middleware(Hearing, exchanges=heard)
-    with running(app) as (host, port):
+    with running(Hearing(create_app(settings), exchanges=heard)) as (host, port):
         yield f"http://{host}:{port}"
 
 

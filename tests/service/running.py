@@ -16,13 +16,13 @@ from typing import BinaryIO
 
 import httpx2
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from service.connections import Protocol
 
 
 @contextmanager
-def running(app: FastAPI) -> Iterator[tuple[str, int]]:
+def running(app: ASGIApp) -> Iterator[tuple[str, int]]:
     """Serves in a thread; gives the address."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, http=Protocol, log_config=None, timeout_graceful_shutdown=5))
