@@ -83,7 +83,7 @@ def test_every_key_is_compared_whatever_came(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_body_of_who_has_no_key_is_not_read(keyed: TestClient) -> None:
     """The answer comes, and the connection ends, though the body never does."""
     app = keyed.app
-    with running(app) as (host, port), socket.create_connection((host, port), 20) as connection:  # type: ignore[arg-type]
+    with running(app) as (host, port), socket.create_connection((host, port), 20) as connection:
         connection.sendall(b"POST /encode HTTP/1.1\r\nHost: x\r\nContent-Length: 60000000\r\n\r\n--half")
         answer = b""
         while chunk := connection.recv(65536):
