@@ -113,7 +113,7 @@ def create_app(
         version="0.1.0",
         lifespan=lifespan,
         redoc_url=None,
-        redirect_slashes=False,  # to an address that only a client without a proxy before us could reach
+        redirect_slashes=False,  # behind a proxy the address would be wrong
         # Traces are the edge's; FastAPI's own would look for their settings in every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )

@@ -64,6 +64,8 @@ class Together:
         if not self._waiting:
             self._turn.add(self)
         self._waiting += data
+        if len(self._waiting) > MOST_BYTES:
+            self.flush()
 
     def close(self) -> None:
         self.flush()

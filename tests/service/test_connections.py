@@ -73,6 +73,17 @@ def test_much_does_not_wait() -> None:
     assert in_a_loop(use).calls[2:] == [b"tail"]
 
 
+def test_no_more_waits_than_fits() -> None:
+    """However many pieces it comes in."""
+
+    def use(transport: Together) -> None:
+        for _ in range(MOST_BYTES // 1000 + 1):
+            transport.write(bytes(1000))
+        assert sum(map(len, transport.calls)) > MOST_BYTES
+
+    assert len(in_a_loop(use).calls) == 1
+
+
 def test_all_else_is_the_transport_that_it_was_made_of() -> None:
     transport = Mock()
     assert Together(transport, Mock()).get_extra_info("peername") is transport.get_extra_info.return_value
