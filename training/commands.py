@@ -18,6 +18,7 @@ from models_store.manifest import Manifest
 from models_store.store import Bundle
 from training import data
 from training import fit as fitting
+from training.ablation import weak
 from training.checkpoint import EpochReport
 from training.config import Experiment, read_experiment
 from training.evaluation import Examinee, describe, measure
@@ -74,8 +75,7 @@ def evaluate(bundle: Bundle, output: Path | None) -> None:
     known = None
     if latent.FILE in bundle.manifest.files:
         known = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
-    measured = measure(examinee, known).stated_in(bundle.manifest)
-    again = report(examinee, known, measured)
+    _, again = _measured(examinee, known, chosen)
     if output is not None:
         for name, content in again.items():
             path = output / name
@@ -101,8 +101,8 @@ def _publish(
     examinee = _examinee(chosen, manifest, OnnxGraphs(manifest, files), prepared)
     files[latent.FILE] = describe(examinee).to_bytes()
     known = Latent.from_bytes(files[latent.FILE], manifest)
-    measured = measure(examinee, known).stated_in(manifest)
-    files |= report(examinee, known, measured)
+    measured, found = _measured(examinee, known, chosen)
+    files |= found
     target = place.publish(measured, files)
     print(files[CARD].decode(), end="")
     console.print(f"published {target}", soft_wrap=True)
@@ -115,6 +115,14 @@ def _examinee(
     return Examinee(
         manifest, graphs, prepared.train, prepared.test, chosen.evaluation, chosen.seed, chosen.examples
     )
+
+
+def _measured(
+    examinee: Examinee, known: Latent | None, chosen: Experiment
+) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest with what was measured in it, and the files that tell of it."""
+    manifest = measure(examinee, known).stated_in(examinee.manifest)
+    return manifest, report(examinee, known, manifest, weak.studies(chosen.name))
 
 
 def weights_of(bundle: Bundle) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from training.ablation.records import HERE, Record, mean_of, read, table
+from training.evaluation.card import Study
 from training.evaluation.drawing import DPI, png
 
 FILE = "weak.jsonl"
@@ -38,8 +39,17 @@ def curve(experiment: str, folder: Path = HERE) -> list[Record]:
     ]
 
 
-def section(records: list[Record]) -> list[str]:
-    """For the card: the table, and what it is compared with."""
+def studies(experiment: str, folder: Path = HERE) -> list[Study]:
+    """For the card of that experiment; none if nobody has run the curve."""
+    runs = curve(experiment, folder)
+    if not runs:
+        return []
+    caption = "The curve of the table above."
+    return [Study("Weak supervision", _section(runs), "weak_supervision.png", picture(runs), caption)]
+
+
+def _section(records: list[Record]) -> list[str]:
+    """The table, and what it is compared with."""
     return [
         "How often labels are right by the share of training rows whose label was seen: mean ± standard "
         "deviation over the seeds, by `python -m training.ablation weak`, of models trained for this curve "

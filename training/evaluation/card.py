@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from models_store.latent import Latent
 from models_store.manifest import Manifest
-from training.ablation import weak
-from training.ablation.records import Record
 from training.evaluation.examinee import Examinee
 from training.evaluation.pictures import pictures
 
@@ -21,29 +19,58 @@ CAPTIONS = {
     " anew in every line.",
     "latent_map": "Posterior means of held-out rows on the two axes of the latent map.",
     "losses": "The objective, epoch by epoch, with the weights of training.",
-    "weak_supervision": "The curve of the table above.",
     "reliability": "A label that is said to be 70 % probable should be right in 70 of 100 rows.",
 }
 
 Table = Sequence[Sequence[str]]
+Section = tuple[str, str, Sequence[str], Table]
+"""Title, explanation, header and rows."""
 
 
-def report(examinee: Examinee, latent: Latent | None, manifest: Manifest) -> dict[str, bytes]:
+class Study(NamedTuple):
+    """What runs of their own found about the experiment, beside this model.
+
+    Arguments:
+        title: Of its section.
+        lines: Of the section, in Markdown.
+        file: The name of its picture.
+        picture: As PNG.
+        caption: Of the picture.
+    """
+
+    title: str
+    lines: Sequence[str]
+    file: str
+    picture: bytes
+    caption: str
+
+
+def report(
+    examinee: Examinee, latent: Latent | None, manifest: Manifest, studies: Sequence[Study] = ()
+) -> dict[str, bytes]:
     """The files of the folder ``report/``: the card and its pictures.
 
     Arguments:
         examinee: The model.
         latent: Its latent space.
         manifest: With the numbers in it.
+        studies: Of its experiment.
     """
-    drawn = {FOLDER + name: content for name, content in pictures(examinee, latent, manifest.metrics).items()}
-    runs = weak.curve(str(manifest.trained["experiment"]))
-    if runs:
-        drawn[FOLDER + "weak_supervision.png"] = weak.picture(runs)
-    return {CARD: _card(manifest, list(drawn), runs).encode(), **drawn}
+    drawn = pictures(examinee, latent, manifest.metrics)
+    captions = {
+        name: CAPTIONS["from" if name.startswith("from_") else name.removesuffix(".png")] for name in drawn
+    }
+    drawn |= {study.file: study.picture for study in studies}
+    captions |= {study.file: study.caption for study in studies}
+    files = {FOLDER + name: content for name, content in drawn.items()}
+    return {CARD: _card(manifest, captions, studies).encode(), **files}
 
 
-def _card(manifest: Manifest, drawn: Sequence[str], runs: list[Record]) -> str:
+def _caption(picture: str) -> str:
+    return CAPTIONS["from" if picture.startswith("from_") else picture.removesuffix(".png")]
+
+
+def _card(manifest: Manifest, captions: Mapping[str, str], studies: Sequence[Study]) -> str:
     lines = [f"# {manifest.name} {manifest.version}", "", manifest.description, ""]
     if manifest.licence:
         lines += [f"Licence: {manifest.licence}", ""]
@@ -66,24 +93,21 @@ def _card(manifest: Manifest, drawn: Sequence[str], runs: list[Record]) -> str:
         "`a|b` is read: a, given b alone; `a|b,c`: a, given b and c. How each number is made, and what it "
         "does not say, is in `training/README.md`.",
     ]
-    for title, text, head, table in _sections(manifest):
+    for title, text, head, table in (*_of_answers(manifest.metrics), *_of_the_model(manifest)):
         if table:
             lines += ["", f"### {title}", "", text, "", *_table(head, table)]
-    if runs:
-        lines += ["", "### Weak supervision", "", *weak.section(runs)]
-    if drawn:
+    for study in studies:
+        lines += ["", f"### {study.title}", "", *study.lines]
+    if captions:
         lines += ["", "## Pictures"]
-    for path in drawn:
-        name = path.removeprefix(FOLDER)
-        caption = CAPTIONS["from" if name.startswith("from_") else name.removesuffix(".png")]
+    for name, caption in captions.items():
         lines += ["", f"![{name}]({name})", "", caption]
     lines += ["", "## Trained", "", *_trained(manifest.trained)]
     return "\n".join(lines) + "\n"
 
 
-def _sections(manifest: Manifest) -> Iterator[tuple[str, str, Sequence[str], Table]]:
-    """Title, explanation, header and rows of each table."""
-    metrics = manifest.metrics
+def _of_answers(metrics: Mapping[str, Any]) -> Iterator[Section]:
+    """How good what is answered about modalities is."""
     yield (
         "Labels",
         "The most probable label, z integrated out with 100 draws: how often it is right, the log-loss, and "
@@ -121,6 +145,11 @@ def _sections(manifest: Manifest) -> Iterator[tuple[str, str, Sequence[str], Tab
             for q, v in metrics["intervals"].items()
         ],
     )
+
+
+def _of_the_model(manifest: Manifest) -> Iterator[Section]:
+    """How good the densities behind the answers are."""
+    metrics = manifest.metrics
     yield (
         "Likelihood",
         "Nats per row, with the standard error over the rows; importance samples from q(z | x).",
