@@ -57,7 +57,9 @@ def fit(
     prepared = data.prepare(chosen)
     console.print(
         f"{chosen.name}: {len(prepared.train)} training, {len(prepared.validation)} validation, "
-        f"{len(prepared.test)} test rows of {', '.join(chosen.modalities)}; writing to {folder}"
+        f"{len(prepared.test)} test rows of {', '.join(chosen.modalities)}; writing to {folder}; "
+        f"if anything stops this run, go on with --resume {folder}",
+        soft_wrap=True,
     )
     with tracked(trackers if LEADER else [], chosen, folder, resume) as told:
         with _shown(chosen, prepared, told) as progress:
