@@ -153,6 +153,7 @@ class GraphQueue:
         self._graph = graph
         self._executor = executor
         self._pace = pace
+        self._loop: asyncio.AbstractEventLoop  # that of the callers, once there is one
         self._waiting: deque[_Job] = deque()
         self._suspects: deque[_Batch] = deque()
         self._busy = False
@@ -187,14 +188,14 @@ class GraphQueue:
             WorkerLost: A thread died, or the service stops.
             GraphFailed: It did, on these very rows.
         """
-        loop = asyncio.get_running_loop()
-        job = _Job(rows, loop.create_future())
-        self._waiting.append(job)
-        self._count(len(rows))
         if not self._busy:
             self._busy = True
+            self._loop = asyncio.get_running_loop()  # asks the system for the process: not for every row
             # Not at once: whoever else is about to ask in this turn of the loop shares the batch.
-            loop.call_soon(self._next)
+            self._loop.call_soon(self._next)
+        job = _Job(rows, self._loop.create_future())
+        self._waiting.append(job)
+        self._count(len(rows))
         try:
             return await job.future
         except asyncio.CancelledError:
@@ -204,27 +205,26 @@ class GraphQueue:
     def _next(self) -> None:
         """Runs what waits; afterwards calls itself again, until nothing does."""
         if self._gathers():
-            asyncio.get_running_loop().call_soon(self._next)
+            self._loop.call_soon(self._next)
             return
         batch = self._suspects.popleft() if self._suspects else list(self._fill())
         self._busy = bool(batch)
         if not batch:
             return
         self._alone = self._alone + 1 if len(batch) == 1 else 0
-        loop = asyncio.get_running_loop()
         try:
             rows = batch[0][1] if len(batch) == 1 else np.concatenate([piece for _, piece in batch])
             if self.on_batch is not None:
                 self.on_batch(len(rows))
             if len(rows) <= self._pace.loop_rows:
                 self._deliver(batch, self._graph.run(rows))
-                loop.call_soon(self._next)  # requests that came meanwhile are read first
+                self._loop.call_soon(self._next)  # requests that came meanwhile are read first
                 return
-            running = loop.run_in_executor(self._executor, self._graph.run, rows)
+            running = self._loop.run_in_executor(self._executor, self._graph.run, rows)
             self._since = time.monotonic()
         except Exception as error:  # whatever it is belongs to those who wait for it
             self._on_failure(batch, error)
-            loop.call_soon(self._next)
+            self._loop.call_soon(self._next)
             return
         running.add_done_callback(lambda done: self._finish(batch, done))
 

@@ -22,6 +22,7 @@ class Lifetimes:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.loop = asyncio.get_running_loop()
         self._living: dict[Lifetime, None] = {}
         self._ticking = False
 
@@ -33,18 +34,17 @@ class Lifetimes:
         self._living[lifetime] = None
         if not self._ticking:
             self._ticking = True
-            asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+            self.loop.call_later(TICK_SECONDS, self._tick)
 
     def remove(self, lifetime: Lifetime) -> None:
         del self._living[lifetime]
 
     def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
         for lifetime in self._living:
-            lifetime.look(loop.time())
+            lifetime.look(self.loop.time())
         self._ticking = bool(self._living)
         if self._ticking:
-            loop.call_later(TICK_SECONDS, self._tick)
+            self.loop.call_later(TICK_SECONDS, self._tick)
 
 
 class Lifetime:
@@ -74,8 +74,8 @@ class Lifetime:
             self._watch = asyncio.create_task(self._watching())
 
     def __enter__(self) -> Lifetime:
-        self._deadline = asyncio.get_running_loop().time() + self._lifetimes.seconds
-        self._task = asyncio.current_task()
+        self._deadline = self._lifetimes.loop.time() + self._lifetimes.seconds
+        self._task = asyncio.current_task(self._lifetimes.loop)
         self._lifetimes.add(self)
         return self
 
