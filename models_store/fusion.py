@@ -16,8 +16,7 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from array_api_compat import array_namespace, is_torch_array
 
@@ -27,8 +26,7 @@ Array: TypeAlias = Any
 LOG_2PI = math.log(2 * math.pi)
 
 
-@dataclass(frozen=True)
-class Gaussian:
+class Gaussian(NamedTuple):
     r"""A normal distribution with diagonal covariance, :math:`\mathcal N(\mu, \operatorname{diag} e^{\ell})`.
 
     Arguments:

@@ -35,11 +35,30 @@ LONGEST_SECONDS = 0.1
 """No batch is made larger once it takes as long: others wait meanwhile."""
 
 
+class Receiver(Protocol):
+    """Who gets the outputs for some rows: a future, or what makes one answer of several."""
+
+    def done(self) -> bool:
+        """Whether nobody wants them any more."""
+
+    def set_result(self, result: Outputs, /) -> None:
+        """Takes them, in the order of the rows."""
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Learns why there are none."""
+
+
 class Runner(Protocol):
     """Whatever answers for a graph."""
 
     async def run(self, rows: Array) -> Outputs:
         """The outputs for these rows, in their order."""
+
+    def ask(self, rows: Array, receiver: Receiver) -> None:
+        """The same for a receiver, later."""
+
+    def forget(self, receiver: Receiver) -> None:
+        """Spares itself what that one was to get."""
 
 
 class GraphFailed(Exception):
@@ -95,18 +114,18 @@ def _timed(graph: Graph, rows: Array, clock: Callable[[], float]) -> float:
 
 
 class _Job:
-    """The rows of one caller: where they stand, and the future that the caller awaits.
+    """The rows of one caller, and where they stand.
 
     Arguments:
         rows: What was asked.
-        future: What answers it.
+        receiver: Who gets the outputs.
     """
 
-    __slots__ = ("future", "left", "missing", "pieces", "rows")
+    __slots__ = ("left", "missing", "pieces", "receiver", "rows")
 
-    def __init__(self, rows: Array, future: asyncio.Future[Outputs]) -> None:
+    def __init__(self, rows: Array, receiver: Receiver) -> None:
         self.rows = rows
-        self.future = future
+        self.receiver = receiver
         self.left = len(rows)
         """Rows that no batch has taken yet."""
         self.missing = len(rows)
@@ -122,12 +141,12 @@ class _Job:
         """Pieces come back in the order in which they were taken, since a graph runs one batch at a time."""
         self.pieces.append(piece)
         self.missing -= rows
-        if not self.missing and not self.future.done():
-            self.future.set_result(_joined(self.pieces))
+        if not self.missing and not self.receiver.done():
+            self.receiver.set_result(_joined(self.pieces))
 
     def fail(self, error: BaseException) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+        if not self.receiver.done():
+            self.receiver.set_exception(error)
 
 
 _Batch = list[tuple[_Job, Array]]
@@ -188,19 +207,28 @@ class GraphQueue:
             WorkerLost: A thread died, or the service stops.
             GraphFailed: It did, on these very rows.
         """
+        future: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
+        self.ask(rows, future)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self.forget(future)
+            raise
+
+    def ask(self, rows: Array, receiver: Receiver) -> None:
+        """The same, for a receiver; to be called on the event loop."""
+        self._waiting.append(_Job(rows, receiver))
+        self._count(len(rows))
         if not self._busy:
             self._busy = True
-            self._loop = asyncio.get_running_loop()  # asks the system for the process: not for every row
+            self._loop = asyncio.get_running_loop()
             # Not at once: whoever else is about to ask in this turn of the loop shares the batch.
             self._loop.call_soon(self._next)
-        job = _Job(rows, self._loop.create_future())
-        self._waiting.append(job)
-        self._count(len(rows))
-        try:
-            return await job.future
-        except asyncio.CancelledError:
-            self._forget(job)
-            raise
+
+    def forget(self, receiver: Receiver) -> None:
+        """Takes out of the queue what a receiver does not want any more."""
+        for job in [job for job in self._waiting if job.receiver is receiver]:
+            self._drop(job)
 
     def _next(self) -> None:
         """Runs what waits; afterwards calls itself again, until nothing does."""
@@ -247,7 +275,7 @@ class GraphQueue:
         while room and waiting:
             share = max(1, room // len(waiting))
             job = waiting.popleft()
-            if job.future.done():  # cancelled in this turn of the loop
+            if job.receiver.done():  # cancelled in this turn of the loop
                 self._count(-job.left)
                 continue
             taken = min(share, job.left)
@@ -295,13 +323,12 @@ class GraphQueue:
             self._suspects.clear()
         for job in failing:
             job.fail(failure)
-            self._forget(job)
+            if job in self._waiting:
+                self._drop(job)
 
-    def _forget(self, job: _Job) -> None:
-        """Takes out of the queue what nobody awaits any more."""
-        if job in self._waiting:
-            self._waiting.remove(job)
-            self._count(-job.left)
+    def _drop(self, job: _Job) -> None:
+        self._waiting.remove(job)
+        self._count(-job.left)
 
     def _count(self, rows: int) -> None:
         self.waiting_rows += rows

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,14 +15,14 @@ from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.batching import Outputs, Runner
-from service.observations import Array, Column, Observations
-from service.posteriors import Expert, Fused, Fusing, Origin, fuse
+from service.gathering import Posteriors
+from service.observations import Array, Observations
+from service.posteriors import Fused, Fusing, Origin
 from service.predictive import Summary, draw_mixture, numbers_by_row, samples, summarise
 from service.rules import Limits, Rules
 from service.scoring import Noise, Piece, Scored, p_values, questions_of
 from service.telemetry.exchange import lap
-from service.turns import Turns
-from service.workers import FEW, aside
+from service.workers import aside
 
 ROW_COST = 1000
 """Numbers that are drawn in the time that it takes to make the generator of a row."""
@@ -34,20 +33,22 @@ FIELDS = (*SUMMARIES, "samples")
 
 
 class Encoded(NamedTuple):
-    """q(z | x_S) of every row, (n, D), draws from it, (n, N, D), and where it comes from.
+    """q(z | x_S) of every row, draws from it, and where it comes from.
 
     Arguments:
-        posterior: The product of the experts.
-        z: Draws from it.
-        condition: The names in S.
+        mu: Of the product of the experts, (n, D).
+        log_var: The same.
+        z: Draws from it, (n, N, D).
         origin: Shares of the prior and of every modality of the model, information and disagreement; None
             unless it was wanted.
+        condition: The names in S.
     """
 
-    posterior: Gaussian
+    mu: Array
+    log_var: Array
     z: Array
-    condition: tuple[str, ...]
     origin: Origin | None
+    condition: tuple[str, ...]
 
 
 class Generated(NamedTuple):
@@ -75,8 +76,8 @@ class Model:
         self.latent = latent
         self.rules = Rules(manifest, limits, mixture=latent is not None)
         self._graphs = graphs
-        self._fuse = partial(fuse, manifest.names, manifest.latent_dim)
-        self._turns = Turns(self._fuse)
+        encoders = {name: graphs[encoder_file(name)] for name in manifest.names}
+        self._posteriors = Posteriors(encoders, manifest.latent_dim)
 
     async def encode(
         self,
@@ -105,8 +106,10 @@ class Model:
         names = self.rules.condition(observations, condition)
         self.rules.check_size(observations.n, draws)
         self.rules.check_numbers(observations.n, draws * self.manifest.latent_dim, "of z", "N")
-        fused = await self._fused(observations, names, draws, seed, return_mean, explained)
-        return Encoded(fused.posterior, fused.z, names, fused.origin)
+        fused = await self._fused(
+            observations, names, draws, seed, return_mean=return_mean, explained=explained
+        )
+        return Encoded(*fused, names)
 
     async def generate(
         self,
@@ -150,7 +153,7 @@ class Model:
         answered = sum(numbers_by_row(self.manifest.modality(name), fields, draws) for name in wanted)
         self.rules.check_numbers(observations.n, answered, f"of {listed(wanted)}", "N, gen_mod or fields")
         self.rules.check_numbers(observations.n, most * self.manifest.latent_dim, "of z", "N or K")
-        z = (await self._fused(observations, names, most, seed, return_mean)).z
+        z = (await self._fused(observations, names, most, seed, return_mean=return_mean)).z
         if prior == "mixture" and self.latent is not None:
             size = _size(observations.n, most, self.manifest.latent_dim)
             z = await aside(size, draw_mixture, self.latent.mixture, observations.n, seed, most)
@@ -208,36 +211,15 @@ class Model:
         names: Sequence[str],
         draws: int,
         seed: int,
+        *,
         return_mean: bool,
         explained: bool = False,
     ) -> Fused:
-        """The posterior of every row and draws from it; little of it together with what others ask."""
-        columns = observations.columns
-        if len(names) == 1:  # gathering takes longer than to ask
-            experts = {names[0]: await self._expert(names[0], columns[names[0]])}
-        else:
-            asked = [self._expert(name, columns[name]) for name in names]
-            experts = dict(zip(names, await asyncio.gather(*asked), strict=True))
-        lap("encode")
-        fusing = Fusing(experts, observations.n, draws, seed, observations.first_row, return_mean, explained)
-        if fusing.n * (draws + len(self.rules.names)) * self.manifest.latent_dim < FEW:
-            fused = await self._turns.ask(fusing)
-        else:
-            (fused,) = await asyncio.to_thread(self._fuse, [fusing])
+        """The posterior of every row and draws from it."""
+        fusing = Fusing({}, observations.n, draws, seed, observations.first_row, return_mean, explained)
+        fused = await self._posteriors.of({name: observations.columns[name] for name in names}, fusing)
         lap("fuse")
         return fused
-
-    async def _expert(self, name: str, column: Column) -> Expert:
-        """q(z | x) of every row that has the modality."""
-        graph = self._graphs[encoder_file(name)]
-        if column.complete:
-            outputs = await graph.run(column.values)
-            return Expert(outputs["mu"], outputs["log_var"], None)
-        if not column.present.any():
-            nothing = np.zeros((0, self.manifest.latent_dim), np.float32)
-            return Expert(nothing, nothing, column.present)
-        outputs = await graph.run(column.values[column.present])
-        return Expert(outputs["mu"], outputs["log_var"], column.present)
 
     async def _evidence(
         self,
@@ -250,7 +232,7 @@ class Model:
     ) -> Evidence:
         """log p(x_T | x_S) of every row, as ``models_store/evidence.py`` estimates it."""
         posteriors = [
-            (await self._fused(observations, names, 0, seed, return_mean=True)).posterior
+            await self._fused(observations, names, 0, seed, return_mean=True)
             for names in (together, given)
             if names
         ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +14,7 @@ from service.errors import WrongInput
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """One modality of a request.
 
     Arguments:
@@ -27,12 +25,12 @@ class Column:
     values: Array
     mask: Array | None = None
 
-    @cached_property
+    @property
     def present(self) -> Array:
         """Which rows have it, boolean (n,)."""
         return np.ones(len(self.values), bool) if self.mask is None else self.mask
 
-    @cached_property
+    @property
     def complete(self) -> bool:
         """Whether every row has it."""
         return self.mask is None or bool(self.mask.all())
@@ -75,8 +73,9 @@ def check_observed(observations: Observations, names: Sequence[str]) -> None:
     Raises:
         WrongInput: There is such a row.
     """
-    if any(observations.columns[name].complete for name in names):
-        return
+    for name in names:
+        if observations.columns[name].complete:
+            return
     observed = np.stack([observations.columns[name].present for name in names]).any(axis=0)
     if not observed.all():
         row = observations.first_row + int(np.argmin(observed))

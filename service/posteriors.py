@@ -6,7 +6,7 @@ their subsets. What a row gets does not depend on who else is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ class Fusing(NamedTuple):
     """What one question wants fused.
 
     Arguments:
-        experts: By modality.
+        experts: By modality, those of the condition; they may still come.
         n: Rows.
         draws: N, of z.
         seed: Of the draws.
@@ -43,7 +43,7 @@ class Fusing(NamedTuple):
         explained: Whether its origin is wanted.
     """
 
-    experts: Mapping[str, Expert]
+    experts: MutableMapping[str, Expert]
     n: int
     draws: int
     seed: int
@@ -73,12 +73,14 @@ class Fused(NamedTuple):
     """What it gets.
 
     Arguments:
-        posterior: (n, D).
+        mu: Of the posterior, (n, D).
+        log_var: The same.
         z: Draws from it, (n, N, D).
         origin: Where the posterior comes from; None unless it was wanted.
     """
 
-    posterior: Gaussian
+    mu: Array
+    log_var: Array
     z: Array
     origin: Origin | None
 
@@ -95,14 +97,10 @@ def fuse(names: Sequence[str], dimension: int, asked: Sequence[Fusing]) -> list[
     spans = [slice(stop - one.n, stop) for one, stop in zip(asked, stops, strict=True)]
     experts, present = _stacked(names, dimension, asked, spans)
     posterior, origin = _product(experts, present, any(one.explained for one in asked))
-    narrow = Gaussian(posterior.mu.astype(np.float32), posterior.log_var.astype(np.float32))
-    drawn = _draws(narrow, asked, spans)
+    mu, log_var = posterior.mu.astype(np.float32), posterior.log_var.astype(np.float32)
+    drawn = _draws(mu, np.exp(log_var / 2), asked, spans)
     return [
-        Fused(
-            Gaussian(narrow.mu[span], narrow.log_var[span]),
-            z,
-            origin.of(span) if origin and one.explained else None,
-        )
+        Fused(mu[span], log_var[span], z, origin.of(span) if origin and one.explained else None)
         for one, span, z in zip(asked, spans, drawn, strict=True)
     ]
 
@@ -123,15 +121,16 @@ def _stacked(
     # Experts may lie hundreds of nats apart, and what is said of them is a difference of such numbers.
     mu, log_var = np.empty((2, len(names), rows, dimension))
     present = np.zeros((len(names), rows), bool)
-    for one, span in zip(asked, spans, strict=True):
-        for name, expert in one.experts.items():
-            m = names.index(name)
-            if expert.present is None:
-                mu[m, span], log_var[m, span], present[m, span] = expert.mu, expert.log_var, True
-            else:
-                present[m, span] = expert.present
-                mu[m, span][expert.present] = expert.mu
-                log_var[m, span][expert.present] = expert.log_var
+    for m, name in enumerate(names):
+        own = [
+            (span, one.experts[name]) for one, span in zip(asked, spans, strict=True) if name in one.experts
+        ]
+        if not own:
+            continue
+        for span, expert in own:
+            present[m, span] = True if expert.present is None else expert.present
+        mu[m, present[m]] = np.concatenate([expert.mu for _, expert in own])
+        log_var[m, present[m]] = np.concatenate([expert.log_var for _, expert in own])
     return Gaussian(mu, log_var), present
 
 
@@ -146,9 +145,8 @@ def _disagreement(experts: Gaussian, present: Array) -> Array:
     return found
 
 
-def _draws(posterior: Gaussian, asked: Sequence[Fusing], spans: Sequence[slice]) -> Iterator[Array]:
+def _draws(mu: Array, std: Array, asked: Sequence[Fusing], spans: Sequence[slice]) -> Iterator[Array]:
     """Draws of z by question, (n, N, D); neighbours that want equally many are moved together."""
-    mu, std = posterior.mu, np.exp(posterior.log_var / 2)
     for draws, neighbours in groupby(zip(asked, spans, strict=True), lambda pair: pair[0].draws):
         pairs = list(neighbours)
         first, stop = pairs[0][1].start, pairs[-1][1].stop

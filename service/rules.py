@@ -173,7 +173,7 @@ class Rules:
 
     def _sent(self, observations: Observations, parameter: str, chosen: Sequence[str]) -> tuple[str, ...]:
         """Those of the modalities sent that a parameter names, ``all`` of them included."""
-        sent = tuple(name for name in self.names if name in observations.columns)
+        sent = tuple(filter(observations.columns.__contains__, self.names))
         if list(chosen) == ["all"]:
             return sent
         for name in chosen:

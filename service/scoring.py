@@ -53,8 +53,9 @@ class Noise:
     ) -> None:
         self._dimension = dimension
         self._generators = []
+        present = {name: observations.columns[name].present for name in names}
         for row in range(rows.start, rows.stop):
-            own = ",".join(name for name in names if observations.columns[name].present[row])
+            own = ",".join(name for name in names if present[name][row])
             self._generators.append(generator(seed, observations.first_row + row, f"score {own}"))
 
     def draw(self, count: int) -> Array:

@@ -19,17 +19,13 @@ class Turns(Generic[Question, Answer]):
 
     def __init__(self, answer: Callable[[Sequence[Question]], Sequence[Answer]]) -> None:
         self._answer = answer
-        self._loop: asyncio.AbstractEventLoop  # of who asks
         self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
 
-    def ask(self, question: Question) -> asyncio.Future[Answer]:
-        """The answer, to be awaited; an error in answering is raised there."""
+    def ask(self, question: Question, future: asyncio.Future[Answer]) -> None:
+        """Has a question answered, or failed, in its future."""
         if not self._waiting:
-            self._loop = asyncio.get_running_loop()  # asks the system for the process: not for every question
-            self._loop.call_soon(self._end)
-        future: asyncio.Future[Answer] = self._loop.create_future()
+            asyncio.get_running_loop().call_soon(self._end)
         self._waiting.append((question, future))
-        return future
 
     def _end(self) -> None:
         asked, self._waiting = self._waiting, []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from models_store.errors import listed
 from models_store.manifest import Manifest
@@ -52,14 +51,8 @@ class Output:
             return found
         if encoded is None:
             raise ValueError(f"'{self.name}' was not computed")
-        part: Array = getattr(self._holder(encoded), self.field)
+        part: Array = getattr(encoded.origin if self.field in MEASURES else encoded, self.field)
         return part
-
-    def _holder(self, encoded: Encoded) -> Any:
-        """What of the answer about z has it."""
-        if self.field == "z":
-            return encoded
-        return encoded.origin if self.field in MEASURES else encoded.posterior
 
 
 def outputs_of(manifest: Manifest) -> dict[str, Output]:

@@ -122,8 +122,8 @@ def _head(model: Model, n: int, seed: int, condition: Sequence[str]) -> dict[str
 def _encoding(model: Model, encoded: Encoded, query: EncodeQuery) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "z": _flat(encoded.z) if query.flatten else encoded.z,
-        "mu": encoded.posterior.mu,
-        "log_var": encoded.posterior.log_var,
+        "mu": encoded.mu,
+        "log_var": encoded.log_var,
         "one_latent_space": True,
     }
     if encoded.origin is not None:
