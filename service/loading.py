@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 
 from models_store import golden, latent
 from models_store.errors import BundleRefused
@@ -17,7 +17,9 @@ from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.store import Bundle
 from service.batching import GraphQueue, Pace, measure
 from service.inference import Model
-from service.protocol.outputs import Output, outputs_of
+from service.protocol import outputs
+from service.protocol.outputs import Asked
+from service.protocol.requests import Wanted
 from service.protocol.statistics import Statistics
 from service.rules import Limits
 from service.sessions import Array, Graph, Session, UnfitGraph
@@ -37,9 +39,10 @@ class Loaded:
     statistics: Statistics = field(default_factory=Statistics)
 
     @cached_property
-    def outputs(self) -> Mapping[str, Output]:
-        """What it can answer by the Open Inference Protocol, by name."""
-        return outputs_of(self.bundle.manifest)
+    def asked(self) -> Callable[[tuple[Wanted, ...], tuple[str, ...], bool], Asked]:
+        """What a request of the Open Inference Protocol wants; most clients want the same each time."""
+        known = outputs.outputs_of(self.bundle.manifest)
+        return lru_cache(maxsize=256)(partial(outputs.asked, known, self.model.rules))
 
 
 def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) -> Loaded:

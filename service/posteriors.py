@@ -6,8 +6,8 @@ their subsets. What a row gets does not depend on who else is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, Sequence
-from itertools import accumulate, groupby
+from collections.abc import MutableMapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -98,7 +98,7 @@ def fuse(names: Sequence[str], dimension: int, asked: Sequence[Fusing]) -> list[
     experts, present = _stacked(names, dimension, asked, spans)
     posterior, origin = _product(experts, present, any(one.explained for one in asked))
     mu, log_var = posterior.mu.astype(np.float32), posterior.log_var.astype(np.float32)
-    drawn = _draws(mu, np.exp(log_var / 2), asked, spans)
+    drawn = _draws(mu, np.exp(log_var / 2), asked)
     return [
         Fused(mu[span], log_var[span], z, origin.of(span) if origin and one.explained else None)
         for one, span, z in zip(asked, spans, drawn, strict=True)
@@ -121,16 +121,15 @@ def _stacked(
     # Experts may lie hundreds of nats apart, and what is said of them is a difference of such numbers.
     mu, log_var = np.empty((2, len(names), rows, dimension))
     present = np.zeros((len(names), rows), bool)
-    for m, name in enumerate(names):
-        own = [
-            (span, one.experts[name]) for one, span in zip(asked, spans, strict=True) if name in one.experts
-        ]
-        if not own:
-            continue
-        for span, expert in own:
-            present[m, span] = True if expert.present is None else expert.present
-        mu[m, present[m]] = np.concatenate([expert.mu for _, expert in own])
-        log_var[m, present[m]] = np.concatenate([expert.log_var for _, expert in own])
+    for one, span in zip(asked, spans, strict=True):
+        for name, expert in one.experts.items():
+            m = names.index(name)
+            if expert.present is None:
+                mu[m, span], log_var[m, span], present[m, span] = expert.mu, expert.log_var, True
+            else:
+                present[m, span] = expert.present
+                mu[m, span][expert.present] = expert.mu
+                log_var[m, span][expert.present] = expert.log_var
     return Gaussian(mu, log_var), present
 
 
@@ -145,16 +144,22 @@ def _disagreement(experts: Gaussian, present: Array) -> Array:
     return found
 
 
-def _draws(mu: Array, std: Array, asked: Sequence[Fusing], spans: Sequence[slice]) -> Iterator[Array]:
-    """Draws of z by question, (n, N, D); neighbours that want equally many are moved together."""
-    for draws, neighbours in groupby(zip(asked, spans, strict=True), lambda pair: pair[0].draws):
-        pairs = list(neighbours)
-        first, stop = pairs[0][1].start, pairs[-1][1].stop
-        z = np.zeros((stop - first, draws, mu.shape[1]), np.float32)
-        own = [z[span.start - first : span.stop - first] for _, span in pairs]
-        for (one, _), part in zip(pairs, own, strict=True):
-            if not one.return_mean:
-                fill_with_noise(part, one.seed, one.first_row)
-        z *= std[first:stop, None]
-        z += mu[first:stop, None]
-        yield from own
+def _draws(mu: Array, std: Array, asked: Sequence[Fusing]) -> list[Array]:
+    """Draws of z by question, (n, N, D)."""
+    draws, dimension = [one.draws for one in asked], mu.shape[1]
+    if set(draws) != {1}:
+        times = np.repeat(draws, [one.n for one in asked])
+        mu, std = np.repeat(mu, times, axis=0), np.repeat(std, times, axis=0)
+    z = np.zeros(mu.shape, np.float32)
+    own = []
+    start = 0
+    for one in asked:
+        stop = start + one.n * one.draws
+        part = z[start:stop].reshape(one.n, one.draws, dimension)
+        if not one.return_mean:
+            fill_with_noise(part, one.seed, one.first_row)
+        own.append(part)
+        start = stop
+    z *= std
+    z += mu
+    return own

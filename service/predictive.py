@@ -36,12 +36,15 @@ def fill_with_noise(drawn: Array, seed: int, first_row: int = 0) -> None:
     """Standard normal draws; the first of a row do not depend on how many there are.
 
     Arguments:
-        drawn: Where they go, (n, draws, D).
+        drawn: Where they go, contiguous, (n, draws, D).
         seed: Of the request.
         first_row: The number of the first row in the request.
     """
     n, draws, dimension = drawn.shape
-    stream = _stream()
+    stream = _streams.own
+    if draws == 1 and not first_row and n <= ROWS_IN_BLOCK:  # as most questions are
+        stream.fill(drawn, seed, 0, FIRST)
+        return
     # To move the stream takes as long as some hundred numbers, so the first draws of many rows are taken
     # one after the other.
     row = first_row
@@ -72,15 +75,14 @@ class _Stream:
         self._normal(out=numbers, dtype=np.float32)
 
 
-_streams = threading.local()
+class _Streams(threading.local):
+    """One for each thread."""
+
+    def __init__(self) -> None:
+        self.own = _Stream()
 
 
-def _stream() -> _Stream:
-    """That of this thread."""
-    if not hasattr(_streams, "own"):
-        _streams.own = _Stream()
-    own: _Stream = _streams.own
-    return own
+_streams = _Streams()
 
 
 def draw_mixture(mixture: Mixture, n: int, seed: int, draws: int) -> Array:

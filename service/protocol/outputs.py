@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from models_store.errors import listed
 from models_store.manifest import Manifest
 from service.errors import WrongInput
 from service.inference import Encoded, Generated
 from service.predictive import LEVELS
+from service.protocol.requests import Wanted
 from service.protocol.tensors import Array
+from service.rules import Rules
 
 POSTERIOR = ("z", "mu", "log_var")
 MEASURES = ("information", "disagreement")
@@ -76,30 +79,60 @@ def outputs_of(manifest: Manifest) -> dict[str, Output]:
     return {output.name: output for output in found}
 
 
-def named(known: Mapping[str, Output], names: Iterable[str]) -> list[Output]:
-    """The outputs of these names.
+class Asked(NamedTuple):
+    """What a request wants to know.
+
+    Arguments:
+        outputs: Each as it is wanted.
+        targets: The modalities that some of them are of.
+        fields: What of those is wanted.
+        posterior: Whether any is of the posterior.
+        explained: Whether any says where the posterior comes from.
+    """
+
+    outputs: tuple[tuple[Wanted, Output], ...]
+    targets: tuple[str, ...]
+    fields: frozenset[str]
+    posterior: bool
+    explained: bool
+
+
+def asked(
+    known: Mapping[str, Output], rules: Rules, wanted: Sequence[Wanted], chosen: Sequence[str], binary: bool
+) -> Asked:
+    """What comes of the outputs that a request names.
 
     Arguments:
         known: All that there are.
-        names: Of those that are wanted.
+        rules: Of the model.
+        wanted: The outputs; none for the posterior, and the middle of every target.
+        chosen: ``gen_mod``: the modalities that they may be of, or ``all``.
+        binary: Whether those that nobody named are sent as bytes.
 
     Raises:
-        WrongInput: There is none of a name; the text says which there are.
+        WrongInput: There is no such output or modality, or they contradict each other; the text says which.
     """
-    found = []
-    for name in names:
-        if name not in known:
-            raise WrongInput(f"unknown output '{name}'; this model gives {listed(known)}")
-        found.append(known[name])
-    return found
-
-
-def usual(known: Mapping[str, Output], targets: Iterable[str]) -> list[Output]:
-    """What is given to those who ask for no outputs: the posterior, and the middle of every target."""
-    wanted = {*targets}
-    everything = wanted == {"all"}
-    return [
-        output
-        for output in known.values()
-        if output.usual and (output.target is None or everything or output.target in wanted)
-    ]
+    everything = list(chosen) == ["all"]
+    if not everything:
+        for name in chosen:
+            rules.modality(name)
+    if not wanted:
+        wanted = [
+            Wanted(output.name, binary)
+            for output in known.values()
+            if output.usual and (output.target is None or everything or output.target in chosen)
+        ]
+    for one in wanted:
+        if one.name not in known:
+            raise WrongInput(f"unknown output '{one.name}'; this model gives {listed(known)}")
+    found = [known[one.name] for one in wanted]
+    targets = tuple(dict.fromkeys(output.target for output in found if output.target is not None))
+    if outside := [name for name in targets if not everything and name not in chosen]:
+        raise WrongInput(f"outputs of {listed(outside)} were asked for, but gen_mod names {listed(chosen)}")
+    return Asked(
+        tuple(zip(wanted, found, strict=True)),
+        targets,
+        frozenset(output.field for output in found),
+        posterior=any(output.target is None for output in found),
+        explained=any(output.field in MEASURES for output in found),
+    )

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends
 
-from models_store.errors import listed, shown
+from models_store.errors import shown
 from service import bodies
 from service.catalog import Catalog
-from service.errors import NotFound, PastDeadline, WrongInput
+from service.errors import NotFound, PastDeadline
 from service.inference import Encoded, Generated, Model
 from service.loading import Loaded
 from service.observations import Observations
-from service.protocol import answers, outputs, requests
-from service.protocol.outputs import Output
-from service.protocol.requests import Parameters, Question, Wanted
+from service.protocol import answers, requests
+from service.protocol.outputs import Asked
+from service.protocol.requests import Parameters, Question
 from service.replies import Reply
 from service.routes.common import rows_of, seed_of
 from service.routes.direct import Arrival, DirectRoute
@@ -75,50 +75,43 @@ async def _answer(chosen: Loaded, question: Question, accepted: str | None, came
     read = time.monotonic_ns()
     model, parameters = chosen.model, question.head.parameters
     rows, seed = rows_of(question.observed, parameters), seed_of(parameters)
-    wanted = question.head.outputs or tuple(
-        Wanted(output.name, parameters.binary_data_output)
-        for output in outputs.usual(chosen.outputs, parameters.gen_mod)
-    )
-    found = outputs.named(chosen.outputs, (one.name for one in wanted))
-    work = _compute(model, rows, parameters, found, seed)
+    asked = chosen.asked(question.head.outputs, tuple(parameters.gen_mod), parameters.binary_data_output)
+    work = _compute(model, rows, parameters, asked, seed)
     encoded, generated = await (work if parameters.timeout is None else _within(parameters.timeout, work))
     computed = time.monotonic_ns()
-    answered = [
-        (one, output, output.of(encoded, generated)) for one, output in zip(wanted, found, strict=True)
-    ]
+    answered = [(one, output, output.of(encoded, generated)) for one, output in asked.outputs]
     condition = next(answer.condition for answer in (encoded, generated) if answer is not None)
     told = {"seed": seed, "cond_mod": ",".join(condition) or "none"}
 
     def write() -> Reply:
         return answers.packed(answers.write(model.manifest, question.head.id, told, answered), accepted)
 
-    reply = await aside(sum(array.size for _, _, array in answered), write)
+    reply = await aside(sum([array.size for _, _, array in answered]), write)
     chosen.statistics.answered(rows.n, (came, read, computed, time.monotonic_ns()))
     return reply
 
 
 async def _compute(
-    model: Model, rows: Observations, parameters: Parameters, found: Sequence[Output], seed: int
+    model: Model, rows: Observations, parameters: Parameters, asked: Asked, seed: int
 ) -> tuple[Encoded | None, Generated | None]:
     """The posterior and the targets, as far as the outputs need them."""
     encoded: Encoded | None = None
     generated: Generated | None = None
-    targets = _targets(model, found, parameters.gen_mod)
-    if any(output.target is None for output in found):
+    if asked.posterior:
         encoded = await model.encode(
             rows,
             parameters.cond_mod,
             draws=parameters.N,
             seed=seed,
             return_mean=parameters.return_mean,
-            explained=any(output.field in outputs.MEASURES for output in found),
+            explained=asked.explained,
         )
-    if targets:
+    if asked.targets:
         generated = await model.generate(
             rows,
             parameters.cond_mod,
-            targets,
-            fields={output.field for output in found},
+            asked.targets,
+            fields=asked.fields,
             draws=parameters.N,
             summary_draws=parameters.K,
             seed=seed,
@@ -127,20 +120,6 @@ async def _compute(
             prior=parameters.prior,
         )
     return encoded, generated
-
-
-def _targets(model: Model, found: Sequence[Output], chosen: Sequence[str]) -> list[str]:
-    """The modalities that the outputs are of, all of them among those that ``gen_mod`` names."""
-    targets = list(dict.fromkeys(output.target for output in found if output.target is not None))
-    if list(chosen) != ["all"]:
-        for name in chosen:
-            model.rules.modality(name)
-        outside = [name for name in targets if name not in chosen]
-        if outside:
-            raise WrongInput(
-                f"outputs of {listed(outside)} were asked for, but gen_mod names {listed(chosen)}"
-            )
-    return targets
 
 
 async def _within(microseconds: int, work: Coroutine[Any, Any, T]) -> T:
