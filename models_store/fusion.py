@@ -123,14 +123,14 @@ def _product(experts: Gaussian, present: Array) -> tuple[Gaussian, Array, Array]
     """The product; and the precision of the prior and of each expert, relative to the largest."""
     xp = array_namespace(experts.mu, experts.log_var)
     observed = present[..., None]
-    log_precision = xp.where(observed, -experts.log_var, -math.inf)
-    highest = xp.max(log_precision, axis=0)
-    largest = _constant(xp.where(highest > 0, highest, 0.0))  # the prior's is 0; clip takes far longer
-    weights = xp.exp(log_precision - largest)
-    prior = xp.exp(-largest)
+    log_var = xp.where(observed, experts.log_var, math.inf)
+    lowest = xp.min(log_var, axis=0)
+    smallest = _constant(xp.where(lowest < 0, lowest, 0.0))  # the prior's is 0; clip takes far longer
+    weights = xp.exp(smallest - log_var)
+    prior = xp.exp(smallest)
     total = xp.sum(weights, axis=0) + prior
     mu = xp.sum(weights * xp.where(observed, experts.mu, 0.0), axis=0) / total
-    return Gaussian(mu=mu, log_var=0 - (largest + xp.log(total))), prior, weights
+    return Gaussian(mu=mu, log_var=smallest - xp.log(total)), prior, weights
 
 
 def _constant(x: Array) -> Array:

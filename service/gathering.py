@@ -14,7 +14,7 @@ from typing import Protocol
 from service.batching import Outputs, Receiver
 from service.observations import Array, Column
 from service.posteriors import Expert, Fused, Fusing, fuse
-from service.telemetry.exchange import stopwatch
+from service.telemetry.exchange import lap, stopwatch
 from service.turns import Turns
 from service.workers import FEW
 
@@ -56,11 +56,13 @@ class Posteriors:
         if not expected:
             self.fuse(fusing, future)
         try:
-            return await future
+            fused = await future
         except BaseException:
             for one in expected:
                 self._encoders[one.name].forget(one)
             raise
+        lap("fuse")
+        return fused
 
     def fuse(self, fusing: Fusing, future: asyncio.Future[Fused]) -> None:
         """Has a question fused that has all its experts; little of it together with what others ask."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -205,7 +205,7 @@ class Model:
 
     # --- the steps ------------------------------------------------------------------------------------
 
-    async def _fused(
+    def _fused(
         self,
         observations: Observations,
         names: Sequence[str],
@@ -214,12 +214,10 @@ class Model:
         *,
         return_mean: bool,
         explained: bool = False,
-    ) -> Fused:
+    ) -> Awaitable[Fused]:
         """The posterior of every row and draws from it."""
         fusing = Fusing({}, observations.n, draws, seed, observations.first_row, return_mean, explained)
-        fused = await self._posteriors.of({name: observations.columns[name] for name in names}, fusing)
-        lap("fuse")
-        return fused
+        return self._posteriors.of({name: observations.columns[name] for name in names}, fusing)
 
     async def _evidence(
         self,

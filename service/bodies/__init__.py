@@ -90,12 +90,13 @@ def together(columns: dict[str, Column]) -> Observations:
     """
     rows = {name: len(column.values) for name, column in columns.items()}
     _check_rows(rows)
-    return Observations(columns, next(iter(rows.values()), 0))
+    return Observations(columns, max(rows.values(), default=0))
 
 
 def _check_rows(rows: dict[str, int]) -> None:
-    if len(set(rows.values())) > 1:
+    counts = {*rows.values()}
+    if len(counts) > 1:
         told = ", ".join(f"'{name}' has {count}" for name, count in rows.items())
         raise WrongInput(f"all modalities must have the same number of rows: {told}")
-    if not all(rows.values()):
+    if 0 in counts:
         raise WrongInput(f"{listed(rows)} was sent without a single row")

@@ -71,6 +71,7 @@ class Sent(NamedTuple):
 
     Arguments:
         name: A modality, or the mask of one.
+        where: How an error calls it.
         datatype: As the protocol calls it.
         shape: As it was sent.
         size: How many bytes behind the JSON it takes; None: its numbers are in the JSON.
@@ -78,14 +79,11 @@ class Sent(NamedTuple):
     """
 
     name: str
+    where: str
     datatype: Any
     shape: tuple[int, ...]
     size: int | None
     data: Any
-
-    @property
-    def where(self) -> str:
-        return f"input '{self.name[:LONGEST_NAME]}'"
 
 
 class Head(NamedTuple):
@@ -247,12 +245,12 @@ def _sent(item: dict[str, Any], others: Collection[str]) -> Sent:
     name, own = item.get("name"), item.get("parameters", {})
     if not isinstance(name, str) or name in others or not isinstance(own, dict):
         raise WrongInput(f"every input must have a 'name' of its own, got {shown(name)}")
-    size = own.get("binary_data_size")
-    sent = Sent(name, item.get("datatype"), (), size, item.get("data"))
-    _refuse_shared_memory(sent.where, own)
+    where, size = f"input '{name[:LONGEST_NAME]}'", own.get("binary_data_size")
+    _refuse_shared_memory(where, own)
     if size is not None and (type(size) is not int or size < 0):
-        raise WrongInput(f"{sent.where}: 'binary_data_size' must be a number of bytes, got {shown(size)}")
-    return sent._replace(shape=tensors.checked_shape(sent.where, item.get("shape")))
+        raise WrongInput(f"{where}: 'binary_data_size' must be a number of bytes, got {shown(size)}")
+    shape = tensors.checked_shape(where, item.get("shape"))
+    return Sent(name, where, item.get("datatype"), shape, size, item.get("data"))
 
 
 def _tensors(inputs: Sequence[Sent], rest: memoryview) -> dict[str, Array]:
@@ -278,21 +276,21 @@ def _tensors(inputs: Sequence[Sent], rest: memoryview) -> dict[str, Array]:
 
 def _observations(rules: Rules, sent: Mapping[str, Array]) -> Observations:
     names = [name for name in sent if not name.startswith(archive.MASK)]
-    columns = {}
-    for name in sent:
-        if name not in names and name.removeprefix(archive.MASK) not in names:
-            raise WrongInput(f"input {shown(name)} is the mask of nothing; the inputs are {listed(names)}")
-    for name in names:
-        modality, tensor = rules.modality(name), sent[name]
-        if not modality.shape or tensor.dtype == object:  # many clients know no tensors of one axis
-            tensor = tensor[:, 0] if tensor.ndim == 2 and tensor.shape[1] == 1 else tensor
-        rules.check_rows(len(tensor) if tensor.ndim else 0)
-        where, mask = f"input '{name}'", sent.get(archive.MASK + name)
-        if tensor.dtype == object:
-            columns[name] = _from_texts(modality, tensor, mask, where)
-        else:
-            columns[name] = archive.column(modality, tensor, mask, where)
-    return bodies.together(columns)
+    for mask in sent.keys() - names:
+        if mask.removeprefix(archive.MASK) not in names:
+            raise WrongInput(f"input {shown(mask)} is the mask of nothing; the inputs are {listed(names)}")
+    return bodies.together(
+        {name: _column(rules, name, sent[name], sent.get(archive.MASK + name)) for name in names}
+    )
+
+
+def _column(rules: Rules, name: str, tensor: Array, mask: Array | None) -> Column:
+    modality, texts = rules.modality(name), tensor.dtype.kind == "O"
+    if (texts or not modality.shape) and tensor.ndim == 2 and tensor.shape[1] == 1:
+        tensor = tensor[:, 0]  # many clients know no tensors of one axis
+    rules.check_rows(len(tensor) if tensor.ndim else 0)
+    read = _from_texts if texts else archive.column
+    return read(modality, tensor, mask, f"input '{name}'")
 
 
 def _from_texts(modality: Modality, tensor: Array, mask: Array | None, where: str) -> Column:
