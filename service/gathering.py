@@ -9,21 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Protocol
 
-from service.batching import Outputs, Receiver
-from service.observations import Array, Column
+from service.batching import Outputs, Runner
+from service.observations import Column
 from service.posteriors import Expert, Fused, Fusing, fuse
 from service.telemetry.exchange import lap, stopwatch
 from service.turns import Turns
 from service.workers import FEW
-
-
-class Encoder(Protocol):
-    """What asks the graph of an encoder for many callers."""
-
-    def ask(self, rows: Array, receiver: Receiver) -> None: ...
-    def forget(self, receiver: Receiver) -> None: ...
 
 
 class Posteriors:
@@ -34,7 +26,7 @@ class Posteriors:
         dimension: D.
     """
 
-    def __init__(self, encoders: Mapping[str, Encoder], dimension: int) -> None:
+    def __init__(self, encoders: Mapping[str, Runner], dimension: int) -> None:
         self._encoders = encoders
         self._dimension = dimension
         self._fuse = partial(fuse, tuple(encoders), dimension)
