@@ -1,0 +1,153 @@
+"""Questions gather their experts: each has the posterior that it would have alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.batching import GraphFailed, GraphQueue, Pace
+from service.gathering import Posteriors
+from service.observations import Array, Column
+from service.posteriors import Expert, Fused, Fusing, fuse
+from service.workers import FEW, Workers
+
+DIMENSION = 4
+SIGNS = {"left": 1, "right": -1}
+NAMES = tuple(SIGNS)
+Queues = Mapping[str, GraphQueue]
+
+
+class Encoder:
+    """Experts that are a function of the row; waits for ``gate``, and fails at rows below 0."""
+
+    def __init__(self, sign: int, gate: threading.Event) -> None:
+        self._sign = sign
+        self._gate = gate
+        self.batches: list[int] = []
+
+    def run(self, rows: Array) -> dict[str, Array]:
+        self.batches.append(len(rows))
+        assert self._gate.wait(10)
+        if (rows < 0).any():
+            raise ValueError("negative rows")
+        mu = self._sign * rows * np.arange(1, DIMENSION + 1, dtype=np.float32)
+        return {"mu": mu, "log_var": -np.abs(mu) / 10}
+
+
+def open_gate() -> threading.Event:
+    gate = threading.Event()
+    gate.set()
+    return gate
+
+
+def asking(
+    work: Callable[[Posteriors, Queues], Awaitable[None]],
+    loop_rows: int = 0,
+    gate: threading.Event | None = None,
+) -> dict[str, Encoder]:
+    """Does the work on a model of two encoders, and gives them back; fails if it hangs."""
+    gate = gate or open_gate()
+    graphs = {name: Encoder(sign, gate) for name, sign in SIGNS.items()}
+
+    async def main() -> None:
+        with Workers(2) as threads:
+            queues = {name: GraphQueue(graph, threads, Pace(64, loop_rows)) for name, graph in graphs.items()}
+            await asyncio.wait_for(work(Posteriors(queues, DIMENSION), queues), 20)
+
+    asyncio.run(main())
+    return graphs
+
+
+def column(start: int, present: list[bool] | int) -> Column:
+    if isinstance(present, int):
+        return Column(np.arange(start, start + present, dtype=np.float32)[:, None])
+    mask = np.array(present)
+    return Column(np.arange(start, start + len(mask), dtype=np.float32)[:, None], mask)
+
+
+def alone(columns: Mapping[str, Column], fusing: Fusing) -> Fused:
+    """What a question gets whose experts are computed by hand."""
+    experts = {}
+    for name, sent in columns.items():
+        outputs = Encoder(SIGNS[name], open_gate()).run(sent.values[sent.present])
+        experts[name] = Expert(outputs["mu"], outputs["log_var"], sent.present)
+    return fuse(NAMES, DIMENSION, [fusing._replace(experts=experts)])[0]
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> tuple[dict[str, Column], Fusing]:
+    """Any subset of the modalities, any of whose rows may be missing; of some, the answer is large."""
+    n = draw(st.integers(1, 5))
+    names = draw(st.sets(st.sampled_from(NAMES)))
+    masks = st.one_of(st.just(n), st.lists(st.booleans(), min_size=n, max_size=n))
+    columns = {name: column(draw(st.integers(0, 50)), draw(masks)) for name in sorted(names)}
+    draws = draw(st.sampled_from((0, 1, 3, FEW // DIMENSION)))
+    mean = not draws or draw(st.booleans())  # none are drawn for a mean alone
+    return columns, Fusing({}, n, draws, seed=draw(st.integers(0, 9)), return_mean=mean)
+
+
+@given(st.lists(questions(), min_size=1, max_size=8), st.sampled_from((0, 64)))
+def test_each_has_the_posterior_that_it_has_alone(
+    asked: list[tuple[dict[str, Column], Fusing]], loop_rows: int
+) -> None:
+    async def work(posteriors: Posteriors, _: Queues) -> None:
+        answers = await asyncio.gather(*(posteriors.of(*question) for question in asked))
+        for answer, (columns, fusing) in zip(answers, asked, strict=True):
+            expected = alone(columns, fusing._replace(experts={}))
+            assert np.array_equal(answer.mu, expected.mu)
+            assert np.array_equal(answer.log_var, expected.log_var)
+            assert np.array_equal(answer.z, expected.z)
+
+    # the experts are put into the questions, which hypothesis may show once more
+    asked = [(columns, fusing._replace(experts={})) for columns, fusing in asked]
+    asking(work, loop_rows)
+
+
+def test_who_leaves_takes_along_the_rows_that_wait_for_any_encoder() -> None:
+    gate = threading.Event()
+
+    async def work(posteriors: Posteriors, queues: Queues) -> None:
+        both = {name: column(0, 3) for name in NAMES}
+        staying = asyncio.create_task(posteriors.of(both, Fusing({}, 3, 1, 1)))
+        await asyncio.sleep(0.05)  # until its rows are in the threads
+        leaving = asyncio.create_task(posteriors.of(both, Fusing({}, 3, 1, 1)))
+        await asyncio.sleep(0.05)
+        assert [queue.waiting_rows for queue in queues.values()] == [3, 3]
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        assert [queue.waiting_rows for queue in queues.values()] == [0, 0]
+        gate.set()
+        assert np.array_equal((await staying).mu, alone(both, Fusing({}, 3, 1, 1)).mu)
+
+    graphs = asking(work, gate=gate)
+    assert [graph.batches for graph in graphs.values()] == [[3], [3]]
+
+
+def test_an_encoder_that_fails_fails_those_whose_rows_it_had() -> None:
+    async def work(posteriors: Posteriors, queues: Queues) -> None:
+        failing = posteriors.of({"left": column(-5, 2), "right": column(5, 2)}, Fusing({}, 2, 1, 1))
+        other = posteriors.of({"left": column(5, 2)}, Fusing({}, 2, 1, 1))
+        failed, answered = await asyncio.gather(failing, other, return_exceptions=True)
+        assert isinstance(failed, GraphFailed)
+        assert str(failed) == "negative rows"
+        assert isinstance(answered, Fused)
+        assert [queue.waiting_rows for queue in queues.values()] == [0, 0]
+
+    asking(work)
+
+
+def test_a_modality_that_no_row_has_asks_no_encoder() -> None:
+    async def work(posteriors: Posteriors, _: Queues) -> None:
+        answer = await posteriors.of(
+            {"left": column(1, [False, False]), "right": column(1, 2)}, Fusing({}, 2, 1, 1)
+        )
+        only = await posteriors.of({"right": column(1, 2)}, Fusing({}, 2, 1, 1))
+        assert np.array_equal(answer.mu, only.mu)
+
+    graphs = asking(work)
+    assert graphs["left"].batches == []
