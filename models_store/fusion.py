@@ -16,6 +16,8 @@ References:
 from __future__ import annotations
 
 import math
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple, TypeAlias
 
 from array_api_compat import array_namespace, is_torch_array
@@ -84,7 +86,7 @@ def standard_normal(like: Array) -> Gaussian:
     return Gaussian(mu=zeros, log_var=zeros)
 
 
-def product(experts: Gaussian, present: Array) -> Gaussian:
+def product(experts: Gaussian, present: Array | None = None) -> Gaussian:
     r"""Multiplies the standard normal prior, once, with one expert per observed modality.
 
     Precisions add up: :math:`\sigma^{-2} = 1 + \sum_{m \in A} \sigma_m^{-2}`. They are summed relative to
@@ -94,43 +96,50 @@ def product(experts: Gaussian, present: Array) -> Gaussian:
     Arguments:
         experts: The experts :math:`q_m(z \mid x_m)`, with shape :math:`(M, *, D)`.
         present: Which modality is observed in which row, with shape :math:`(M, *)`. Broadcasts with the
-            experts, so that many subsets of the same experts are fused at once.
+            experts, so that many subsets of the same experts are fused at once. None: missing experts have a
+            mean of 0 and an infinite log-variance, which says nothing.
 
     Returns:
         The posterior :math:`q(z \mid x_A)`, with shape :math:`(*, D)`.
     """
-    return _product(experts, present)[0]
+    return _product(experts if present is None else _masked(experts, present))[0]
 
 
-def product_with_shares(experts: Gaussian, present: Array) -> tuple[Gaussian, Array]:
+def product_with_shares(experts: Gaussian, present: Array | None = None) -> tuple[Gaussian, Array]:
     r"""The product, and who it comes from: shares of its precision, averaged over the dimensions.
 
     Arguments:
         experts: As for :func:`product`, with shape :math:`(M, *, D)`.
-        present: As for :func:`product`, with shape :math:`(M, *)`.
+        present: As for :func:`product`.
 
     Returns:
         The posterior, with shape :math:`(*, D)`; and the share of the prior, then of each expert, 0 where it
         is missing: shape :math:`(M + 1, *)`.
     """
     xp = array_namespace(experts.mu, experts.log_var)
-    posterior, prior, weights = _product(experts, present)
-    shares = xp.concat([prior[None], weights]) / (xp.sum(weights, axis=0) + prior)
+    posterior, prior, weights, total = _product(experts if present is None else _masked(experts, present))
+    shares = xp.concat([prior[None], weights]) / total
     return posterior, xp.mean(shares, axis=-1)
 
 
-def _product(experts: Gaussian, present: Array) -> tuple[Gaussian, Array, Array]:
-    """The product; and the precision of the prior and of each expert, relative to the largest."""
+def _masked(experts: Gaussian, present: Array) -> Gaussian:
+    """The same, in which missing experts say nothing."""
     xp = array_namespace(experts.mu, experts.log_var)
     observed = present[..., None]
-    log_var = xp.where(observed, experts.log_var, math.inf)
-    lowest = xp.min(log_var, axis=0)
+    return Gaussian(xp.where(observed, experts.mu, 0.0), xp.where(observed, experts.log_var, math.inf))
+
+
+def _product(experts: Gaussian) -> tuple[Gaussian, Array, Array, Array]:
+    """The product; and precisions relative to the largest: of the prior, of each expert, and their sum."""
+    xp = array_namespace(experts.mu, experts.log_var)
+    # One after the other: there are few experts, and a reduction over them takes longer to begin.
+    lowest = reduce(xp.minimum, experts.log_var)
     smallest = _constant(xp.where(lowest < 0, lowest, 0.0))  # the prior's is 0; clip takes far longer
-    weights = xp.exp(smallest - log_var)
+    weights = xp.exp(smallest - experts.log_var)
     prior = xp.exp(smallest)
-    total = xp.sum(weights, axis=0) + prior
-    mu = xp.sum(weights * xp.where(observed, experts.mu, 0.0), axis=0) / total
-    return Gaussian(mu=mu, log_var=smallest - xp.log(total)), prior, weights
+    total = reduce(add, weights) + prior
+    mu = reduce(add, weights * experts.mu) / total
+    return Gaussian(mu=mu, log_var=smallest - xp.log(total)), prior, weights, total
 
 
 def _constant(x: Array) -> Array:

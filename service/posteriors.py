@@ -15,6 +15,9 @@ import numpy as np
 from models_store.fusion import Gaussian, disagreement, product, product_with_shares
 from service.predictive import Array, fill_with_noise
 
+NUMBERS_AT_ONCE = 4096
+"""Of the posterior: what is computed from them stays in the cache, and needs no new memory of the system."""
+
 
 class Expert(NamedTuple):
     """q(z | x) of the rows that have the modality.
@@ -95,9 +98,8 @@ def fuse(names: Sequence[str], dimension: int, asked: Sequence[Fusing]) -> list[
     """
     stops = accumulate(one.n for one in asked)
     spans = [slice(stop - one.n, stop) for one, stop in zip(asked, stops, strict=True)]
-    experts, present = _stacked(names, dimension, asked, spans)
-    posterior, origin = _product(experts, present, any(one.explained for one in asked))
-    mu, log_var = posterior.mu.astype(np.float32), posterior.log_var.astype(np.float32)
+    experts = _stacked(names, dimension, asked, spans)
+    (mu, log_var), origin = _product(experts, any(one.explained for one in asked))
     drawn = _draws(mu, np.exp(log_var / 2), asked)
     return [
         Fused(mu[span], log_var[span], z, origin.of(span) if origin and one.explained else None)
@@ -105,42 +107,53 @@ def fuse(names: Sequence[str], dimension: int, asked: Sequence[Fusing]) -> list[
     ]
 
 
-def _product(experts: Gaussian, present: Array, explained: bool) -> tuple[Gaussian, Origin | None]:
-    """The posteriors, and where they come from if anybody asks: that takes as long again."""
-    if not explained:
-        return product(experts, present), None
-    posterior, shares = product_with_shares(experts, present)
-    return posterior, Origin(shares, posterior.kl_from_prior(), _disagreement(experts, present))
+def _product(experts: Gaussian, explained: bool) -> tuple[Gaussian, Origin | None]:
+    """The posteriors in float32; and where they come from if anybody asks, which takes as long again."""
+    _, rows, dimension = experts.mu.shape
+    step = max(1, NUMBERS_AT_ONCE // dimension)
+    narrow = Gaussian(*np.empty((2, rows, dimension), np.float32))
+    origins = []
+    for start in range(0, rows, step):
+        piece = slice(start, start + step)
+        few = Gaussian(experts.mu[:, piece], experts.log_var[:, piece])
+        if explained:
+            posterior, shares = product_with_shares(few)
+            origins.append(Origin(shares, posterior.kl_from_prior(), _disagreement(few)))
+        else:
+            posterior = product(few)
+        narrow.mu[piece], narrow.log_var[piece] = posterior
+    if not origins:
+        return narrow, None
+    return narrow, Origin(*(np.concatenate(parts, axis=-1) for parts in zip(*origins, strict=True)))
 
 
 def _stacked(
     names: Sequence[str], dimension: int, asked: Sequence[Fusing], spans: Sequence[slice]
-) -> tuple[Gaussian, Array]:
-    """The experts of all rows, (M, rows, D), and who is present, (M, rows)."""
-    rows = spans[-1].stop if spans else 0
+) -> Gaussian:
+    """The experts of all rows, (M, rows, D); those that are missing say nothing."""
+    shape = (len(names), sum([one.n for one in asked]), dimension)
     # Experts may lie hundreds of nats apart, and what is said of them is a difference of such numbers.
-    mu, log_var = np.empty((2, len(names), rows, dimension))
-    present = np.zeros((len(names), rows), bool)
+    mu, log_var = np.zeros((2, *shape))
+    log_var[...] = np.inf
     for one, span in zip(asked, spans, strict=True):
         for name, expert in one.experts.items():
             m = names.index(name)
             if expert.present is None:
-                mu[m, span], log_var[m, span], present[m, span] = expert.mu, expert.log_var, True
+                mu[m, span], log_var[m, span] = expert.mu, expert.log_var
             else:
-                present[m, span] = expert.present
                 mu[m, span][expert.present] = expert.mu
                 log_var[m, span][expert.present] = expert.log_var
-    return Gaussian(mu, log_var), present
+    return Gaussian(mu, log_var)
 
 
-def _disagreement(experts: Gaussian, present: Array) -> Array:
+def _disagreement(experts: Gaussian) -> Array:
     """That of each row; one expert, or none, cannot disagree."""
+    present = experts.log_var[..., 0] != np.inf
     found = np.zeros(present.shape[1])
-    if len(present) > 1:
-        several = present.sum(axis=0) > 1
-        if several.any():
-            among = Gaussian(experts.mu[:, several], experts.log_var[:, several])
-            found[several] = disagreement(among, present[:, several])
+    several = present.sum(axis=0) > 1
+    if several.any():
+        among = Gaussian(experts.mu[:, several], experts.log_var[:, several])
+        found[several] = disagreement(among, present[:, several])
     return found
 
 
