@@ -27,6 +27,8 @@ from service.settings import Settings
 
 Queue = Callable[[Graph, Executor, Pace], GraphQueue]
 """What makes a graph answer many callers."""
+MOST_NAMES = 64
+"""What a request with more of them wants is not remembered."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,19 @@ class Loaded:
     queues: Mapping[str, GraphQueue]
     statistics: Statistics = field(default_factory=Statistics)
 
+    def asked(self, wanted: tuple[Wanted, ...], chosen: tuple[str, ...], binary: bool) -> Asked:
+        """What a request of the Open Inference Protocol wants, as ``outputs.asked`` says it."""
+        ask = self._remembered if len(wanted) + len(chosen) <= MOST_NAMES else self._asked
+        return ask(wanted, chosen, binary)
+
     @cached_property
-    def asked(self) -> Callable[[tuple[Wanted, ...], tuple[str, ...], bool], Asked]:
-        """What a request of the Open Inference Protocol wants; most clients want the same each time."""
-        known = outputs.outputs_of(self.bundle.manifest)
-        return lru_cache(maxsize=256)(partial(outputs.asked, known, self.model.rules))
+    def _asked(self) -> Callable[[tuple[Wanted, ...], tuple[str, ...], bool], Asked]:
+        return partial(outputs.asked, outputs.outputs_of(self.bundle.manifest), self.model.rules)
+
+    @cached_property
+    def _remembered(self) -> Callable[[tuple[Wanted, ...], tuple[str, ...], bool], Asked]:
+        """The same; most clients want the same each time."""
+        return lru_cache(maxsize=256)(self._asked)
 
 
 def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) -> Loaded:
