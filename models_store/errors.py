@@ -50,6 +50,12 @@ class _Shown(reprlib.Repr):
         self.maxlevel, self.maxlist, self.maxdict = 3, 4, 3
         self.maxstring = self.maxother = self.maxlong = 40
 
+    def repr_bool(self, x: bool, _level: int) -> str:
+        return str(x).lower()  # as JSON and TOML write it
+
+    def repr_NoneType(self, _x: None, _level: int) -> str:  # noqa: N802
+        return "null"
+
     def repr_int(self, x: int, level: int) -> str:
         return super().repr_int(x, level) if x.bit_length() < 1000 else f"an integer of {x.bit_length()} bits"
 

@@ -82,7 +82,7 @@ def refuse_booleans(modality: Modality, value: Any) -> None:
     while left:  # as deep as JSON may be, which is deeper than Python calls
         one = left.pop()
         if isinstance(one, bool):
-            raise WrongValue(f"a {modality.kind} is made of numbers, got {str(one).lower()}")
+            raise WrongValue(f"a {modality.kind} is made of numbers, got {shown(one)}")
         left += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
 
 
