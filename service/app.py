@@ -65,6 +65,16 @@ STATUS: dict[type[Refusal], HTTPStatus] = {
     ClientLeft: HTTPStatus.BAD_REQUEST,
 }
 
+ROUTERS = (
+    questions.router,
+    models.router,
+    health.router,
+    page.router,
+    metrics_route.router,
+    v2.router,
+    v2_models.router,
+)
+
 
 class State(TypedDict):
     """What every request finds in ``request.state``."""
@@ -89,23 +99,11 @@ def create_app(
     metrics, tracer = Metrics(), tracer_of(settings.trace_endpoint)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         catalog = catalog_of(settings)
-        catalog.watch = metrics.watch
         app.openapi = lambda: described(app, catalog)  # type: ignore[method-assign]  # as FastAPI wants it
-        await asyncio.to_thread(catalog.refresh)
-        try:
-            with (
-                delayed_sigterm(catalog.drain, settings.grace_seconds),
-                Watcher(catalog.refresh, settings.poll_seconds),
-                metrics_route.kept_fresh(metrics, catalog),
-            ):
-                lifetimes = Lifetimes(settings.deadline_seconds)
-                yield {"catalog": catalog, "lifetimes": lifetimes, "metrics": metrics}
-        finally:
-            catalog.close()
-            if tracer is not None:
-                await asyncio.to_thread(tracer.close)
+        async with _serving(catalog, settings, metrics, tracer) as state:
+            yield state
 
     app = FastAPIOffline(
         title="AnyView",
@@ -117,18 +115,43 @@ def create_app(
         # Traces are the edge's; FastAPI's own would look for their settings in every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    routers = (
-        questions.router,
-        models.router,
-        health.router,
-        page.router,
-        metrics_route.router,
-        v2.router,
-        v2_models.router,
-    )
-    for router in routers:
+    for router in ROUTERS:
         app.include_router(router)
-    handlers: dict[type[Exception], Handler] = {
+    handlers = _handlers()
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+    app.add_exception_handler(Exception, _to_the_edge)
+    routes = [route for router in ROUTERS for route in router.routes]
+    direct = Direct(app.build_middleware_stack(), routes, handlers)
+    # Around the framework, not within it: each of its own layers would cost every question.
+    app.middleware_stack = Edge(_protected(direct, settings), metrics, tracer)
+    return app
+
+
+@asynccontextmanager
+async def _serving(
+    catalog: Catalog, settings: Settings, metrics: Metrics, tracer: Tracer | None
+) -> AsyncIterator[State]:
+    """The catalog loaded and kept fresh, from the start of the service to its end."""
+    catalog.watch = metrics.watch
+    await asyncio.to_thread(catalog.refresh)
+    try:
+        with (
+            delayed_sigterm(catalog.drain, settings.grace_seconds),
+            Watcher(catalog.refresh, settings.poll_seconds),
+            metrics_route.kept_fresh(metrics, catalog),
+        ):
+            lifetimes = Lifetimes(settings.deadline_seconds)
+            yield {"catalog": catalog, "lifetimes": lifetimes, "metrics": metrics}
+    finally:
+        catalog.close()
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)
+
+
+def _handlers() -> dict[type[Exception], Handler]:
+    """By class of error, what says it to the client."""
+    return {
         Refusal: _on_refusal,
         RequestValidationError: _on_invalid,
         HTTPException: _on_http,
@@ -136,15 +159,6 @@ def create_app(
         StoreAway: _on_unavailable,
         WorkerLost: _on_unavailable,
     }
-    for kind, handler in handlers.items():
-        app.add_exception_handler(kind, handler)
-    app.add_exception_handler(Exception, _to_the_edge)
-    direct = Direct(
-        app.build_middleware_stack(), [route for router in routers for route in router.routes], handlers
-    )
-    # Around the framework, not within it: each of its own layers would cost every question.
-    app.middleware_stack = Edge(_protected(direct, settings), metrics, tracer)
-    return app
 
 
 def _protected(app: ASGIApp, settings: Settings) -> ASGIApp:
