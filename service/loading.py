@@ -15,8 +15,9 @@ from models_store.latent import Latent
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.store import Bundle
-from service.batching import GraphQueue, Pace, measure
+from service.batching import GraphQueue
 from service.inference import Model
+from service.pace import Pace, measure
 from service.protocol import outputs
 from service.protocol.outputs import Asked
 from service.protocol.requests import Wanted

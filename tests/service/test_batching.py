@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batching import LOOP_SECONDS, USUALLY, GraphFailed, GraphQueue, Pace, measure
+from service.batching import USUALLY, GraphFailed, GraphQueue
+from service.pace import LOOP_SECONDS, Pace, measure
 from service.sessions import Array
 from service.workers import WorkerLost, Workers
 

@@ -19,8 +19,9 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.batching import GraphQueue, Pace
+from service.batching import GraphQueue
 from service.catalog import Catalog
+from service.pace import Pace
 from service.sessions import Array, Graph
 from service.settings import Settings
 from tests.service.running import running, until

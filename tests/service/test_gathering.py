@@ -10,9 +10,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batching import GraphFailed, GraphQueue, Pace
+from service.batching import GraphFailed, GraphQueue
 from service.gathering import Posteriors
 from service.observations import Array, Column
+from service.pace import Pace
 from service.posteriors import Expert, Fused, Fusing, fuse
 from service.workers import FEW, Workers
 

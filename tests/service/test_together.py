@@ -24,9 +24,10 @@ import pytest
 from models_store import golden, store
 from models_store.manifest import encoder_file
 from service.app import create_app
-from service.batching import GraphQueue, Outputs, Pace
+from service.batching import GraphQueue, Outputs
 from service.catalog import Catalog
 from service.loading import open_sessions
+from service.pace import Pace
 from service.sessions import Graph
 from service.settings import Settings
 
