@@ -147,8 +147,8 @@ def _stacked(
 
 
 def _disagreement(experts: Gaussian) -> Array:
-    """That of each row; one expert, or none, cannot disagree."""
-    present = experts.log_var[..., 0] != np.inf
+    """That of each row; one expert, or none, cannot disagree, nor one that says nothing of any dimension."""
+    present = experts.log_var.min(axis=-1) != np.inf
     found = np.zeros(present.shape[1])
     several = present.sum(axis=0) > 1
     if several.any():
@@ -160,10 +160,7 @@ def _disagreement(experts: Gaussian) -> Array:
 def _draws(mu: Array, std: Array, asked: Sequence[Fusing]) -> list[Array]:
     """Draws of z by question, (n, N, D)."""
     draws, dimension = [one.draws for one in asked], mu.shape[1]
-    if set(draws) != {1}:
-        times = np.repeat(draws, [one.n for one in asked])
-        mu, std = np.repeat(mu, times, axis=0), np.repeat(std, times, axis=0)
-    z = np.zeros(mu.shape, np.float32)
+    z = np.zeros((sum([one.n * one.draws for one in asked]), dimension), np.float32)
     own = []
     start = 0
     for one in asked:
@@ -173,6 +170,12 @@ def _draws(mu: Array, std: Array, asked: Sequence[Fusing]) -> list[Array]:
             fill_with_noise(part, one.seed, one.first_row)
         own.append(part)
         start = stop
-    z *= std
-    z += mu
+    if len(set(draws)) == 1:  # as of a large question, whose draws take most of the memory: no copies of them
+        moved = z.reshape(len(mu), draws[0], dimension)
+        moved *= std[:, None]
+        moved += mu[:, None]
+    else:
+        times = np.repeat(draws, [one.n for one in asked])
+        z *= np.repeat(std, times, axis=0)
+        z += np.repeat(mu, times, axis=0)
     return own
