@@ -63,6 +63,7 @@ class Posteriors:
             return
         running = asyncio.get_running_loop().run_in_executor(None, self._fuse, [fusing])
         running.add_done_callback(partial(_hand_on, future))
+        future.add_done_callback(lambda _: running.cancel())  # no thread begins what nobody awaits
 
 
 class _Gathering:
@@ -123,6 +124,8 @@ class _Expected:
 
 def _hand_on(future: asyncio.Future[Fused], done: asyncio.Future[Sequence[Fused]]) -> None:
     """What a thread computed, to whoever still waits for it."""
+    if done.cancelled():
+        return
     error = done.exception()
     if future.done():
         return

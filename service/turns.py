@@ -29,7 +29,8 @@ class Turns(Generic[Question, Answer]):
 
     def _end(self) -> None:
         asked, self._waiting = self._waiting, []
-        self._settle([(question, future) for question, future in asked if not future.done()])
+        if left := [(question, future) for question, future in asked if not future.done()]:
+            self._settle(left)
 
     def _settle(self, asked: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
         try:
@@ -38,7 +39,7 @@ class Turns(Generic[Question, Answer]):
             if len(asked) > 1:  # only those fail who fail alone
                 for pair in asked:
                     self._settle([pair])
-            elif asked:
+            else:
                 asked[0][1].set_exception(error)
             return
         for (_, future), answer in zip(asked, answers, strict=True):

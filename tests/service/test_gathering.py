@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service import gathering
 from service.batching import GraphFailed, GraphQueue
 from service.gathering import Posteriors
 from service.observations import Array, Column
 from service.pace import Pace
 from service.posteriors import Expert, Fused, Fusing, fuse
+from service.turns import Turns
 from service.workers import FEW, Workers
 
 DIMENSION = 4
@@ -152,3 +156,45 @@ def test_a_modality_that_no_row_has_asks_no_encoder() -> None:
 
     graphs = asking(work)
     assert graphs["left"].batches == []
+
+
+def test_no_thread_begins_to_fuse_what_nobody_awaits(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, seeds = threading.Event(), list[int]()
+
+    def noted(names: Sequence[str], dimension: int, asked: Sequence[Fusing]) -> list[Fused]:
+        seeds.extend(one.seed for one in asked)
+        return fuse(names, dimension, asked)
+
+    async def work(posteriors: Posteriors, _: Queues) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        busy = loop.run_in_executor(None, gate.wait, 10)
+        leaving, staying = (
+            asyncio.create_task(posteriors.of({}, Fusing({}, FEW, 1, seed))) for seed in (1, 2)
+        )
+        await asyncio.sleep(0)  # until they wait for the thread
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        gate.set()
+        await asyncio.gather(busy, staying)
+        assert seeds == [2]
+
+    monkeypatch.setattr(gathering, "fuse", noted)
+    asking(work)
+
+
+def test_nobody_is_asked_once_all_have_left() -> None:
+    calls: list[Sequence[int]] = []
+
+    def answer(questions: Sequence[int]) -> Sequence[int]:
+        calls.append(questions)
+        return questions
+
+    async def main() -> None:
+        turns, future = Turns(answer), asyncio.get_running_loop().create_future()
+        turns.ask(1, future)
+        future.cancel()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert not calls
