@@ -51,6 +51,13 @@ class Server:
         return int(status.partition("VmRSS:")[2].split()[0]) / 1000
 
 
+def free_port() -> int:
+    """One of this machine's, at which nobody listens now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @contextmanager
 def anyview(models: Path | None, *options: str, cores: Collection[int] = (SERVER_CORE,)) -> Iterator[Server]:
     """``anyview-serve`` of a store, or of the shipped models."""
@@ -70,8 +77,7 @@ def rival(name: str, encoder: Path) -> Iterator[Server]:
 def _running(
     arguments: list[str], path: str, *more: str, cores: Collection[int] = (SERVER_CORE,)
 ) -> Iterator[Server]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     start = time.perf_counter()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 - our own programs

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from benchmarks.servers import free_port
 
 SEVEN = Path(__file__).parent / "data" / "seven.png"
 
@@ -43,13 +44,6 @@ def post(address: str, accept: str = "application/json", **fields: bytes) -> byt
     with urllib.request.urlopen(request, timeout=20) as response:  # noqa: S310
         answer: bytes = response.read()
         return answer
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,13 @@ import httpx2
 import pytest
 from moto.server import ThreadedMotoServer
 
+from benchmarks.servers import free_port
 from models_store import stores
 from service.app import create_app
 from service.catalog import Catalog
 from service.settings import Settings
 from tests.conftest import DATA
-from tests.docs.blocks import elsewhere, free_port, in_bash
+from tests.docs.blocks import elsewhere, in_bash
 from tests.service.changing import publish
 from tests.service.running import running, until
 from training import cli

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from benchmarks.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -50,12 +51,6 @@ def blocks(document: Path) -> Iterator[Block]:
         language, *words = WORDS.sub("", info).split() or [""]
         line = text.count("\n", 0, match.start()) + 1
         yield Block(language, match["code"], "fails" in words, said.get("skip"), said.get("elsewhere"), line)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def at_free_ports(code: str, ports: dict[str, int]) -> str:

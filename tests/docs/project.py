@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from tests.docs.blocks import ROOT, free_port
+from benchmarks.servers import free_port
+from tests.docs.blocks import ROOT
 from tests.service.running import readiness, until
 
 NOT_COPIED = shutil.ignore_patterns(

@@ -13,9 +13,10 @@ from fnmatch import fnmatch
 import pytest
 import yaml
 
+from benchmarks.servers import free_port
 from models_store.store import SHIPPED
 from service.settings import Settings
-from tests.docs.blocks import DOCUMENTS, ROOT, free_port
+from tests.docs.blocks import DOCUMENTS, ROOT
 from tests.page.conftest import service_at
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

@@ -12,7 +12,8 @@ import pytest
 import typer
 from typer.core import TyperGroup as Group
 
-from tests.docs.blocks import DOCUMENTS, FENCE, ROOT, Block, at_free_ports, blocks, free_port, in_bash
+from benchmarks.servers import free_port
+from tests.docs.blocks import DOCUMENTS, FENCE, ROOT, Block, at_free_ports, blocks, in_bash
 from tests.page.conftest import service_at
 from training import cli
 from training.ablation import __main__ as ablation

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from benchmarks.servers import free_port
 from models_store.store import SHIPPED
-from tests.docs.blocks import ROOT, free_port
+from tests.docs.blocks import ROOT
 from tests.service.running import readiness, until
 
 DEFAULT = re.findall(r"ANYVIEW_DEFAULT_MODEL \?= (\w+)", (ROOT / "Makefile").read_text())[0]

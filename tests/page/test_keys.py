@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.docs.blocks import free_port
+from benchmarks.servers import free_port
 from tests.page.browsing import card, draw
 from tests.page.conftest import service_at
 

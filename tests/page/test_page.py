@@ -15,7 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Request, expect
 
-from tests.docs.blocks import free_port
+from benchmarks.servers import free_port
 from tests.page.browsing import answer, card, draw, open_page, pixels
 from tests.page.conftest import service_at
 from tests.service.asking import npy

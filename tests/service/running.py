@@ -18,6 +18,7 @@ import httpx2
 import uvicorn
 from starlette.types import ASGIApp
 
+from benchmarks.servers import free_port
 from service.connections import Protocol
 
 
@@ -41,8 +42,7 @@ def process_of(
     store: Path, *options: str, stderr: BinaryIO | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """``anyview-serve``, once it is ready; gives its address."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "service", "--store", str(store), "--port", str(port), *options]
     # In a session of its own, so that it can be killed with its workers.
     process = subprocess.Popen(command, stderr=stderr, start_new_session=True)  # noqa: S603 - our own program
