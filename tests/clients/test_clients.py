@@ -35,7 +35,7 @@ PICTURE = npy(
 pytestmark = pytest.mark.slow
 needs_packages = pytest.mark.skipif(
     shutil.which("node") is None or not (HERE / "node_modules").is_dir(),
-    reason="the TypeScript client needs npm: run `npm ci` in tests/clients",
+    reason="npm and its packages are needed: run `npm ci` in tests/clients",
 )
 
 
