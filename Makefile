@@ -8,7 +8,7 @@ BENCH := $(VENV)/bench
 PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 LOCK := pyproject.toml constraints.txt
 
-.PHONY: serve test reference lint docs format train bench-service bench-page bench-training bench-likelihood ablation soak clean
+.PHONY: serve test reference lint docs dashboard format train bench-service bench-page bench-training bench-likelihood ablation soak clean
 
 serve: export ANYVIEW_DEFAULT_MODEL ?= digits
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
@@ -31,6 +31,9 @@ lint: $(FULL)/.done  ## Lint, format check, types, Dockerfile
 
 docs: $(FULL)/.done  ## Write again what of docs/ follows from types
 	$(FULL)/bin/python docs/generate.py
+
+dashboard: $(FULL)/.done  ## Draw Grafana's dashboard from a real Prometheus into docs/dashboard.png; two minutes
+	$(FULL)/bin/python -m monitoring.drawing $(DASHBOARD)
 
 format: $(FULL)/.done  ## Format and mend what a linter can
 	$(FULL)/bin/ruff format .
@@ -72,7 +75,7 @@ $(SERVE)/.done: $(LOCK)
 	$(SERVE)/bin/pip install $(PIP_FLAGS) -e .
 	touch $@
 
-# Service, training and tests; the TypeScript client where npm is there.
+# Service, training and tests; what checks the TypeScript client and the dashboard where npm is there.
 $(FULL)/.done: $(LOCK) tests/clients/package-lock.json
 	$(PYTHON) -m venv $(FULL)
 	$(FULL)/bin/pip install $(PIP_FLAGS) -e '.[training,test]'

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,15 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
+from benchmarks.servers import free_port
+from monitoring.drawing.prometheus import MONITORING, Range, answers, prometheus, query_of, variables
 from service.app import create_app
 from service.settings import Settings
 from tests.service.asking import SEVEN, inputs, parts
 from tests.service.running import running, until
 
-MONITORING = Path(__file__).parents[2] / "monitoring"
 DASHBOARD = MONITORING / "grafana" / "dashboards" / "anyview.json"
+SCRAPE_SECONDS = 5  # of monitoring/prometheus.yml
 needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None,
     reason="Prometheus is not installed (Debian: apt-get install prometheus)",
@@ -30,12 +30,11 @@ needs_prometheus = pytest.mark.skipif(
 
 def queries() -> dict[str, str]:
     """Those of every panel, as Grafana sends them where all models are chosen."""
-    panels = json.loads(DASHBOARD.read_text())["panels"]
+    dashboard = json.loads(DASHBOARD.read_text())
+    panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
-    asked = {f"{p['title']} {t['refId']}": t["expr"] for p in panels for t in p["targets"]}
-    return {
-        name: expr.replace("$__rate_interval", "20s").replace("$model", ".*") for name, expr in asked.items()
-    }
+    values = variables(dashboard, step=SCRAPE_SECONDS, scrape_seconds=SCRAPE_SECONDS)
+    return {f"{p['title']} {t['refId']}": query_of(t, values) for p in panels for t in p["targets"]}
 
 
 def test_every_name_that_is_asked_for_is_a_metric(client: TestClient) -> None:
@@ -55,27 +54,26 @@ def test_no_number_is_red_without_a_reason() -> None:
 
 
 @pytest.fixture
-def prometheus(bundle_folder: Path, tmp_path: Path) -> Iterator[str]:
+def watching(bundle_folder: Path, tmp_path: Path) -> Iterator[str]:
     """Prometheus, asking a service that is asked; its address."""
-    with running(create_app(Settings(store=str(bundle_folder.parents[1])))) as (host, port):
-        config = (MONITORING / "prometheus.yml").read_text()
-        config = config.replace("service:8000", f"{host}:{port}").replace(
-            "scrape_interval: 5s", "scrape_interval: 1s"
-        )
-        (tmp_path / "prometheus.yml").write_text(config)
-        shutil.copy(MONITORING / "alerts.yml", tmp_path)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
-        paths = [f"--config.file={tmp_path / 'prometheus.yml'}", f"--storage.tsdb.path={tmp_path / 'data'}"]
-        log = (tmp_path / "log").open("wb")
-        command = ["prometheus", *paths, f"--web.listen-address={address}"]
-        with log, subprocess.Popen(command, stdout=log, stderr=log) as process:  # noqa: S603
-            try:
-                yield_to = f"http://{host}:{port}"
-                until(lambda: _asked_until_scraped(yield_to, f"http://{address}"), 60)
-                yield f"http://{address}"
-            finally:
-                process.terminate()
+    with (
+        running(create_app(Settings(store=str(bundle_folder.parents[1])))) as (host, port),
+        prometheus(f"{host}:{port}", free_port(), 1, tmp_path) as address,
+    ):
+        until(lambda: _asked_until_scraped(f"http://{host}:{port}", address), 60)
+        yield address
+
+
+@pytest.mark.slow
+@needs_prometheus
+def test_a_query_that_is_wrong_is_not_drawn(tmp_path: Path) -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    dashboard["panels"][1]["targets"][0]["expr"] = "sum(rate("
+    with (
+        prometheus("127.0.0.1:1", free_port(), 1, tmp_path) as address,
+        pytest.raises(RuntimeError, match=r"panel 'Requests per second', query A: .*parse error"),
+    ):
+        answers(address, dashboard, Range(start=0, end=10, step=1), scrape_seconds=1)
 
 
 def _asked_until_scraped(service: str, address: str) -> bool:
@@ -97,12 +95,12 @@ def ask(address: str, query: str) -> list[Any]:
 
 @pytest.mark.slow
 @needs_prometheus
-def test_every_panel_has_numbers(prometheus: str) -> None:
-    answers = {name: ask(prometheus, query) for name, query in queries().items()}
+def test_every_panel_has_numbers(watching: str) -> None:
+    answers = {name: ask(watching, query) for name, query in queries().items()}
     assert [name for name, found in answers.items() if not found] == []
     values = [float(series["value"][1]) for found in answers.values() for series in found]
     assert all(value == value for value in values)  # none is NaN
-    rules = httpx2.get(f"{prometheus}/api/v1/rules").json()["data"]["groups"][0]["rules"]
+    rules = httpx2.get(f"{watching}/api/v1/rules").json()["data"]["groups"][0]["rules"]
     assert {(rule["health"], rule["state"]) for rule in rules} <= {
         ("ok", "inactive"),
         ("unknown", "inactive"),
