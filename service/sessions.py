@@ -101,6 +101,8 @@ class Session:
         if given.keys() != outputs.keys():
             raise UnfitGraph(f"gives {sorted(given)}, the manifest says {sorted(outputs)}")
         for name, row in outputs.items():
+            if DTYPES.get(given[name].type) != "float32":
+                raise UnfitGraph(f"gives '{name}' of {given[name].type}, tensor(float) is wanted")
             _check_rows(name, given[name].shape, row)
 
 

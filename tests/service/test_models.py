@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -44,6 +46,26 @@ def change_manifest(**changes: object) -> Callable[[Path], None]:
     return change
 
 
+def put_graph(folder: Path, file: str, content: bytes) -> None:
+    """With its checksum in the manifest."""
+    (folder / file).write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["files"][file] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def give_doubles(folder: Path) -> None:
+    file = "image.encoder.onnx"
+    model = onnx.load(folder / file)
+    for node in model.graph.node:
+        node.output[:] = ["single" if name == "mu" else name for name in node.output]
+        node.input[:] = ["single" if name == "mu" else name for name in node.input]
+    model.graph.node.append(onnx.helper.make_node("Cast", ["single"], ["mu"], to=onnx.TensorProto.DOUBLE))
+    (mu,) = (output for output in model.graph.output if output.name == "mu")
+    mu.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    put_graph(folder, file, model.SerializeToString())
+
+
 def add_path(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_bytes())
     manifest["files"]["../../other/1/golden.npz"] = manifest["files"]["golden.npz"]
@@ -56,6 +78,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "no manifest": (lambda f: (f / "manifest.json").unlink(), "tiny/2: manifest.json is missing"),
     "another format": (change_manifest(format=2), "manifest.json: format is 2, this program reads format 1"),
     "another size": (change_manifest(latent_dim=17), "image.encoder.onnx 'mu' has the shape"),
+    "doubles": (give_doubles, "image.encoder.onnx gives 'mu' of tensor(double), tensor(float) is wanted"),
     "a path outside": (add_path, "the path '../../other/1/golden.npz' leaves the bundle's folder"),
 }
 
@@ -77,18 +100,9 @@ def test_a_damaged_version_is_refused_by_name_and_everything_else_serves(
 
 def test_a_graph_that_no_longer_gives_its_golden_values_is_refused(store: Path) -> None:
     """The checksums are right, the numbers are not: the graphs of another training."""
-    import hashlib
-
     folder = store / "tiny" / "2"
     content = (folder / "image.encoder.onnx").read_bytes()
-    swapped = content.replace(content[-4000:], content[-4000:][::-1])
-    (folder / "image.encoder.onnx").write_bytes(swapped)
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    manifest["files"]["image.encoder.onnx"] = {
-        "sha256": hashlib.sha256(swapped).hexdigest(),
-        "bytes": len(swapped),
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    put_graph(folder, "image.encoder.onnx", content.replace(content[-4000:], content[-4000:][::-1]))
     with serving(store, default_model="tiny") as client:
         (refused,) = client.get("/models").json()["refused"]
         assert refused["reason"].startswith("tiny/2: image.encoder.onnx ")
