@@ -120,10 +120,13 @@ def _softplus(x: Array) -> Array:
     return xp.maximum(x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
-def _sigmoid(x: Array) -> Array:
-    # 1 / (1 + e^-x) without overflow on either side
-    xp = array_namespace(x)
-    return xp.exp(-_softplus(-x))
+def _odds_against(logits: Array) -> Array:
+    xp = array_namespace(logits)
+    return xp.exp(-xp.clip(logits, min=-88))  # float32 knows no power above e^88
+
+
+def _sigmoid(logits: Array) -> Array:
+    return 1 / (1 + _odds_against(logits))
 
 
 @final
@@ -140,7 +143,8 @@ class Normal(Likelihood):
         return array_namespace(log_scale).exp(2 * log_scale)
 
     def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:
-        return rng.normal(parameters["loc"], np.exp(parameters["log_scale"]))
+        loc = parameters["loc"]
+        return loc + np.exp(parameters["log_scale"]) * rng.standard_normal(loc.shape, loc.dtype)
 
     def _log_prob(self, x: Array, parameters: Parameters) -> Array:
         loc, log_scale = parameters["loc"], parameters["log_scale"]
@@ -190,12 +194,14 @@ class Bernoulli(Likelihood):
         return self.low + (self.high - self.low) * _sigmoid(parameters["logits"])
 
     def variance(self, parameters: Parameters) -> Array:
-        logits = parameters["logits"]
-        return (self.high - self.low) ** 2 * _sigmoid(logits) * _sigmoid(-logits)
+        against = _odds_against(parameters["logits"])
+        p = 1 / (1 + against)
+        return (self.high - self.low) ** 2 * (against * p * p)
 
     def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:
-        ones = rng.random(parameters["logits"].shape) < _sigmoid(parameters["logits"])
-        return np.where(ones, self.high, self.low)
+        logits = parameters["logits"]
+        ones = rng.random(logits.shape, logits.dtype) < _sigmoid(logits)
+        return np.array([self.low, self.high], logits.dtype).take(ones)
 
     def _log_prob(self, x: Array, parameters: Parameters) -> Array:
         logits = parameters["logits"]

@@ -28,6 +28,8 @@ ROW_COST = 1000
 """Numbers that are drawn in the time that it takes to make the generator of a row."""
 CELLS_AT_ONCE = 2**22
 """Numbers decoded at a time for one target: 16 MiB of float32."""
+CELLS_IN_CACHE = 2**18
+"""Numbers summarised at a time: 1 MiB of float32, so that what follows finds them in the cache."""
 SUMMARIES = ("mean", "std", "quantiles", "probabilities")
 FIELDS = (*SUMMARIES, "samples")
 
@@ -284,26 +286,30 @@ class Model:
         parameters = await self._decode(modality, z)
         lap("decode")
         summary_draws, sample_draws = needs
+        n, draws = z.shape[:2]
 
-        def compute() -> Summary:
-            summary: Summary = {}
+        def compute(rows: slice) -> Summary:
+            first, summary = first_row + rows.start, Summary()
             if summary_draws:
-                behind = {key: value[:, :summary_draws] for key, value in parameters.items()}
-                summary = summarise(modality, behind, fields, seed, first_row)
+                behind = {key: value[rows, :summary_draws] for key, value in parameters.items()}
+                summary = summarise(modality, behind, fields, seed, first)
             if sample_draws:
-                shown = {key: value[:, :sample_draws] for key, value in parameters.items()}
-                summary["samples"] = samples(modality, shown, noise, seed, first_row)
+                shown = {key: value[rows, :sample_draws] for key, value in parameters.items()}
+                summary["samples"] = samples(modality, shown, noise, seed, first)
             return summary
 
-        summary = await aside(_size(*z.shape[:2], *modality.parameter_shape()), compute)
+        def compute_all() -> Summary:
+            return _joined([compute(rows) for rows in _pieces(n, draws, [modality], CELLS_IN_CACHE)])
+
+        summary = await aside(_size(n, draws, *modality.parameter_shape()), compute_all)
         lap("summarise")
         return summary
 
 
-def _pieces(n: int, draws: int, modalities: Sequence[Modality]) -> Iterator[slice]:
-    """Ranges of rows whose decoded draws fit into memory together."""
+def _pieces(n: int, draws: int, modalities: Sequence[Modality], most: int = CELLS_AT_ONCE) -> Iterator[slice]:
+    """Ranges of rows whose decoded draws have no more numbers than that, or of one row."""
     cells = draws * max(int(np.prod(modality.parameter_shape())) for modality in modalities)
-    step = max(1, CELLS_AT_ONCE // cells)
+    step = max(1, most // cells)
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 

@@ -171,6 +171,13 @@ def _category(modality: Modality, parameters: Parameters, fields: Collection[str
 
 def _quantiles(modality: Modality, parameters: Parameters, seed: int, first_row: int) -> Array:
     """(n, levels, *shape), from one draw of x per draw of z."""
-    drawn = draw_x(modality, parameters, seed, first_row)
-    # "weibull": of K draws, a share p of future ones lies below the quantile p on average
-    return np.moveaxis(np.quantile(drawn, LEVELS, axis=1, method="weibull"), 0, 1)
+    drawn = np.ascontiguousarray(np.moveaxis(draw_x(modality, parameters, seed, first_row), 1, -1))
+    drawn.sort(axis=-1)
+    # Weibull's: of K draws, a share p of future ones lies below the quantile p on average. numpy's own,
+    # quantile(method="weibull"), takes five times as long.
+    last = drawn.shape[-1] - 1
+    places = np.clip(np.array(LEVELS) * (last + 2) - 1, 0, last)
+    below = places.astype(int)
+    share = (places - below).astype(np.result_type(drawn, np.float32))
+    low, high = drawn[..., below], drawn[..., np.minimum(below + 1, last)]
+    return np.moveaxis(low + (high - low) * share, -1, 1)

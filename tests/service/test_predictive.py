@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models_store.manifest import Modality
-from service.predictive import fill_with_noise, samples, summarise
+from service.predictive import LEVELS, draw_x, fill_with_noise, samples, summarise
 
 VECTOR = Modality(
     name="body",
@@ -16,6 +16,8 @@ VECTOR = Modality(
     likelihood="normal",
     parameters=("loc", "log_scale"),
 )
+COUNTS = VECTOR.with_changes({"kind": "counts", "likelihood": "poisson"})
+PICTURE = VECTOR.with_changes({"likelihood": "bernoulli", "range": (0, 255)})
 LABEL = Modality(
     name="label",
     kind="category",
@@ -56,6 +58,15 @@ def test_quantiles_are_those_of_the_predictive_distribution() -> None:
     expected = 5 * np.array([-1.6449, -0.6745, 0.0, 0.6745, 1.6449])
     np.testing.assert_allclose(summary["quantiles"][0, :, 0], 3 + expected, atol=0.15)
     assert summary["quantiles"].shape == (1, 5, 2)
+
+
+@pytest.mark.parametrize("draws", [1, 2, 3, 19, 20, 100, 1000])
+@pytest.mark.parametrize("modality", [VECTOR, COUNTS, PICTURE])
+def test_quantiles_are_those_of_numpy(modality: Modality, draws: int) -> None:
+    parameters = {name: noise(3, draws, seed=4) for name in modality.parameters}
+    quantiles = summarise(modality, parameters, {"quantiles"}, seed=5)["quantiles"]
+    expected = np.quantile(draw_x(modality, parameters, 5, 0), LEVELS, axis=1, method="weibull")
+    np.testing.assert_allclose(quantiles, np.moveaxis(expected, 0, 1), rtol=1e-5, atol=1e-6)
 
 
 def test_ninety_per_cent_intervals_from_a_hundred_draws_cover_ninety_per_cent() -> None:
