@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,16 @@ from service.batching import Outputs, Runner
 from service.gathering import Posteriors
 from service.observations import Array, Observations
 from service.posteriors import Fused, Fusing, Origin
-from service.predictive import Summary, draw_mixture, numbers_by_row, samples, summarise
+from service.predictive import (
+    FIELDS,
+    Summary,
+    Wanted,
+    draw_mixture,
+    joined,
+    numbers_by_row,
+    pieces,
+    summaries,
+)
 from service.rules import Limits, Rules
 from service.scoring import Noise, Piece, Scored, p_values, questions_of
 from service.telemetry.exchange import lap
@@ -28,10 +37,6 @@ ROW_COST = 1000
 """Numbers that are drawn in the time that it takes to make the generator of a row."""
 CELLS_AT_ONCE = 2**22
 """Numbers decoded at a time for one target: 16 MiB of float32."""
-CELLS_IN_CACHE = 2**18
-"""Numbers summarised at a time: 1 MiB of float32, so that what follows finds them in the cache."""
-SUMMARIES = ("mean", "std", "quantiles", "probabilities")
-FIELDS = (*SUMMARIES, "samples")
 
 
 class Encoded(NamedTuple):
@@ -146,28 +151,27 @@ class Model:
                 answer would be too large.
             TooLarge: More rows or draws than allowed.
         """
-        names, wanted = self.rules.condition(observations, condition), self.rules.targets(targets)
+        names, asked = self.rules.condition(observations, condition), self.rules.targets(targets)
         self.rules.check_prior(prior, names, return_mean)
         summary_draws = 1 if return_mean else summary_draws
         self.rules.check_size(observations.n, max(draws, summary_draws))
-        needs = (summary_draws if set(fields) & set(SUMMARIES) else 0, draws if "samples" in fields else 0)
-        most = max(*needs, 1)
-        answered = sum(numbers_by_row(self.manifest.modality(name), fields, draws) for name in wanted)
-        self.rules.check_numbers(observations.n, answered, f"of {listed(wanted)}", "N, gen_mod or fields")
+        wanted = Wanted(fields, draws, summary_draws, seed, noise)
+        answered = sum(numbers_by_row(self.manifest.modality(name), fields, draws) for name in asked)
+        self.rules.check_numbers(observations.n, answered, f"of {listed(asked)}", "N, gen_mod or fields")
+        most = wanted.draws_of_z
         self.rules.check_numbers(observations.n, most * self.manifest.latent_dim, "of z", "N or K")
         z = (await self._fused(observations, names, most, seed, return_mean=return_mean)).z
         if prior == "mixture" and self.latent is not None:
-            size = _size(observations.n, most, self.manifest.latent_dim)
-            z = await aside(size, draw_mixture, self.latent.mixture, observations.n, seed, most)
+            z = await aside(_size(*z.shape), draw_mixture, self.latent.mixture, observations.n, most, seed)
         first_row = observations.first_row
         answers = {}
-        for name in wanted:
+        for name in asked:
             modality = self.manifest.modality(name)
-            pieces = [
-                await self._target(modality, z[rows], fields, needs, seed, first_row + rows.start, noise)
-                for rows in _pieces(observations.n, z.shape[1], [modality])
+            found = [
+                await self._target(modality, z[rows], wanted, first_row + rows.start)
+                for rows in pieces(observations.n, z.shape[1], [modality], CELLS_AT_ONCE)
             ]
-            answers[name] = _joined(pieces)
+            answers[name] = joined(found)
         return Generated(answers, observations.n, names)
 
     async def score(
@@ -238,7 +242,7 @@ class Model:
         ]
         modalities = [self.manifest.modality(name) for name in together]
         weights = []
-        for rows in _pieces(observations.n, min(at_once, draws), modalities):
+        for rows in pieces(observations.n, min(at_once, draws), modalities, CELLS_AT_ONCE):
             own = [
                 Gaussian(q.mu[rows].astype(np.float64), q.log_var[rows].astype(np.float64))
                 for q in posteriors
@@ -273,55 +277,15 @@ class Model:
         outputs = await self._graphs[decoder_file(modality.name)].run(flat)
         return {name: value.reshape(*z.shape[:2], *value.shape[1:]) for name, value in outputs.items()}
 
-    async def _target(
-        self,
-        modality: Modality,
-        z: Array,
-        fields: Collection[str],
-        needs: tuple[int, int],
-        seed: int,
-        first_row: int,
-        noise: bool,
-    ) -> Summary:
+    async def _target(self, modality: Modality, z: Array, wanted: Wanted, first_row: int) -> Summary:
         parameters = await self._decode(modality, z)
         lap("decode")
-        summary_draws, sample_draws = needs
-        n, draws = z.shape[:2]
-
-        def compute(rows: slice) -> Summary:
-            first, summary = first_row + rows.start, Summary()
-            if summary_draws:
-                behind = {key: value[rows, :summary_draws] for key, value in parameters.items()}
-                summary = summarise(modality, behind, fields, seed, first)
-            if sample_draws:
-                shown = {key: value[rows, :sample_draws] for key, value in parameters.items()}
-                summary["samples"] = samples(modality, shown, noise, seed, first)
-            return summary
-
-        def compute_all() -> Summary:
-            return _joined([compute(rows) for rows in _pieces(n, draws, [modality], CELLS_IN_CACHE)])
-
-        summary = await aside(_size(n, draws, *modality.parameter_shape()), compute_all)
+        size = _size(*z.shape[:2], *modality.parameter_shape())
+        found = await aside(size, summaries, modality, parameters, wanted, first_row)
         lap("summarise")
-        return summary
-
-
-def _pieces(n: int, draws: int, modalities: Sequence[Modality], most: int = CELLS_AT_ONCE) -> Iterator[slice]:
-    """Ranges of rows whose decoded draws have no more numbers than that, or of one row."""
-    cells = draws * max(int(np.prod(modality.parameter_shape())) for modality in modalities)
-    step = max(1, most // cells)
-    return (slice(start, min(start + step, n)) for start in range(0, n, step))
+        return found
 
 
 def _size(rows: int, draws: int, *shape: int) -> int:
     """The numbers behind an answer; a row costs as much as many of them, for it has its own generator."""
     return rows * (ROW_COST + draws * math.prod(shape))
-
-
-def _joined(pieces: Sequence[Summary]) -> Summary:
-    if len(pieces) == 1:
-        return pieces[0]
-    return {
-        key: np.concatenate([piece[key] for piece in pieces]) if isinstance(value, np.ndarray) else value
-        for key, value in pieces[0].items()
-    }

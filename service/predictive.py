@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -26,6 +26,39 @@ FIRST, FURTHER = 0, 1
 """Draws of a row: the first, and those after it."""
 PURPOSE = crc32(b"z")
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+SUMMARIES = ("mean", "std", "quantiles", "probabilities")
+FIELDS = (*SUMMARIES, "samples")
+CELLS_IN_CACHE = 2**18
+"""Numbers summarised at a time: 1 MiB of float32, so that each step finds the numbers in the cache."""
+
+
+class Wanted(NamedTuple):
+    """What is asked about every target.
+
+    Arguments:
+        fields: Of ``FIELDS``.
+        samples: N, if there are to be samples.
+        draws: K, behind the summaries, if there are to be any.
+        seed: Of draws of x.
+        noise: Samples are draws of x instead of means of p(x | z).
+    """
+
+    fields: Collection[str]
+    samples: int
+    draws: int
+    seed: int
+    noise: bool = False
+
+    @property
+    def needs(self) -> tuple[int, int]:
+        """Draws of z behind the summaries, and behind the samples."""
+        summarised = any(field in SUMMARIES for field in self.fields)
+        return self.draws if summarised else 0, self.samples if "samples" in self.fields else 0
+
+    @property
+    def draws_of_z(self) -> int:
+        """Enough for both, which share them."""
+        return max(*self.needs, 1)
 
 
 def generator(seed: int, row: int, purpose: str) -> np.random.Generator:
@@ -85,7 +118,7 @@ class _Streams(threading.local):
 _streams = _Streams()
 
 
-def draw_mixture(mixture: Mixture, n: int, seed: int, draws: int) -> Array:
+def draw_mixture(mixture: Mixture, n: int, draws: int, seed: int) -> Array:
     """Draws of z from a mixture for n rows, (n, draws, D); the first do not depend on how many there are."""
     shape = (draws, mixture.means.shape[1])
     return np.stack(
@@ -97,6 +130,52 @@ def draw_mixture(mixture: Mixture, n: int, seed: int, draws: int) -> Array:
             for row in range(n)
         ]
     )
+
+
+def summaries(modality: Modality, parameters: Parameters, wanted: Wanted, first_row: int) -> Summary:
+    """What is wanted of one target.
+
+    Arguments:
+        modality: The target.
+        parameters: The decoder's outputs at the draws of z: (n, draws, *shape).
+        wanted: What.
+        first_row: The number of the first row in the request.
+    """
+    n, draws = next(iter(parameters.values())).shape[:2]
+
+    def of(rows: slice) -> Summary:
+        few = {name: value[rows] for name, value in parameters.items()}
+        return _summaries(modality, few, wanted, first_row + rows.start)
+
+    return joined([of(rows) for rows in pieces(n, draws, [modality], CELLS_IN_CACHE)])
+
+
+def pieces(n: int, draws: int, modalities: Sequence[Modality], most: int) -> Iterator[slice]:
+    """Ranges of rows whose decoded draws are no more numbers than that, or of one row."""
+    cells = draws * max(math.prod(modality.parameter_shape()) for modality in modalities)
+    step = max(1, most // cells)
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def joined(found: Sequence[Summary]) -> Summary:
+    """The summaries of rows after each other, as one."""
+    if len(found) == 1:
+        return found[0]
+    return {
+        key: np.concatenate([piece[key] for piece in found]) if isinstance(value, np.ndarray) else value
+        for key, value in found[0].items()
+    }
+
+
+def _summaries(modality: Modality, parameters: Parameters, wanted: Wanted, first_row: int) -> Summary:
+    behind, shown = ({name: value[:, :draws] for name, value in parameters.items()} for draws in wanted.needs)
+    draws, drawn = wanted.needs
+    summary: Summary = {}
+    if draws:
+        summary = summarise(modality, behind, wanted.fields, wanted.seed, first_row)
+    if drawn:
+        summary["samples"] = samples(modality, shown, wanted.noise, wanted.seed, first_row)
+    return summary
 
 
 def summarise(

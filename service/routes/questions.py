@@ -13,7 +13,8 @@ from models_store.errors import listed
 from models_store.manifest import Modality
 from service import files, replies, tables
 from service.errors import WrongInput
-from service.inference import FIELDS, Encoded, Generated, Model
+from service.inference import Encoded, Generated, Model
+from service.predictive import FIELDS
 from service.replies import Reply
 from service.routes.bounded import Bounded
 from service.routes.common import Accept, CurrentModel, Observed, rows_of, seed_of
