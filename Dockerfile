@@ -20,9 +20,10 @@ RUN /opt/anyview/bin/pip install -c constraints.txt .
 # --- training: torch on top of the same environment ----------------------------------------------------------
 FROM build AS training
 RUN /opt/anyview/bin/pip install -c constraints.txt '.[training]'
-ENV PATH=/opt/anyview/bin:$PATH ANYVIEW_STORE=/store ANYVIEW_DATA=/data
+ENV PATH=/opt/anyview/bin:$PATH ANYVIEW_STORE=/store ANYVIEW_DATA=/data XDG_CACHE_HOME=/cache
 # A volume takes over the owner of the folder that it is mounted on.
-RUN useradd --create-home --uid 10001 anyview && mkdir -p /store /data /work && chown anyview /store /data /work
+RUN useradd --create-home --uid 10001 anyview && \
+    mkdir -p /store /data /cache /work/runs && chown -R anyview /store /data /cache /work
 USER 10001
 WORKDIR /work
 ENTRYPOINT ["anyview-train"]

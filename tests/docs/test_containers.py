@@ -21,6 +21,7 @@ from tests.docs.engine import in_an_engine, stand_in, state
 from tests.docs.project import Project, copied
 from tests.service.running import readiness, until
 from tests.service.test_monitoring import ask
+from training.fit import LAST
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -90,6 +91,13 @@ def test_what_is_trained_in_a_container_is_served_from_the_volume(trained: Proje
         served: dict[str, Any] = httpx2.get(f"{trained.at(8000)}/models/mnist").json()
         assert served["trained"]["data"]["train_rows"] == 1000
         assert label_of_the_seven(trained, "mnist") == "7"
+
+
+def test_a_run_outlives_its_container_so_that_it_can_go_on(trained: Project) -> None:
+    train = TRAIN.partition(" fit ")[0].replace("--rm", "--rm -T --entrypoint sh")
+    assert LAST in trained.says(f"{train} -c 'ls runs/mnist-*'").split()
+    trained.says(f"{train} -c 'touch /cache/a-data-set'")
+    trained.says(f"{train} -c 'cat /cache/a-data-set'")
 
 
 def test_the_image_for_training_has_torch_and_the_other_has_not(project: Project) -> None:
