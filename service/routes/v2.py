@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends
 from models_store.errors import shown
 from service import bodies
 from service.catalog import Catalog
-from service.errors import NotFound, PastDeadline
+from service.errors import NotFound, PastDeadline, WrongInput
 from service.inference import Encoded, Generated, Model
 from service.loading import Loaded
 from service.observations import Observations
@@ -51,6 +51,10 @@ async def infer(arrival: Annotated[Arrival, Depends(_direct)]) -> Reply:
     chosen = current(catalog, arrival.parameters["name"], arrival.parameters.get("version"))
     try:
         catalog.admit()
+        if query := arrival.scope["query_string"]:  # which would be ignored, a seed or an N among it
+            raise WrongInput(
+                f"parameters are a field of the body here, got the query {shown(query.decode('latin1'))}"
+            )
         with arrival.lifetimes.begin(arrival.receive) as lifetime:
             limit = catalog.settings.max_body_bytes
             body = await bodies.read(arrival.receive, limit)

@@ -51,6 +51,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "gen_mod",
     ),
     "an unknown parameter": ({"parameters": {"M": 1}}, "422", "unknown parameter 'M'"),
+    "a parameter in the query": (
+        {"query_params": {"N": 5}},
+        "422",
+        "parameters are a field .* got the query 'N=5'",
+    ),
     "a wrong parameter": ({"parameters": {"N": 0}}, "422", "parameters N: .*greater than or equal to 1"),
     "cond_mod of what was not sent": ({"parameters": {"cond_mod": "label"}}, "422", "only 'image' was sent"),
     "the prior beside an input": ({"parameters": {"cond_mod": "none"}}, "422", "asks for the prior"),
