@@ -227,7 +227,11 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
 async def _on_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    detail = f"{request.method} {request.url.path}: {error.detail}"
+    told = {
+        HTTPStatus.NOT_FOUND: "there is no such path",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"this path takes {(error.headers or {}).get('Allow')}",
+    }.get(HTTPStatus(error.status_code), error.detail)
+    detail = f"{request.method} {request.url.path}: {told}"
     return problem(HTTPStatus(error.status_code), detail, request.state.request_id, error.headers)
 
 

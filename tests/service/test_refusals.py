@@ -133,8 +133,11 @@ def test_a_picture_of_no_image_is_refused(client: TestClient) -> None:
 
 
 def test_paths_and_methods_that_do_not_exist_are_problems_too(client: TestClient) -> None:
-    for response, status in ((client.get("/nope"), 404), (client.get("/encode"), 405)):
+    cases = (("/nope", 404, "there is no such path"), ("/encode", 405, "this path takes POST"))
+    for path, status, told in cases:
+        response = client.get(path)
         assert (response.status_code, response.json()["status"]) == (status, status)
+        assert response.json()["detail"] == f"GET {path}: {told}"
         assert response.headers["content-type"] == "application/problem+json"
 
 
