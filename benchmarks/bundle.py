@@ -11,10 +11,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from models_store import golden, store
+from models_store import golden
+from models_store.folder import publish as publish_bundle
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
-from service.loading import SessionGraphs
-from service.sessions import Session
+from service.engine.sessions import Session
+from service.models.loading import SessionGraphs
 
 LATENT = 64
 SHAPE = (28, 28)
@@ -84,7 +85,7 @@ def publish(root: Path, names: Sequence[str], seed: int = 0) -> Path:
         rng.standard_normal((rows, LATENT)),
         graphs,
     )
-    return store.publish(root, manifest, {**files, golden.FILE: golden.to_bytes(values)})
+    return publish_bundle(root, manifest, {**files, golden.FILE: golden.to_bytes(values)})
 
 
 def pictures(rng: np.random.Generator, rows: int) -> Array:

@@ -25,9 +25,9 @@ from benchmarks import bundle
 from benchmarks.bodies import as_form, as_json, as_npz, as_oip_binary
 from benchmarks.load import Load, drive
 from benchmarks.servers import LOAD_CORE, SERVER_CORE, Server, anyview, rival
-from models_store import store
+from models_store.folder import SHIPPED, names
 from models_store.manifest import encoder_file
-from service.sessions import Session
+from service.engine.sessions import Session
 
 CONNECTIONS = 16
 FORMS: Mapping[str, tuple[Callable[..., bytes], float, float]] = {
@@ -153,7 +153,7 @@ def mixed_subsets(
 
 def start(one: Path, rounds: int) -> list[Line]:
     """Until /readyz says yes, and the memory then; of the shipped models where there are any."""
-    shipped = bool(store.names(store.SHIPPED))
+    shipped = bool(names(SHIPPED))
     seconds, memory = [], []
     for _ in range(rounds):
         with anyview(None if shipped else one) as server:

@@ -18,8 +18,8 @@ from typing import Any
 import fsspec
 
 from models_store.errors import BundleRefused, ManifestError, StoreAway, VersionExists
+from models_store.folder import MANIFEST, VERSION, Bundle, completed, inside, open_bundle
 from models_store.manifest import Manifest
-from models_store.store import MANIFEST, VERSION, Bundle, completed, inside, open_bundle
 
 CHANGING = ("ETag", "LastModified", "mtime", "created", "md5Hash", "updated", "size")
 """What drivers tell of an object that is another one once it was written again."""

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from models_store import store
 from models_store.errors import UnknownModel
+from models_store.folder import Bundle, names, open_bundle, publish, versions
 from models_store.manifest import Manifest
-from models_store.store import Bundle
 
 
 class Store(Protocol):
@@ -72,10 +71,10 @@ class Folder:
         self._root = root
 
     def published(self) -> dict[str, list[int]]:
-        return {name: store.versions(self._root, name) for name in store.names(self._root)}
+        return {name: versions(self._root, name) for name in names(self._root)}
 
     def next_number(self, name: str) -> int:
-        return max(store.versions(self._root, name), default=0) + 1
+        return max(versions(self._root, name), default=0) + 1
 
     def stamp(self, name: str, number: int) -> str:
         folder = self._root / name / str(number)
@@ -83,10 +82,10 @@ class Folder:
         return repr([(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found])
 
     def open(self, name: str, number: int) -> Bundle:
-        return store.open_bundle(self._root / name / str(number))
+        return open_bundle(self._root / name / str(number))
 
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
-        return str(store.publish(self._root, manifest, files))
+        return str(publish(self._root, manifest, files))
 
 
 def store_at(address: str | Path) -> Store:

@@ -17,8 +17,8 @@ from pydantic_settings import CliApp, SettingsError
 from models_store.errors import shown
 from service import impute
 from service.app import create_app, described, served
-from service.catalog import Catalog
-from service.connections import Protocol
+from service.http.protocol import Protocol
+from service.models.catalog import Catalog
 from service.settings import Settings, UnfitKeys
 from service.telemetry import logs
 from service.telemetry.metrics import counted_together

@@ -16,9 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models_store.errors import BundleRefused, StoreAway, shown
-from service import memory
-from service.catalog import Catalog
-from service.edge import Edge
+from service.engine.workers import WorkerLost
 from service.errors import (
     ClientLeft,
     Conflict,
@@ -35,19 +33,21 @@ from service.errors import (
     Unparsable,
     WrongInput,
 )
-from service.lifecycle import delayed_sigterm
+from service.http.deadlines import Lifetimes
+from service.http.edge import Edge
+from service.http.endpoints import Direct, Handler
+from service.http.lifecycle import delayed_sigterm
+from service.http.problems import problem
+from service.http.security import Keys
+from service.models import memory
+from service.models.catalog import Catalog
+from service.models.watching import Watcher
 from service.openapi import describe
-from service.problems import problem
-from service.routes import health, models, page, questions, v2, v2_models
+from service.routes import health, inference, models, oip, oip_models, page
 from service.routes import metrics as metrics_route
-from service.routes.direct import Direct, Handler
-from service.routes.lifetimes import Lifetimes
-from service.security import Keys
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracer, tracer_to
-from service.watching import Watcher
-from service.workers import WorkerLost
 
 STATUS: dict[type[Refusal], HTTPStatus] = {
     Unparsable: HTTPStatus.BAD_REQUEST,
@@ -66,13 +66,13 @@ STATUS: dict[type[Refusal], HTTPStatus] = {
 }
 
 ROUTERS = (
-    questions.router,
+    inference.router,
     models.router,
     health.router,
     page.router,
     metrics_route.router,
-    v2.router,
-    v2_models.router,
+    oip.router,
+    oip_models.router,
 )
 
 

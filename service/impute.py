@@ -17,11 +17,11 @@ from typing import TextIO
 
 from models_store.codecs import table
 from models_store.errors import InputRefused, listed
-from service import tables
-from service.catalog import Catalog
+from service.engine.model import Model
+from service.engine.observations import Table, check_observed
 from service.errors import NotReady, Refusal, WrongInput
-from service.inference import Model
-from service.observations import Table, check_observed
+from service.formats import tables
+from service.models.catalog import Catalog
 from service.settings import Settings
 
 ROWS_AT_ONCE = 1000

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models_store.store import SHIPPED
+from models_store.folder import SHIPPED
 
 KEY = re.compile(r"[!-~]{8,512}")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from models_store import latent, store
+from models_store import latent
+from models_store.folder import publish
 from training import data
 from training.config import Experiment, read_experiment
 from training.evaluation import Examinee, describe
@@ -70,4 +71,4 @@ def bundle_folder(
     settings, graphs = experiment.evaluation, OnnxGraphs(manifest, files)
     examinee = Examinee(manifest, graphs, prepared.train, prepared.test, settings, experiment.seed)
     files[latent.FILE] = describe(examinee).to_bytes()
-    return store.publish(tmp_path_factory.mktemp("store"), manifest, files)
+    return publish(tmp_path_factory.mktemp("store"), manifest, files)

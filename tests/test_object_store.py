@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 from benchmarks.servers import free_port
 from models_store import stores
 from service.app import create_app
-from service.catalog import Catalog
+from service.models.catalog import Catalog
 from service.settings import Settings
 from tests.conftest import DATA
 from tests.docs.blocks import elsewhere, in_bash

@@ -12,7 +12,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from models_store import store
+from models_store.folder import open_bundle
 from service.app import create_app
 from service.settings import Settings
 from tests.docs.blocks import ROOT, at_free_ports, elsewhere, in_bash
@@ -109,7 +109,7 @@ def test_an_example_of_incomplete_rows_says_what_it_lacks(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_served_model_knows_the_columns_and_their_units(folder: Path) -> None:
-    manifest = store.open_bundle(folder / "store" / "patients" / "1").manifest
+    manifest = open_bundle(folder / "store" / "patients" / "1").manifest
     assert manifest.names == tuple(GROUPS)
     units = {
         column.name: column.unit for modality in manifest.modalities for column in modality.columns or ()
@@ -121,7 +121,7 @@ def test_the_served_model_knows_the_columns_and_their_units(folder: Path) -> Non
 
 @pytest.mark.slow
 def test_the_card_tells_how_well_each_group_is_told_from_the_others(folder: Path) -> None:
-    bundle = store.open_bundle(folder / "store" / "patients" / "1")
+    bundle = open_bundle(folder / "store" / "patients" / "1")
     intervals = bundle.manifest.metrics["intervals"]
     assert set(intervals) == {
         *(f"{target}|{given}" for target in GROUPS for given in GROUPS if given != target),

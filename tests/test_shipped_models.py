@@ -21,7 +21,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
-from models_store import store
+from models_store.folder import SHIPPED, names, newest, open_bundle
 from service.app import create_app
 from service.settings import Settings
 from tests.conftest import FULL_DATA, needs_full_data
@@ -34,10 +34,8 @@ from training.evaluation.judging import Judge, variance_ratios
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-FOLDERS = sorted(store.SHIPPED.glob("*/[0-9]*"))
-MANIFESTS = {
-    name: store.open_bundle(store.newest(store.SHIPPED, name)).manifest for name in store.names(store.SHIPPED)
-}
+FOLDERS = sorted(SHIPPED.glob("*/[0-9]*"))
+MANIFESTS = {name: open_bundle(newest(SHIPPED, name)).manifest for name in names(SHIPPED)}
 """Of every model the newest version: it is the one that answers."""
 _VIEWS = ("image", "sound", "strokes")
 PROMISED: dict[tuple[str, str, str], float] = {
@@ -82,7 +80,7 @@ def numbers(kind: str, wanted: int) -> list[Any]:
 
 @cache
 def prepared(name: str) -> data.Prepared:
-    folder = store.SHIPPED / name / str(MANIFESTS[name].version)
+    folder = SHIPPED / name / str(MANIFESTS[name].version)
     chosen, _ = read_experiment(str(folder / "experiment.toml"))
     home = chosen.data.model_copy(update={"path": FULL_DATA / chosen.data.source})
     if chosen.data.source == "digits":
@@ -114,7 +112,7 @@ def split(question: str) -> tuple[list[str], list[str]]:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.parent.name)
 def test_every_shipped_bundle_opens_and_has_a_card_with_its_numbers(folder: Path) -> None:
-    bundle = store.open_bundle(folder)
+    bundle = open_bundle(folder)
     card = bundle.read("report/card.md").decode()
     assert f"anyview-train evaluate {bundle.manifest.name}" in card
     for question, accuracy in bundle.manifest.metrics["accuracy"].items():

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from models_store.errors import ModelsStoreError
-from models_store.store import SHIPPED
+from models_store.folder import SHIPPED
 from models_store.stores import open_named, store_at
 from training.config import read_experiment
 from training.errors import ExperimentError, TrainingError

@@ -13,9 +13,9 @@ from safetensors.torch import load
 from torch import Tensor
 
 from models_store import latent, stores
+from models_store.folder import Bundle
 from models_store.latent import Latent
 from models_store.manifest import Manifest
-from models_store.store import Bundle
 from training import data
 from training import fit as fitting
 from training.ablation import weak

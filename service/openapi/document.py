@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from models_store.manifest import Manifest
+from service.http.security import OPEN
 from service.openapi.errors import problem
-from service.openapi.questions import QUESTIONS, components, operation
+from service.openapi.operations import QUESTIONS, components, operation
 from service.schemas import Problem
-from service.security import OPEN
 
 Document = dict[str, Any]
 

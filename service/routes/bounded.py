@@ -11,10 +11,10 @@ from urllib.parse import parse_qsl
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
-from service import bodies
-from service.replies import Reply
-from service.routes.direct import Arrival, DirectRoute
-from service.workers import aside
+from service.engine.workers import aside
+from service.formats import bodies
+from service.formats.render import Reply
+from service.http.endpoints import Arrival, DirectRoute
 
 
 class Bounded(DirectRoute):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from service.routes.common import CurrentCatalog
+from service.routes.dependencies import CurrentCatalog
 from service.schemas import Health
 
 router = APIRouter(tags=["health"])

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from service.catalog import Catalog
-from service.routes.common import CurrentCatalog
+from service.models.catalog import Catalog
+from service.routes.dependencies import CurrentCatalog
 from service.telemetry.metrics import Metrics
 
 router = APIRouter(tags=["health"])

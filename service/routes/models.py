@@ -9,11 +9,11 @@ from fastapi import APIRouter, Path, Query, Response
 
 from models_store import golden
 from models_store.manifest import Manifest
-from service import files, replies
-from service.catalog import Catalog
 from service.errors import Conflict, Forbidden, NotFound
+from service.formats import files, render
+from service.models.catalog import Catalog
 from service.openapi.errors import problem
-from service.routes.common import CurrentCatalog, CurrentModel
+from service.routes.dependencies import CurrentCatalog, CurrentModel
 from service.schemas import Examples, LatentMap, LoadedVersions, ModelEntry, ModelList, RefusedEntry
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -78,7 +78,7 @@ def get_latent(current: CurrentModel) -> Response:
     """A map of the latent space: two axes, their origin, and where held-out rows lie, with their labels."""
     if (latent := current.model.latent) is None:
         raise NotFound(f"'{current.bundle.manifest.name}' has no map of its latent space")
-    reply = replies.reply(replies.JSON, vars(latent.map))
+    reply = render.reply(render.JSON, vars(latent.map))
     return Response(reply.content, media_type=reply.media)
 
 
@@ -92,7 +92,7 @@ def get_examples(
 ) -> Response:
     """The first examples that the bundle holds: rows kept out of training, or made up where it has none."""
     values = golden.from_bytes(current.bundle.read(golden.FILE))
-    reply = replies.reply(replies.JSON, {"inputs": golden.examples(current.bundle.manifest, values, n_data)})
+    reply = render.reply(render.JSON, {"inputs": golden.examples(current.bundle.manifest, values, n_data)})
     return Response(reply.content, media_type=reply.media)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from service.telemetry.exchange import Exchange
+from service.telemetry.context import Exchange
 
 OURS = ("anyview", "uvicorn")
 """Loggers that say nothing of what was sent. Readers of forms and pictures do: their words are left out."""

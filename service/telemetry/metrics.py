@@ -23,7 +23,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder
 
-from service.telemetry.exchange import Exchange
+from service.telemetry.context import Exchange
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The variable in which prometheus-client finds where several processes put their numbers together."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import Scope
 
-from service.telemetry.exchange import Exchange
+from service.telemetry.context import Exchange
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter

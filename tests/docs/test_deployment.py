@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from benchmarks.servers import free_port
-from models_store.store import SHIPPED
+from models_store.folder import SHIPPED
 from service.settings import Settings
 from tests.docs.blocks import DOCUMENTS, ROOT
 from tests.page.conftest import service_at

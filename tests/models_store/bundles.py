@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 from models_store.errors import BundleRefused
+from models_store.folder import open_bundle
 from models_store.manifest import FileEntry, Manifest
-from models_store.store import open_bundle
 from tests.models_store.examples import image, manifest
 
 

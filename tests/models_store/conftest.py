@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models_store.store import publish
+from models_store.folder import publish
 from tests.models_store.bundles import FILES, MODEL
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from models_store.store import open_bundle
+from models_store.folder import open_bundle
 from tests.models_store.bundles import graph, listed, refusal
 
 

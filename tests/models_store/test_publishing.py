@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from models_store.errors import BundleRefused, VersionExists
-from models_store.store import names, newest, open_bundle, publish, versions
+from models_store.folder import names, newest, open_bundle, publish, versions
 from tests.models_store.bundles import FILES, MODEL, entries, files_in
 
 REPOSITORY = Path(__file__).parents[2]

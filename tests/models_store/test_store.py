@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from models_store.errors import BundleRefused, UnknownModel
+from models_store.folder import names, newest, open_bundle, publish, versions
 from models_store.manifest import Manifest
-from models_store.store import names, newest, open_bundle, publish, versions
 from tests.models_store.bundles import FILES, GRAPHS, MODEL, listed, refusal
 
 

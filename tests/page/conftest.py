@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from benchmarks.servers import free_port
-from models_store.store import SHIPPED
+from models_store.folder import SHIPPED
 from tests.docs.blocks import ROOT
 from tests.service.running import readiness, until
 

@@ -10,11 +10,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from models_store import golden, store
+from models_store import golden
+from models_store.folder import publish as publish_bundle
 from models_store.fusion import Gaussian
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
-from service.sessions import Session
+from service.engine.sessions import Session
 from tests.models_store.examples import (
     NumpyArray,
     array,
@@ -61,7 +62,7 @@ def publish(root: Path, **more: bytes) -> Path:
     noise = rng.standard_normal((8, DIMENSION), np.float32)
     made = golden.make(described, values, present, noise, _Graphs(files))
     files |= {golden.FILE: golden.to_bytes(made), "report/card.md": b"# kinds\n"}
-    return store.publish(root, described, files | {name.replace("_", "."): more[name] for name in more})
+    return publish_bundle(root, described, files | {name.replace("_", "."): more[name] for name in more})
 
 
 class _Graphs:

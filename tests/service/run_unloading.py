@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from service.catalog import Catalog
+from service.models.catalog import Catalog
 from service.settings import Settings
 
 

@@ -19,7 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from benchmarks.servers import free_port
-from service.connections import Protocol
+from service.http.protocol import Protocol
 
 
 @contextmanager

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batching import USUALLY, GraphFailed, GraphQueue
-from service.pace import LOOP_SECONDS, Pace, measure
-from service.sessions import Array
-from service.workers import WorkerLost, Workers
+from service.engine.batching import USUALLY, GraphFailed, GraphQueue
+from service.engine.pace import LOOP_SECONDS, Pace, measure
+from service.engine.sessions import Array
+from service.engine.workers import WorkerLost, Workers
 
 
 class Doubler:

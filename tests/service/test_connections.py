@@ -11,7 +11,7 @@ from unittest.mock import Mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.connections import MOST_BYTES, Together, Turn
+from service.http.protocol import MOST_BYTES, Together, Turn
 
 
 class Sent:

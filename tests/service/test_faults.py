@@ -19,10 +19,10 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.batching import GraphQueue
-from service.catalog import Catalog
-from service.pace import Pace
-from service.sessions import Array, Graph
+from service.engine.batching import GraphQueue
+from service.engine.pace import Pace
+from service.engine.sessions import Array, Graph
+from service.models.catalog import Catalog
 from service.settings import Settings
 from tests.service.running import running, until
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.bodies.form import _parse, _split
 from service.errors import Unparsable
+from service.formats.form import _parse, _split
 
 BOUNDARY = b"b-1"
 CONTENT = st.one_of(

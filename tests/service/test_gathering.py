@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import gathering
-from service.batching import GraphFailed, GraphQueue
-from service.gathering import Posteriors
-from service.observations import Array, Column
-from service.pace import Pace
-from service.posteriors import Expert, Fused, Fusing, fuse
-from service.turns import Turns
-from service.workers import FEW, Workers
+from service.engine import gathering
+from service.engine.batching import GraphFailed, GraphQueue
+from service.engine.gathering import Posteriors
+from service.engine.observations import Array, Column
+from service.engine.pace import Pace
+from service.engine.posteriors import Expert, Fused, Fusing, fuse
+from service.engine.turns import Turns
+from service.engine.workers import FEW, Workers
 
 DIMENSION = 4
 SIGNS = {"left": 1, "right": -1}

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from models_store import store
 from models_store.errors import BundleRefused
-from service.loading import open_sessions
-from service.sessions import cpu_quota
+from models_store.folder import open_bundle
+from service.engine.sessions import cpu_quota
+from service.models.loading import open_sessions
 from service.settings import Settings
 from tests.service.running import process_of, readiness, until
 
@@ -78,7 +78,7 @@ def test_a_second_sigterm_does_not_wait_for_the_grace(bundle_folder: Path) -> No
 
 def test_a_provider_that_is_not_there_is_refused_rather_than_replaced(bundle_folder: Path) -> None:
     with pytest.raises(BundleRefused, match=r"tiny/1: image.encoder.onnx .* cannot run on 'cuda'"):
-        open_sessions(store.open_bundle(bundle_folder), "cuda")
+        open_sessions(open_bundle(bundle_folder), "cuda")
 
 
 QUOTAS = {

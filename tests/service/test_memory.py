@@ -15,8 +15,8 @@ import pytest
 from starlette.types import Message
 
 from benchmarks import bundle
-from service import memory
 from service.app import create_app
+from service.models import memory
 from service.settings import Settings
 from tests.service.running import until
 

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 
-from service.posteriors import Expert, Fusing, fuse
+from service.engine.posteriors import Expert, Fusing, fuse
 
 
 def expert(mu: list[float], log_var: list[float]) -> Expert:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models_store.manifest import Modality
-from service.predictive import LEVELS, draw_x, fill_with_noise, samples, summarise
+from service.engine.predictive import LEVELS, draw_x, fill_with_noise, samples, summarise
 
 VECTOR = Modality(
     name="body",

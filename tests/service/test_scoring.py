@@ -11,11 +11,11 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from models_store.manifest import decoder_file, encoder_file
-from service.batching import Receiver
-from service.inference import Model
-from service.observations import Column, Observations
-from service.rules import Limits
-from service.scoring import Scored
+from service.engine.batching import Receiver
+from service.engine.model import Model
+from service.engine.observations import Column, Observations
+from service.engine.rules import Limits
+from service.engine.scoring import Scored
 from tests.models_store.examples import NumpyArray, array, manifest
 
 NOISE = 0.5

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from models_store.store import SHIPPED
+from models_store.folder import SHIPPED
 from service.app import create_app
-from service.security import Keys
+from service.http.security import Keys
 from service.settings import Settings, UnfitKeys
 from tests.service.asking import SEVEN, parts
 from tests.service.running import running
@@ -74,7 +74,7 @@ def test_every_key_is_compared_whatever_came(monkeypatch: pytest.MonkeyPatch) ->
         compared.append((len(a), len(b)))
         return a == b
 
-    monkeypatch.setattr("service.security.hmac.compare_digest", compare)
+    monkeypatch.setattr("service.http.security.hmac.compare_digest", compare)
     keys = Keys(lambda *_: None, [KEY, OTHER])  # type: ignore[arg-type]
     assert [keys._knows(key.encode()) for key in ("", "wrong", KEY, OTHER)] == [False, False, True, True]
     assert compared == [(32, 32)] * 8
@@ -128,7 +128,7 @@ def test_other_origins_read_nothing_unless_they_are_set(client: TestClient, bund
     assert "access-control-allow-origin" not in other.headers
 
 
-@pytest.mark.parametrize("module", ["service.sessions", "training.export"])
+@pytest.mark.parametrize("module", ["service.engine.sessions", "training.export"])
 def test_nothing_is_kept_or_sent_for_the_makers_of_onnxruntime(module: str, tmp_path: Path) -> None:
     graph = SHIPPED / "mnist" / "1" / "label.encoder.onnx"
     program = f"import {module}, onnxruntime; onnxruntime.InferenceSession({str(graph)!r})"

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from models_store.store import SHIPPED
+from models_store.folder import SHIPPED
 from service.settings import Settings
 
 TABLE = Path(__file__).parents[2] / "docs" / "settings.md"

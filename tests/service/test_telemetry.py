@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 
 from service.app import create_app
-from service.catalog import Catalog
+from service.models.catalog import Catalog
 from service.settings import Settings
 from service.telemetry import logs
 from service.telemetry.tracing import Tracer

@@ -21,14 +21,15 @@ import httpx2
 import numpy as np
 import pytest
 
-from models_store import golden, store
+from models_store import golden
+from models_store.folder import open_bundle
 from models_store.manifest import encoder_file
 from service.app import create_app
-from service.batching import GraphQueue, Outputs
-from service.catalog import Catalog
-from service.loading import open_sessions
-from service.pace import Pace
-from service.sessions import Graph
+from service.engine.batching import GraphQueue, Outputs
+from service.engine.pace import Pace
+from service.engine.sessions import Graph
+from service.models.catalog import Catalog
+from service.models.loading import open_sessions
 from service.settings import Settings
 
 QuestionQueue = Callable[[Graph, Executor, Pace], GraphQueue]
@@ -135,7 +136,7 @@ class Crossed(GraphQueue):
 
 
 def test_a_row_has_the_same_bits_in_a_batch_of_any_size(bundle_folder: Path) -> None:
-    bundle = store.open_bundle(bundle_folder)
+    bundle = open_bundle(bundle_folder)
     x = golden.from_bytes(bundle.read(golden.FILE))["image.x"]
     encoder = open_sessions(bundle)[encoder_file("image")]
     whole = encoder.run(np.resize(x, (256, *x.shape[1:])))["mu"]

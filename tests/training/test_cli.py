@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models_store import store
+from models_store.folder import open_bundle
 from tests.conftest import DATA
 from tests.docs.blocks import ROOT, elsewhere, in_bash
 from training.cli import main
@@ -45,7 +45,7 @@ def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(
 ) -> None:
     said = in_bash(elsewhere("README.md", "training/test_cli.py"), tmp_path)
     assert "if anything stops this run, go on with --resume runs/tiny" in said
-    bundle, resumed, further = (store.open_bundle(tmp_path / "store" / "tiny" / f"{n}") for n in (1, 2, 3))
+    bundle, resumed, further = (open_bundle(tmp_path / "store" / "tiny" / f"{n}") for n in (1, 2, 3))
     assert resumed.read("weights.safetensors") == bundle.read("weights.safetensors")
     assert further.read("weights.safetensors") != bundle.read("weights.safetensors")
     card = bundle.read("report/card.md").decode()

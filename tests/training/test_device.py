@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from models_store import store
-from service.loading import open_sessions
+from models_store.folder import open_bundle, publish
+from service.models.loading import open_sessions
 from tests.models_store.examples import array, category
 from tests.training.examples import incomplete_rows
 from training.config import Experiment
@@ -101,7 +101,7 @@ def test_with_a_compiled_loss_a_model_learns_and_is_published_as_with_the_plain_
     for name, b in theirs.items():
         torch.testing.assert_close(ours[name], b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
     manifest, files = export(compiled.model, small(True), "", prepared, 1)
-    open_sessions(store.open_bundle(store.publish(tmp_path / "store", manifest, files)))
+    open_sessions(open_bundle(publish(tmp_path / "store", manifest, files)))
 
 
 def test_without_a_compiler_it_says_what_to_install(

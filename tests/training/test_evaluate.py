@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from models_store import store
+from models_store.folder import open_bundle
 from models_store.fusion import Gaussian
 from models_store.golden import NumpyArray
 from models_store.likelihoods import Parameters
@@ -33,7 +33,7 @@ SETTINGS = Evaluation(rows=12, importance_samples=2000, generated_per_label=20)
 
 @pytest.fixture(scope="module")
 def examinee(bundle_folder: Path, prepared: data.Prepared, experiment: Experiment) -> Examinee:
-    bundle = store.open_bundle(bundle_folder)
+    bundle = open_bundle(bundle_folder)
     files = {name: bundle.read(name) for name in bundle.manifest.files}
     graphs = OnnxGraphs(bundle.manifest, files)
     return Examinee(bundle.manifest, graphs, prepared.train, prepared.test, SETTINGS, experiment.seed)

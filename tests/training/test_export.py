@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from models_store import golden, store
+from models_store import golden
+from models_store.folder import open_bundle
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, decoder_file, encoder_file
 from training import data
@@ -24,7 +25,7 @@ from training.graphs import to_onnx
 
 
 def files_of(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:
-    bundle = store.open_bundle(folder)
+    bundle = open_bundle(folder)
     return bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files}
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models_store import store
+from models_store.folder import open_bundle
 from training import data
 from training.commands import weights_of
 from training.config import Experiment, Fit, Network
@@ -177,7 +177,7 @@ def test_training_goes_on_from_the_weights_of_a_bundle(
     bundle_folder: Path, fitted: Fitted, experiment: Experiment, prepared: data.Prepared, tmp_path: Path
 ) -> None:
     short = changed(experiment, epochs=1, learning_rate=1e-6)
-    weights = weights_of(store.open_bundle(bundle_folder))
+    weights = weights_of(open_bundle(bundle_folder))
     onward = fit(short, prepared, tmp_path, weights=weights).reports[0]
     assert onward.validation_loss == pytest.approx(
         min(report.validation_loss or torch.inf for report in fitted.reports), rel=0.02

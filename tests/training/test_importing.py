@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models_store import store
+from models_store.folder import names, newest, open_bundle, publish
 from models_store.fusion import Gaussian, product
 from tests.docs.blocks import elsewhere, in_bash
 from tests.training.reference import needs_reference, reference
@@ -57,9 +57,9 @@ def test_posteriors_and_joint_nll_are_those_of_the_original(saved: tuple[SimpleN
     library, theirs, folder = saved
     ours, x = read_saved(folder).model, rows(7)
     their_rows = library.Complete({**x, "label": nn.functional.one_hot(x["label"], 3).float()})
-    for names in SUBSETS:
-        wanted = theirs.compute_mu_log_var_subset(their_rows, names)
-        torch.testing.assert_close(ours.compute_mu_log_var_subset(x, names), wanted)
+    for subset in SUBSETS:
+        wanted = theirs.compute_mu_log_var_subset(their_rows, subset)
+        torch.testing.assert_close(ours.compute_mu_log_var_subset(x, subset), wanted)
     torch.manual_seed(3)
     nll = ours.compute_joint_nll(x, K=100, batch_size_K=100)
     torch.manual_seed(3)
@@ -72,7 +72,7 @@ def test_what_is_published_answers_as_the_original(
 ) -> None:
     library, theirs, folder = saved
     manifest, files = to_bundle(read_saved(folder), "theirs", 1, folder)
-    bundle = store.open_bundle(store.publish(tmp_path / "store", manifest, files))
+    bundle = open_bundle(publish(tmp_path / "store", manifest, files))
     graphs = OnnxGraphs(bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files})
     x = rows(5)
     experts = [graphs.encode(name, x[name].numpy()) for name in bundle.manifest.names]
@@ -91,8 +91,8 @@ def test_the_command_of_the_readme_publishes_it(
 ) -> None:
     saved[2].rename(tmp_path / "folder-that-MVAE.save-wrote")
     in_bash(elsewhere("README.md", "training/test_importing.py"), tmp_path)
-    (name,) = store.names(tmp_path / "store")
-    assert store.open_bundle(store.newest(tmp_path / "store", name)).manifest.names == tuple(DIMS)
+    (name,) = names(tmp_path / "store")
+    assert open_bundle(newest(tmp_path / "store", name)).manifest.names == tuple(DIMS)
 
 
 class Plain(nn.Linear):

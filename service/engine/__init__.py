@@ -1,0 +1,1 @@
+"""Answers requests on arrays: encoders and decoders in batches, products of experts, draws, scores."""

@@ -1,0 +1,291 @@
+"""A loaded model: answers questions on arrays. Knows nothing of HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from models_store.errors import listed
+from models_store.evidence import Evidence, defensive, estimate
+from models_store.fusion import Gaussian
+from models_store.latent import Latent
+from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
+from service.engine.batching import Outputs, Runner
+from service.engine.gathering import Posteriors
+from service.engine.observations import Array, Observations
+from service.engine.posteriors import Fused, Fusing, Origin
+from service.engine.predictive import (
+    FIELDS,
+    Summary,
+    Wanted,
+    draw_mixture,
+    joined,
+    numbers_by_row,
+    pieces,
+    summaries,
+)
+from service.engine.rules import Limits, Rules
+from service.engine.scoring import Noise, Piece, Scored, p_values, questions_of
+from service.engine.workers import aside
+from service.telemetry.context import lap
+
+ROW_COST = 1000
+"""Numbers that are drawn in the time that it takes to make the generator of a row."""
+CELLS_AT_ONCE = 2**22
+"""Numbers decoded at a time for one target: 16 MiB of float32."""
+
+
+class Encoded(NamedTuple):
+    """q(z | x_S) of every row, draws from it, and where it comes from.
+
+    Arguments:
+        mu: Of the product of the experts, (n, D).
+        log_var: The same.
+        z: Draws from it, (n, N, D).
+        origin: Shares of the prior and of every modality of the model, information and disagreement; None
+            unless it was wanted.
+        condition: The names in S.
+    """
+
+    mu: Array
+    log_var: Array
+    z: Array
+    origin: Origin | None
+    condition: tuple[str, ...]
+
+
+class Generated(NamedTuple):
+    """By target, its summaries and samples."""
+
+    targets: Mapping[str, Summary]
+    n: int
+    condition: tuple[str, ...]
+
+
+class Model:
+    """One version of one model.
+
+    Arguments:
+        manifest: What it is.
+        graphs: What runs each of its graphs, by file name.
+        limits: The most that one request may ask for.
+        latent: What is known of its latent space; older bundles say nothing.
+    """
+
+    def __init__(
+        self, manifest: Manifest, graphs: Mapping[str, Runner], limits: Limits, latent: Latent | None = None
+    ) -> None:
+        self.manifest = manifest
+        self.latent = latent
+        self.rules = Rules(manifest, limits, mixture=latent is not None)
+        self._graphs = graphs
+        encoders = {name: graphs[encoder_file(name)] for name in manifest.names}
+        self._posteriors = Posteriors(encoders, manifest.latent_dim)
+
+    async def encode(
+        self,
+        observations: Observations,
+        condition: Sequence[str],
+        *,
+        draws: int,
+        seed: int,
+        return_mean: bool = False,
+        explained: bool = True,
+    ) -> Encoded:
+        """The posterior of every row given the condition, and draws of z.
+
+        Arguments:
+            observations: What was sent.
+            condition: Modalities, or ``all`` (what was sent), or ``none`` (the prior).
+            draws: N.
+            seed: Of the draws.
+            return_mean: N times the mean instead of draws.
+            explained: Whether its origin is wanted.
+
+        Raises:
+            WrongInput: The condition was not sent, a row has nothing of it, or z would be too large.
+            TooLarge: More rows or draws than allowed.
+        """
+        names = self.rules.condition(observations, condition)
+        self.rules.check_size(observations.n, draws)
+        self.rules.check_numbers(observations.n, draws * self.manifest.latent_dim, "of z", "N")
+        fused = await self._fused(
+            observations, names, draws, seed, return_mean=return_mean, explained=explained
+        )
+        return Encoded(*fused, names)
+
+    async def generate(
+        self,
+        observations: Observations,
+        condition: Sequence[str],
+        targets: Sequence[str],
+        *,
+        fields: Collection[str] = FIELDS,
+        draws: int = 1,
+        summary_draws: int = 100,
+        seed: int,
+        return_mean: bool = False,
+        noise: bool = False,
+        prior: str = "standard",
+    ) -> Generated:
+        """Every target given the condition: summaries of its predictive distribution, and samples.
+
+        Arguments:
+            observations: What was sent.
+            condition: As for :meth:`encode`.
+            targets: Modalities, or ``all``.
+            fields: Of ``FIELDS``, what is wanted.
+            draws: N, the number of samples.
+            summary_draws: K, the draws of z behind the summaries.
+            seed: Of all draws.
+            return_mean: z is the mean of the posterior; K is then 1.
+            noise: Samples are draws of x instead of means of p(x | z).
+            prior: For the condition ``none``: ``standard``, or the ``mixture`` fitted to the training rows.
+
+        Raises:
+            WrongInput: As for :meth:`encode`, a target is unknown, there is no mixture to draw from, or the
+                answer would be too large.
+            TooLarge: More rows or draws than allowed.
+        """
+        names, asked = self.rules.condition(observations, condition), self.rules.targets(targets)
+        self.rules.check_prior(prior, names, return_mean)
+        summary_draws = 1 if return_mean else summary_draws
+        self.rules.check_size(observations.n, max(draws, summary_draws))
+        wanted = Wanted(fields, draws, summary_draws, seed, noise)
+        answered = sum(numbers_by_row(self.manifest.modality(name), fields, draws) for name in asked)
+        self.rules.check_numbers(observations.n, answered, f"of {listed(asked)}", "N, gen_mod or fields")
+        most = wanted.draws_of_z
+        self.rules.check_numbers(observations.n, most * self.manifest.latent_dim, "of z", "N or K")
+        z = (await self._fused(observations, names, most, seed, return_mean=return_mean)).z
+        if prior == "mixture" and self.latent is not None:
+            z = await aside(_size(*z.shape), draw_mixture, self.latent.mixture, observations.n, most, seed)
+        first_row = observations.first_row
+        answers = {}
+        for name in asked:
+            modality = self.manifest.modality(name)
+            found = [
+                await self._target(modality, z[rows], wanted, first_row + rows.start)
+                for rows in pieces(observations.n, z.shape[1], [modality], CELLS_AT_ONCE)
+            ]
+            answers[name] = joined(found)
+        return Generated(answers, observations.n, names)
+
+    async def score(
+        self,
+        observations: Observations,
+        condition: Sequence[str],
+        targets: Sequence[str],
+        *,
+        draws: int = 1000,
+        at_once: int = 100,
+        seed: int,
+    ) -> Scored:
+        """log p(x_T | x_S) of every row, S and T intersected with what the row has.
+
+        Arguments:
+            observations: What was sent.
+            condition: The modalities S, or ``none``.
+            targets: The modalities T, or ``all``: whatever else was sent.
+            draws: K, the importance samples.
+            at_once: How many of them are decoded at a time; the answer does not depend on it.
+            seed: Of all draws.
+
+        Raises:
+            WrongInput: A modality was not sent, is on both sides, a row has nothing on one of them, or there
+                would be too many importance weights.
+            TooLarge: More rows or draws than allowed.
+        """
+        given, asked = self.rules.question(observations, condition, targets)
+        self.rules.check_size(observations.n, draws)
+        self.rules.check_numbers(observations.n, draws, "of importance weights", "K")
+        together = tuple(name for name in self.rules.names if name in given + asked)
+        estimate = await self._evidence(observations, together, given, draws, at_once, seed)
+        present = {name: observations.columns[name].present for name in together}
+        questions = questions_of(asked, given, present)
+        likely = p_values(questions, estimate.log_prob, draws, self.manifest.reference)
+        return Scored(given, asked, questions, estimate, likely)
+
+    # --- the steps ------------------------------------------------------------------------------------
+
+    def _fused(
+        self,
+        observations: Observations,
+        names: Sequence[str],
+        draws: int,
+        seed: int,
+        *,
+        return_mean: bool,
+        explained: bool = False,
+    ) -> Awaitable[Fused]:
+        """The posterior of every row and draws from it."""
+        fusing = Fusing({}, observations.n, draws, seed, observations.first_row, return_mean, explained)
+        return self._posteriors.of({name: observations.columns[name] for name in names}, fusing)
+
+    async def _evidence(
+        self,
+        observations: Observations,
+        together: Sequence[str],
+        given: Sequence[str],
+        draws: int,
+        at_once: int,
+        seed: int,
+    ) -> Evidence:
+        """log p(x_T | x_S) of every row, as ``models_store/evidence.py`` estimates it."""
+        posteriors = [
+            await self._fused(observations, names, 0, seed, return_mean=True)
+            for names in (together, given)
+            if names
+        ]
+        modalities = [self.manifest.modality(name) for name in together]
+        weights = []
+        for rows in pieces(observations.n, min(at_once, draws), modalities, CELLS_AT_ONCE):
+            own = [
+                Gaussian(q.mu[rows].astype(np.float64), q.log_var[rows].astype(np.float64))
+                for q in posteriors
+            ]
+            proposals = defensive(own, draws)
+            piece, chunks = Piece(observations, rows, modalities, given, proposals), []
+            noise = Noise(seed, observations, rows, together, self.manifest.latent_dim)
+            portions = proposals.sample(noise.draw, at_once)
+            while (z := await asyncio.to_thread(next, portions, None)) is not None:
+                lap("fuse")
+                chunks.append(await self._log_weights(piece, z))
+            weights.append(np.concatenate(chunks, axis=1))
+        found = await asyncio.to_thread(estimate, np.concatenate(weights, axis=2), proposals)
+        lap("summarise")
+        return found
+
+    async def _log_weights(self, piece: Piece, z: Array) -> Array:
+        """The logarithms of the importance weights of draws of z: (1 or 2, count, rows)."""
+        decoded = await asyncio.gather(
+            *(self._decode(modality, z[:, piece.present(modality.name)]) for modality in piece.modalities)
+        )
+        lap("decode")
+        weights = await asyncio.to_thread(piece.log_weights, z, decoded)
+        lap("summarise")
+        return weights
+
+    async def _decode(self, modality: Modality, z: Array) -> Outputs:
+        """The parameters of p(x | z): (n, K, *shape) for z of shape (n, K, D); nothing for no z."""
+        if not z.size:
+            return {}
+        flat = np.ascontiguousarray(z.reshape(-1, z.shape[-1]), np.float32)
+        outputs = await self._graphs[decoder_file(modality.name)].run(flat)
+        return {name: value.reshape(*z.shape[:2], *value.shape[1:]) for name, value in outputs.items()}
+
+    async def _target(self, modality: Modality, z: Array, wanted: Wanted, first_row: int) -> Summary:
+        parameters = await self._decode(modality, z)
+        lap("decode")
+        size = _size(*z.shape[:2], *modality.parameter_shape())
+        found = await aside(size, summaries, modality, parameters, wanted, first_row)
+        lap("summarise")
+        return found
+
+
+def _size(rows: int, draws: int, *shape: int) -> int:
+    """The numbers behind an answer; a row costs as much as many of them, for it has its own generator."""
+    return rows * (ROW_COST + draws * math.prod(shape))

@@ -1,0 +1,184 @@
+"""What may be asked of a model: which modalities, given which, and how much at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models_store.errors import listed
+from models_store.manifest import Manifest, Modality
+from service.engine.observations import Observations, check_observed
+from service.errors import TooLarge, WrongInput
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that one request may ask for."""
+
+    rows: int
+    draws: int
+    numbers: int
+
+
+class Rules:
+    """Those of one model; whatever is against them raises an error that says so.
+
+    Arguments:
+        manifest: The model.
+        limits: The most that one request may ask for.
+        mixture: Whether it has a mixture to draw from instead of the prior.
+    """
+
+    def __init__(self, manifest: Manifest, limits: Limits, mixture: bool = False) -> None:
+        self.manifest = manifest
+        self.limits = limits
+        self.names = manifest.names
+        self._mixture = mixture
+        self._modalities = {modality.name: modality for modality in manifest.modalities}
+
+    def modality(self, name: str) -> Modality:
+        """The modality of that name.
+
+        Raises:
+            WrongInput: There is none; the text says which there are.
+        """
+        if name not in self._modalities:
+            raise WrongInput(f"unknown modality '{name}'; this model knows {listed(self.names)}")
+        return self._modalities[name]
+
+    def check_rows(self, n: int) -> None:
+        """Refuses more rows than one request may have; best before anything is made of them.
+
+        Raises:
+            TooLarge: They are more.
+        """
+        if n > self.limits.rows:
+            raise TooLarge(f"{n} rows are more than the {self.limits.rows} that one request may have")
+
+    def condition(self, observations: Observations, condition: Sequence[str]) -> tuple[str, ...]:
+        """The names of the modalities that the posterior is given.
+
+        Arguments:
+            observations: What was sent.
+            condition: ``cond_mod``: modalities, ``all`` (what was sent), or ``none`` (the prior).
+
+        Raises:
+            WrongInput: One was not sent, a row has nothing of them, or the prior is not asked for by name.
+        """
+        if list(condition) == ["none"]:
+            if observations.columns:
+                raise WrongInput(
+                    f"cond_mod=none asks for the prior, but {listed(observations.columns)} was sent"
+                )
+            return ()
+        if not observations.columns:
+            raise WrongInput(
+                f"nothing was sent: send at least one of {listed(self.names)}, "
+                "or ask for the prior with cond_mod=none"
+            )
+        names = self._sent(observations, "cond_mod", condition)
+        check_observed(observations, names)
+        return names
+
+    def question(
+        self, observations: Observations, condition: Sequence[str], targets: Sequence[str]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names of what is given, and of what is scored.
+
+        Arguments:
+            observations: What was sent.
+            condition: ``cond_mod``, ``none`` for no condition.
+            targets: ``gen_mod``: modalities, or ``all``: whatever else was sent.
+
+        Raises:
+            WrongInput: One was not sent, is on both sides, or a row has nothing on one of them.
+        """
+        if not observations.columns:
+            raise WrongInput(f"nothing was sent to score: send at least one of {listed(self.names)}")
+        given = () if list(condition) == ["none"] else self._sent(observations, "cond_mod", condition)
+        asked = self._sent(observations, "gen_mod", targets)
+        if list(targets) == ["all"]:
+            asked = tuple(name for name in asked if name not in given)
+            if not asked:
+                raise WrongInput(
+                    f"cond_mod names all that was sent, {listed(given)}: nothing is left to score"
+                )
+        both = [name for name in asked if name in given]
+        if both:
+            raise WrongInput(f"{listed(both)} cannot be scored given itself: it is in cond_mod and gen_mod")
+        for names in filter(None, (given, asked)):
+            check_observed(observations, names)
+        return given, asked
+
+    def targets(self, targets: Sequence[str]) -> tuple[str, ...]:
+        """The modalities that ``gen_mod`` names.
+
+        Raises:
+            WrongInput: One is unknown.
+        """
+        if list(targets) == ["all"]:
+            return self.names
+        for name in targets:
+            if name == "all":
+                raise WrongInput("gen_mod is 'all' or names of modalities, not both")
+            self.modality(name)
+        return tuple(name for name in self.names if name in targets)
+
+    def check_prior(self, prior: str, given: Sequence[str], return_mean: bool) -> None:
+        """Refuses a prior that goes with no such question.
+
+        Raises:
+            WrongInput: Something is given, there is no mixture, or its mean is asked for.
+        """
+        if prior == "standard":
+            return
+        if given:
+            raise WrongInput(f"prior={prior} goes with cond_mod=none alone, but {listed(given)} is given")
+        if not self._mixture:
+            raise WrongInput(
+                f"this version of '{self.manifest.name}' has no mixture; ask with prior=standard"
+            )
+        if return_mean:
+            raise WrongInput("prior=mixture has no mean that is like a draw; leave out return_mean")
+
+    def check_size(self, n: int, draws: int) -> None:
+        """Refuses more rows, or more draws of each, than one request may ask for.
+
+        Raises:
+            TooLarge: They are more.
+        """
+        self.check_rows(n)
+        if draws > self.limits.draws:
+            raise TooLarge(
+                f"{draws} draws are more than the {self.limits.draws} that one request may ask for"
+            )
+
+    def check_numbers(self, n: int, by_row: int, what: str, less: str) -> None:
+        """Refuses what would not fit into memory, though neither its rows nor its draws are too many.
+
+        Arguments:
+            n: Rows.
+            by_row: Numbers that each of them takes.
+            what: What these are.
+            less: The parameters by which there would be fewer.
+
+        Raises:
+            WrongInput: They are too many.
+        """
+        if n * by_row > self.limits.numbers:
+            raise WrongInput(
+                f"{n} rows × {by_row} numbers {what} are {n * by_row}, more than the {self.limits.numbers} "
+                f"that one request may ask for; send fewer rows, or ask for less: {less}"
+            )
+
+    def _sent(self, observations: Observations, parameter: str, chosen: Sequence[str]) -> tuple[str, ...]:
+        """Those of the modalities sent that a parameter names, ``all`` of them included."""
+        sent = tuple(filter(observations.columns.__contains__, self.names))
+        if list(chosen) == ["all"]:
+            return sent
+        for name in chosen:
+            if name in ("all", "none"):
+                raise WrongInput(f"{parameter} is '{name}' or names of modalities, not both")
+            if self.modality(name).name not in sent:
+                raise WrongInput(f"{parameter} names '{name}', but only {listed(sent)} was sent")
+        return tuple(name for name in sent if name in chosen)

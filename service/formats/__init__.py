@@ -1,0 +1,1 @@
+"""Bytes of requests to rows, and answers to bytes: one module per media type."""

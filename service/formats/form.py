@@ -1,0 +1,169 @@
+"""A form: one part per modality; several parts of one name are several rows."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from python_multipart import MultipartParser
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import parse_options_header
+
+from models_store import codecs
+from models_store.codecs import arrays, table
+from models_store.manifest import Modality
+from service.engine.observations import Column
+from service.engine.rules import Rules
+from service.errors import Unparsable, located
+
+Part = tuple[bytes, bytes]
+"""Its content disposition, and what is in it."""
+HEADERS = re.compile(rb"(\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*)+")
+"""One or more, each on a line of its own."""
+
+
+def columns(rules: Rules, body: bytes, boundary: bytes | None) -> dict[str, Column]:
+    """The rows of every part, by modality.
+
+    Arguments:
+        rules: Of the model whose modalities they are.
+        body: Of the request.
+        boundary: That the content type gives.
+
+    Raises:
+        Unparsable: It is no form, or a file in it cannot be read.
+        WrongInput: A modality is unknown, or a value does not fit.
+        TooLarge: There are too many rows.
+    """
+    columns = {}
+    for name, files in _read_parts(body, boundary).items():
+        modality = rules.modality(name)
+        rules.check_rows(len(files))
+        rows = []
+        for index, content in enumerate(files):
+            if _is_table(modality, content):
+                rules.check_rows(content.rstrip().count(b"\n"))  # its header is not one of them
+            where = f"part '{name}'" + (f", number {index} (counted from 0)" if len(files) > 1 else "")
+            rows.append(located(where, codecs.read_file, modality, content))
+        values = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        columns[name] = Column(values)
+    return columns
+
+
+def _is_table(modality: Modality, content: bytes) -> bool:
+    tabular = modality.kind in ("vector", "counts")
+    return tabular and not content.startswith(arrays.MAGIC) and not table.is_json(content)
+
+
+def _read_parts(body: bytes, boundary: bytes | None) -> dict[str, list[bytes]]:
+    """The parts of a form by name, in the order in which they came.
+
+    Raises:
+        Unparsable: It is no form, ends too early, or has a part without a name.
+    """
+    if not boundary:
+        raise Unparsable("the content type multipart/form-data must give a boundary")
+    parts = _split(body, boundary)
+    if parts is None:
+        parts = _parse(body, boundary)
+    found: dict[str, list[bytes]] = {}
+    for disposition, content in parts:
+        found.setdefault(_name(disposition), []).append(content)
+    return found
+
+
+def _split(body: bytes, boundary: bytes) -> list[Part] | None:
+    """The parts of a form as clients write it; None for any that the parser should have a look at.
+
+    The parser calls back for every piece of every header, which takes longer than all else that happens to
+    a small request. A form that is there as a whole can be cut at its boundaries.
+    """
+    delimiter = b"\r\n--" + boundary
+    first, *pieces = (b"\r\n" + body).split(delimiter)
+    if first or not pieces or pieces.pop() not in (b"--", b"--\r\n"):
+        return None
+    parts = []
+    for piece in pieces:
+        head, end, content = piece.partition(b"\r\n\r\n")
+        disposition = _disposition(head) if end else None
+        if disposition is None:
+            return None
+        parts.append((disposition, content))
+    return parts
+
+
+@lru_cache(maxsize=256)
+def _disposition(head: bytes) -> bytes | None:
+    """The content disposition among the headers of a part; None if they are written in any unusual way."""
+    if not HEADERS.fullmatch(head):
+        return None
+    headers = [line.partition(b":") for line in head[2:].split(b"\r\n")]
+    found = [value.strip() for field, _, value in headers if field.lower() == b"content-disposition"]
+    return found[0] if len(found) == 1 else None
+
+
+@lru_cache(maxsize=256)
+def _name(disposition: bytes) -> str:
+    _, options = parse_options_header(disposition)
+    if b"name" not in options:
+        raise Unparsable("a part of the form has no name; it must be that of a modality")
+    return options[b"name"].decode(errors="replace")
+
+
+def _parse(body: bytes, boundary: bytes) -> list[Part]:
+    form = _Form()
+    try:
+        parser = MultipartParser(boundary, form.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError as error:
+        raise Unparsable(f"the form cannot be read: {error}") from None
+    if not form.ended:
+        raise Unparsable("the form ends before its closing boundary")
+    return form.parts
+
+
+class _Form:
+    """Collects what the parser reports."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self.ended = False
+        self._header = self._value = self._disposition = b""
+        self._content: list[bytes] = []
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._on_field,
+            "on_header_value": self._on_value,
+            "on_header_end": self._on_header,
+            "on_part_data": self._on_data,
+            "on_part_end": self._on_part,
+            "on_end": self._on_end,
+        }
+
+    def _begin(self) -> None:
+        self._disposition, self._content = b"", []
+
+    def _on_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._header = self._value = b""
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        self._content.append(data[start:end])
+
+    def _on_part(self) -> None:
+        self.parts.append((self._disposition, b"".join(self._content)))
+
+    def _on_end(self) -> None:
+        self.ended = True

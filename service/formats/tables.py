@@ -1,0 +1,258 @@
+"""Tables: which column belongs to which modality; cells to rows, and a table with its gaps filled."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models_store import codecs
+from models_store.codecs import arrays, table
+from models_store.errors import listed
+from models_store.manifest import Manifest, Modality
+from service.engine.model import Generated
+from service.engine.observations import Array, Column, Observations, Table
+from service.engine.rules import Rules
+from service.errors import TooLarge, WrongInput, located
+
+TABULAR = ("vector", "counts", "category")
+"""Kinds whose rows are cells of a table."""
+FIELDS = ("mean", "quantiles", "probabilities")
+"""The summaries that fill a gap."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a column of a table holds.
+
+    Arguments:
+        modality: To which it belongs.
+        cell: Where in a row of it.
+    """
+
+    modality: Modality
+    cell: int
+
+
+def read(rules: Rules, content: bytes) -> Table:
+    """A header and the lines below it.
+
+    Raises:
+        Unparsable: It is no table.
+        WrongInput: There is no header.
+        TooLarge: It has more rows than there may be, or more cells than so many rows can have.
+    """
+    rules.check_rows(max(content.rstrip().count(b"\n"), content.rstrip().count(b"\r")))
+    cells = rules.limits.rows * (len(_columns(rules.manifest)[0]) + 1)
+    if content.count(b",") > cells:
+        raise TooLarge(f"the table has more than the {cells} cells that one request may have")
+    lines: list[list[str]] = located(
+        "the body", lambda: list(table.read_csv(table.as_text(io.BytesIO(content))))
+    )
+    if not lines:
+        raise WrongInput("the table is empty; its first line must name columns")
+    return Table(tuple(lines[0]), lines[1:])
+
+
+def places(manifest: Manifest, sent: Table) -> dict[int, Place]:
+    """By column what it holds: ``modality.column``, or the column alone where only one modality has it.
+
+    Arguments:
+        manifest: The model.
+        sent: The table; columns that are only to be kept hold nothing.
+
+    Raises:
+        WrongInput: A name is unknown, could mean two columns, or is there twice.
+    """
+    full, alone = _columns(manifest)
+    found = {at: _place(name, full, alone) for at, name in enumerate(sent.header) if name not in sent.keep}
+    taken: dict[tuple[str, int], str] = {}
+    for at, place in found.items():
+        key = (place.modality.name, place.cell)
+        if key in taken:
+            raise WrongInput(f"columns '{taken[key]}' and '{sent.header[at]}' of the table are the same")
+        taken[key] = sent.header[at]
+    return found
+
+
+def observed(manifest: Manifest, sent: Table, first_row: int = 0) -> Observations:
+    """The rows of a table; one whose cells of a modality are all empty lacks it.
+
+    Arguments:
+        manifest: The model.
+        sent: The table.
+        first_row: The number of its first row, where it is a piece of a longer one.
+
+    Raises:
+        WrongInput: A column is unknown, or a cell does not fit; the text says in which row.
+    """
+    found = places(manifest, sent)
+    columns = {}
+    for modality in manifest.modalities:
+        own = {place.cell: at for at, place in found.items() if place.modality is modality}
+        if own:
+            read = _categories if modality.kind == "category" else _numbers
+            columns[modality.name] = read(modality, own, sent, first_row)
+    return Observations(columns, len(sent.lines), sent, first_row)
+
+
+def question(
+    manifest: Manifest, observations: Observations, targets: Sequence[str]
+) -> tuple[Table, list[str]]:
+    """The table to fill, and the modalities that fill it.
+
+    A table that was sent stays as it is, with columns for further targets that are named. Of anything else
+    that was sent, a table is made with the columns of it and of the targets.
+
+    Arguments:
+        manifest: The model.
+        observations: What was sent, as a table or not.
+        targets: Names of modalities, or ``all``.
+
+    Raises:
+        WrongInput: What is wanted does not fit into a table.
+    """
+    sent = observations.table or Table((), [()] * observations.n)
+    there = {place.modality.name for place in places(manifest, sent).values()}
+    tabular = [name for name in manifest.names if manifest.modality(name).kind in TABULAR]
+    unfit = [name for name in targets if name in manifest.names and name not in tabular]
+    if unfit or not tabular:
+        raise WrongInput(
+            "a table holds vectors, counts and categories, "
+            f"but {listed(unfit or manifest.names)} is none of them"
+        )
+    everything = list(targets) == ["all"]
+    wanted = [] if everything and observations.table else tabular if everything else targets
+    shown = {*there, *wanted, *(() if observations.table else observations.columns)}
+    added = [manifest.modality(name) for name in tabular if name in shown - there]
+    cells = [_written(modality, observations) for modality in added]
+    names = [name for modality in added for name in _names(modality)]
+    joined = [(*line, *(cell for own in cells for cell in own[row])) for row, line in enumerate(sent.lines)]
+    table_of_all = Table((*sent.header, *names), joined, sent.keep)
+    return table_of_all, sorted(shown & set(tabular)) if everything else list(targets)
+
+
+def fill(manifest: Manifest, sent: Table, generated: Generated) -> Iterator[list[str]]:
+    """The lines of a table with its gaps filled, the header first.
+
+    An empty cell gets the mean, or the most probable label. Behind the table, every column of numbers has
+    one with ``.low`` and one with ``.high``, between which 90 % of the predictive distribution lie, and every
+    category one with ``.probability``. What was sent is certain.
+    """
+    known = places(manifest, sent)
+    yield [
+        *sent.header,
+        *(f"{sent.header[at]}.{word}" for at, place in known.items() for word in _words(place)),
+    ]
+    guesses = [(at, place, _guesses(place, generated)) for at, place in known.items()]
+    for row, line in enumerate(sent.lines):
+        filled, behind = list(line), []
+        for at, place, guess in guesses:
+            if line[at] or guess is None:
+                certain = "1" if place.modality.kind == "category" and line[at] else line[at]
+                behind += [certain] * len(_words(place))
+            else:
+                filled[at], *sureness = guess[row]
+                behind += sureness
+        yield filled + behind
+
+
+def to_csv(lines: Iterable[list[str]]) -> bytes:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(lines)
+    return stream.getvalue().encode()
+
+
+# --- columns -----------------------------------------------------------------------------------------
+
+
+def _columns(manifest: Manifest) -> tuple[dict[str, Place], dict[str, list[str]]]:
+    """By full name what a column holds; and by the name of the column alone, its full names."""
+    full, alone = {}, dict[str, list[str]]()
+    for modality in manifest.modalities:
+        if modality.kind in TABULAR:
+            for cell, name in enumerate(_names(modality)):
+                full[name] = Place(modality, cell)
+                alone.setdefault(name.rpartition(".")[2] if name != modality.name else name, []).append(name)
+    return full, alone
+
+
+def _names(modality: Modality) -> list[str]:
+    """The full names of a modality's columns."""
+    if modality.kind == "category":
+        return [modality.name]
+    return [f"{modality.name}.{column}" for column in table.column_names(modality)]
+
+
+def _place(name: str, full: Mapping[str, Place], alone: Mapping[str, Sequence[str]]) -> Place:
+    if name in full:
+        return full[name]
+    meant = alone.get(name, [])
+    if len(meant) == 1:
+        return full[meant[0]]
+    if meant:
+        raise WrongInput(f"column '{name}' of the table could be {listed(meant)}")
+    raise WrongInput(f"unknown column '{name}' of the table; there are {listed(list(full)[:20])}")
+
+
+# --- cells ---------------------------------------------------------------------------------------------
+
+
+def _categories(modality: Modality, own: Mapping[int, int], sent: Table, first_row: int) -> Column:
+    at = own[0]
+    texts = [line[at] for line in sent.lines]
+    indices: dict[str, int] = {"": 0}
+    for row, text in enumerate(texts):
+        if text not in indices:
+            where = f"row {first_row + row} (counted from 0), column '{sent.header[at]}'"
+            indices[text] = int(located(where, codecs.read_values, modality, [text])[0])
+    values = np.array([indices[text] for text in texts], modality.numpy_dtype)
+    return Column(values, np.array([text != "" for text in texts], bool))
+
+
+def _numbers(modality: Modality, own: Mapping[int, int], sent: Table, first_row: int) -> Column:
+    cells = np.full((len(sent.lines), *modality.shape), np.nan)
+    for cell, at in own.items():
+        for row, line in enumerate(sent.lines):
+            if line[at]:
+                where = f"row {first_row + row} (counted from 0), column '{sent.header[at]}'"
+                cells[row, cell] = located(where, table.number, line[at])
+    present = ~np.isnan(cells).all(axis=1)
+    values = np.zeros(cells.shape, modality.numpy_dtype)
+    values[present] = located(f"columns of '{modality.name}'", arrays.rows, modality, cells[present])
+    return Column(values, present)
+
+
+def _written(modality: Modality, observations: Observations) -> list[list[str]]:
+    """The rows of a modality as cells, empty where missing."""
+    column = observations.columns.get(modality.name)
+    if column is None:
+        return [[""] * len(_names(modality))] * observations.n
+    rows = zip(column.values.reshape(observations.n, -1), column.present, strict=True)
+    return [[_cell(modality, value) if present else "" for value in row] for row, present in rows]
+
+
+def _cell(modality: Modality, value: Array) -> str:
+    if modality.labels:
+        return modality.labels[int(value)]
+    return "" if np.isnan(value) else f"{value:.7g}"
+
+
+def _words(place: Place) -> tuple[str, ...]:
+    return ("probability",) if place.modality.kind == "category" else ("low", "high")
+
+
+def _guesses(place: Place, generated: Generated) -> list[list[str]] | None:
+    """By row what would fill a gap, and how sure that is; nothing where it is not a target."""
+    summary = generated.targets.get(place.modality.name)
+    if summary is None:
+        return None
+    if place.modality.kind == "category":
+        best = summary["probabilities"].max(axis=1)
+        return [[str(label), f"{p:.7g}"] for label, p in zip(summary["ranked"][:, 0], best, strict=True)]
+    quantiles = summary["quantiles"][:, :, place.cell]
+    columns = (summary["mean"][:, place.cell], quantiles[:, 0], quantiles[:, -1])
+    return [[f"{value:.7g}" for value in row] for row in zip(*columns, strict=True)]

@@ -1,0 +1,293 @@
+"""Which models are loaded, and which version answers."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from models_store import stores
+from models_store.errors import ModelsStoreError, StoreAway, listed
+from service.engine.batching import Backlog, GraphQueue
+from service.engine.sessions import cpu_quota
+from service.engine.workers import Workers
+from service.errors import NotFound, NotReady, TooBusy, WrongInput
+from service.models import memory
+from service.models.loading import Loaded, Queue, load
+from service.settings import Settings
+
+log = logging.getLogger("anyview")
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A version that is not served, and the one sentence that says why."""
+
+    model: str
+    version: int
+    reason: str
+
+
+@dataclass
+class Catalog:
+    """The loaded models.
+
+    The event loop reads; whoever changes what is loaded does so in another thread, one at a time, and
+    puts a new dictionary in the place of the old one: who reads sees the one or the other.
+
+    Arguments:
+        settings: Where the store is, and what is wanted of it.
+        queue: What makes a graph answer many callers.
+        watch: Told of every such queue, after its model and its graph.
+    """
+
+    settings: Settings
+    queue: Queue = GraphQueue
+    watch: Callable[[str, str, GraphQueue], None] | None = None
+    loaded: dict[str, Loaded] = field(default_factory=dict)
+    """By name, the version that answers where none is asked for: the newest."""
+    versions: dict[str, dict[int, Loaded]] = field(default_factory=dict)
+    """By name, every version that is loaded, newest first."""
+
+    def __post_init__(self) -> None:
+        self.draining = False
+        self.store_away: str | None = None
+        """Why the store did not answer when it was last looked at."""
+        self.published: dict[str, list[int]] = {}
+        """What was in the store when it was last looked at."""
+        self._store: stores.Store | None = None
+        self._threads = self.settings.threads or max(1, cpu_quota() // self.settings.workers)
+        self._workers = Workers(self._threads)
+        self._backlog = Backlog()
+        self._changing = threading.Lock()
+        self._refused: dict[tuple[str, int], tuple[str, Refused]] = {}
+        self._wanted: set[tuple[str, int]] = set()  # versions that were loaded by hand
+        self._unwanted: set[tuple[str, int]] = set()  # versions that were unloaded by hand
+        self._dismissed: set[str] = set()  # models that were
+
+    # --- what answers -------------------------------------------------------------------------------------
+
+    def get(self, name: str | None, number: int | None = None) -> Loaded:
+        """The model of that name, or the default one.
+
+        Raises:
+            NotFound: No such model or version is loaded; the text says which are.
+            NotReady: None is.
+        """
+        if not self.loaded:
+            raise NotReady(f"no model is loaded from the store {self.settings.store}")
+        chosen = name or self.default
+        if chosen is None:
+            raise NotFound(
+                f"there is no default model; ask /models/NAME/…, where NAME is one of {listed(self.loaded)}"
+            )
+        found = self.loaded.get(chosen)
+        if found is None:
+            raise NotFound(f"no model '{chosen}' is loaded; there is {listed(self.loaded)}")
+        if number in (None, found.bundle.manifest.version):
+            return found
+        versions = self.versions.get(chosen, {})
+        if number not in versions:
+            there = " and ".join(map(str, versions))
+            raise NotFound(f"version {number} of '{chosen}' is not loaded; there is {there}")
+        return versions[number]
+
+    def admit(self) -> None:
+        """Lets a question in.
+
+        Raises:
+            TooBusy: Too many rows wait already; the estimate is the time that the graphs need for them.
+        """
+        rows = self._backlog.rows
+        if rows > self.settings.max_waiting_rows:
+            seconds = math.ceil(sum(queue.waiting_seconds for queue in self._queues()) / self._threads)
+            raise TooBusy(
+                f"{rows} rows wait already, more than the {self.settings.max_waiting_rows} that may; "
+                f"ask again in {max(seconds, 1)} s",
+                max(seconds, 1),
+            )
+
+    @property
+    def default(self) -> str | None:
+        """The model that /encode means: the one that was set, else the only one."""
+        if self.settings.default_model is not None:
+            return self.settings.default_model
+        return next(iter(self.loaded)) if len(self.loaded) == 1 else None
+
+    @property
+    def refused(self) -> list[Refused]:
+        """The stored versions that are not served though they are new."""
+        return [refused for _, refused in self._refused.values()]
+
+    @property
+    def missing(self) -> list[str]:
+        """Models that are wanted but not loaded; the service is not ready while there are any."""
+        default = [self.settings.default_model] if self.settings.default_model else []
+        return [name for name in dict.fromkeys([*self.settings.models, *default]) if name not in self.loaded]
+
+    @property
+    def ready(self) -> bool:
+        if not self.loaded or self.missing or not self._workers.whole or self.draining:
+            return False
+        # Whoever waits for such a batch is refused at the deadline; it may come back, or never.
+        return not any(queue.hangs(self.settings.deadline_seconds) for queue in self._queues())
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything can be computed at all."""
+        return self._workers.alive
+
+    def _queues(self) -> Iterator[GraphQueue]:
+        for versions in self.versions.values():
+            for loaded in versions.values():
+                yield from loaded.queues.values()
+
+    def drain(self) -> None:
+        """Says that the end is near, and goes on answering."""
+        self.draining = True
+
+    def close(self) -> None:
+        """Ends the threads; whoever still waits for them is told so."""
+        self._workers.shutdown()
+
+    # --- what is loaded; all of this blocks ----------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Looks at the store: loads of every model the newest versions that can be served.
+
+        What they replace answers what it has begun, and is then let go. A version that cannot be served
+        changes nothing but ``refused``; a store that does not answer nothing but ``store_away``.
+        """
+        with self._changing:
+            try:
+                published = self.published = self._place().published()
+                gone = [key for key in self._refused if key[1] not in published.get(key[0], [])]
+                for key in gone:
+                    del self._refused[key]
+                for name, numbers in published.items():
+                    if name not in self._dismissed:
+                        self._follow(name, numbers)
+                self._told(None)
+            except StoreAway as error:
+                self._told(str(error))
+            except Exception as error:
+                log.exception("the store %s cannot be read", self.settings.store)
+                self._told(f"the store cannot be read: {error}")
+
+    def load(self, name: str, number: int | None = None) -> list[int]:
+        """Loads a version, or the newest ones; gives those that are loaded now, newest first.
+
+        Raises:
+            NotFound: It is not in the store.
+            WrongInput: It cannot be served.
+            StoreAway: The store does not answer.
+        """
+        with self._changing:
+            published = self.published = self._place().published()
+            if name not in published:
+                raise NotFound(f"no model '{name}' is in the store; there is {listed(published)}")
+            numbers = published[name]
+            if number is not None and number not in numbers:
+                there = ", ".join(map(str, numbers))
+                raise NotFound(f"no version {number} of '{name}' is in the store; there is {there}")
+            self._dismissed.discard(name)
+            chosen = numbers if number is None else [number]
+            self._unwanted.difference_update((name, one) for one in chosen)
+            for one in chosen:
+                self._refused.pop((name, one), None)  # it may have been mended
+            if number is None:
+                self._follow(name, numbers)
+            elif self._available(name, number):
+                self._wanted.add((name, number))
+            failed = self._refused.get((name, number or numbers[-1]))
+            if failed is not None:
+                raise WrongInput(failed[1].reason)
+            return list(self.versions[name])
+
+    def unload(self, name: str, number: int | None = None) -> list[int]:
+        """Lets a version go, or all of a model, until it is loaded again; gives those that are still loaded.
+
+        Raises:
+            NotFound: It is not loaded.
+        """
+        with self._changing:
+            loaded = self.versions.get(name, {})
+            if not loaded or (number is not None and number not in loaded):
+                what = f"'{name}'" if number is None else f"version {number} of '{name}'"
+                raise NotFound(f"{what} is not loaded")
+            going = set(loaded) if number is None else {number}
+            if number is None:
+                self._dismissed.add(name)
+            else:
+                self._unwanted.add((name, number))
+            self._wanted.difference_update((name, one) for one in going)
+            self._serve(name, {one: kept for one, kept in loaded.items() if one not in going})
+            return list(self.versions.get(name, {}))
+
+    def _place(self) -> stores.Store:
+        if self._store is None:
+            self._store = stores.store_at(self.settings.store)
+        return self._store
+
+    def _told(self, away: str | None) -> None:
+        if away is not None and self.store_away is None:
+            log.error("%s; what is loaded goes on answering", away)
+        if away is None and self.store_away is not None:
+            log.warning("the store %s answers again", self.settings.store)
+        self.store_away = away
+
+    def _follow(self, name: str, numbers: list[int]) -> None:
+        """Loads the newest of these versions, and lets go what is older."""
+        room = self.settings.versions
+        for number in reversed(numbers):
+            # What was unloaded by hand leaves a gap: nothing older comes back in its place.
+            if (name, number) in self._unwanted or self._available(name, number):
+                room -= 1
+            if not room:
+                break
+        loaded = self.versions.get(name, {})
+        following = [number for number in loaded if (name, number) not in self._wanted]
+        kept = {*following[: self.settings.versions], *(set(loaded) - set(following))}
+        if kept != set(loaded):
+            self._serve(name, {number: one for number, one in loaded.items() if number in kept})
+
+    def _available(self, name: str, number: int) -> bool:
+        """Whether a version answers; loads it if it does not and was not refused as it is now."""
+        if number in self.versions.get(name, {}):
+            return True
+        place = self._place()
+        stamp = place.stamp(name, number)
+        if (name, number) in self._refused and self._refused[name, number][0] == stamp:
+            return False
+        try:
+            bundle = place.open(name, number)
+            loaded = load(bundle, self.settings, self._workers, self.queue)
+        except StoreAway:
+            raise
+        except Exception as error:
+            known = isinstance(error, ModelsStoreError)
+            reason = str(error) if known else f"{name}/{number}: cannot be loaded: {error!r}"
+            log.error("refused %s", reason, exc_info=None if known else error)
+            self._refused[name, number] = (stamp, Refused(name, number, reason))
+            return False
+        self._refused.pop((name, number), None)
+        for file, queue in loaded.queues.items():
+            queue.backlog = self._backlog
+            if self.watch is not None:
+                self.watch(name, file, queue)
+        log.info("loaded %s/%s", name, number)
+        self._serve(name, {**self.versions.get(name, {}), number: loaded})
+        return True
+
+    def _serve(self, name: str, versions: dict[int, Loaded]) -> None:
+        """From now on these answer, and no others of that name."""
+        ordered = {number: versions[number] for number in sorted(versions, reverse=True)}
+        going = [one.model for number, one in self.versions.get(name, {}).items() if number not in versions]
+        everything = {**self.versions, name: ordered}
+        if not ordered:
+            del everything[name]
+        self.versions = {known: everything[known] for known in sorted(everything)}
+        self.loaded = {known: next(iter(those.values())) for known, those in self.versions.items()}
+        memory.give_back_when_gone(going)

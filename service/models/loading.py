@@ -1,0 +1,128 @@
+"""A stored version to one that answers: its graphs opened, checked against golden values, and timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache, partial
+
+from models_store import golden, latent
+from models_store.errors import BundleRefused
+from models_store.folder import Bundle
+from models_store.fusion import Gaussian
+from models_store.latent import Latent
+from models_store.likelihoods import Parameters
+from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
+from service.engine.batching import GraphQueue
+from service.engine.model import Model
+from service.engine.pace import Pace, measure
+from service.engine.rules import Limits
+from service.engine.sessions import Array, Graph, Session, UnfitGraph
+from service.oip import outputs
+from service.oip.outputs import Asked
+from service.oip.requests import Wanted
+from service.oip.statistics import Statistics
+from service.settings import Settings
+
+Queue = Callable[[Graph, Executor, Pace], GraphQueue]
+"""What makes a graph answer many callers."""
+MOST_NAMES = 64
+"""What a request with more of them wants is not remembered."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that answers, the bundle that it came from, and by file what runs its graphs."""
+
+    model: Model
+    bundle: Bundle
+    queues: Mapping[str, GraphQueue]
+    statistics: Statistics = field(default_factory=Statistics)
+
+    def asked(self, wanted: tuple[Wanted, ...], chosen: tuple[str, ...], binary: bool) -> Asked:
+        """What a request of the Open Inference Protocol wants, as ``outputs.asked`` says it."""
+        ask = self._remembered if len(wanted) + len(chosen) <= MOST_NAMES else self._asked
+        return ask(wanted, chosen, binary)
+
+    @cached_property
+    def _asked(self) -> Callable[[tuple[Wanted, ...], tuple[str, ...], bool], Asked]:
+        return partial(outputs.asked, outputs.outputs_of(self.bundle.manifest), self.model.rules)
+
+    @cached_property
+    def _remembered(self) -> Callable[[tuple[Wanted, ...], tuple[str, ...], bool], Asked]:
+        """The same; most clients want the same each time."""
+        return lru_cache(maxsize=256)(self._asked)
+
+
+def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) -> Loaded:
+    """Opens, checks and times every graph of a bundle; blocks.
+
+    Arguments:
+        bundle: What is to answer.
+        settings: What runs the graphs, and what one request may ask for.
+        threads: In which they run.
+        queue: What makes a graph answer many callers.
+
+    Raises:
+        BundleRefused: A graph does not load, does not fit, or does not give its golden values; or latent.npz
+            does not fit the model.
+    """
+    sessions = open_sessions(bundle, settings.provider)
+    values = golden.from_bytes(bundle.read(golden.FILE))
+    golden.check(bundle.manifest, values, SessionGraphs(sessions))
+    examples = {encoder_file(m): values[f"{m}.x"] for m in bundle.manifest.names}
+    examples |= {decoder_file(m): values["z"] for m in bundle.manifest.names}
+    # A thread that others hold up is not slow: on a processor, only the time that it runs counts.
+    clock = time.thread_time if settings.provider == "cpu" else time.perf_counter
+    queues = {
+        file: queue(graph, threads, measure(graph, examples[file], clock=clock))
+        for file, graph in sessions.items()
+    }
+    limits = Limits(rows=settings.max_rows, draws=settings.max_draws, numbers=settings.max_numbers)
+    known = None
+    if latent.FILE in bundle.manifest.files:
+        known = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
+    return Loaded(Model(bundle.manifest, queues, limits, known), bundle, queues)
+
+
+class SessionGraphs:
+    """The graphs of a bundle, asked directly."""
+
+    def __init__(self, sessions: Mapping[str, Session]) -> None:
+        self._sessions = sessions
+
+    def encode(self, modality: str, x: Array) -> Gaussian:
+        outputs = self._sessions[encoder_file(modality)].run(x)
+        return Gaussian(outputs["mu"], outputs["log_var"])
+
+    def decode(self, modality: str, z: Array) -> Parameters:
+        return self._sessions[decoder_file(modality)].run(z)
+
+
+def open_sessions(bundle: Bundle, provider: str = "cpu") -> dict[str, Session]:
+    """Every graph of a bundle, its inputs and outputs checked against the manifest.
+
+    Raises:
+        BundleRefused: A graph does not load or does not fit; the text names the file.
+    """
+    sessions = {}
+    for modality in bundle.manifest.modalities:
+        for file in (encoder_file(modality.name), decoder_file(modality.name)):
+            try:
+                sessions[file] = Session(bundle.read(file), provider)
+                _check(sessions[file], file, modality, bundle.manifest)
+            except UnfitGraph as error:
+                where = f"{bundle.manifest.name}/{bundle.manifest.version}"
+                raise BundleRefused(f"{where}: {file} {error}") from None
+    return sessions
+
+
+def _check(session: Session, file: str, modality: Modality, manifest: Manifest) -> None:
+    latent = (manifest.latent_dim,)
+    if file == encoder_file(modality.name):
+        session.check("x", modality.shape, modality.dtype, {"mu": latent, "log_var": latent})
+    else:
+        shape = modality.parameter_shape()
+        session.check("z", latent, "float32", dict.fromkeys(modality.parameters, shape))

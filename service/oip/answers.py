@@ -1,0 +1,105 @@
+"""Answers of the protocol: JSON, and behind it the tensors that are wanted as bytes."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from models_store.manifest import Manifest
+from service.errors import WrongInput
+from service.formats.render import BYTES, JSON, Reply
+from service.oip import tensors
+from service.oip.outputs import Output
+from service.oip.requests import Wanted
+from service.oip.tensors import Array
+
+WORTH_PACKING = 1024
+"""Bytes; a smaller answer would hardly get smaller."""
+PACKINGS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+
+
+def write(
+    manifest: Manifest,
+    question: str | None,
+    told: dict[str, Any],
+    answers: Sequence[tuple[Wanted, Output, Array]],
+) -> Reply:
+    """The answer.
+
+    Arguments:
+        manifest: Of the model that gave it.
+        question: The id that the client gave it.
+        told: The parameters of the answer, such as its seed.
+        answers: What was wanted, and its numbers.
+
+    Raises:
+        WrongInput: Labels are wanted of what has none.
+    """
+    written, contents = [], []
+    for wanted, output, array in answers:
+        values = _classes(manifest, output, array, wanted.classes) if wanted.classes else _plain(array)
+        tensor: dict[str, Any] = {
+            "name": output.name,
+            "datatype": tensors.datatype_of(values),
+            "shape": values.shape,
+        }
+        if wanted.binary:
+            contents.append(tensors.to_bytes(values))
+            tensor["parameters"] = {"binary_data_size": len(contents[-1])}
+        else:
+            tensor["data"] = (
+                [text.decode() for text in values.flat] if values.dtype == object else values.ravel()
+            )
+        written.append(tensor)
+    head: dict[str, Any] = {
+        "model_name": manifest.name,
+        "model_version": str(manifest.version),
+        "parameters": told,
+        "outputs": written,
+    }
+    if question is not None:
+        head["id"] = question
+    content = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not contents:
+        return Reply(JSON, content)
+    length = (b"inference-header-content-length", b"%d" % len(content))
+    return Reply(BYTES, b"".join((content, *contents)), (length,))
+
+
+def packed(reply: Reply, accepted: str | None) -> Reply:
+    """The same answer in a Content-Encoding that the client accepts, where that is worth it."""
+    if accepted is None or len(reply.content) < WORTH_PACKING:
+        return reply
+    names = [part.partition(";") for part in accepted.replace(" ", "").lower().split(",")]
+    chosen = next(
+        (name for name, _, weight in names if name in PACKINGS and weight not in ("q=0", "q=0.0")), None
+    )
+    if chosen is None:
+        return reply
+    packing = zlib.compressobj(level=1, wbits=PACKINGS[chosen])
+    content = packing.compress(reply.content) + packing.flush()
+    return Reply(reply.media, content, (*reply.headers, (b"content-encoding", chosen.encode())))
+
+
+def _plain(array: Array) -> Array:
+    """Floats of 32 bits; indices stay what they are."""
+    return np.ascontiguousarray(array, np.int64 if array.dtype.kind in "iu" else np.float32)
+
+
+def _classes(manifest: Manifest, output: Output, array: Array, count: int) -> Array:
+    """The likeliest labels, (n, count), as "probability:index:label": so the extension wants them."""
+    labels = manifest.modality(output.target).labels if output.target is not None else None
+    if not labels or output.field != "probabilities":
+        raise WrongInput(
+            f"output '{output.name}' has no labels, so it cannot be answered as a classification"
+        )
+    best = np.argsort(-array, axis=-1, kind="stable")[:, :count]
+    texts = np.empty(best.shape, object)
+    for row, column in np.ndindex(best.shape):
+        index = best[row, column]
+        texts[row, column] = f"{array[row, index]:.6f}:{index}:{labels[index]}".encode()
+    return texts

@@ -1,0 +1,144 @@
+"""The Open Inference Protocol under /v2; docs/protocol.md has the table of what it can be asked."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Coroutine
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends
+
+from models_store.errors import shown
+from service.engine.model import Encoded, Generated, Model
+from service.engine.observations import Observations
+from service.engine.workers import aside
+from service.errors import NotFound, PastDeadline, WrongInput
+from service.formats import bodies
+from service.formats.render import Reply
+from service.http.endpoints import Arrival, DirectRoute
+from service.models.catalog import Catalog
+from service.models.loading import Loaded
+from service.oip import answers, requests
+from service.oip.outputs import Asked
+from service.oip.requests import Parameters, Question
+from service.routes.dependencies import rows_of, seed_of
+
+T = TypeVar("T")
+MODEL, VERSION = "/models/{name}", "/models/{name}/versions/{version}"
+
+
+def _direct() -> None:
+    """Nothing: :class:`Inference` passes it, and here FastAPI learns that it is no parameter."""
+
+
+class Inference(DirectRoute):
+    """A route that reads the arrival itself."""
+
+    def answer(self, arrival: Arrival) -> Awaitable[Reply]:
+        reply: Awaitable[Reply] = self.endpoint(arrival)
+        return reply
+
+
+router = APIRouter(prefix="/v2", include_in_schema=False, route_class=Inference)
+
+
+@router.post(f"{MODEL}/infer", operation_id="infer")
+@router.post(f"{VERSION}/infer", operation_id="infer_version")
+async def infer(arrival: Annotated[Arrival, Depends(_direct)]) -> Reply:
+    """The outputs that are asked for, given whatever inputs are sent."""
+    catalog, came = arrival.catalog, time.monotonic_ns()
+    chosen = current(catalog, arrival.parameters["name"], arrival.parameters.get("version"))
+    try:
+        catalog.admit()
+        if query := arrival.scope["query_string"]:  # which would be ignored, a seed or an N among it
+            raise WrongInput(
+                f"parameters are a field of the body here, got the query {shown(query.decode('latin1'))}"
+            )
+        with arrival.lifetimes.begin(arrival.receive) as lifetime:
+            limit = catalog.settings.max_body_bytes
+            body = await bodies.read(arrival.receive, limit)
+            lifetime.uploaded()
+            length, encoding = (
+                arrival.header(b"inference-header-content-length"),
+                arrival.header(b"content-encoding"),
+            )
+            if encoding is not None:
+                body = await aside(limit, requests.unpacked, body, encoding, limit)
+            question = await aside(len(body), requests.parse, chosen.model.rules, body, length)
+            observed = question.observed
+            arrival.exchange.read(chosen.bundle.manifest.name, observed.n, len(observed.columns))
+            catalog.admit()  # others may have come meanwhile
+            return await _answer(chosen, question, arrival.header(b"accept-encoding"), came)
+    except BaseException:
+        chosen.statistics.failed(time.monotonic_ns() - came)
+        raise
+
+
+async def _answer(chosen: Loaded, question: Question, accepted: str | None, came: int) -> Reply:
+    read = time.monotonic_ns()
+    model, parameters = chosen.model, question.head.parameters
+    rows, seed = rows_of(question.observed, parameters), seed_of(parameters)
+    asked = chosen.asked(question.head.outputs, tuple(parameters.gen_mod), parameters.binary_data_output)
+    work = _compute(model, rows, parameters, asked, seed)
+    encoded, generated = await (work if parameters.timeout is None else _within(parameters.timeout, work))
+    computed = time.monotonic_ns()
+    answered = [(one, output, output.of(encoded, generated)) for one, output in asked.outputs]
+    condition = next(answer.condition for answer in (encoded, generated) if answer is not None)
+    told = {"seed": seed, "cond_mod": ",".join(condition) or "none"}
+
+    def write() -> Reply:
+        return answers.packed(answers.write(model.manifest, question.head.id, told, answered), accepted)
+
+    reply = await aside(sum([array.size for _, _, array in answered]), write)
+    chosen.statistics.answered(rows.n, (came, read, computed, time.monotonic_ns()))
+    return reply
+
+
+async def _compute(
+    model: Model, rows: Observations, parameters: Parameters, asked: Asked, seed: int
+) -> tuple[Encoded | None, Generated | None]:
+    """The posterior and the targets, as far as the outputs need them."""
+    encoded: Encoded | None = None
+    generated: Generated | None = None
+    if asked.posterior:
+        encoded = await model.encode(
+            rows,
+            parameters.cond_mod,
+            draws=parameters.N,
+            seed=seed,
+            return_mean=parameters.return_mean,
+            explained=asked.explained,
+        )
+    if asked.targets:
+        generated = await model.generate(
+            rows,
+            parameters.cond_mod,
+            asked.targets,
+            fields=asked.fields,
+            draws=parameters.N,
+            summary_draws=parameters.K,
+            seed=seed,
+            return_mean=parameters.return_mean,
+            noise=parameters.noise,
+            prior=parameters.prior,
+        )
+    return encoded, generated
+
+
+async def _within(microseconds: int, work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await asyncio.wait_for(work, microseconds / 1e6)
+    except TimeoutError:
+        raise PastDeadline(f"no answer within the timeout of {microseconds} µs that came with it") from None
+
+
+def current(catalog: Catalog, name: str, version: str | None) -> Loaded:
+    """The version that a path names.
+
+    Raises:
+        NotFound: It is not loaded.
+    """
+    if version is not None and not version.isdecimal():
+        raise NotFound(f"a version is a number, got {shown(version)}")
+    return catalog.get(name, None if version is None else int(version))

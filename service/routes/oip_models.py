@@ -1,0 +1,182 @@
+"""What the Open Inference Protocol tells and changes: health, models, the repository, statistics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from starlette.responses import JSONResponse
+
+from models_store.errors import shown
+from service.errors import NotFound, Unparsable, WrongInput
+from service.formats import bodies
+from service.models.catalog import Catalog
+from service.models.loading import Loaded
+from service.oip import description
+from service.routes.dependencies import CurrentCatalog
+from service.routes.models import check_changeable
+from service.routes.oip import MODEL, VERSION, current
+
+router = APIRouter(prefix="/v2", include_in_schema=False)
+
+READY, UNAVAILABLE = "READY", "UNAVAILABLE"
+
+
+# --- health -----------------------------------------------------------------------------------------------
+
+
+@router.get("/health/live")
+async def live(catalog: CurrentCatalog) -> Response:
+    """As /livez."""
+    return Response(status_code=200 if catalog.alive else 503)
+
+
+@router.get("/health/ready")
+async def ready(catalog: CurrentCatalog) -> Response:
+    """As /readyz."""
+    return Response(status_code=200 if catalog.ready else 503)
+
+
+@router.get(f"{MODEL}/ready")
+@router.get(f"{VERSION}/ready")
+async def model_ready(catalog: CurrentCatalog, name: str, version: str | None = None) -> Response:
+    """Whether it is loaded, and there is something that computes."""
+    current(catalog, name, version)
+    return Response(status_code=200 if catalog.alive else 503)
+
+
+# --- what there is ------------------------------------------------------------------------------------------
+
+
+@router.get("")
+async def server() -> Response:
+    """Name, version and extensions."""
+    return JSONResponse(description.server())
+
+
+@router.get("/models/stats")
+async def statistics(catalog: CurrentCatalog) -> Response:
+    """Of every version that is loaded."""
+    return _told(loaded for versions in catalog.versions.values() for loaded in versions.values())
+
+
+@router.get(f"{MODEL}/stats")
+@router.get(f"{VERSION}/stats")
+async def model_statistics(catalog: CurrentCatalog, name: str, version: str | None = None) -> Response:
+    """Of every loaded version of a model, or of one."""
+    chosen = current(catalog, name, version)
+    return _told([chosen] if version else catalog.versions[name].values())
+
+
+@router.get(MODEL)
+@router.get(VERSION)
+async def metadata(catalog: CurrentCatalog, name: str, version: str | None = None) -> Response:
+    """Inputs and outputs."""
+    manifest = current(catalog, name, version).bundle.manifest
+    return JSONResponse(description.metadata(manifest, catalog.versions[name]))
+
+
+@router.get(f"{MODEL}/config")
+@router.get(f"{VERSION}/config")
+async def configuration(catalog: CurrentCatalog, name: str, version: str | None = None) -> Response:
+    """The same as a model configuration."""
+    manifest = current(catalog, name, version).bundle.manifest
+    return JSONResponse(description.configuration(manifest, catalog.settings.max_rows))
+
+
+# --- the repository --------------------------------------------------------------------------------------
+
+
+@router.post("/repository/index")
+async def index(request: Request, catalog: CurrentCatalog) -> Response:
+    """Every version that was in the store at the last look, and whether it answers."""
+    only_ready = (await _document(request, catalog)).get("ready", False)
+    return JSONResponse([entry for entry in _entries(catalog) if not only_ready or entry["state"] == READY])
+
+
+def _entries(catalog: Catalog) -> list[dict[str, str]]:
+    """One per version, newest first."""
+    refused = {(one.model, one.version): one.reason for one in catalog.refused}
+    entries = []
+    for name in sorted({*catalog.published, *catalog.versions}):
+        loaded = catalog.versions.get(name, {})
+        for number in sorted({*catalog.published.get(name, []), *loaded}, reverse=True):
+            ready = number in loaded
+            reason = "" if ready else refused.get((name, number), "not loaded")
+            entries.append(
+                {
+                    "name": name,
+                    "version": str(number),
+                    "state": READY if ready else UNAVAILABLE,
+                    "reason": reason,
+                }
+            )
+    return entries
+
+
+@router.post("/repository/models/{name}/load")
+async def load(request: Request, catalog: CurrentCatalog, name: str) -> Response:
+    """Loads whatever is newest in the store."""
+    check_changeable(catalog)
+    sent = (await _document(request, catalog)).get("parameters", {})
+    if sent:
+        raise WrongInput(
+            f"a model is loaded as it was published; parameters are not supported, got {shown(sent)}"
+        )
+    await asyncio.to_thread(catalog.load, name)
+    return Response()
+
+
+@router.post("/repository/models/{name}/unload")
+async def unload(catalog: CurrentCatalog, name: str) -> Response:
+    """Lets all versions go; no model depends on another."""
+    check_changeable(catalog)
+    await asyncio.to_thread(catalog.unload, name)
+    return Response()
+
+
+@router.api_route("/{path:path}", methods=["GET", "POST"])
+async def unsupported(request: Request, path: str) -> Response:
+    """Whatever else clients of the protocol may ask."""
+    for part, told in UNSUPPORTED.items():
+        if part in path:
+            raise NotFound(f"{request.method} /v2/{path}: {told}")
+    raise NotFound(f"{request.method} /v2/{path}: there is no such path")
+
+
+UNSUPPORTED = {
+    "sharedmemory": "shared memory is not supported; send tensors in the body",
+    "trace/setting": "traces are not set here; requests can be followed by their X-Request-ID",
+    "logging": "logging is not set here, but when the service is started",
+    "generate": "there are no generative text models here; ask /models/NAME/generate",
+}
+
+
+async def _document(request: Request, catalog: Catalog) -> dict[str, Any]:
+    """The body, which clients leave out at will, and send without a content type."""
+    body = await bodies.read(request.receive, catalog.settings.max_body_bytes)
+    try:
+        found = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise Unparsable(f"the body is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise WrongInput(f"the body must be an object, got {shown(found)}")
+    return found
+
+
+def _told(chosen: Iterable[Loaded]) -> Response:
+    return JSONResponse(
+        {
+            "model_stats": [
+                one.statistics.told(
+                    one.bundle.manifest.name,
+                    one.bundle.manifest.version,
+                    sum(queue.batches for queue in one.queues.values()),
+                )
+                for one in chosen
+            ]
+        }
+    )
