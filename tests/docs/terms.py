@@ -17,7 +17,8 @@ from pathlib import Path
 
 PHRASES = {
     r"numbers? that (?:is|are) none|is none of the numbers": "NaN or infinity; not finite",
-    r"turns? of (?:the|its|their) (?:event )?loop|(?:this|that|one|each|a|the same|the next) turn\b": "event-loop iteration",
+    r"turns? of (?:the|its|their) (?:event )?loop": "event-loop iteration",
+    r"(?:this|that|one|each|a|the same|the next) turn\b": "event-loop iteration",
     r"hangs? up|hung up|(?:client|caller)s? (?:that |who )?(?:has |have )?left": "client disconnected",
     r"at hand": "current",
     r"meanwhile": "in the meantime, or nothing",
@@ -33,46 +34,14 @@ PHRASES = {
     r"by hand as it were|so to speak": "nothing",
 }
 NAMES = frozenset(
-    [
-        "found",
-        "told",
-        "asked",
-        "wanted",
-        "own",
-        "known",
-        "chosen",
-        "these",
-        "those",
-        "said",
-        "meanwhile",
-        "lap",
-        "stopwatch",
-        "examinee",
-        "whoever",
-    ]
+    {"found", "told", "asked", "wanted", "own", "known", "chosen", "these", "those", "said", "meanwhile"}
+    | {"lap", "stopwatch", "examinee", "whoever"}
 )
 CLASSES = frozenset(
-    [
-        "Lifetimes",
-        "Lifetime",
-        "Together",
-        "Turn",
-        "Turns",
-        "Fusing",
-        "Fused",
-        "Exchange",
-        "Examinee",
-        "Pace",
-        "Arrival",
-        "Asked",
-        "Wanted",
-        "Origin",
-    ]
+    {"Lifetimes", "Lifetime", "Together", "Turn", "Turns", "Fusing", "Fused", "Exchange", "Examinee"}
+    | {"Pace", "Arrival", "Asked", "Wanted", "Origin"}
 )
-_PHRASE = {
-    re.compile(rf"\b(?:{pattern})" if pattern[0] not in "\\(" else pattern, re.I): term
-    for pattern, term in PHRASES.items()
-}
+_PHRASE = {re.compile(rf"\b(?:{pattern})", re.I): term for pattern, term in PHRASES.items()}
 
 
 def findings(path: Path) -> Iterator[tuple[int, str, str]]:
