@@ -51,11 +51,7 @@ def findings(path: Path) -> Iterator[tuple[int, str, str]]:
         yield from _in_prose(enumerate(text.splitlines(), 1))
         return
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    prose = (
-        {tokenize.COMMENT, tokenize.STRING, tokenize.FSTRING_MIDDLE}
-        if sys.version_info >= (3, 12)
-        else {tokenize.COMMENT, tokenize.STRING}
-    )
+    prose = {tokenize.COMMENT, tokenize.STRING, vars(tokenize).get("FSTRING_MIDDLE")}
     for token in tokens:
         if token.type in prose:
             yield from _in_prose(enumerate(token.string.splitlines(), token.start[0]))
