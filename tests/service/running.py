@@ -34,7 +34,7 @@ def running(app: ASGIApp) -> Iterator[tuple[str, int]]:
         yield listener.getsockname()
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def process_of(
     process = subprocess.Popen(command, stderr=stderr, start_new_session=True)  # noqa: S603 - our own program
     address = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: process.poll() is not None or readiness(address) == 200, 40)
+        until(lambda: process.poll() is not None or readiness(address) == 200, 120)
         yield address, process
     finally:
         with suppress(ProcessLookupError):
@@ -64,7 +64,7 @@ def readiness(address: str, path: str = "/readyz") -> int:
         return 0
 
 
-def until(true: Callable[[], object], seconds: float = 20.0, every: float = 0.01) -> None:
+def until(true: Callable[[], object], seconds: float = 60.0, every: float = 0.01) -> None:
     """Waits until something is so; looks that often.
 
     Raises:
