@@ -32,7 +32,6 @@ def modality(name: str) -> Modality:
         shape=SHAPE,
         dtype="uint8",
         likelihood="bernoulli",
-        parameters=("logits",),
         range=(0, 255),
     )
 

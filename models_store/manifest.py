@@ -3,96 +3,38 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import datetime
-from functools import cached_property
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    ValidationError,
+    computed_field,
+    model_validator,
+)
 
 from models_store.errors import ManifestError
+from models_store.kinds import KINDS
+from models_store.kinds.fields import Frozen, ModalityFields, Name
 from models_store.likelihoods import FAMILIES, Likelihood, likelihood
 
 FORMAT: Final = 1
 RESERVED = frozenset({"all", "none", "prior"})
 """Words that ``cond_mod`` and ``gen_mod`` give a meaning of their own."""
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Dtype = Literal[
-    "bool",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "float16",
-    "float32",
-    "float64",
-]
-Kind = Literal["image", "audio", "points", "vector", "counts", "category", "tensor"]
+if TYPE_CHECKING:
+    KindName: TypeAlias = str
+else:
+    KindName = Literal[tuple(KINDS)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+class Modality(ModalityFields):
+    """One view of a case: the shape of its rows, and the likelihood of its decoder."""
 
-
-class Column(_Frozen):
-    """One column of a vector, in its own unit."""
-
-    name: str
-    unit: str | None = None
-    range: tuple[float, float] | None = None
-
-
-class Spectrogram(_Frozen):
-    """How a sound becomes (bands, frames).
-
-    Always mono mean, periodic Hann window, half a window of zeros on both sides, power, HTK triangles of
-    height 1, +1e-10, decibels below the recording's peak, clipped at ``floor_db`` and rounded.
-    """
-
-    rate: int
-    """Samples per second."""
-    samples: int
-    """What is longer is cut, what is shorter is filled with zeros at its end."""
-    window: int
-    """Samples."""
-    hop: int
-    """Samples from one frame to the next."""
-    frames: int
-    """How many of them."""
-    bands: int
-    """Triangles on the mel scale."""
-    f_min: float
-    """Hz."""
-    f_max: float
-    """Hz."""
-    floor_db: float
-    """Below the loudest: what is quieter counts as this."""
-
-
-class Modality(_Frozen):
-    """One view of a case: the shape of its rows, and the likelihood that its decoder speaks of."""
-
-    name: Name
-    kind: Kind
-    shape: tuple[Annotated[int, Field(gt=0)], ...]
-    """The shape of one row: image (H, W) or (H, W, C), audio (bands, frames), points (P, 2), vector and
-    counts (C,), category ()."""
-    dtype: Dtype
-    likelihood: str
-    parameters: tuple[str, ...]
-    """The decoder's outputs, by name."""
-    labels: tuple[str, ...] | None = None
-    """Of a category: the text of each index."""
-    columns: tuple[Column, ...] | None = None
-    """Of a vector or counts."""
-    range: tuple[float, float] | None = None
-    """Lowest and highest value, where the kind or the likelihood has them."""
-    spectrogram: Spectrogram | None = None
+    kind: KindName
 
     @model_validator(mode="after")
     def _consistent(self) -> Modality:
@@ -100,14 +42,13 @@ class Modality(_Frozen):
             raise ValueError(f"'{self.name}' is reserved and cannot name a modality")
         if self.likelihood not in FAMILIES:
             raise ValueError(f"unknown likelihood '{self.likelihood}'; known are {', '.join(FAMILIES)}")
-        expected = FAMILIES[self.likelihood].parameters
-        if self.parameters != expected:
-            raise ValueError(f"'{self.likelihood}' has the parameters {expected}, not {self.parameters}")
-        if (self.kind == "category") != (self.likelihood == "categorical"):
+        kind = KINDS[self.kind]
+        labelled = "labels" in kind.fields
+        if labelled != (self.likelihood == "categorical"):
             raise ValueError("a category goes with the likelihood 'categorical', and only a category")
-        if not _possible(self.kind, self.shape):
+        if not kind.fits(self.shape):
             raise ValueError(f"{self.shape} cannot be the shape of the kind '{self.kind}'")
-        if self.kind == "category":
+        if labelled:
             _check_labels(self.labels, self.dtype)
         elif self.labels is not None:
             raise ValueError("labels are for a category alone")
@@ -117,25 +58,40 @@ class Modality(_Frozen):
             raise ValueError(f"{len(self.columns)} columns do not fit the shape {self.shape}")
         return self
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _without_parameters(cls, fields: Any, handler: ModelWrapValidatorHandler[Modality]) -> Modality:
+        """Accepts ``parameters`` in a stored manifest, where they must be those of the likelihood."""
+        if not isinstance(fields, Mapping) or "parameters" not in fields:
+            return handler(fields)
+        modality = handler({key: value for key, value in fields.items() if key != "parameters"})
+        stated = fields["parameters"]
+        if stated not in (modality.parameters, [*modality.parameters]):
+            raise ValueError(
+                f"'{modality.likelihood}' has the parameters {modality.parameters}, not {stated}"
+            )
+        return modality
+
     @property
     def distribution(self) -> Likelihood:
         """The likelihood, in this modality's units."""
         return likelihood(self.likelihood, self.range)
 
-    @cached_property
-    def numpy_dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.dtype)
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's way to write a property
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The decoder's outputs, by name."""
+        return FAMILIES[self.likelihood].parameters
 
     def with_changes(self, changes: dict[str, Any]) -> Modality:
-        """A copy with other values, checked anew; a new likelihood brings its own parameters.
+        """A copy with other values, checked again; its parameters are those of its likelihood.
 
         Raises:
             ManifestError: The values contradict each other.
         """
-        name = changes.get("likelihood", self.likelihood)
-        parameters = FAMILIES[name].parameters if name in FAMILIES else self.parameters
+        fields = self.model_dump(exclude={"parameters"})
         try:
-            return Modality.model_validate({**self.model_dump(), **changes, "parameters": parameters})
+            return Modality.model_validate({**fields, **changes})
         except ValidationError as error:
             raise ManifestError(f"modality '{self.name}': {_first_message(error)}") from None
 
@@ -144,7 +100,7 @@ class Modality(_Frozen):
         return (len(self.labels),) if self.labels else self.shape
 
 
-class Reference(_Frozen):
+class Reference(Frozen):
     """How held-out rows scored on one question."""
 
     K: Annotated[int, Field(ge=1)]
@@ -156,14 +112,14 @@ class Reference(_Frozen):
     """The same quantiles of the disagreement between the experts."""
 
 
-class FileEntry(_Frozen):
+class FileEntry(Frozen):
     """What a file of the bundle must be."""
 
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     bytes: Annotated[int, Field(ge=0)]
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """Everything about a stored model but its numbers."""
 
     format: Literal[1] = 1
@@ -175,10 +131,10 @@ class Manifest(_Frozen):
     latent_dim: Annotated[int, Field(gt=0)]
     fusion: Literal["poe"] = "poe"
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1)]
-    files: dict[str, FileEntry] = {}
-    trained: dict[str, Any] = {}
+    files: dict[str, FileEntry] = Field(default={})
+    trained: dict[str, Any] = Field(default={})
     """Experiment, data, seed and versions that it came from."""
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, Any] = Field(default={})
     reference: dict[str, Reference] | None = None
     """By question (`label|image`, `image,label`) how held-out rows scored."""
 
@@ -235,22 +191,6 @@ def _check_labels(labels: tuple[str, ...] | None, dtype: str) -> None:
         raise ValueError("the labels of a category must differ")
     if dtype != "int64":
         raise ValueError(f"a category must be of dtype int64, got '{dtype}'")
-
-
-def _possible(kind: Kind, shape: tuple[int, ...]) -> bool:
-    match kind:
-        case "image":
-            return len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
-        case "audio":
-            return len(shape) == 2
-        case "points":
-            return len(shape) == 2 and shape[1] == 2
-        case "vector" | "counts":
-            return len(shape) == 1
-        case "category":
-            return shape == ()
-        case "tensor":
-            return True
 
 
 def encoder_file(modality: str) -> str:

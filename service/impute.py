@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from models_store.codecs import table
 from models_store.errors import InputRefused, listed
+from models_store.kinds import table
 from service.engine.model import Model
 from service.engine.observations import Table, check_observed
 from service.errors import NotReady, Refusal, WrongInput

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models_store.manifest import Column, Kind, Modality, Name, Spectrogram
+from models_store.kinds.fields import Column, Name, Spectrogram
+from models_store.manifest import KindName, Modality
 from training.errors import ExperimentError
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
@@ -69,7 +70,7 @@ class TableColumn(_Frozen):
 class ModalityChoice(_Frozen):
     """What an experiment says of one modality; what it leaves out, the data source knows."""
 
-    kind: Kind | None = None
+    kind: KindName | None = None
     """Default: what the source says."""
     field: str | None = None
     """Of the source `table`: the column or array that holds it, where it is one; ``FILE:FIELD`` where

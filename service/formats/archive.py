@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from models_store.codecs import arrays
+from models_store import kinds
 from models_store.errors import UnreadableFile, listed, shown
+from models_store.kinds import arrays
 from models_store.manifest import Modality
 from service.engine.observations import Column
 from service.engine.rules import Rules
@@ -59,11 +60,11 @@ def column(modality: Modality, sent: Array, mask: Array | None, where: str) -> C
         WrongInput: Shape, dtype, a value, or the mask does not fit.
     """
     if mask is None:
-        return Column(located(where, arrays.rows, modality, sent))
+        return Column(located(where, kinds.rows, modality, sent))
     check_mask(mask, len(sent) if sent.ndim else 0, where)
     if mask.all():
-        return Column(located(where, arrays.rows, modality, sent))
-    observed = located(where, arrays.rows, modality, sent[mask])
+        return Column(located(where, kinds.rows, modality, sent))
+    observed = located(where, kinds.rows, modality, sent[mask])
     values = np.zeros((len(mask), *modality.shape), modality.numpy_dtype)
     values[mask] = observed  # whatever stands in the others is nobody's
     return Column(values, mask)

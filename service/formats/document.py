@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from models_store import codecs
-from models_store.codecs import arrays
+from models_store import kinds
 from models_store.errors import InputRefused, shown
+from models_store.kinds import arrays
 from models_store.manifest import Modality
 from service.engine.observations import Column
 from service.engine.rules import Rules
@@ -54,7 +54,7 @@ def columns(rules: Rules, body: bytes) -> dict[str, Column]:
 def _column(modality: Modality, rows: list[Any]) -> Column:
     given = [row for row in rows if row is not None]
     try:
-        observed = codecs.read_values(modality, given)
+        observed = kinds.read_values(modality, given)
     except InputRefused:
         _refuse(modality, rows)
         raise
@@ -70,4 +70,4 @@ def _refuse(modality: Modality, rows: list[Any]) -> None:
     """Says which of the rows it is that cannot be read."""
     for index, row in enumerate(rows):
         if row is not None:
-            located(f"inputs.{modality.name}[{index}]", codecs.read_values, modality, [row])
+            located(f"inputs.{modality.name}[{index}]", kinds.read_values, modality, [row])

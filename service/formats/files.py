@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from models_store.codecs import audio, image, table
 from models_store.errors import listed
+from models_store.kinds import audio, image, table
 from models_store.manifest import Manifest, Modality
 from service.engine.model import Generated
 from service.engine.observations import Array

@@ -11,8 +11,8 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import parse_options_header
 
-from models_store import codecs
-from models_store.codecs import arrays, table
+from models_store import kinds
+from models_store.kinds import arrays, table
 from models_store.manifest import Modality
 from service.engine.observations import Column
 from service.engine.rules import Rules
@@ -46,7 +46,7 @@ def columns(rules: Rules, body: bytes, boundary: bytes | None) -> dict[str, Colu
             if _is_table(modality, content):
                 rules.check_rows(content.rstrip().count(b"\n"))  # its header is not one of them
             where = f"part '{name}'" + (f", number {index} (counted from 0)" if len(files) > 1 else "")
-            rows.append(located(where, codecs.read_file, modality, content))
+            rows.append(located(where, kinds.read_file, modality, content))
         values = rows[0] if len(rows) == 1 else np.concatenate(rows)
         columns[name] = Column(values)
     return columns

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models_store import codecs
-from models_store.codecs import arrays, table
+from models_store import kinds
 from models_store.errors import listed
+from models_store.kinds import table
 from models_store.manifest import Manifest, Modality
 from service.engine.model import Generated
 from service.engine.observations import Array, Column, Observations, Table
@@ -208,7 +208,7 @@ def _categories(modality: Modality, own: Mapping[int, int], sent: Table, first_r
     for row, text in enumerate(texts):
         if text not in indices:
             where = f"row {first_row + row} (counted from 0), column '{sent.header[at]}'"
-            indices[text] = int(located(where, codecs.read_values, modality, [text])[0])
+            indices[text] = int(located(where, kinds.read_values, modality, [text])[0])
     values = np.array([indices[text] for text in texts], modality.numpy_dtype)
     return Column(values, np.array([text != "" for text in texts], bool))
 
@@ -222,7 +222,7 @@ def _numbers(modality: Modality, own: Mapping[int, int], sent: Table, first_row:
                 cells[row, cell] = located(where, table.number, line[at])
     present = ~np.isnan(cells).all(axis=1)
     values = np.zeros(cells.shape, modality.numpy_dtype)
-    values[present] = located(f"columns of '{modality.name}'", arrays.rows, modality, cells[present])
+    values[present] = located(f"columns of '{modality.name}'", kinds.rows, modality, cells[present])
     return Column(values, present)
 
 

@@ -12,7 +12,7 @@ import orjson
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models_store import codecs
+from models_store import kinds
 from models_store.errors import listed, shown
 from models_store.manifest import Modality
 from service.engine.observations import Column, Observations
@@ -300,7 +300,7 @@ def _from_texts(modality: Modality, tensor: Array, mask: Array | None, where: st
     values = np.zeros((len(tensor), *modality.shape), modality.numpy_dtype)
     for row in range(len(tensor)) if mask is None else np.flatnonzero(mask):
         item = tensor[row]
-        read, content = (codecs.read_file, item) if isinstance(item, bytes) else (codecs.read_values, [item])
+        read, content = (kinds.read_file, item) if isinstance(item, bytes) else (kinds.read_values, [item])
         found = located(f"{where}, row {row} (counted from 0)", read, modality, content)
         if len(found) != 1:
             raise WrongInput(

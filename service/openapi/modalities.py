@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from models_store.manifest import Column, Modality
+from models_store.kinds.fields import Column
+from models_store.manifest import Modality
 
 Schema = dict[str, Any]
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from hypothesis import settings
 
-from models_store.codecs import Rows
 from models_store.errors import InputRefused
 from models_store.fusion import Array
 from models_store.manifest import Manifest, Modality
@@ -25,7 +24,9 @@ LIBRARIES: dict[str, Callable[[NumpyArray], Array]] = {"numpy": np.asarray, "tor
 """From a numpy array to the same numbers in each library that the shared formulas must serve."""
 
 
-def rows_or_refusal(read: Callable[[Modality, Any], Rows], modality: Modality, sent: Any) -> Rows | str:
+def rows_or_refusal(
+    read: Callable[[Modality, Any], NumpyArray], modality: Modality, sent: Any
+) -> NumpyArray | str:
     """What a reader makes of what was sent: rows, or its sentence; any other exception is a failure."""
     try:
         return read(modality, sent)
@@ -40,7 +41,6 @@ def image(*shape: int, dtype: str = "uint8", value_range: tuple[float, float] = 
         shape=shape,
         dtype=dtype,
         likelihood="bernoulli",
-        parameters=("logits",),
         range=value_range,
     )
 
@@ -52,7 +52,6 @@ def category(*labels: str) -> Modality:
         shape=(),
         dtype="int64",
         likelihood="categorical",
-        parameters=("logits",),
         labels=labels,
     )
 
@@ -64,7 +63,6 @@ def array(kind: Any, *shape: int, dtype: str = "float32") -> Modality:
         shape=shape,
         dtype=dtype,
         likelihood="normal",
-        parameters=("loc", "log_scale"),
     )
 
 
@@ -75,7 +73,6 @@ def counts(columns: int) -> Modality:
         shape=(columns,),
         dtype="float32",
         likelihood="negative_binomial",
-        parameters=("log_mean", "log_total_count"),
     )
 
 
@@ -92,7 +89,6 @@ def audio(dtype: str = "uint8", value_range: tuple[float, float] = (0, 255)) -> 
             "shape": (32, 32),
             "dtype": dtype,
             "likelihood": "bernoulli",
-            "parameters": ("logits",),
             "range": value_range,
             "spectrogram": {
                 "rate": 8000,

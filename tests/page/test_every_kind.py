@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from models_store import codecs
+from models_store import kinds
 from service.app import create_app
 from service.settings import Settings
 from tests.page.browsing import answer, card, draw, open_page
@@ -88,5 +88,5 @@ def test_the_spectrogram_on_the_page_is_the_one_that_the_model_gets(page: Page, 
         }""",
         [modality.spectrogram.model_dump(), list(WAV.read_bytes())],
     )
-    levels = codecs.read_file(modality, WAV.read_bytes())[0]
+    levels = kinds.read_file(modality, WAV.read_bytes())[0]
     np.testing.assert_allclose(np.array(shown), levels, atol=1)

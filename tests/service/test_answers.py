@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from fastapi.testclient import TestClient
 
-from models_store.codecs import read_file
+from models_store.kinds import read_file
 from tests.conftest import DATA
 from tests.service.asking import ask, inputs, npz, parts, pixels, table
 from tests.service.kinds import described

@@ -14,7 +14,6 @@ VECTOR = Modality(
     shape=(2,),
     dtype="float32",
     likelihood="normal",
-    parameters=("loc", "log_scale"),
 )
 COUNTS = VECTOR.with_changes({"kind": "counts", "likelihood": "poisson"})
 PICTURE = VECTOR.with_changes({"likelihood": "bernoulli", "range": (0, 255)})
@@ -24,7 +23,6 @@ LABEL = Modality(
     shape=(),
     dtype="int64",
     likelihood="categorical",
-    parameters=("logits",),
     labels=("a", "b", "c"),
 )
 

@@ -127,7 +127,6 @@ def linear_gaussian(n: int, masks: dict[str, torch.Tensor] | None = None) -> Exa
             shape=(size,),
             dtype="float32",
             likelihood="normal",
-            parameters=("loc", "log_scale"),
         )
         for name, size in (("a", 1), ("b", 2))
     )

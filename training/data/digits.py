@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models_store.manifest import Modality, Spectrogram
+from models_store.kinds.fields import Spectrogram
+from models_store.manifest import Modality
 from training.data import archive, mnist
 from training.data.pools import Pools
 from training.data.rows import Rows, Splits
@@ -30,7 +31,6 @@ SOUND = Modality(
     shape=(32, 32),
     dtype="uint8",
     likelihood="bernoulli",
-    parameters=("logits",),
     range=(0, 255),
     spectrogram=Spectrogram(
         rate=8000,
@@ -50,7 +50,6 @@ STROKES = Modality(
     shape=(8, 2),
     dtype="uint8",
     likelihood="normal",
-    parameters=("loc", "log_scale"),
     range=(0, 100),
 )
 MODALITIES = (mnist.IMAGE, SOUND, STROKES, mnist.LABEL)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from models_store.manifest import Column, Modality
+from models_store.kinds.fields import Column
+from models_store.manifest import Modality
 from training.data import archive
 from training.data.mnist import LABEL
 from training.data.rows import Rows, Splits
@@ -27,7 +28,6 @@ def _vector(name: str, columns: int, dtype: str) -> Modality:
         shape=(columns,),
         dtype=dtype,
         likelihood="normal",
-        parameters=("loc", "log_scale"),
         columns=tuple(Column(name=f"{name}{number}") for number in range(1, columns + 1)),
     )
 
@@ -38,7 +38,6 @@ PIX = Modality(
     shape=(16, 15),
     dtype="uint8",
     likelihood="bernoulli",
-    parameters=("logits",),
     range=(0, 6),
 )
 MODALITIES = (

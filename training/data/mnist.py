@@ -26,7 +26,6 @@ IMAGE = Modality(
     shape=(28, 28),
     dtype="uint8",
     likelihood="bernoulli",
-    parameters=("logits",),
     range=(0, 255),
 )
 LABEL = Modality(
@@ -35,7 +34,6 @@ LABEL = Modality(
     shape=(),
     dtype="int64",
     likelihood="categorical",
-    parameters=("logits",),
     labels=tuple("0123456789"),
 )
 

@@ -8,7 +8,7 @@ rows need no more memory than a thousand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from models_store import codecs
+from models_store import kinds
 from models_store.errors import InputRefused
-from models_store.manifest import Column, Kind, Modality
+from models_store.kinds.fields import Column
+from models_store.manifest import Modality
 from training.config import Experiment, ModalityChoice
 from training.data.rows import Rows, Splits
 from training.data.storage import allocate
@@ -29,20 +30,12 @@ from training.tables.opening import open_file
 
 NumpyArray = np.ndarray[Any, np.dtype[Any]]
 
-LIKELIHOODS: Mapping[Kind, str] = {
-    "category": "categorical",
-    "counts": "negative_binomial",
-    "image": "bernoulli",
-    "audio": "bernoulli",
-}
-"""What is usual for a kind; for the others, ``normal``."""
 BLANK = Modality(
     name="blank",
     kind="tensor",
     shape=(),
     dtype="float32",
     likelihood="normal",
-    parameters=("loc", "log_scale"),
 )
 """What a modality is before anything is said of it."""
 
@@ -180,13 +173,12 @@ def _modality(
     name: str, choice: ModalityChoice, shape: tuple[int, ...], dtype: str, **usual: Any
 ) -> Modality:
     """What the experiment says, with what is usual where it says nothing."""
-    likelihood = LIKELIHOODS.get(choice.kind, "normal") if choice.kind else "normal"
     described = {
         "name": name,
         "kind": choice.kind,
         "shape": shape,
         "dtype": dtype,
-        "likelihood": choice.likelihood or likelihood,
+        "likelihood": choice.likelihood or kinds.KINDS[choice.kind or BLANK.kind].usual_likelihood,
         "labels": choice.labels,
         "columns": choice.columns and [column.column for column in choice.columns],
         "range": choice.range,
@@ -256,7 +248,7 @@ def _of_array(name: str, choice: ModalityChoice, file: File, fields: tuple[str, 
         present = ~np.isnan(values).reshape(len(values), -1).all(axis=1)
         if choice.kind not in ("vector", "counts"):
             values[~present] = 0
-        codecs.arrays.rows(modality, values)
+        kinds.rows(modality, values)
         return values, present
 
     return View(modality, file, fields, read)
@@ -289,7 +281,7 @@ def _of_paths(name: str, choice: ModalityChoice, file: File, fields: tuple[str, 
 
 def _one_row(modality: Modality, path: Path) -> NumpyArray:
     try:
-        rows = codecs.read_file(modality, path.read_bytes())
+        rows = kinds.read_file(modality, path.read_bytes())
     except InputRefused as error:
         raise ValueError(f"{path}: {error}") from None
     if len(rows) != 1:

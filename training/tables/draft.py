@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models_store.manifest import RESERVED, Kind
+from models_store.manifest import RESERVED
 from training.tables.survey import unit_of
 
 MOST_HELD_OUT = 10_000
@@ -35,7 +35,7 @@ class Guess:
     """
 
     name: str
-    kind: Kind
+    kind: str
     lines: Sequence[str]
     shape: tuple[int, ...]
     comment: str

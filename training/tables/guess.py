@@ -16,8 +16,8 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from models_store.codecs.image import FORMATS
-from models_store.manifest import Kind, Spectrogram
+from models_store.kinds.fields import Spectrogram
+from models_store.kinds.image import FORMATS
 from training.errors import DataError, ExperimentError
 from training.tables.cases import load_keys
 from training.tables.draft import Guess, called, draft, joined, quoted
@@ -105,7 +105,7 @@ def _modalities(fields: Sequence[Field], key: str | None) -> tuple[list[Guess], 
             measured.append(field)
     for kind, chosen in (("vector", measured), ("counts", counted)):
         for name, group in _groups(chosen, kind).items():
-            guesses.append(_columns(group, kind, called(name, taken), fields))  # type: ignore[arg-type]  # a kind
+            guesses.append(_columns(group, kind, called(name, taken), fields))
     return guesses, left_out
 
 
@@ -186,7 +186,7 @@ def _first_word(field: Field, fields: Sequence[Field]) -> str | None:
 # --- the lines of a modality ---------------------------------------------------------------------------
 
 
-def _columns(group: Sequence[Field], kind: Kind, name: str, fields: Sequence[Field]) -> Guess:
+def _columns(group: Sequence[Field], kind: str, name: str, fields: Sequence[Field]) -> Guess:
     lines = [
         f'kind = "{kind}"',
         f'likelihood = "{"normal" if kind == "vector" else "negative_binomial"}"',
@@ -235,7 +235,7 @@ def _array(field: Field, name: str, spelled: str) -> Guess:
     return Guess(name, kind, lines, tuple(field.shape), f"{dtype} of shape {field.shape}")
 
 
-def _kind_of_array(field: Field, dtype: str) -> Kind:
+def _kind_of_array(field: Field, dtype: str) -> str:
     shape = field.shape
     if len(shape) == 1:
         counts = field.whole and field.low >= 0 and field.zeros > 0.2 * field.present * shape[0]

@@ -205,7 +205,7 @@ def test_a_picture_that_is_none_is_refused_by_its_path() -> None:
 
 
 def test_sounds_become_spectrograms() -> None:
-    pytest.importorskip("models_store.codecs.audio")
+    pytest.importorskip("models_store.kinds.audio")
     times = np.arange(8000) / 8000
     soundfile.write("a.png", np.sin(2 * np.pi * 440 * times), 8000, format="WAV")
     said = "rate = 8000, samples = 8192, window = 512, hop = 256, frames = 32, bands = 32"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from models_store.codecs import levels
+from models_store.arrays import Array
 from models_store.errors import UnreadableFile
-from models_store.manifest import Modality
+from models_store.kinds import levels
+from models_store.kinds.base import MediaKind
+from models_store.kinds.fields import ModalityFields
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 50_000_000
@@ -20,10 +21,8 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # read() refuses large pictures from their header, which Pillow's own limit would only warn of.
 Image.MAX_IMAGE_PIXELS = None
 
-Pixels = np.ndarray[Any, np.dtype[Any]]
 
-
-def read(modality: Modality, content: bytes) -> Pixels:
+def read(modality: ModalityFields, content: bytes) -> Array:
     """One row, of the modality's shape and dtype, from the bytes of a picture.
 
     Raises:
@@ -51,12 +50,12 @@ def read(modality: Modality, content: bytes) -> Pixels:
     return levels.to_units(modality, np.asarray(fitted, np.uint8).reshape(modality.shape))
 
 
-def write_png(modality: Modality, values: Pixels) -> bytes:
+def write_png(modality: ModalityFields, values: Array) -> bytes:
     """A PNG of one row of the modality, of any dtype."""
     return _png(levels.to_bytes(modality, values))
 
 
-def write_png_grid(modality: Modality, values: Pixels) -> bytes:
+def write_png_grid(modality: ModalityFields, values: Array) -> bytes:
     """A PNG of (n, N, *shape): n rows of N pictures, side by side."""
     pixels = levels.to_bytes(modality, values)
     n, across, height, width = pixels.shape[:4]
@@ -65,14 +64,14 @@ def write_png_grid(modality: Modality, values: Pixels) -> bytes:
     return _png(joined)
 
 
-def _png(pixels: Pixels) -> bytes:
+def _png(pixels: Array) -> bytes:
     squeezed = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
     stream = io.BytesIO()
     Image.fromarray(squeezed).save(stream, "PNG")
     return stream.getvalue()
 
 
-def _channels(modality: Modality) -> int:
+def _channels(modality: ModalityFields) -> int:
     return modality.shape[2] if len(modality.shape) == 3 else 1
 
 
@@ -89,3 +88,29 @@ def _one_line(error: Exception) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     # Pillow names the memory object that it read from, which helps nobody
     return "not recognised" if "cannot identify" in text else text[:120]
+
+
+class ImageKind(MediaKind):
+    name = "image"
+    files = "A picture (PNG, JPEG, …), turned upright, converted and resized"
+    media = "image/png"
+    suffix = ".png"
+    noun = "shows one image"
+    default_network = "conv"
+    suffixes = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+    layout = 2
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == 2 or (len(shape) == 3 and shape[2] in MODES)
+
+    def suits_array(self, shape: tuple[int, ...], dtype: str, counted: bool) -> bool:
+        return self.fits(shape) and shape[1:] != (2,) and dtype == "uint8"
+
+    def read(self, modality: ModalityFields, content: bytes) -> Array:
+        return read(modality, content)[None]
+
+    def write_row(self, modality: ModalityFields, row: Array, rng: np.random.Generator) -> bytes:
+        return write_png(modality, row)
+
+    def write_grid(self, modality: ModalityFields, samples: Array) -> bytes:
+        return write_png_grid(modality, samples)

@@ -12,17 +12,16 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 import orjson
 
-from models_store.codecs import arrays
+from models_store.arrays import Array
 from models_store.errors import UnreadableFile, WrongValue, shown
-from models_store.manifest import Modality
+from models_store.kinds import arrays
+from models_store.kinds.fields import ModalityFields
 
 MOST_CHARACTERS = 2**22
 """In one line of a table."""
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
-
-def read(modality: Modality, content: bytes) -> Array:
+def read(modality: ModalityFields, content: bytes) -> Array:
     """Rows from the bytes of a text.
 
     Arguments:
@@ -42,10 +41,10 @@ def read(modality: Modality, content: bytes) -> Array:
         raise UnreadableFile("the table is empty")
     if _is_header(modality, first):
         return _from_table(modality, first, numbers(len(first), lines))
-    return arrays.rows(modality, numbers(len(first), chain([first], lines)))
+    return numbers(len(first), chain([first], lines))
 
 
-def from_object(modality: Modality, row: Mapping[str, Any]) -> Array:
+def from_object(modality: ModalityFields, row: Mapping[str, Any]) -> Array:
     """One row from values by column; a column that is not named is a missing cell.
 
     Raises:
@@ -56,7 +55,7 @@ def from_object(modality: Modality, row: Mapping[str, Any]) -> Array:
     return arrays.from_lists(modality, [row.get(name) for name in names])
 
 
-def column_names(modality: Modality) -> list[str]:
+def column_names(modality: ModalityFields) -> list[str]:
     """The names of the cells of a row: those of its columns, or else its numbers from 0."""
     if modality.columns:
         return [column.name for column in modality.columns]
@@ -135,7 +134,7 @@ def numbers(width: int, lines: Iterable[Sequence[str]]) -> Array:
     return np.fromiter(cells(), np.float64).reshape(-1, width)
 
 
-def _from_json(modality: Modality, value: Any) -> Array:
+def _from_json(modality: ModalityFields, value: Any) -> Array:
     if isinstance(value, dict):
         value = [value]
     if any(isinstance(row, dict) for row in value):
@@ -146,24 +145,24 @@ def _from_json(modality: Modality, value: Any) -> Array:
         ]
         if any(row.shape != modality.shape for row in rows):
             raise WrongValue(f"rows must have the shape {modality.shape}")
-        return arrays.rows(modality, np.stack(rows))
+        return np.stack(rows)
     return arrays.from_nested(modality, value)
 
 
-def _is_header(modality: Modality, line: Sequence[str]) -> bool:
+def _is_header(modality: ModalityFields, line: Sequence[str]) -> bool:
     """Whether a first line names columns: it has what is no number, or all the columns are called so."""
     named = modality.columns is not None and set(line) == set(column_names(modality))
     return named or not all(_is_number(cell) for cell in line)
 
 
-def _from_table(modality: Modality, header: Sequence[str], cells: Array) -> Array:
+def _from_table(modality: ModalityFields, header: Sequence[str], cells: Array) -> Array:
     names = column_names(modality)
     _check_known(names, header)
     if len(set(header)) != len(header):
         raise WrongValue("a column of the table is named twice")
     values = np.full((len(cells), len(names)), math.nan)
     values[:, [names.index(name) for name in header]] = cells
-    return arrays.rows(modality, values)
+    return values
 
 
 def _short_lines(text: TextIO) -> Iterator[str]:
@@ -186,3 +185,16 @@ def _check_known(names: Sequence[str], given: Sequence[str] | Mapping[str, Any])
         if name not in names:
             known = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
             raise WrongValue(f"unknown column {shown(name)}; the columns are {known}")
+
+
+def write_csv(header: Sequence[str], lines: Iterable[Iterable[Any]]) -> bytes:
+    """A CSV file; floating-point numbers have seven digits."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([[_short(cell) for cell in line] for line in lines])
+    return stream.getvalue().encode()
+
+
+def _short(cell: Any) -> Any:
+    return f"{cell:.7g}" if isinstance(cell, float | np.floating) else cell

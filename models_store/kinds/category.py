@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from models_store.arrays import Array
 from models_store.errors import UnreadableFile, WrongValue, shown
-from models_store.manifest import Modality
+from models_store.kinds import table
+from models_store.kinds.base import Kind
+from models_store.kinds.fields import ModalityFields
 
 
 def read_text(content: bytes) -> str:
@@ -25,7 +28,7 @@ def read_text(content: bytes) -> str:
         ) from None
 
 
-def rows(modality: Modality, values: Sequence[Any]) -> np.ndarray[Any, np.dtype[Any]]:
+def rows(modality: ModalityFields, values: Sequence[Any]) -> Array:
     """Indices, with shape (n,), of labels or indices.
 
     Raises:
@@ -43,3 +46,26 @@ def _index(value: Any, labels: Sequence[str], positions: dict[str, int]) -> int:
         return value
     known = ", ".join(repr(label) for label in labels[:20]) + (", …" if len(labels) > 20 else "")
     raise WrongValue(f"must be a label ({known}) or an index from 0 to {len(labels) - 1}, got {shown(value)}")
+
+
+class CategoryKind(Kind):
+    name = "category"
+    fields = frozenset({"labels"})
+    tabular = True
+    usual_likelihood = "categorical"
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        return shape == ()
+
+    def read(self, modality: ModalityFields, content: bytes) -> Array:
+        return rows(modality, [read_text(content)])
+
+    def read_values(self, modality: ModalityFields, values: list[Any]) -> Array:
+        return rows(modality, values)
+
+    def write(self, modality: ModalityFields, samples: Array) -> tuple[str, bytes]:
+        """A CSV with a label per draw, or with the probabilities of all labels per mean."""
+        labels = list(modality.labels or ())
+        if samples.ndim == 1:
+            return ".csv", table.write_csv([modality.name], [[labels[int(index)]] for index in samples])
+        return ".csv", table.write_csv(labels, samples)

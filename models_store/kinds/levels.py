@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from models_store.manifest import Modality
+from models_store.arrays import Array
+from models_store.kinds.fields import ModalityFields
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
-
-def to_units(modality: Modality, levels: Array) -> Array:
+def to_units(modality: ModalityFields, levels: Array) -> Array:
     """Levels, 0 … 255, spread over the modality's range, in its dtype."""
     low, high = _range(modality)
     if (low, high) == (0.0, 255.0):
@@ -20,12 +17,12 @@ def to_units(modality: Modality, levels: Array) -> Array:
     return (scaled if modality.numpy_dtype.kind == "f" else np.rint(scaled)).astype(modality.numpy_dtype)
 
 
-def to_bytes(modality: Modality, values: Array) -> Array:
+def to_bytes(modality: ModalityFields, values: Array) -> Array:
     """Values in the modality's units, of any dtype, to the nearest level."""
     low, high = _range(modality)
     scaled = (np.asarray(values, np.float64) - low) / (high - low) * 255
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
-def _range(modality: Modality) -> tuple[float, float]:
+def _range(modality: ModalityFields) -> tuple[float, float]:
     return modality.range or (0.0, 255.0)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_store.codecs import read_file, read_values
 from models_store.errors import InputRefused
+from models_store.kinds import read_file, read_values
 from tests.models_store.examples import array, rows_or_refusal
 
 STROKE = array("points", 3, 2)

@@ -12,9 +12,9 @@ import soxr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_store.codecs import read_file
-from models_store.codecs.audio import write_wav
 from models_store.errors import InputRefused
+from models_store.kinds import read_file
+from models_store.kinds.audio import write_wav
 from models_store.manifest import Modality
 from tests.conftest import DATA, FULL_DATA
 from tests.models_store.examples import NumpyArray, array, audio, rows_or_refusal

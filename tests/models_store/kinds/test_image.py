@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from models_store.codecs import read_file, read_values
-from models_store.codecs.image import write_png, write_png_grid
 from models_store.errors import InputRefused
+from models_store.kinds import read_file, read_values
+from models_store.kinds.image import write_png, write_png_grid
 from models_store.manifest import Modality
 from tests.models_store.examples import NumpyArray, image, rows_or_refusal
 

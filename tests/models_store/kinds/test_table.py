@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_store.codecs import read_file, read_values
 from models_store.errors import InputRefused, UnreadableFile, WrongValue
+from models_store.kinds import read_file, read_values
 from models_store.manifest import Modality
 from tests.models_store.examples import array, counts, rows_or_refusal, with_columns
 

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from models_store.arrays import Array
 from models_store.errors import UnreadableFile, WrongValue, shown
-from models_store.manifest import Modality
+from models_store.kinds.fields import ModalityFields
 
 MAGIC = npy.MAGIC_PREFIX
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def read_npy(content: bytes) -> Array:
@@ -37,7 +36,7 @@ def read_npy(content: bytes) -> Array:
         raise UnreadableFile(f"no .npy can have the shape {shape}") from None
 
 
-def from_lists(modality: Modality, value: Any) -> Array:
+def from_lists(modality: ModalityFields, value: Any) -> Array:
     """One row from nested lists of numbers; null is NaN.
 
     Raises:
@@ -54,7 +53,7 @@ def from_lists(modality: Modality, value: Any) -> Array:
     return array
 
 
-def from_numbers(modality: Modality, values: list[Any]) -> Array | None:
+def from_numbers(modality: ModalityFields, values: list[Any]) -> Array | None:
     """Rows from lists of nothing but numbers, nested as the shape is; None for what needs a closer look."""
     try:
         for size in modality.shape[:-1]:
@@ -72,7 +71,7 @@ def from_numbers(modality: Modality, values: list[Any]) -> Array | None:
     return flat.reshape(-1, *modality.shape) if flat.dtype.kind in "biuf" and flat.ndim == 1 else None
 
 
-def refuse_booleans(modality: Modality, value: Any) -> None:
+def refuse_booleans(modality: ModalityFields, value: Any) -> None:
     """Refuses true and false among nested numbers, which Python takes for 1 and 0.
 
     Raises:
@@ -86,23 +85,27 @@ def refuse_booleans(modality: Modality, value: Any) -> None:
         left += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
 
 
-def from_nested(modality: Modality, value: Any) -> Array:
-    """One row from nested lists of numbers, or several from a list of them: (n, *shape).
+def from_nested(modality: ModalityFields, value: Any) -> Array:
+    """One row from nested lists of numbers, or several from a list of them: (n, *shape), not yet checked.
 
     Raises:
-        WrongValue: It is ragged, holds something else than numbers, or does not fit.
+        WrongValue: The lists are ragged or hold something else than numbers.
     """
     refuse_booleans(modality, value)
     array = from_lists(modality, value)
-    return rows(modality, array[None] if array.ndim == len(modality.shape) else array)
+    return array[None] if array.ndim == len(modality.shape) else array
 
 
-def rows(modality: Modality, array: Array) -> Array:
-    """Checks the shape of (n, *shape) and converts the dtype without loss (any float to any float).
+def rows(modality: ModalityFields, array: Array, cells_may_be_missing: bool) -> Array:
+    """Checks the shape (n, *shape) and converts the dtype without loss (any float to any float).
+
+    Arguments:
+        modality: Modality of the rows.
+        array: The rows.
+        cells_may_be_missing: NaN is a missing cell, and accepted in a floating-point modality.
 
     Raises:
-        WrongValue: The shape differs, a value would change, or a value is not finite (NaN in a float
-            vector or counts excepted: there it is a missing cell).
+        WrongValue: The shape differs, a value would change, or a value is not finite.
     """
     if array.shape[1:] != modality.shape or array.ndim != len(modality.shape) + 1:
         raise WrongValue(f"rows must have the shape {modality.shape}, got an array of shape {array.shape}")
@@ -115,7 +118,7 @@ def rows(modality: Modality, array: Array) -> Array:
         converted = array.astype(target, copy=False)
     if not _lossless(array, converted):
         raise WrongValue(f"values of dtype {array.dtype} do not convert to {target} without loss")
-    _check_finite(modality, array, converted)
+    _check_finite(array, converted, cells_may_be_missing)
     return converted
 
 
@@ -150,9 +153,9 @@ def _check_indices(array: Array, count: int) -> None:
         raise WrongValue(f"an index must be between 0 and {count - 1}, got {wrong[0]}")
 
 
-def _check_finite(modality: Modality, array: Array, converted: Array) -> None:
+def _check_finite(array: Array, converted: Array, cells_may_be_missing: bool) -> None:
     bad = ~np.isfinite(converted)
-    if modality.kind in {"vector", "counts"}:
+    if cells_may_be_missing:
         bad &= ~np.isnan(array)
     if bad.any():
         raise WrongValue(f"values must be finite numbers within {converted.dtype}, got {array[bad][0]}")
@@ -169,7 +172,7 @@ def _lossless(array: Array, converted: Array) -> bool:
     return below and np.array_equal(converted, array) and np.array_equal(back, array)
 
 
-def _to_floats(modality: Modality, array: Array) -> Array:
+def _to_floats(modality: ModalityFields, array: Array) -> Array:
     """What numpy could only hold as objects: nulls, and integers beyond 64 bits."""
     if not all(item is None or type(item) in (int, float, bool) for item in array.flat):
         raise WrongValue(f"a {modality.kind} must be nested arrays of numbers, got {shown(array.tolist())}")

@@ -17,15 +17,16 @@ from __future__ import annotations
 import io
 import math
 from functools import cache
-from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 
-from models_store.codecs import levels
+from models_store.arrays import Array
 from models_store.errors import UnreadableFile
-from models_store.manifest import Modality, Spectrogram
+from models_store.kinds import levels
+from models_store.kinds.base import MediaKind
+from models_store.kinds.fields import ModalityFields, Spectrogram
 
 FORMATS = ("WAV", "WAVEX", "FLAC", "OGG")
 LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
@@ -34,10 +35,8 @@ ITERATIONS = 100
 """Of the search for a phase; more change nothing that one can hear."""
 MOMENTUM = 0.99
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
-
-def read(modality: Modality, content: bytes) -> Array:
+def read(modality: ModalityFields, content: bytes) -> Array:
     """One row, of the modality's shape and dtype, from the bytes of a sound file.
 
     Raises:
@@ -50,7 +49,7 @@ def read(modality: Modality, content: bytes) -> Array:
     return levels.to_units(modality, _levels(recipe, x))
 
 
-def write_wav(modality: Modality, values: Array, rng: np.random.Generator) -> bytes:
+def write_wav(modality: ModalityFields, values: Array, rng: np.random.Generator) -> bytes:
     """A WAV, 16 bits, whose spectrogram is near to one row of the modality.
 
     The phase, which a spectrogram does not have, begins at random and is made consistent.
@@ -78,7 +77,7 @@ def write_wav(modality: Modality, values: Array, rng: np.random.Generator) -> by
 # --- from a file to samples --------------------------------------------------------------------------
 
 
-def _recipe(modality: Modality) -> Spectrogram:
+def _recipe(modality: ModalityFields) -> Spectrogram:
     if modality.spectrogram is None:
         raise UnreadableFile(
             f"'{modality.name}' does not say how its spectrograms are made, so only .npy is known"
@@ -201,3 +200,26 @@ def _hann(window: int) -> Array:
     """Periodic, so that shifted copies of it add up evenly."""
     curve: Array = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     return curve
+
+
+class AudioKind(MediaKind):
+    name = "audio"
+    files = "A sound (WAV, FLAC, OGG), mixed down and resampled"
+    fields = frozenset({"spectrogram"})
+    media = "audio/wav"
+    suffix = ".wav"
+    noun = "holds one sound"
+    suffixes = (".wav", ".flac", ".ogg")
+    layout = 2
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == 2
+
+    def read(self, modality: ModalityFields, content: bytes) -> Array:
+        return read(modality, content)[None]
+
+    def writable(self, modality: ModalityFields) -> bool:
+        return modality.spectrogram is not None
+
+    def write_row(self, modality: ModalityFields, row: Array, rng: np.random.Generator) -> bytes:
+        return write_wav(modality, row, rng)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
 from numpy.lib import format as npy
 
-from models_store.codecs import read_file, read_values
 from models_store.errors import InputRefused
+from models_store.kinds import read_file, read_values
 from models_store.manifest import Modality
 from tests.models_store.examples import NumpyArray, array, category, image, rows_or_refusal
 

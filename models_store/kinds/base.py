@@ -1,0 +1,140 @@
+"""Interface of a kind of modality: which rows fit, how they are read and written, usual networks."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from models_store.arrays import Array
+from models_store.errors import UnreadableFile, WrongValue
+from models_store.kinds import arrays
+from models_store.kinds.fields import ModalityFields
+
+
+class Kind(ABC):
+    """One kind of modality.
+
+    A new kind is a subclass in a module of this package and an entry in ``KINDS``.
+    """
+
+    name: ClassVar[str]
+    """``kind`` in a manifest."""
+    files: ClassVar[str | None] = None
+    """Sentence for OpenAPI: the files that a row is read from. None: rows are plain text."""
+    fields: ClassVar[frozenset[str]] = frozenset()
+    """Manifest fields that not every kind has: ``labels``, ``columns``, ``spectrogram``."""
+    tabular: ClassVar[bool] = False
+    """A row is cells of a table, one per column."""
+    cells_may_be_missing: ClassVar[bool] = False
+    """NaN in a floating-point row is a missing cell."""
+    lowest: ClassVar[int | None] = None
+    """Lowest value of whole numbers, where it is not the dtype's."""
+    levels: ClassVar[bool] = False
+    """Files are read as 256 levels: uint8, with the range 0 … 255."""
+    usual_likelihood: ClassVar[str] = "normal"
+    """Likelihood where an experiment names none."""
+    default_network: ClassVar[Literal["mlp", "conv"]] = "mlp"
+    """Network that ``init`` proposes for large rows."""
+    layout: ClassVar[int | None] = None
+    """Number of leading axes to convolve along; one more axis holds channels. None: there are none."""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """Endings of the names of files that ``init`` takes for this kind."""
+
+    @abstractmethod
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether a row may have this shape."""
+
+    def suits_array(self, shape: tuple[int, ...], dtype: str, counted: bool) -> bool:
+        """Whether an array is most likely of this kind.
+
+        Arguments:
+            shape: Of one row.
+            dtype: Of the array.
+            counted: Its values are whole numbers from 0, many of them 0.
+        """
+        return False
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def read(self, modality: ModalityFields, content: bytes) -> Array:
+        """Rows from one file that is not ``.npy``, (n, *shape), not yet checked.
+
+        Raises:
+            UnreadableFile: The file cannot be read; the text says why.
+            WrongValue: It can be read, but a value does not fit.
+        """
+
+    def read_file(self, modality: ModalityFields, content: bytes) -> Array:
+        """See :func:`models_store.kinds.read_file`."""
+        if not content:
+            raise UnreadableFile("the file is empty")
+        if content.startswith(arrays.MAGIC):
+            return self.rows(modality, arrays.read_npy(content))
+        return self.rows(modality, self.read(modality, content))
+
+    def read_values(self, modality: ModalityFields, values: list[Any]) -> Array:
+        """See :func:`models_store.kinds.read_values`."""
+        numbers = arrays.from_numbers(modality, values)
+        if numbers is not None:
+            return self.rows(modality, numbers)
+        empty = np.zeros((0, *modality.shape), modality.numpy_dtype)
+        return np.concatenate([empty, *(self.read_value(modality, value) for value in values)])
+
+    def read_value(self, modality: ModalityFields, value: Any) -> Array:
+        """One row, (1, *shape), from nested lists of numbers or from a file in base64."""
+        if isinstance(value, str):
+            rows = self.read_file(modality, _from_base64(value))
+            if len(rows) != 1:
+                raise WrongValue(f"a base64 value must hold one row, this one holds {len(rows)}")
+            return rows
+        return self.rows(modality, arrays.from_lists(modality, value)[None])
+
+    def rows(self, modality: ModalityFields, array: Array) -> Array:
+        """See :func:`models_store.kinds.rows`."""
+        return arrays.rows(modality, array, self.cells_may_be_missing)
+
+    # --- writing -------------------------------------------------------------------------------------
+
+    def write(self, modality: ModalityFields, samples: Array) -> tuple[str, bytes]:
+        """File name ending and content of one file with several samples of one row, (N, *shape)."""
+        stream = io.BytesIO()
+        np.save(stream, samples, allow_pickle=False)
+        return ".npy", stream.getvalue()
+
+
+class MediaKind(Kind):
+    """A kind whose rows are files that a person looks at or listens to."""
+
+    media: ClassVar[str]
+    """Media type of its files."""
+    suffix: ClassVar[str]
+    """Ending of their names."""
+    noun: ClassVar[str]
+    """Verb and object of a sentence about one file: ``shows one image``."""
+    levels = True
+    usual_likelihood = "bernoulli"
+
+    def writable(self, modality: ModalityFields) -> bool:
+        """Whether the manifest says enough to write a file."""
+        return True
+
+    @abstractmethod
+    def write_row(self, modality: ModalityFields, row: Array, rng: np.random.Generator) -> bytes:
+        """A file of one row; ``rng`` draws what a row does not hold, such as a phase."""
+
+    def write_grid(self, modality: ModalityFields, samples: Array) -> bytes | None:
+        """One file with n rows of N samples, (n, N, *shape); None where a file holds only one sample."""
+        return None
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise UnreadableFile(f"text must be base64 of a file, got {text[:20]!r}") from None
