@@ -18,6 +18,7 @@ from pydantic import (
 
 from models_store.errors import ManifestError
 from models_store.kinds import KINDS
+from models_store.kinds.base import Kind
 from models_store.kinds.fields import Frozen, ModalityFields, Name
 from models_store.likelihoods import FAMILIES, Likelihood, likelihood
 
@@ -42,11 +43,10 @@ class Modality(ModalityFields):
             raise ValueError(f"'{self.name}' is reserved and cannot name a modality")
         if self.likelihood not in FAMILIES:
             raise ValueError(f"unknown likelihood '{self.likelihood}'; known are {', '.join(FAMILIES)}")
-        kind = KINDS[self.kind]
-        labelled = "labels" in kind.fields
+        labelled = "labels" in self.traits.fields
         if labelled != (self.likelihood == "categorical"):
             raise ValueError("a category goes with the likelihood 'categorical', and only a category")
-        if not kind.fits(self.shape):
+        if not self.traits.fits(self.shape):
             raise ValueError(f"{self.shape} cannot be the shape of the kind '{self.kind}'")
         if labelled:
             _check_labels(self.labels, self.dtype)
@@ -71,6 +71,11 @@ class Modality(ModalityFields):
                 f"'{modality.likelihood}' has the parameters {modality.parameters}, not {stated}"
             )
         return modality
+
+    @property
+    def traits(self) -> Kind:
+        """Properties of its kind."""
+        return KINDS[self.kind]
 
     @property
     def distribution(self) -> Likelihood:

@@ -194,7 +194,7 @@ def summarise(
         seed: Of the request.
         first_row: The number of the first row in the request.
     """
-    if modality.kind == "category":
+    if modality.labels is not None:
         return _category(modality, parameters, fields)
     summary: Summary = {}
     distribution = modality.distribution

@@ -44,7 +44,7 @@ def columns(rules: Rules, body: bytes) -> dict[str, Column]:
         if not isinstance(rows, list):
             raise WrongInput(f"inputs.{name} must be a list of rows, got {shown(rows)}")
         rules.check_rows(len(rows))
-        if booleans and modality.kind != "category":  # which says better what it wants
+        if booleans and modality.labels is None:  # which says better what it wants
             for index, row in enumerate(rows):
                 located(f"inputs.{name}[{index}]", arrays.refuse_booleans, modality, row)
         columns[name] = _column(modality, rows)

@@ -53,8 +53,11 @@ def columns(rules: Rules, body: bytes, boundary: bytes | None) -> dict[str, Colu
 
 
 def _is_table(modality: Modality, content: bytes) -> bool:
-    tabular = modality.kind in ("vector", "counts")
-    return tabular and not content.startswith(arrays.MAGIC) and not table.is_json(content)
+    return (
+        "columns" in modality.traits.fields
+        and not content.startswith(arrays.MAGIC)
+        and not table.is_json(content)
+    )
 
 
 def _read_parts(body: bytes, boundary: bytes | None) -> dict[str, list[bytes]]:

@@ -17,8 +17,6 @@ from service.formats import npz
 JSON = "application/json"
 NPZ = "application/x-npz"
 BYTES = "application/octet-stream"
-PNG = "image/png"
-WAV = "audio/wav"
 ZIP = "application/zip"
 CSV = "text/csv"
 

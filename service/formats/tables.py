@@ -18,8 +18,6 @@ from service.engine.observations import Array, Column, Observations, Table
 from service.engine.rules import Rules
 from service.errors import TooLarge, WrongInput, located
 
-TABULAR = ("vector", "counts", "category")
-"""Kinds whose rows are cells of a table."""
 FIELDS = ("mean", "quantiles", "probabilities")
 """The summaries that fill a gap."""
 
@@ -94,7 +92,7 @@ def observed(manifest: Manifest, sent: Table, first_row: int = 0) -> Observation
     for modality in manifest.modalities:
         own = {place.cell: at for at, place in found.items() if place.modality is modality}
         if own:
-            read = _categories if modality.kind == "category" else _numbers
+            read = _categories if modality.labels is not None else _numbers
             columns[modality.name] = read(modality, own, sent, first_row)
     return Observations(columns, len(sent.lines), sent, first_row)
 
@@ -117,7 +115,7 @@ def question(
     """
     sent = observations.table or Table((), [()] * observations.n)
     there = {place.modality.name for place in places(manifest, sent).values()}
-    tabular = [name for name in manifest.names if manifest.modality(name).kind in TABULAR]
+    tabular = [name for name in manifest.names if manifest.modality(name).traits.tabular]
     unfit = [name for name in targets if name in manifest.names and name not in tabular]
     if unfit or not tabular:
         raise WrongInput(
@@ -152,7 +150,7 @@ def fill(manifest: Manifest, sent: Table, generated: Generated) -> Iterator[list
         filled, behind = list(line), []
         for at, place, guess in guesses:
             if line[at] or guess is None:
-                certain = "1" if place.modality.kind == "category" and line[at] else line[at]
+                certain = "1" if place.modality.labels is not None and line[at] else line[at]
                 behind += [certain] * len(_words(place))
             else:
                 filled[at], *sureness = guess[row]
@@ -173,7 +171,7 @@ def _columns(manifest: Manifest) -> tuple[dict[str, Place], dict[str, list[str]]
     """By full name what a column holds; and by the name of the column alone, its full names."""
     full, alone = {}, dict[str, list[str]]()
     for modality in manifest.modalities:
-        if modality.kind in TABULAR:
+        if modality.traits.tabular:
             for cell, name in enumerate(_names(modality)):
                 full[name] = Place(modality, cell)
                 alone.setdefault(name.rpartition(".")[2] if name != modality.name else name, []).append(name)
@@ -182,7 +180,7 @@ def _columns(manifest: Manifest) -> tuple[dict[str, Place], dict[str, list[str]]
 
 def _names(modality: Modality) -> list[str]:
     """The full names of a modality's columns."""
-    if modality.kind == "category":
+    if modality.labels is not None:
         return [modality.name]
     return [f"{modality.name}.{column}" for column in table.column_names(modality)]
 
@@ -242,7 +240,7 @@ def _cell(modality: Modality, value: Array) -> str:
 
 
 def _words(place: Place) -> tuple[str, ...]:
-    return ("probability",) if place.modality.kind == "category" else ("low", "high")
+    return ("probability",) if place.modality.labels is not None else ("low", "high")
 
 
 def _guesses(place: Place, generated: Generated) -> list[list[str]] | None:
@@ -250,7 +248,7 @@ def _guesses(place: Place, generated: Generated) -> list[list[str]] | None:
     summary = generated.targets.get(place.modality.name)
     if summary is None:
         return None
-    if place.modality.kind == "category":
+    if place.modality.labels is not None:
         best = summary["probabilities"].max(axis=1)
         return [[str(label), f"{p:.7g}"] for label, p in zip(summary["ranked"][:, 0], best, strict=True)]
     quantiles = summary["quantiles"][:, :, place.cell]

@@ -19,15 +19,6 @@ FINITE_OR_NULL: Schema = {"type": ["number", "null"]}
 MOST_LABELS = 64
 """More are told in words: nobody wants to read them as a type."""
 
-FILES = {
-    "image": "A picture (PNG, JPEG, …), turned upright, converted and resized",
-    "audio": "A sound (WAV, FLAC, OGG), mixed down and resampled",
-    "points": "Points as JSON or CSV",
-    "vector": "Numbers as JSON or CSV",
-    "counts": "Counts as JSON or CSV",
-    "tensor": "An .npy file with a leading row axis",
-}
-
 
 def nested(shape: Sequence[int | None], item: Schema) -> Schema:
     """Arrays in arrays; None is an axis of any length."""
@@ -61,7 +52,7 @@ def row(modality: Modality) -> Schema:
         return _label(modality)
     if modality.columns:
         return _by_column(modality)
-    file = f"{FILES[modality.kind]}, as base64."
+    file = f"{modality.traits.files}, as base64."
     return {"type": "string", "contentEncoding": "base64", "description": file}
 
 
@@ -103,7 +94,7 @@ def _others(modality: Modality) -> list[Schema]:
     if modality.labels:
         return [{**_index(modality), "description": "Or its index."}]
     cells = nested(modality.shape, _cell(modality))
-    if modality.kind in ("vector", "counts") and not modality.columns:
+    if "columns" in modality.traits.fields and not modality.columns:
         by_number: Schema = {"type": "object", "additionalProperties": _cell(modality)}
         return [cells, {**by_number, "description": "Or cells by their number, from 0."}]
     return [cells]
@@ -136,7 +127,8 @@ def _cell(modality: Modality) -> Schema:
         return {"type": "boolean"}
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        least = 0 if modality.kind == "counts" else int(limits.min)
+        lowest = modality.traits.lowest
+        least = int(limits.min) if lowest is None else lowest
         # Beyond 2^53 numbers of JSON are not exact, and few generators know what to do with them.
         bounds = {"minimum": least, "maximum": int(limits.max)} if limits.bits <= 32 else {"minimum": least}
         return {"type": "integer", **(bounds if least > -(2**53) else {})}
@@ -144,7 +136,7 @@ def _cell(modality: Modality) -> Schema:
 
 
 def _may_lack_cells(modality: Modality) -> bool:
-    return modality.kind in ("vector", "counts") and modality.numpy_dtype.kind == "f"
+    return modality.traits.cells_may_be_missing and modality.numpy_dtype.kind == "f"
 
 
 def _about_column(column: Column) -> Schema:
@@ -178,7 +170,8 @@ def _words(modality: Modality) -> str:
     if sound := modality.spectrogram:
         told.append(f"{sound.samples} samples at {sound.rate} Hz")
     sentence = f"{'; '.join(told)}."
-    return sentence if modality.kind == "category" else f"{sentence} {FILES[modality.kind]}."
+    files = modality.traits.files
+    return f"{sentence} {files}." if files else sentence
 
 
 def _middle(modality: Modality, column: Column) -> float | int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from models_store.kinds import MEDIA
 from models_store.manifest import Manifest
 from service.formats import bodies, render
 from service.openapi import modalities
@@ -51,7 +52,7 @@ QUESTIONS = (
         "Any modality, given any others",
         "Every modality asked for, given whatever was sent: summaries with their uncertainty, and samples.",
         GenerateQuery,
-        (render.JSON, render.NPZ, render.PNG, render.WAV, render.ZIP, render.CSV),
+        (render.JSON, render.NPZ, *MEDIA, render.ZIP, render.CSV),
     ),
     Question(
         "score",

@@ -10,6 +10,7 @@ import numpy as np
 from fastapi import APIRouter, Query
 
 from models_store.errors import listed
+from models_store.kinds import MEDIA
 from models_store.manifest import Modality
 from service.engine.model import Encoded, Generated, Model
 from service.engine.predictive import FIELDS
@@ -27,8 +28,7 @@ router = APIRouter(include_in_schema=False, route_class=Bounded)
 GENERATED: Mapping[str, Sequence[str]] = {
     render.JSON: FIELDS,
     render.NPZ: FIELDS,
-    render.PNG: ("samples",),
-    render.WAV: ("samples",),
+    **dict.fromkeys(MEDIA, ("samples",)),
     render.ZIP: ("samples",),
     render.CSV: tables.FIELDS,
 }
@@ -82,10 +82,8 @@ async def generate(
     def rendered() -> Reply:
         if table is not None:
             content = tables.to_csv(tables.fill(model.manifest, table, generated))
-        elif media == render.PNG:
-            content = files.picture(model.manifest, generated)
-        elif media == render.WAV:
-            content = files.sound(model.manifest, generated, seed)
+        elif media in MEDIA:
+            content = files.single(model.manifest, generated, MEDIA[media], seed)
         elif media == render.ZIP:
             content = files.zipped(model.manifest, generated, seed, head)
         else:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 
 from models_store import golden
+from models_store.kinds import MEDIA
 from models_store.manifest import Manifest
 from service.errors import Conflict, Forbidden, NotFound
 from service.formats import files, render
@@ -30,10 +31,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 MISSING = _problems(404, 503)
-EXAMPLE = {
-    "image/png": {"schema": {"type": "string", "format": "binary"}},
-    "audio/wav": {"schema": {"type": "string", "format": "binary"}},
-}
+EXAMPLE = {media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA}
 FILES = {
     "image/png": {"schema": {"type": "string", "format": "binary"}},
     "text/plain": {"schema": {"type": "string"}},

@@ -30,7 +30,6 @@ VECTOR = Modality(
     shape=(2,),
     dtype="float32",
     likelihood="normal",
-    parameters=("loc", "log_scale"),
 )
 SMALL = Network(hidden=(8,))
 

@@ -65,7 +65,7 @@ def compare(examinee: Examinee, everything: Rows) -> Found:
         examinee: The model, with the rows of the fold held out.
         everything: The rows that the regression learns from: training and validation.
     """
-    views = [m.name for m in examinee.manifest.modalities if m.kind != "category"]
+    views = [m.name for m in examinee.manifest.modalities if m.labels is None]
     ours, theirs, covered = [], [], []
     by_target: dict[str, list[tuple[float, float, float]]] = {name: [] for name in views}
     for given, targets in questions(views):

@@ -27,7 +27,7 @@ def summary(examinee: Examinee, judges: Judges) -> Found:
         judges: Classifiers of real rows.
     """
     answers, seen = told(examinee), judged(examinee, judges)
-    labels = [m.name for m in examinee.manifest.modalities if m.kind == "category"]
+    labels = [m.name for m in examinee.manifest.modalities if m.labels is not None]
     variety = {asked: found["mean"] for asked, found in seen["variety"].items()}
     covered = {
         share: {asked: found[f"coverage_{share}"] for asked, found in answers["intervals"].items()}
@@ -68,7 +68,7 @@ def label_accuracy(examinee: Examinee) -> Found:
     found = {}
     for category in examinee.manifest.modalities:
         for given in examinee.manifest.names:
-            if category.kind == "category" and given != category.name:
+            if category.labels is not None and given != category.name:
                 rows = having_all(examinee.test, [category.name, given])
                 said = label_probabilities(examinee, category.name, [given], rows).argmax(axis=1)
                 right = said == rows.data[category.name].numpy()

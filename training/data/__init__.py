@@ -70,7 +70,7 @@ def prepare(experiment: Experiment) -> Prepared:
     else:
         raise ExperimentError(f"data.validation is {wanted.validation}, but there are {len(train)} rows")
     modalities = tuple(choice.of(known[name]) for name, choice in experiment.modalities.items())
-    categories = [modality.name for modality in modalities if modality.kind == "category"]
+    categories = [modality.name for modality in modalities if modality.labels is not None]
 
     def anew(epoch: int) -> Rows:
         rows = source.in_epoch(experiment.seed, epoch)

@@ -18,6 +18,7 @@ import torch
 
 from models_store import kinds
 from models_store.errors import InputRefused
+from models_store.kinds import KINDS
 from models_store.kinds.fields import Column
 from models_store.manifest import Modality
 from training.config import Experiment, ModalityChoice
@@ -135,7 +136,8 @@ def _view(name: str, choice: ModalityChoice, files: Sequence[File], paths: Seque
     where = f"modalities.{name}"
     if choice.kind is None:
         raise ExperimentError(f"{where}: the source 'table' needs the kind of every modality")
-    if (choice.field is None) == (choice.columns is None) and choice.kind not in ("vector", "counts"):
+    by_column = "columns" in KINDS[choice.kind].fields
+    if (choice.field is None) == (choice.columns is None) and not by_column:
         raise ExperimentError(f"{where}.field must name the column or array that holds it")
     named = [choice.field] if choice.field else [c.field or c.name for c in choice.columns or ()]
     if not named:
@@ -144,9 +146,9 @@ def _view(name: str, choice: ModalityChoice, files: Sequence[File], paths: Seque
     file, fields = found[0][0], tuple(field for _, field in found)
     if any(other is not file for other, _ in found):
         raise ExperimentError(f"{where}: its columns are in several files; make one modality of each")
-    if choice.kind in ("vector", "counts") and not file.shapes[fields[0]]:
+    if by_column and not file.shapes[fields[0]]:
         return _of_columns(name, choice, file, fields)
-    if choice.kind == "category":
+    if "labels" in KINDS[choice.kind].fields:
         return _of_labels(name, choice, file, fields)
     if file.shapes[fields[0]]:
         return _of_array(name, choice, file, fields)
@@ -178,7 +180,7 @@ def _modality(
         "kind": choice.kind,
         "shape": shape,
         "dtype": dtype,
-        "likelihood": choice.likelihood or kinds.KINDS[choice.kind or BLANK.kind].usual_likelihood,
+        "likelihood": choice.likelihood or KINDS[choice.kind or BLANK.kind].usual_likelihood,
         "labels": choice.labels,
         "columns": choice.columns and [column.column for column in choice.columns],
         "range": choice.range,
@@ -192,26 +194,26 @@ def _of_columns(name: str, choice: ModalityChoice, file: File, fields: tuple[str
     """Numbers side by side; a row without any is missing, an empty cell is NaN."""
     columns = [Column(name=field) for field in fields]
     modality = _modality(name, choice, (len(fields),), "float32", columns=columns)
-    counts = choice.kind == "counts"
+    whole = modality.traits.lowest == 0
 
     def read(block: Block) -> tuple[NumpyArray, NumpyArray]:
-        values = np.stack([_numbers(block, field, counts) for field in fields], axis=1)
+        values = np.stack([_numbers(block, field, whole) for field in fields], axis=1)
         return values.astype(np.float32), ~np.isnan(values).all(axis=1)
 
     return View(modality, file, fields, read)
 
 
-def _numbers(block: Block, field: str, counts: bool) -> NumpyArray:
+def _numbers(block: Block, field: str, whole: bool) -> NumpyArray:
     try:
         values = numbers(block[field])
     except ValueError as error:
         raise ValueError(f"column '{field}': {error}") from None
     with np.errstate(invalid="ignore", over="ignore"):
         wrong = np.isinf(values.astype(np.float32))
-        if counts:
+        if whole:
             wrong |= (values < 0) | (values != np.floor(values)) & ~np.isnan(values)
     if wrong.any():
-        must = "counts must be whole numbers from 0" if counts else "numbers must be finite within float32"
+        must = "counts must be whole numbers from 0" if whole else "numbers must be finite within float32"
         raise ValueError(f"column '{field}': {must}, got {values[wrong][0]}")
     return values
 
@@ -246,7 +248,7 @@ def _of_array(name: str, choice: ModalityChoice, file: File, fields: tuple[str, 
         if values.dtype.kind != "f":
             return values, np.ones(len(values), bool)
         present = ~np.isnan(values).reshape(len(values), -1).all(axis=1)
-        if choice.kind not in ("vector", "counts"):
+        if not modality.traits.cells_may_be_missing:
             values[~present] = 0
         kinds.rows(modality, values)
         return values, present
@@ -258,10 +260,11 @@ def _of_paths(name: str, choice: ModalityChoice, file: File, fields: tuple[str, 
     """Pictures or sounds whose paths, seen from the folder of the table, are in a column."""
     sound = choice.spectrogram
     shape = (sound.bands, sound.frames) if sound else choice.shape
-    if choice.kind not in ("image", "audio", "points", "tensor") or shape is None:
-        wanted = "its spectrogram" if choice.kind == "audio" else "its shape"
-        raise ExperimentError(f"modalities.{name}: a {choice.kind} from files needs {wanted}")
-    byte = choice.kind in ("image", "audio")
+    kind = KINDS[choice.kind or BLANK.kind]
+    if kind.tabular or shape is None:
+        needed = "its spectrogram" if "spectrogram" in kind.fields else "its shape"
+        raise ExperimentError(f"modalities.{name}: a {choice.kind} from files needs {needed}")
+    byte = kind.levels
     modality = _modality(
         name, choice, shape, "uint8" if byte else "float32", range=(0, 255) if byte else None
     )

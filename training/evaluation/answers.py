@@ -40,7 +40,7 @@ def told(examinee: Examinee) -> dict[str, dict[str, Any]]:
     metrics: dict[str, dict[str, Any]] = {"accuracy": {}, "calibration": {}, "intervals": {}}
     for target, given, rows in questions(examinee):
         asked = question([target.name], given)
-        if target.kind == "category":
+        if target.labels is not None:
             probabilities = label_probabilities(examinee, target.name, given, rows)
             right = rows.data[target.name].numpy()
             metrics["accuracy"][asked] = round(float((probabilities.argmax(axis=1) == right).mean()), 4)
@@ -139,7 +139,7 @@ def r2(target: Modality, x: NumpyArray, mean: NumpyArray) -> float:
     seen = np.maximum((~np.isnan(flat)).sum(axis=0), 1)
     left = np.nansum((flat - said) ** 2, axis=0)
     total = np.nansum((flat - np.nansum(flat, axis=0) / seen) ** 2, axis=0)
-    if target.kind not in {"vector", "counts"}:
+    if "columns" not in target.traits.fields:
         left, total = left.sum(keepdims=True), total.sum(keepdims=True)
     vary = total > 0
     return float((1 - left[vary] / total[vary]).mean()) if vary.any() else 0.0

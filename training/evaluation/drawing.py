@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +14,8 @@ from matplotlib.figure import Figure
 from models_store.manifest import Modality
 from training.evaluation.examinee import NumpyArray
 
+Limits: TypeAlias = tuple[float, float]
+"""Lowest and highest value."""
 DPI = 80
 CELL = 0.62
 """Inches on a side of one small drawing."""
@@ -56,7 +59,7 @@ def figure_of(strips: Sequence[Strip]) -> bytes:
     return png(figure)
 
 
-def draw(axes: Axes, modality: Modality, row: NumpyArray, limits: tuple[float, float]) -> None:
+def draw(axes: Axes, modality: Modality, row: NumpyArray, limits: Limits) -> None:
     """One row of a modality.
 
     Arguments:
@@ -65,26 +68,53 @@ def draw(axes: Axes, modality: Modality, row: NumpyArray, limits: tuple[float, f
         row: Of shape ``modality.shape``; of a category, an index.
         limits: The lowest and highest value of the strip, for kinds that have no range of their own.
     """
+    DRAWINGS.get(modality.kind, _curve)(axes, modality, row, limits)
+
+
+def ends(modality: Modality, limits: Limits) -> Limits:
+    """The modality's range, or else the limits of the strip; the second end is above the first."""
     low, high = modality.range or limits
-    high = high if high > low else low + 1
-    match modality.kind:
-        case "category":
-            axes.text(0.5, 0.5, (modality.labels or ())[int(row)][:9], ha="center", va="center", fontsize=8)
-        case "image":
-            scaled = np.clip((row.astype(np.float32) - low) / (high - low), 0, 1)
-            axes.imshow(scaled[..., 0] if scaled.shape[2:] == (1,) else scaled, cmap="gray", vmin=0, vmax=1)
-        case "audio":
-            axes.imshow(row, cmap="magma", vmin=low, vmax=high, origin="lower", aspect="auto")
-        case "points":
-            axes.plot(row[:, 0], row[:, 1], color="black", linewidth=1.4)
-            axes.plot(row[:1, 0], row[:1, 1], ".", color="crimson", markersize=4)
-            margin = 0.08 * (high - low)
-            axes.set_xlim(low - margin, high + margin)
-            axes.set_ylim(low - margin, high + margin)
-            axes.set_aspect("equal")
-        case _:
-            axes.plot(row.reshape(-1), color="steelblue", linewidth=0.8)
-            axes.set_ylim(limits[0], limits[1] if limits[1] > limits[0] else limits[0] + 1)
+    return low, high if high > low else low + 1
+
+
+def _label(axes: Axes, modality: Modality, row: NumpyArray, _limits: Limits) -> None:
+    axes.text(0.5, 0.5, (modality.labels or ())[int(row)][:9], ha="center", va="center", fontsize=8)
+
+
+def picture(axes: Axes, modality: Modality, row: NumpyArray, limits: Limits) -> None:
+    """Pixels, (H, W) or (H, W, C), black at the lower limit."""
+    low, high = ends(modality, limits)
+    scaled = np.clip((row.astype(np.float32) - low) / (high - low), 0, 1)
+    axes.imshow(scaled[..., 0] if scaled.shape[2:] == (1,) else scaled, cmap="gray", vmin=0, vmax=1)
+
+
+def _spectrogram(axes: Axes, modality: Modality, row: NumpyArray, limits: Limits) -> None:
+    low, high = ends(modality, limits)
+    axes.imshow(row, cmap="magma", vmin=low, vmax=high, origin="lower", aspect="auto")
+
+
+def _path(axes: Axes, modality: Modality, row: NumpyArray, limits: Limits) -> None:
+    low, high = ends(modality, limits)
+    axes.plot(row[:, 0], row[:, 1], color="black", linewidth=1.4)
+    axes.plot(row[:1, 0], row[:1, 1], ".", color="crimson", markersize=4)
+    margin = 0.08 * (high - low)
+    axes.set_xlim(low - margin, high + margin)
+    axes.set_ylim(low - margin, high + margin)
+    axes.set_aspect("equal")
+
+
+def _curve(axes: Axes, _modality: Modality, row: NumpyArray, limits: Limits) -> None:
+    axes.plot(row.reshape(-1), color="steelblue", linewidth=0.8)
+    axes.set_ylim(limits[0], limits[1] if limits[1] > limits[0] else limits[0] + 1)
+
+
+DRAWINGS: Mapping[str, Callable[[Axes, Modality, NumpyArray, Limits], None]] = {
+    "category": _label,
+    "image": picture,
+    "audio": _spectrogram,
+    "points": _path,
+}
+"""By kind; rows of the other kinds are curves."""
 
 
 def png(figure: Figure) -> bytes:

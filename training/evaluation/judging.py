@@ -143,7 +143,7 @@ def learn_judges(modalities: Sequence[Modality], train: Rows) -> Judges:
         (category.name, target.name): Judge.learn(train, category.name, target.name)
         for category in modalities
         for target in modalities
-        if category.kind == "category" and target.kind != "category"
+        if category.labels is not None and target.labels is None
     }
     return {pair: judge for pair, judge in found.items() if judge is not None}
 
@@ -180,7 +180,7 @@ def _judge(
     judge: Judge,
     metrics: dict[str, dict[str, Any]],
 ) -> None:
-    several = sum(m.kind == "category" for m in examinee.manifest.modalities) > 1
+    several = sum(m.labels is not None for m in examinee.manifest.modalities) > 1
     by = f" by {category.name}" if several else ""
     own = question([target.name], [category.name])
     metrics["judge_accuracy"][own] = round(judge.accuracy(examinee.test), 4)

@@ -48,7 +48,7 @@ def reconstructions(examinee: Examinee, shown: Sequence[Modality]) -> bytes | No
     strips = []
     for modality in shown:
         rows = _examples(examinee, [modality.name])
-        if modality.kind == "category" or not len(rows):
+        if modality.labels is not None or not len(rows):
             continue
         strips.append(Strip(modality.name, modality, rows.data[modality.name].numpy()))
         for title, given in (("… from itself", [modality.name]), ("… from all", examinee.manifest.names)):
@@ -59,7 +59,7 @@ def reconstructions(examinee: Examinee, shown: Sequence[Modality]) -> bytes | No
 
 def _from(examinee: Examinee, source: Modality, targets: Sequence[Modality]) -> bytes | None:
     """Examples of the source; below, each target generated from them, with a new z in every line."""
-    if source.kind == "category":
+    if source.labels is not None:
         strip = _labels_of(source)
         rows = Rows({source.name: torch.from_numpy(strip.rows)})
     else:
@@ -67,11 +67,11 @@ def _from(examinee: Examinee, source: Modality, targets: Sequence[Modality]) -> 
         if not len(rows) or not targets:
             return None
         strip = Strip(source.name, source, rows.data[source.name].numpy())
-    drawable = [target for target in targets if target.kind != "category" or source.kind != "category"]
+    drawable = [target for target in targets if target.labels is None or source.labels is None]
     lines = max(1, min(4, (MOST_LINES - 1) // max(len(drawable), 1)))
     strips = [strip]
     for target in drawable:
-        if target.kind == "category":
+        if target.labels is not None:
             probabilities = examinee.means(target.name, examinee.posterior(rows, [source.name]).mu)
             strips.append(Strip(f"{target.name}, most probable", target, probabilities.argmax(axis=1)))
             continue
@@ -90,7 +90,7 @@ def _labels_of(category: Modality) -> Strip:
 def _examples(examinee: Examinee, names: Sequence[str]) -> Rows:
     """Held-out rows with these modalities: one per label where there is a category, else the first ones."""
     rows = having_all(examinee.test, names)
-    category = next((m for m in examinee.manifest.modalities if m.kind == "category"), None)
+    category = next((m for m in examinee.manifest.modalities if m.labels is not None), None)
     if category is None or not len(rows):
         return rows.head(ACROSS)
     labels = np.where(observed_all(rows, [category.name]), rows.data[category.name].numpy(), -1)

@@ -23,7 +23,7 @@ def probes(examinee: Examinee) -> dict[str, float]:
     found = {}
     for category in examinee.manifest.modalities:
         others = tuple(name for name in examinee.manifest.names if name != category.name)
-        if category.kind != "category" or not others:
+        if category.labels is None or not others:
             continue
         for given in dict.fromkeys([*((name,) for name in others), others]):
             train = having_all(examinee.train, [category.name, *given]).head(LEARNED)

@@ -89,14 +89,14 @@ def _em(z: NumpyArray, components: int, seed: int) -> GaussianMixture:
 
 def _map(examinee: Examinee, train: Rows, z: NumpyArray) -> Map:
     manifest, names = examinee.manifest, examinee.manifest.names
-    category = next((m.name for m in manifest.modalities if m.kind == "category"), None)
+    category = next((m.name for m in manifest.modalities if m.labels is not None), None)
     centre = z.mean(axis=0)
     axes = _axes(z - centre, None if category is None else _labels(train, category))
     shown = having(examinee.test, names).head(SHOWN if examinee.examples else 0)
     points = np.zeros((0, 2), np.float32)
     if len(shown):
         points = (examinee.posterior(shown, names).mu - centre) @ axes.T
-    labels = {m.name: _labels(shown, m.name) for m in manifest.modalities if m.kind == "category"}
+    labels = {m.name: _labels(shown, m.name) for m in manifest.modalities if m.labels is not None}
     return Map(axes, centre, points, labels)
 
 

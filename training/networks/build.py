@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from models_store.manifest import Modality
 from training.config import Network
 from training.errors import ExperimentError
-from training.networks.conv import ConvDecoder, ConvEncoder, layout_of
+from training.networks.conv import ConvDecoder, ConvEncoder
 from training.networks.custom import CustomDecoder, CustomEncoder, imported
 from training.networks.mlp import MLPDecoder, MLPEncoder
 from training.networks.units import (
@@ -41,8 +41,8 @@ def networks_for(
     inputs, outputs = _ends(modality, x, flag=network.type == "mlp")
     shape = modality.parameter_shape()
     if network.type == "conv":
-        layout = layout_of(modality)
-        if layout is None:
+        axes = modality.traits.layout
+        if axes is None:
             raise ExperimentError(
                 f"modalities.{modality.name}.network: 'conv' is for an image, audio or points, "
                 f"not for the kind '{modality.kind}' of shape {modality.shape}"
@@ -50,8 +50,8 @@ def networks_for(
         forth, back = network.channels, network.channels[::-1]
         hidden, act = network.hidden, network.activation
         return (
-            ConvEncoder(inputs, shape, layout, forth, hidden, latent_dim, act),
-            ConvDecoder(latent_dim, hidden[::-1], back, shape, layout, act, outputs),
+            ConvEncoder(inputs, shape, axes, forth, hidden, latent_dim, act),
+            ConvDecoder(latent_dim, hidden[::-1], back, shape, axes, act, outputs),
         )
     if network.type == "custom":
         where = f"modalities.{modality.name}.network"
@@ -82,5 +82,5 @@ def _ends(modality: Modality, x: Tensor, flag: bool) -> tuple[nn.Module, nn.Modu
     else:
         shift, scale = column_scales(x)
         inputs, outputs = Standardise(shift, scale), InUnits(shift, scale, modality.shape)
-    may_be_missing = modality.kind in {"vector", "counts"} and x.is_floating_point()
+    may_be_missing = modality.traits.cells_may_be_missing and x.is_floating_point()
     return (FillMissing(inputs, flag) if may_be_missing else inputs), outputs

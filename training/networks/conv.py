@@ -1,32 +1,23 @@
-"""Convolutional networks: over the plane of pictures and spectrograms, and along points."""
+"""Convolutional networks: over the plane of pictures and spectrograms, along points, through volumes."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
-from models_store.manifest import Modality
 from training.networks.mlp import ACTIVATIONS, layers
 from training.networks.outputs import ModelOutput, soft_bound
 
-Layout: TypeAlias = Literal["plane", "coloured plane", "path"]
-"""(H, W), (H, W, C) or (P, C): where the channels are, and along what to convolve."""
-
-
-def layout_of(modality: Modality) -> Layout | None:
-    """How a modality is convolved; None where it has no neighbourhoods."""
-    match modality.kind, len(modality.shape):
-        case (("image" | "audio"), 2):
-            return "plane"
-        case "image", 3:
-            return "coloured plane"
-        case "points", _:
-            return "path"
-    return None
+CONVOLUTIONS: Mapping[int, tuple[Any, Any]] = {
+    1: (nn.Conv1d, nn.ConvTranspose1d),
+    2: (nn.Conv2d, nn.ConvTranspose2d),
+    3: (nn.Conv3d, nn.ConvTranspose3d),
+}
+"""By number of convolved axes, down and up."""
 
 
 class ConvEncoder(nn.Module):
@@ -35,7 +26,7 @@ class ConvEncoder(nn.Module):
     Arguments:
         inputs: Scales x, and keeps its shape.
         shape: The shape of one row of x.
-        layout: What its axes are.
+        axes: Number of its leading axes to convolve along; one more axis holds channels.
         channels: What each convolution gives.
         hidden: The widths of the fully connected layers.
         latent_dim: The dimension of z.
@@ -46,15 +37,15 @@ class ConvEncoder(nn.Module):
         self,
         inputs: nn.Module,
         shape: Sequence[int],
-        layout: Layout,
+        axes: int,
         channels: Sequence[int],
         hidden: Sequence[int],
         latent_dim: int,
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        first, sizes = _sizes(shape, layout, len(channels))
-        convolution = nn.Conv1d if layout == "path" else nn.Conv2d
+        first, sizes = _sizes(shape, axes, len(channels))
+        convolution = CONVOLUTIONS[axes][0]
         steps: list[nn.Module] = []
         for before, after in itertools.pairwise([first, *channels]):
             steps += [
@@ -62,7 +53,7 @@ class ConvEncoder(nn.Module):
                 ACTIVATIONS[activation](),
             ]
         widths = [channels[-1] * math.prod(sizes[-1]), *hidden]
-        self.layout = layout
+        self.channels_last = len(shape) > axes
         self.inputs = inputs
         self.convolutions = nn.Sequential(*steps)
         self.layers = layers(widths, activation)
@@ -71,7 +62,7 @@ class ConvEncoder(nn.Module):
     def forward(self, x: Tensor) -> ModelOutput:
         scaled = self.inputs(x)
         # (batch, H, W) -> (batch, 1, H, W), channels last -> channels first
-        planes = scaled.unsqueeze(1) if self.layout == "plane" else scaled.movedim(-1, 1)
+        planes = scaled.movedim(-1, 1) if self.channels_last else scaled.unsqueeze(1)
         mu, log_var = self.head(self.layers(self.convolutions(planes).flatten(1))).chunk(2, dim=1)
         return ModelOutput(embedding=mu, log_covariance=soft_bound(log_var))
 
@@ -84,7 +75,7 @@ class ConvDecoder(nn.Module):
         hidden: The widths of the fully connected layers.
         channels: What each convolution takes.
         shape: The shape of one row of the parameter.
-        layout: What its axes are.
+        axes: Number of its leading axes to convolve along; one more axis holds channels.
         activation: A key of ``ACTIVATIONS``.
         outputs: As for ``MLPDecoder``.
     """
@@ -95,15 +86,15 @@ class ConvDecoder(nn.Module):
         hidden: Sequence[int],
         channels: Sequence[int],
         shape: Sequence[int],
-        layout: Layout,
+        axes: int,
         activation: str = "relu",
         outputs: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        last, sizes = _sizes(shape, layout, len(channels))
-        transposed: Any = nn.ConvTranspose1d if layout == "path" else nn.ConvTranspose2d
+        last, sizes = _sizes(shape, axes, len(channels))
+        transposed = CONVOLUTIONS[axes][1]
         self.smallest = (channels[0], *sizes[-1])
-        self.layout = layout
+        self.channels_last = len(shape) > axes
         self.layers = layers([latent_dim, *hidden, math.prod(self.smallest)], activation)
         steps: list[nn.Module] = []
         growing = itertools.pairwise(reversed(sizes))
@@ -119,13 +110,13 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> ModelOutput:
         planes = self.convolutions(self.layers(z).unflatten(1, self.smallest))
-        raw = planes.squeeze(1) if self.layout == "plane" else planes.movedim(1, -1)
+        raw = planes.movedim(1, -1) if self.channels_last else planes.squeeze(1)
         return ModelOutput(reconstruction=raw) if self.outputs is None else self.outputs(raw)
 
 
-def _sizes(shape: Sequence[int], layout: Layout, halvings: int) -> tuple[int, list[tuple[int, ...]]]:
+def _sizes(shape: Sequence[int], axes: int, halvings: int) -> tuple[int, list[tuple[int, ...]]]:
     """The number of channels, and what each convolution leaves of the other axes, largest first."""
-    channels, size = (1, tuple(shape)) if layout == "plane" else (shape[-1], tuple(shape[:-1]))
+    channels, size = (shape[-1] if len(shape) > axes else 1), tuple(shape[:axes])
     sizes = [size]
     for _ in range(halvings):
         sizes.append(tuple((cells + 1) // 2 for cells in sizes[-1]))

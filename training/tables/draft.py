@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from models_store.kinds import KINDS
 from models_store.manifest import RESERVED
 from training.tables.survey import unit_of
 
@@ -109,9 +110,10 @@ def _network(guess: Guess) -> list[str]:
     """Fully connected, but for pictures that are not small; of a picture the other choice, too."""
     width = 64 if guess.cells <= 32 else 256 if guess.cells <= 512 else 400
     full = f"network = {{ hidden = [{width}, {width}] }}"
-    if guess.kind != "image":
+    kind = KINDS[guess.kind]
+    if kind.default_network != "conv":
         return [full]
-    side = min(guess.shape[:2])
+    side = sorted(guess.shape[: kind.layout])[-2]  # the shorter side of a picture
     halvings = max(2, round(math.log2(side / SMALL_SIDE)))
     channels = ", ".join(map(str, [32, *[64] * (halvings - 1)]))
     conv = f'network = {{ type = "conv", channels = [{channels}], hidden = [256] }}'

@@ -7,31 +7,25 @@ numbers a category; columns that look like counts, counts; columns of paths, pic
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
-from PIL import Image
 
-from models_store.kinds.fields import Spectrogram
-from models_store.kinds.image import FORMATS
+from models_store.kinds import KINDS
+from models_store.kinds.tensor import TensorKind
 from training.errors import DataError, ExperimentError
 from training.tables.cases import load_keys
 from training.tables.draft import Guess, called, draft, joined, quoted
 from training.tables.files import File, texts
+from training.tables.media import FILES
 from training.tables.opening import open_file
 from training.tables.survey import Field, look, unit_of
 
 FEWEST_ROWS = 10
 FEW_NUMBERS = 10
 """Whole numbers with at most so many different values are a category."""
-LARGEST_SIDE = 64
-"""Pictures are taken in at most this large, unless someone says otherwise."""
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-SOUNDS = (".wav", ".flac", ".ogg")
 SEEN = 50
 """Files whose size is looked at before a shape is chosen."""
 
@@ -103,8 +97,8 @@ def _modalities(fields: Sequence[Field], key: str | None) -> tuple[list[Guess], 
             counted.append(field)
         else:
             measured.append(field)
-    for kind, chosen in (("vector", measured), ("counts", counted)):
-        for name, group in _groups(chosen, kind).items():
+    for kind, suffix, chosen in (("vector", "", measured), ("counts", "_counts", counted)):
+        for name, group in _groups(chosen, suffix).items():
             guesses.append(_columns(group, kind, called(name, taken), fields))
     return guesses, left_out
 
@@ -147,10 +141,10 @@ def _is_count(field: Field) -> bool:
 def _suffix(field: Field) -> str | None:
     """The kind of file that a column of paths names."""
     suffix = Path(field.example or "").suffix.lower()
-    return suffix if not field.numeric and suffix in (*PICTURES, *SOUNDS, ".npy") else None
+    return suffix if not field.numeric and _kinds_of(suffix) else None
 
 
-def _groups(fields: Sequence[Field], kind: str) -> dict[str, list[Field]]:
+def _groups(fields: Sequence[Field], suffix: str) -> dict[str, list[Field]]:
     """Columns that belong together: one first word, else missing in the same rows, else of one file."""
     groups: dict[tuple[str, str], list[Field]] = {}
     for field in fields:
@@ -160,7 +154,7 @@ def _groups(fields: Sequence[Field], kind: str) -> dict[str, list[Field]]:
     apart = sum(key[1].startswith("#") for key in groups)
     named: dict[str, list[Field]] = {}
     for (path, word), group in groups.items():
-        stem = Path(path).stem if kind == "vector" else f"{Path(path).stem}_counts"
+        stem = f"{Path(path).stem}{suffix}"
         if not word.startswith("#"):
             name = word
         elif len(group) > 1 and group[0].missing and apart > 1:
@@ -189,7 +183,7 @@ def _first_word(field: Field, fields: Sequence[Field]) -> str | None:
 def _columns(group: Sequence[Field], kind: str, name: str, fields: Sequence[Field]) -> Guess:
     lines = [
         f'kind = "{kind}"',
-        f'likelihood = "{"normal" if kind == "vector" else "negative_binomial"}"',
+        f'likelihood = "{KINDS[kind].usual_likelihood}"',
         "columns = [",
     ]
     for field in group:
@@ -226,24 +220,20 @@ def _category(field: Field, name: str, spelled: str) -> Guess:
 def _array(field: Field, name: str, spelled: str) -> Guess:
     dtype = field.file.dtype(field.name)
     kind = _kind_of_array(field, dtype)
-    byte = kind == "image"
-    lines = [f'kind = "{kind}"', f"field = {quoted(spelled)}"]
-    if byte:
-        lines += ['likelihood = "bernoulli"', f"range = [0.0, {255.0 if dtype == 'uint8' else field.high}]"]
-    else:
-        lines += [f'likelihood = "{"negative_binomial" if kind == "counts" else "normal"}"']
+    lines = [
+        f'kind = "{kind}"',
+        f"field = {quoted(spelled)}",
+        f'likelihood = "{KINDS[kind].usual_likelihood}"',
+    ]
+    if KINDS[kind].levels:
+        lines.append(f"range = [0.0, {255.0 if dtype == 'uint8' else field.high}]")
     return Guess(name, kind, lines, tuple(field.shape), f"{dtype} of shape {field.shape}")
 
 
 def _kind_of_array(field: Field, dtype: str) -> str:
-    shape = field.shape
-    if len(shape) == 1:
-        counts = field.whole and field.low >= 0 and field.zeros > 0.2 * field.present * shape[0]
-        return "counts" if counts else "vector"
-    if len(shape) == 2 and shape[1] == 2:
-        return "points"
-    grey_or_colour = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
-    return "image" if grey_or_colour and dtype == "uint8" else "tensor"
+    counted = field.whole and field.low >= 0 and field.zeros > 0.2 * field.present * field.shape[0]
+    suited = (name for name, kind in KINDS.items() if kind.suits_array(field.shape, dtype, counted))
+    return next(suited, TensorKind.name)
 
 
 def _paths(field: Field, suffix: str, name: str, spelled: str) -> Guess:
@@ -255,18 +245,15 @@ def _paths(field: Field, suffix: str, name: str, spelled: str) -> Guess:
         )
     lines = [f"field = {quoted(spelled)}"]
     comment = f"paths of files, seen from the folder of {field.file.path.name}; what is not there is missing"
-    if suffix in SOUNDS:
-        sound = _spectrogram(there)
-        said = ", ".join(f"{key} = {value}" for key, value in sound.model_dump().items())
-        lines = ['kind = "audio"', *lines, f"spectrogram = {{ {said} }}"]
-        return Guess(name, "audio", lines, (sound.bands, sound.frames), comment)
-    if suffix == ".npy":
-        shape = tuple(np.load(there[0], mmap_mode="r", allow_pickle=False).shape[1:])
-        lines = ['kind = "tensor"', *lines, f"shape = {list(shape)}"]
-        return Guess(name, "tensor", lines, shape, comment)
-    shape = _picture_shape(there)
-    lines = ['kind = "image"', *lines, f"shape = {list(shape)}"]
-    return Guess(name, "image", lines, shape, comment)
+    kind, files = next(
+        (kind, files) for kind in _kinds_of(suffix) if (files := FILES[kind](there)) is not None
+    )
+    return Guess(name, kind, [f'kind = "{kind}"', *lines, files.line], files.shape, comment)
+
+
+def _kinds_of(suffix: str) -> list[str]:
+    """The kinds that have such files."""
+    return [name for name in FILES if suffix in KINDS[name].suffixes]
 
 
 def _some_paths(field: Field) -> Iterable[Path]:
@@ -274,44 +261,6 @@ def _some_paths(field: Field) -> Iterable[Path]:
         named = [path for path in texts(block[field.name]) if path is not None]
         return [field.file.path.parent / path for path in named[:SEEN]]
     return []
-
-
-def _picture_shape(paths: Sequence[Path]) -> tuple[int, ...]:
-    """The middle height and width of some pictures, made smaller if need be, with colours if any has."""
-    sizes, colour = [], False
-    for path in paths:
-        try:
-            with Image.open(path, formats=FORMATS) as picture:
-                sizes.append((picture.height, picture.width))
-                colour |= picture.mode not in ("1", "L", "I", "I;16", "F")
-        except OSError as error:
-            raise DataError(f"{path} is no readable picture: {error}") from None
-    height, width = np.median(sizes, axis=0)
-    factor = min(1.0, LARGEST_SIDE / max(height, width))
-    return (max(1, round(height * factor)), max(1, round(width * factor)), *((3,) if colour else ()))
-
-
-def _spectrogram(paths: Sequence[Path]) -> Spectrogram:
-    """Frames of 32 ms for about as long as the longest of some sounds, at most 64 of them."""
-    try:
-        sounds = [soundfile.info(str(path)) for path in paths]
-    except soundfile.LibsndfileError as error:
-        raise DataError(f"a sound cannot be read: {error}") from None
-    rate = min(sound.samplerate for sound in sounds)
-    hop = 2 ** round(math.log2(rate * 0.032))
-    longest = max(sound.duration for sound in sounds) * rate
-    frames = min(64, max(8, math.ceil(longest / hop)))
-    return Spectrogram(
-        rate=rate,
-        samples=frames * hop,
-        window=2 * hop,
-        hop=hop,
-        frames=frames,
-        bands=32,
-        f_min=50,
-        f_max=rate / 2,
-        floor_db=-80,
-    )
 
 
 def _spelled(field: Field, fields: Sequence[Field]) -> str:

@@ -1,0 +1,97 @@
+"""Shapes of rows guessed from files that a column names: pictures, sounds and arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+from models_store.kinds.fields import Spectrogram
+from models_store.kinds.image import FORMATS
+from training.errors import DataError
+
+LARGEST_SIDE = 64
+"""Longest side of a picture in pixels that ``init`` proposes."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Shape of the rows in some files.
+
+    Arguments:
+        line: The key in the experiment file that states it, in TOML.
+        shape: Of one row.
+    """
+
+    line: str
+    shape: tuple[int, ...]
+
+
+def pictures(paths: Sequence[Path]) -> Files:
+    """The median height and width, at most ``LARGEST_SIDE``, with colours if any picture has them."""
+    shape = _picture_shape(paths)
+    return Files(f"shape = {list(shape)}", shape)
+
+
+def sounds(paths: Sequence[Path]) -> Files:
+    """A spectrogram for the lowest rate and the longest sound."""
+    sound = _spectrogram(paths)
+    fields = ", ".join(f"{key} = {value}" for key, value in sound.model_dump().items())
+    return Files(f"spectrogram = {{ {fields} }}", (sound.bands, sound.frames))
+
+
+def tensors(paths: Sequence[Path]) -> Files:
+    """The shape in the first file, without its row axis."""
+    shape = tuple(np.load(paths[0], mmap_mode="r", allow_pickle=False).shape[1:])
+    return Files(f"shape = {list(shape)}", shape)
+
+
+FILES: Mapping[str, Callable[[Sequence[Path]], Files | None]] = {
+    "audio": sounds,
+    "tensor": tensors,
+    "image": pictures,
+}
+"""By kind, in the order in which they are tried; None where files with that suffix are of another kind."""
+
+
+def _picture_shape(paths: Sequence[Path]) -> tuple[int, ...]:
+    """The middle height and width of some pictures, made smaller if need be, with colours if any has."""
+    sizes, colour = [], False
+    for path in paths:
+        try:
+            with Image.open(path, formats=FORMATS) as picture:
+                sizes.append((picture.height, picture.width))
+                colour |= picture.mode not in ("1", "L", "I", "I;16", "F")
+        except OSError as error:
+            raise DataError(f"{path} is no readable picture: {error}") from None
+    height, width = np.median(sizes, axis=0)
+    factor = min(1.0, LARGEST_SIDE / max(height, width))
+    return (max(1, round(height * factor)), max(1, round(width * factor)), *((3,) if colour else ()))
+
+
+def _spectrogram(paths: Sequence[Path]) -> Spectrogram:
+    """Frames of 32 ms for about as long as the longest of some sounds, at most 64 of them."""
+    try:
+        sounds = [soundfile.info(str(path)) for path in paths]
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"a sound cannot be read: {error}") from None
+    rate = min(sound.samplerate for sound in sounds)
+    hop = 2 ** round(math.log2(rate * 0.032))
+    longest = max(sound.duration for sound in sounds) * rate
+    frames = min(64, max(8, math.ceil(longest / hop)))
+    return Spectrogram(
+        rate=rate,
+        samples=frames * hop,
+        window=2 * hop,
+        hop=hop,
+        frames=frames,
+        bands=32,
+        f_min=50,
+        f_max=rate / 2,
+        floor_db=-80,
+    )
