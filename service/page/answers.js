@@ -1,43 +1,16 @@
-// The right side: what the model says of every modality, by kind, with how sure it is.
-// Every maker gives { element, show(target, context) }; a target is what /generate answers of one row.
+// Answers, one function per kind of modality; kinds.js assigns them.
+//
+// Arguments: modality; context, with fail(error). Returns { element, show(target, question) }; a target is the answer
+// of /generate about one row.
 
-import { post } from "./client.js";
+import { path, post } from "./client.js";
 import { button, h, percent, repeated, say, short } from "./dom.js";
 import { extent, matrix, whole } from "./numbers.js";
 import { paint, paintGrid } from "./pixels.js";
-import { path } from "./questions.js";
 import { fetchWav, play } from "./sound.js";
 
 const MOST_BARS = 12;
 const MOST_LINES = 24;
-
-export function answerFor(modality, index, context) {
-  const make = { image: imageAnswer, audio: soundAnswer, points: pointsAnswer, category: categoryAnswer, tensor: tensorAnswer };
-  const { element, show } = (make[modality.kind] ?? vectorAnswer)(modality, context);
-  const note = h("span", { class: "kind" });
-  const id = `answer-${modality.name}`;
-  return {
-    element: h("article", { class: `panel answer m${index % 8}`, "aria-labelledby": id },
-      h("header", {}, h("h3", { id }, modality.name), note), element),
-    show(target, question) {
-      say(note, question.names.includes(modality.name) ? "as the model sees it" : "generated");
-      show(first(target), question);
-    },
-  };
-}
-
-/** Of a target with one row, that row. */
-function first(target) {
-  const rowwise = ["mean", "std", "quantiles", "samples", "probabilities", "ranked"];
-  return Object.fromEntries(Object.entries(target).map(([key, value]) => [key, rowwise.includes(key) ? value[0] : value]));
-}
-
-/** What is best known, in words; null where a picture must be looked at. */
-export function sentenceOf(modality, target) {
-  if (modality.kind !== "category") return null;
-  const { ranked, probabilities } = first(target);
-  return `${modality.name} ${ranked[0]} (${percent(Math.max(...probabilities))})`;
-}
 
 function figure(canvas, caption) {
   return h("figure", {}, canvas, h("figcaption", {}, caption));
@@ -71,12 +44,12 @@ function gridOf(modality, range, upright, warm, more = "") {
   };
 }
 
-function imageAnswer(modality) {
+export function imageAnswer(modality) {
   const fixed = modality.range ?? (whole(modality.dtype) ? [0, 255] : null);
   return gridOf(modality, (target) => fixed ?? extent(target.mean), (picture) => picture, false);
 }
 
-function soundAnswer(modality, context) {
+export function soundAnswer(modality, context) {
   const fixed = modality.range ?? (whole(modality.dtype) ? [0, 255] : null);
   const flipped = (bands) => [...bands].reverse(); // low tones below
   const { element, show } = gridOf(modality, (target) => fixed ?? extent(target.mean), flipped, true, "spectrum");
@@ -106,13 +79,13 @@ function soundAnswer(modality, context) {
   };
 }
 
-function tensorAnswer(modality) {
+export function tensorAnswer(modality) {
   return gridOf(modality, (target) => extent(target.mean), matrix, true);
 }
 
 // --- pen strokes ---------------------------------------------------------------------------------------------
 
-function pointsAnswer(modality) {
+export function pointsAnswer(modality) {
   const [low, high] = modality.range ?? [0, 1];
   const size = high - low;
   const drawing = h("svg:svg", { class: "strokes", viewBox: `${low - size * 0.25} ${low - size * 0.25} ${size * 1.5} ${size * 1.5}`, role: "img" });
@@ -146,7 +119,7 @@ function pointsAnswer(modality) {
 
 // --- labels ----------------------------------------------------------------------------------------------------
 
-function categoryAnswer(modality) {
+export function categoryAnswer(modality) {
   const list = h("ol", { class: "bars" });
   const showBars = repeated(list, () => {
     const [name, bar, number] = ["name", "bar", "number"].map((kind) => h("span", { class: kind }));
@@ -177,7 +150,7 @@ function categoryAnswer(modality) {
 // --- numbers with names --------------------------------------------------------------------------------------------
 
 /** Of every column the median, and the intervals that hold 50 % and 90 %. */
-function vectorAnswer(modality) {
+export function vectorAnswer(modality) {
   const columns = modality.columns ?? Array.from({ length: modality.shape[0] }, (_, i) => ({ name: `${i}` }));
   return columns.length > MOST_LINES ? bandAnswer(modality, columns) : linesAnswer(modality, columns);
 }

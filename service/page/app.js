@@ -1,14 +1,15 @@
 // Joins the parts: the chosen model, its cards, what is asked about them, and what is shown.
 
 import { aboutPanel } from "./about.js";
-import { answerFor, sentenceOf } from "./answers.js";
 import { Cards, concerns, invitation } from "./cards.js";
-import { Away, Latest, Refused, Watch, askJson, forgetKey, hasKey, post, useKey } from "./client.js";
+import { Away, Latest, Refused, Watch, askJson, forgetKey, hasKey, path, post, useKey } from "./client.js";
 import { button, h, listed } from "./dom.js";
 import { Examples } from "./examples.js";
+import { hasSamples } from "./kinds.js";
 import { mapOf } from "./map.js";
+import { answerFor, sentenceOf } from "./panels.js";
 import { posteriorPanel } from "./posterior.js";
-import { hasSamples, path, question } from "./questions.js";
+import { question } from "./questions.js";
 import { snippetsPanel } from "./snippets.js";
 import { fetchWav } from "./sound.js";
 

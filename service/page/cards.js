@@ -1,20 +1,7 @@
 // The left side: a card per modality, each observed or missing.
 
 import { button, h, listed, say } from "./dom.js";
-import { inputFor } from "./inputs.js";
-
-/** Kinds in the order in which a newcomer can give them: a click, a drawing, a word, numbers. */
-const EASE = ["category", "image", "points", "audio", "vector", "counts", "tensor"];
-
-const KINDS = {
-  image: "picture",
-  audio: "sound",
-  points: "pen strokes",
-  vector: "numbers",
-  counts: "counts",
-  category: "one of several",
-  tensor: "array",
-};
+import { kindOf } from "./kinds.js";
 
 export class Cards {
   /**
@@ -47,7 +34,7 @@ export class Cards {
 
   /** Something to look at before anything was done: a label, where the model has one. Whatever is done first replaces it. */
   loadExample() {
-    const category = this.manifest.modalities.find((modality) => modality.kind === "category");
+    const category = this.manifest.modalities.find((modality) => modality.labels);
     if (!category) return null;
     const label = category.labels[Math.min(3, category.labels.length - 1)];
     this.cards.get(category.name).take(label);
@@ -62,7 +49,7 @@ export class Cards {
   showCase() {
     const row = this.examples.next();
     const there = this.inOrder.filter(({ modality }) => this.examples.row(modality.name, row) !== null);
-    const telling = there.filter(({ modality }) => modality.kind !== "category");
+    const telling = there.filter(({ modality }) => !modality.labels);
     const turns = telling.length ? telling : there;
     const given = turns[this.cases++ % turns.length];
     this.example = null;
@@ -105,7 +92,7 @@ class Card {
     this.on = false;
     this.onchange = onchange;
     this.examples = examples;
-    this.input = inputFor(modality, (observation) => this.#observed(observation), examples.of(modality.name));
+    this.input = kindOf(modality).input(modality, (observation) => this.#observed(observation), examples.of(modality.name));
     this.toggle = button("missing", () => this.#switch(), { role: "switch", class: "switch", "aria-checked": "false", "aria-label": `${modality.name} is observed` });
     this.problem = h("p", { class: "refused" });
     const own = button("Use an example", () => this.takeExample(examples.next(modality.name), true), {
@@ -120,7 +107,7 @@ class Card {
     });
     const id = `card-${modality.name}`;
     this.element = h("article", { class: `card m${index % 8} missing`, "aria-labelledby": id },
-      h("header", {}, h("h3", { id }, modality.name), h("span", { class: "kind" }, KINDS[modality.kind]), this.toggle),
+      h("header", {}, h("h3", { id }, modality.name), h("span", { class: "kind" }, kindOf(modality).noun), this.toggle),
       this.input.element, this.problem);
     const means = examples.of(modality.name).length ? [own, made] : [made];
     this.element.querySelector(".buttons")?.append(...means);
@@ -130,10 +117,9 @@ class Card {
     return this.input.show(row, wav);
   }
 
-  /** How much it asks of somebody who has nothing at hand: by kind, and then by how many numbers there are. */
+  /** The sort key of cards: the easiest to fill in comes first. */
   get effort() {
-    const { kind, shape } = this.modality;
-    return EASE.indexOf(kind) + (["vector", "counts"].includes(kind) ? 1 - 1 / shape[0] : 0);
+    return kindOf(this.modality).effort(this.modality);
   }
 
   /** The view that an example has of this modality: given to the model, or kept back. */
@@ -185,8 +171,7 @@ class Card {
 
 /** What one can do first, for a person who has never seen such a page. */
 export function invitation(manifest, example) {
-  const verbs = { image: "draw", audio: "record", points: "write", category: "choose", vector: "type", counts: "type", tensor: "upload" };
-  const ways = [...new Set(manifest.modalities.map(({ kind }) => verbs[kind]))];
+  const ways = [...new Set(manifest.modalities.map((modality) => kindOf(modality).verb))];
   const todo = listed(ways, "or");
   return example
     ? `An example: given ${example}, the model makes the rest. Now ${todo} something, and the example gives way.`

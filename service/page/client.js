@@ -131,3 +131,9 @@ export class Watch {
     this.onchange(here, reason);
   }
 }
+
+/** The address of an operation, with the query of a question; `more` replaces parameters. */
+export function path(asked, operation, more = {}) {
+  const query = new URLSearchParams({ ...asked[operation], ...more }).toString().replaceAll("%2C", ",");
+  return `models/${asked.model}/${operation}?${query}`;
+}

@@ -1,21 +1,15 @@
-// How an observation is made, by the kind of its modality. Every maker gives
-//   { element, clear(), show(row) }:  show puts a row of the model's own answers in its place,
-// and tells `changed` the observation, { value, file }, or null. value is what JSON takes: numbers, a label, or a
-// file in base64; file is its name where it came from one.
+// Inputs of observations, one function per kind of modality; kinds.js assigns them.
+//
+// Arguments: modality; changed(observation), called with { value, file } or null; examples, the rows of the modality
+// that come with the model. value is JSON: numbers, a label, or a file in base64; file is the name of an uploaded file.
+// Returns { element, clear(), show(row) }; show displays a row that the model generated, and observes it.
 
 import { button, droppable, h, say, short, upload } from "./dom.js";
 import { base64, contentOf, extent, fitting, matrix, whole } from "./numbers.js";
 import { Pad } from "./pad.js";
 import { framing, paint, picture } from "./pixels.js";
-import { soundInput } from "./inputs-sound.js";
 
-/** Arguments: modality; changed, see above; examples, the rows of it that the model has beside it. */
-export function inputFor(modality, changed, examples) {
-  const make = { image: imageInput, audio: soundInput, points: pointsInput, category: categoryInput, tensor: tensorInput };
-  return (make[modality.kind] ?? vectorInput)(modality, changed, examples);
-}
-
-/** An observation whose value is made when somebody asks for it: a pen moves more often than questions are put. */
+/** An observation whose value is computed when it is read: a pen moves more often than requests are sent. */
 function whenAsked(make) {
   let value;
   return {
@@ -27,7 +21,7 @@ function whenAsked(make) {
 
 // --- a picture -----------------------------------------------------------------------------------------
 
-function imageInput(modality, changed, examples) {
+export function imageInput(modality, changed, examples) {
   const [height, width] = modality.shape;
   const range = modality.range ?? [0, whole(modality.dtype) ? 255 : 1];
   const grey = Array.from({ length: height }, () => new Array(width).fill(0));
@@ -122,7 +116,7 @@ function resampled(strokes, modality) {
   });
 }
 
-function pointsInput(modality, changed) {
+export function pointsInput(modality, changed) {
   const [low, high] = modality.range ?? [0, 1];
   const pad = new Pad(`Draw ${modality.name} here, in the order of writing`, 1, drawn);
   const text = h("p", { class: "note" }, `${modality.shape[0]} points along the path are sent`);
@@ -156,7 +150,7 @@ function pointsInput(modality, changed) {
 /** More are shown as a curve, and their table is folded away: nobody types hundreds of numbers. */
 const MOST_LINES = 12;
 
-function vectorInput(modality, changed) {
+export function vectorInput(modality, changed) {
   const columns = modality.columns ?? Array.from({ length: modality.shape[0] }, (_, i) => ({ name: `${i}` }));
   const gaps = !whole(modality.dtype); // a missing cell is NaN, which whole numbers do not have
   const fields = columns.map((column, index) =>
@@ -242,7 +236,7 @@ function curveOf(modality) {
 
 // --- one of several ------------------------------------------------------------------------------------------
 
-function categoryInput(modality, changed) {
+export function categoryInput(modality, changed) {
   const radios = modality.labels.map((label) =>
     h("input", { type: "radio", name: modality.name, value: label, onchange: () => changed({ value: label }) }));
   const choose = (label) => {
@@ -266,7 +260,7 @@ function categoryInput(modality, changed) {
 
 // --- anything else -----------------------------------------------------------------------------------------------
 
-function tensorInput(modality, changed) {
+export function tensorInput(modality, changed) {
   const view = h("canvas", { class: "pixels", role: "img", "aria-label": `${modality.name} as it is sent`, hidden: true });
   const text = h("p", { class: "note" }, `An array of shape (${modality.shape.join(", ")}), as a .npy file.`);
   async function chosen(file) {

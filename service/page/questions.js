@@ -1,14 +1,6 @@
 // What the page asks, as requests: the page sends them, and "copy as" writes them down.
 
-const SHOWN = { category: ["probabilities"], vector: ["quantiles"], counts: ["quantiles"] };
-const PICTURED = ["mean", "std", "samples"];
-const shownOf = ({ kind }) => SHOWN[kind] ?? PICTURED;
-
-/** Whether anything of this model is shown as samples. */
-export const hasSamples = (manifest) => manifest.modalities.some((modality) => shownOf(modality) === PICTURED);
-
-/** What is shown, and no more: every number that is asked for takes its time. */
-const fieldsFor = (manifest) => [...new Set(manifest.modalities.flatMap(shownOf))].join(",");
+import { fieldsFor, hasSamples } from "./kinds.js";
 
 /**
  * Everything that the page asks about one state of the cards.
@@ -31,9 +23,4 @@ export function question(manifest, observed, draws, seed) {
     encode: { ...condition, seed },
     at: performance.now(),
   };
-}
-
-export function path(asked, operation, more = {}) {
-  const query = new URLSearchParams({ ...asked[operation], ...more }).toString().replaceAll("%2C", ",");
-  return `models/${asked.model}/${operation}?${query}`;
 }

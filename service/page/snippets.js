@@ -1,8 +1,7 @@
 // "Copy as": exactly the questions that the page has asked, for a shell, Python or TypeScript.
 
-import { hasKey } from "./client.js";
+import { hasKey, path } from "./client.js";
 import { button, h } from "./dom.js";
-import { path } from "./questions.js";
 
 const LANGUAGES = { curl: asCurl, Python: asPython, TypeScript: asTypeScript };
 
