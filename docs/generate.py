@@ -47,7 +47,10 @@ def main() -> None:
 
 def contents() -> dict[str, str]:
     """The text of every generated file, by name."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Manifest.model_json_schema()}
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Manifest.model_json_schema(mode="serialization"),
+    }
     return {
         "manifest.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
         "experiment.md": experiment(),
