@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Callable
 
 import numpy as np
@@ -28,7 +27,7 @@ class Doubler:
 
     def run(self, rows: Array) -> dict[str, Array]:
         self.batches.append(len(rows))
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         if (rows == KILLS).any():
             raise SystemExit
         if (rows < 0).any():
@@ -41,15 +40,22 @@ class Doubler:
 KILLS, SHORTENS = 9_000_000, 9_100_000
 
 
-class Sleeper:
-    """Takes a fixed time per batch, and a time per row."""
+class Timed:
+    """A graph with a clock of its own, on which a batch takes a fixed time, and a time per row."""
 
     def __init__(self, per_batch: float, per_row: float) -> None:
         self._per_batch, self._per_row = per_batch, per_row
+        self._now = 0.0
 
     def run(self, rows: Array) -> dict[str, Array]:
-        time.sleep(self._per_batch + self._per_row * len(rows))
+        self._now += self._per_batch + self._per_row * len(rows)
         return {"y": rows}
+
+    def clock(self) -> float:
+        return self._now
+
+    def measure(self, example: Array) -> Pace:
+        return measure(self, example, clock=self.clock)
 
 
 def within(
@@ -63,9 +69,15 @@ def within(
 
     async def main() -> None:
         with workers or Workers(2) as executor:
-            await asyncio.wait_for(work(GraphQueue(graph, executor, chosen)), 20)
+            await asyncio.wait_for(work(GraphQueue(graph, executor, chosen)), 60)
 
     asyncio.run(main())
+
+
+async def entered(graph: Doubler, batches: int = 1) -> None:
+    """Waits until so many batches have reached the graph."""
+    while len(graph.batches) < batches:
+        await asyncio.sleep(0.001)
 
 
 def rows(start: int, count: int) -> Array:
@@ -133,9 +145,9 @@ def test_callers_that_wait_while_the_graph_is_busy_share_the_next_batch() -> Non
 
     async def work(queue: GraphQueue) -> None:
         calls = [asyncio.create_task(queue.run(rows(0, 1)))]
-        await asyncio.sleep(0.05)
+        await entered(graph)
         calls += [asyncio.create_task(queue.run(rows(i, 1))) for i in range(8)]
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # the calls reach the queue
         graph.gate.set()
         await asyncio.gather(*calls)
 
@@ -192,10 +204,10 @@ def test_a_cancelled_caller_costs_nothing_more_and_disturbs_nobody() -> None:
 
     async def work(queue: GraphQueue) -> None:
         first = asyncio.create_task(queue.run(rows(0, 1)))
-        await asyncio.sleep(0.05)
+        await entered(graph)
         leaving = asyncio.create_task(queue.run(rows(0, 1000)))
         staying = asyncio.create_task(queue.run(rows(5, 2)))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # the calls reach the queue
         leaving.cancel()
         graph.gate.set()
         assert np.array_equal((await staying)["y"], 2 * rows(5, 2))
@@ -265,14 +277,14 @@ def test_waiting_rows_are_those_that_no_batch_has_taken() -> None:
 
     async def work(queue: GraphQueue) -> None:
         calls = [asyncio.create_task(queue.run(rows(0, 10)))]
-        await asyncio.sleep(0.05)
+        await entered(graph)
         assert queue.waiting_rows == 6
         calls += [asyncio.create_task(queue.run(rows(0, count))) for count in (20, 30)]
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # the calls reach the queue
         assert queue.waiting_rows == 56
         assert queue.waiting_seconds == 56 / 8
         calls[1].cancel()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # the cancellation reaches the queue
         assert queue.waiting_rows == 36
         graph.gate.set()
         await asyncio.gather(*calls, return_exceptions=True)
@@ -288,9 +300,9 @@ def test_a_thread_that_dies_fails_all_who_wait_and_the_others_go_on() -> None:
     async def work(queue: GraphQueue) -> None:
         graph.gate.clear()
         calls = [asyncio.create_task(queue.run(rows(KILLS, 1)))]
-        await asyncio.sleep(0.05)
+        await entered(graph)
         calls += [asyncio.create_task(queue.run(rows(i, 3))) for i in range(5)]
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # the calls reach the queue
         graph.gate.set()
         answers = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(answer, WorkerLost) for answer in answers)
@@ -319,10 +331,12 @@ def test_stopping_the_threads_finishes_what_runs_and_fails_what_waits() -> None:
     async def work(queue: GraphQueue) -> None:
         graph.gate.clear()
         running = asyncio.create_task(queue.run(rows(1, 1)))
-        await asyncio.sleep(0.05)
+        await entered(graph)
         other = GraphQueue(graph, workers, Pace(64))
         waiting = [asyncio.create_task(q.run(rows(2, 1))) for q in (queue, other)]
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # the calls reach the queue
+        while other.waiting_rows:  # until its batch waits for the thread
+            await asyncio.sleep(0)
         workers.shutdown(wait=False)
         graph.gate.set()
         assert np.array_equal((await running)["y"], 2 * rows(1, 1))
@@ -337,11 +351,11 @@ def test_stopping_the_threads_finishes_what_runs_and_fails_what_waits() -> None:
 
 def test_the_best_batch_of_a_graph_that_costs_per_batch_is_large_and_else_small() -> None:
     example = np.zeros((1, 3), np.float32)
-    assert measure(Sleeper(10e-3, 0), example).best_rows >= 512
-    assert measure(Sleeper(0, 5e-3), example).best_rows <= 8
+    assert Timed(10e-3, 0).measure(example).best_rows >= 512
+    assert Timed(0, 5e-3).measure(example).best_rows <= 8
 
 
 def test_only_what_is_quick_may_run_on_the_loop() -> None:
     example = np.zeros((2, 3), np.float32)
-    assert measure(Sleeper(2 * LOOP_SECONDS, 0), example).loop_rows == 0
-    assert measure(Doubler(), example).loop_rows >= 1
+    assert Timed(2 * LOOP_SECONDS, 0).measure(example).loop_rows == 0
+    assert Timed(LOOP_SECONDS / 2, 0).measure(example).loop_rows >= 1

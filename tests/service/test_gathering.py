@@ -37,7 +37,7 @@ class Encoder:
 
     def run(self, rows: Array) -> dict[str, Array]:
         self.batches.append(len(rows))
-        assert self._gate.wait(10)
+        assert self._gate.wait(60)
         if (rows < 0).any():
             raise ValueError("negative rows")
         mu = self._sign * rows * np.arange(1, DIMENSION + 1, dtype=np.float32)
@@ -62,7 +62,7 @@ def asking(
     async def main() -> None:
         with Workers(2) as threads:
             queues = {name: GraphQueue(graph, threads, Pace(64, loop_rows)) for name, graph in graphs.items()}
-            await asyncio.wait_for(work(Posteriors(queues, DIMENSION), queues), 20)
+            await asyncio.wait_for(work(Posteriors(queues, DIMENSION), queues), 60)
 
     asyncio.run(main())
     return graphs
@@ -119,9 +119,11 @@ def test_who_leaves_takes_along_the_rows_that_wait_for_any_encoder() -> None:
     async def work(posteriors: Posteriors, queues: Queues) -> None:
         both = {name: column(0, 3) for name in NAMES}
         staying = asyncio.create_task(posteriors.of(both, Fusing({}, 3, 1, 1)))
-        await asyncio.sleep(0.05)  # until its rows are in the threads
+        await asyncio.sleep(0)  # its rows reach the queues
+        while any(queue.waiting_rows for queue in queues.values()):  # until they are in the threads
+            await asyncio.sleep(0)
         leaving = asyncio.create_task(posteriors.of(both, Fusing({}, 3, 1, 1)))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
         assert [queue.waiting_rows for queue in queues.values()] == [3, 3]
         leaving.cancel()
         await asyncio.wait([leaving])
@@ -168,7 +170,7 @@ def test_no_thread_begins_to_fuse_what_nobody_awaits(monkeypatch: pytest.MonkeyP
     async def work(posteriors: Posteriors, _: Queues) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(1))
-        busy = loop.run_in_executor(None, gate.wait, 10)
+        busy = loop.run_in_executor(None, gate.wait, 60)
         leaving, staying = (
             asyncio.create_task(posteriors.of({}, Fusing({}, FEW, 1, seed))) for seed in (1, 2)
         )
@@ -191,10 +193,13 @@ def test_nobody_is_asked_once_all_have_left() -> None:
         return questions
 
     async def main() -> None:
-        turns, future = Turns(answer), asyncio.get_running_loop().create_future()
-        turns.ask(1, future)
-        future.cancel()
-        await asyncio.sleep(0.01)
+        loop = asyncio.get_running_loop()
+        turns, leaving, staying = Turns(answer), loop.create_future(), loop.create_future()
+        turns.ask(1, leaving)
+        leaving.cancel()
+        await asyncio.sleep(0)
+        turns.ask(2, staying)
+        await staying
 
     asyncio.run(main())
-    assert not calls
+    assert calls == [[2]]
