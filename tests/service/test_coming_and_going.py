@@ -48,26 +48,40 @@ def refused(client: TestClient) -> list[tuple[str, int]]:
     return [(one["model"], one["version"]) for one in client.get("/models").json()["refused"]]
 
 
-async def ask_during(change: Callable[[], None], address: str) -> list[httpx2.Response]:
-    """Fifty callers ask without pause while something happens, and once more when it has."""
-    responses: list[httpx2.Response] = []
-    happened = False
+CALLERS = 50
 
-    async def caller(client: httpx2.AsyncClient) -> None:
-        last = False
-        while not last:
-            last = happened
-            responses.append(await client.post("/encode?seed=1", json=BODY))
+
+async def ask_during(
+    change: Callable[[], None], address: str
+) -> tuple[list[httpx2.Response], list[httpx2.Response]]:
+    """Fifty callers send requests without pause while something changes.
+
+    The change begins when each caller could have had a response.
+
+    Returns:
+        All responses in their order; and of each caller the last, whose request was sent after the change.
+    """
+    responses: list[httpx2.Response] = []
+    begun, changed = asyncio.Event(), asyncio.Event()
+
+    async def caller(client: httpx2.AsyncClient) -> httpx2.Response:
+        while True:
+            last = changed.is_set()
+            responses.append(response := await client.post("/encode?seed=1", json=BODY))
+            if len(responses) >= CALLERS:
+                begun.set()
+            if last:
+                return response
 
     async with (
         httpx2.AsyncClient(base_url=address, timeout=60) as client,
-        asyncio.TaskGroup() as callers,
+        asyncio.TaskGroup() as group,
     ):
-        for _ in range(50):
-            callers.create_task(caller(client))
+        callers = [group.create_task(caller(client)) for _ in range(CALLERS)]
+        await begun.wait()
         await asyncio.to_thread(change)
-        happened = True
-    return responses
+        changed.set()
+    return responses, [one.result() for one in callers]
 
 
 def listed(address: str) -> Any:
@@ -89,10 +103,10 @@ def test_a_new_version_takes_over_while_fifty_callers_ask(place: Folder, bundle_
             publish(place, bundle_folder, 2)
             until(lambda: listed(address)["models"][0]["versions"] == [2])
 
-        responses = asyncio.run(ask_during(change, address))
+        responses, last = asyncio.run(ask_during(change, address))
     assert {response.status_code for response in responses} == {200}
-    assert {response.json()["version"] for response in responses[:50]} == {1}
-    assert {response.json()["version"] for response in responses[-50:]} == {2}
+    assert {response.json()["version"] for response in responses[:CALLERS]} == {1}
+    assert {response.json()["version"] for response in last} == {2}
     # The graphs are the same, so no answer may differ but in its label.
     assert len({json.dumps({**response.json(), "version": None}) for response in responses}) == 1
 
@@ -117,10 +131,10 @@ def test_a_new_version_reaches_every_worker_without_a_failed_request(
             publish(place, bundle_folder, 2)
             until(lambda: answering(address) == {("tiny", "2")}, 60)
 
-        responses = asyncio.run(ask_during(change, address))
+        responses, last = asyncio.run(ask_during(change, address))
     assert {response.status_code for response in responses} == {200}
     assert {response.json()["version"] for response in responses} == {1, 2}
-    assert {response.json()["version"] for response in responses[-50:]} == {2}
+    assert {response.json()["version"] for response in last} == {2}
 
 
 def test_a_corrupt_version_changes_only_the_list_of_the_refused(place: Folder, bundle_folder: Path) -> None:
@@ -130,7 +144,7 @@ def test_a_corrupt_version_changes_only_the_list_of_the_refused(place: Folder, b
             publish(place, bundle_folder, 2, golden_npz=b"nothing")
             until(lambda: listed(address)["refused"])
 
-        responses = asyncio.run(ask_during(change, address))
+        responses, _ = asyncio.run(ask_during(change, address))
         assert {(r.status_code, r.json()["version"]) for r in responses} == {(200, 1)}
         assert "golden.npz is no archive of arrays" in listed(address)["refused"][0]["reason"]
         told = samples(httpx2.get(f"{address}/metrics").text)
@@ -147,12 +161,14 @@ def test_a_version_that_cannot_be_served_is_not_tried_again_until_it_is_another_
     with serving(place) as client:
         copy = shutil.copytree(whole, Path(place.address) / "tiny" / ".2").rename(whole.with_name("2"))
         until(lambda: refused(client) == [("tiny", 2)])
-        publish(place, bundle_folder, 1, "other")
-        until(lambda: "other" in loaded(client))  # the store was looked at once more
+        publish(place, bundle_folder, 1, "umbra")
+        until(
+            lambda: "umbra" in loaded(client)
+        )  # loaded after tiny/2 was looked at again: names are in order
         assert len([record for record in caplog.records if "refused tiny/2" in record.message]) == 1
         manifest = json.loads((copy / "manifest.json").read_bytes())
         (copy / "manifest.json").write_text(json.dumps({**manifest, "version": 2}))
-        until(lambda: loaded(client) == {"other": [1], "tiny": [2]})
+        until(lambda: loaded(client) == {"tiny": [2], "umbra": [1]})
         assert refused(client) == []
 
 
