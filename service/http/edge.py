@@ -93,7 +93,8 @@ def _request_id(scope: Scope) -> str:
 
 def _told(exchange: Exchange) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
     """The id, and ``Server-Timing`` in milliseconds."""
-    total = time.perf_counter() - exchange.began
+    # Phases follow each other without a gap, so together they are the whole.
+    total = sum(exchange.spent.values()) or time.perf_counter() - exchange.began
     spent = tuple([1e3 * seconds for seconds in (*exchange.spent.values(), total)])
     timing = _form(tuple(exchange.spent)) % spent
     return (b"x-request-id", exchange.request_id.encode()), (b"server-timing", timing.encode())

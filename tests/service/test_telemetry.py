@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import re
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +23,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from service.app import create_app
 from service.models.catalog import Catalog
 from service.settings import Settings
-from service.telemetry import logs
+from service.telemetry import logs, metrics
 from service.telemetry.tracing import Tracer
 from tests.service.asking import SEVEN, inputs, npz, parts
 from tests.service.counted import samples
@@ -108,7 +109,8 @@ def test_timing_of_an_answer_adds_up(own: TestClient) -> None:
     found = re.findall(r"(\w+);dur=([\d.]+)", answer.headers["server-timing"])
     told = {name: float(ms) for name, ms in found}
     assert list(told) == ["read", "encode", "fuse", "decode", "summarise", "reply", "total"]
-    assert sum(told.values()) - told["total"] <= told["total"] <= sum(told.values()) - told["total"] + 1
+    total = told.pop("total")
+    assert sum(told.values()) == pytest.approx(total, abs=0.0005 * 7)  # each is rounded to 1 µs
 
 
 def test_a_request_is_followed_by_its_id(
@@ -161,10 +163,12 @@ def test_traces_are_sent_to_the_endpoint(bundle_folder: Path) -> None:
     assert b"case-13" in b"".join(came)  # what was not sent yet is sent at the end
 
 
-def test_a_slow_request_is_named_beside_its_bucket(own: TestClient) -> None:
-    body = inputs(label=[1] * 30)
-    answer = own.post("/generate?K=1000&fields=quantiles", headers={"x-request-id": "slow-1"}, **body)
-    assert answer.status_code == 200
+def test_a_slow_request_is_named_beside_its_bucket(own: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts as slow is set here, since no request takes the same time on every machine."""
+    for request_id, seconds in (("quick-1", math.inf), ("slow-1", 0.0)):
+        monkeypatch.setattr(metrics, "SLOW_SECONDS", seconds)
+        answer = own.post("/encode", headers={"x-request-id": request_id}, **inputs(label=[1]))
+        assert answer.status_code == 200
     text = own.get("/metrics", headers={"accept": "application/openmetrics-text"}).text
     exemplars = [s.exemplar for f in open_families(text) for s in f.samples if s.exemplar is not None]
     assert [exemplar.labels for exemplar in exemplars] == [{"request_id": "slow-1"}]
@@ -246,27 +250,34 @@ def test_the_process_logs_json_and_nothing_of_what_was_sent(bundle_folder: Path,
     with (
         errors.open("wb") as stream,
         process_of(
-            bundle_folder.parents[1], "--log-requests", "true", "--log-level", "debug", stderr=stream
-        ) as (address, _),
+            bundle_folder.parents[1],
+            *("--log-requests", "true", "--log-level", "debug", "--grace-seconds", "0"),
+            stderr=stream,
+        ) as (address, process),
     ):
         for path, body in ASKED:
-            httpx2.post(f"{address}{path}", **body, timeout=20)
+            httpx2.post(f"{address}{path}", **body, timeout=60)
         upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-key": "x"}
-        httpx2.get(f"{address}/{MARKER}?{MARKER}", headers=upgrade)
+        httpx2.get(f"{address}/{MARKER}?{MARKER}", headers=upgrade, timeout=60)
+        process.terminate()
+        assert process.wait(60) == 0  # each line is written by now
     lines = [json.loads(line) for line in errors.read_text().splitlines()]
     assert sum(line["logger"] == "anyview.requests" for line in lines) > len(ASKED)
     assert MARKER not in errors.read_text()
 
 
 def test_several_processes_count_together(bundle_folder: Path) -> None:
-    def total(address: str) -> float:
-        requests = samples(httpx2.get(f"{address}/metrics", timeout=20).text)["anyview_requests_total"]
-        return sum(value for labels, value in requests.items() if "encode" in labels)
+    def counts(address: str) -> tuple[float, float]:
+        """How many requests are counted, and how many durations."""
+        found = samples(httpx2.get(f"{address}/metrics", timeout=60).text)
+        requests = found["anyview_requests_total"]
+        durations = found.get("anyview_request_seconds_count", {})
+        total = sum(value for labels, value in requests.items() if "encode" in labels)
+        return total, durations.get(("tiny", "encode"), 0)
 
     with process_of(bundle_folder.parents[1], "--workers", "2") as (address, _):
         for _ in range(20):  # each on a connection of its own, so both processes get some
-            httpx2.post(f"{address}/encode", json={"inputs": {"label": [1]}}, timeout=20)
-        until(lambda: total(address) == 20)
-        found = samples(httpx2.get(f"{address}/metrics", timeout=20).text)
+            httpx2.post(f"{address}/encode", json={"inputs": {"label": [1]}}, timeout=60)
+        until(lambda: counts(address) == (20, 20))
+        found = samples(httpx2.get(f"{address}/metrics", timeout=60).text)
         assert found["anyview_model_loaded"] == {("tiny", "1"): 1}
-        assert found["anyview_request_seconds_count"][("tiny", "encode")] == 20
