@@ -8,11 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,13 @@ import pytest
 from PIL import Image
 
 from benchmarks.servers import free_port
+from tests.service.running import readiness, until
 
 SEVEN = Path(__file__).parent / "data" / "seven.png"
 
 
 def get(address: str) -> Any:
-    with urllib.request.urlopen(address, timeout=10) as response:  # noqa: S310 - our own server
+    with urllib.request.urlopen(address, timeout=60) as response:  # noqa: S310 - our own server
         return json.load(response)
 
 
@@ -41,52 +41,53 @@ def post(address: str, accept: str = "application/json", **fields: bytes) -> byt
         body + b"--%s--\r\n" % boundary,
         {"Content-Type": f"multipart/form-data; boundary={boundary.decode()}", "Accept": accept},
     )
-    with urllib.request.urlopen(request, timeout=20) as response:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
         answer: bytes = response.read()
         return answer
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """``anyview-serve`` with the shipped models, as ``make serve`` starts it."""
+@contextmanager
+def shipped() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """``anyview-serve`` with the shipped models, as ``make serve`` starts it; its address."""
     port = free_port()
     environment = {**os.environ, "ANYVIEW_DEFAULT_MODEL": "digits"}
     process = subprocess.Popen([sys.executable, "-m", "service", "--port", str(port)], env=environment)  # noqa: S603
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_until_ready(address)
+        until(lambda: process.poll() is not None or readiness(address) == 200, 120)
         yield address, process
     finally:
         process.kill()
         process.wait()
 
 
-def wait_until_ready(address: str) -> None:
-    for _ in range(200):
-        try:
-            assert get(f"{address}/readyz") == {"status": "ready", "missing": []}
-            return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.1)
-    raise TimeoutError("the service is not ready after 20 s")
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with shipped() as (address, _):
+        yield address
 
 
-def test_an_uploaded_seven_is_labelled_seven(server: tuple[str, Any]) -> None:
-    answer = json.loads(post(f"{server[0]}/generate?cond_mod=image&gen_mod=label", image=SEVEN.read_bytes()))
+def test_a_ready_service_lacks_no_model(address: str) -> None:
+    assert get(f"{address}/readyz") == {"status": "ready", "missing": []}
+
+
+def test_an_uploaded_seven_is_labelled_seven(address: str) -> None:
+    answer = json.loads(post(f"{address}/generate?cond_mod=image&gen_mod=label", image=SEVEN.read_bytes()))
     assert answer["targets"]["label"]["ranked"][0][0] == "7"
     assert max(answer["targets"]["label"]["probabilities"][0]) > 0.9
 
 
-def test_the_label_seven_gives_eight_pictures(server: tuple[str, Any]) -> None:
-    png = post(f"{server[0]}/generate?cond_mod=label&gen_mod=image&N=8", "image/png", label=b"7")
+def test_the_label_seven_gives_eight_pictures(address: str) -> None:
+    png = post(f"{address}/generate?cond_mod=label&gen_mod=image&N=8", "image/png", label=b"7")
     picture = np.asarray(Image.open(io.BytesIO(png)))
     assert picture.shape == (28, 8 * 28)
     assert picture.max() > 200
 
 
-def test_a_terminated_service_leaves_with_exit_code_zero(server: tuple[str, subprocess.Popen[bytes]]) -> None:
-    server[1].send_signal(signal.SIGTERM)
-    assert server[1].wait(20) == 0
+def test_a_terminated_service_leaves_with_exit_code_zero() -> None:
+    with shipped() as (_, process):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
 
 
 def test_a_wrong_setting_is_refused_by_name() -> None:
