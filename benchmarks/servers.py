@@ -52,10 +52,15 @@ class Server:
 
 
 def free_port() -> int:
-    """One of this machine's, at which nobody listens now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of this machine that the caller's server can listen on, and that nothing else gets for a minute.
+
+    A connection that the listening side closes first leaves its port in the state TIME_WAIT. The system then
+    gives the port to no one who asks for any port, while a server with SO_REUSEADDR can still bind it.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), listener.accept()[0]:
+            return port
 
 
 @contextmanager
