@@ -32,7 +32,7 @@ class Hearing:
         self._exchanges = exchanges
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body, answered = bytearray(), ""
+        body = bytearray()
 
         async def received() -> Message:
             message = await receive()
@@ -40,14 +40,12 @@ class Hearing:
             return message
 
         async def sent(message: Message) -> None:
-            nonlocal answered
             if message["type"] == "http.response.start" and message["status"] == 200:
-                answered = _media(message["headers"])
+                media = _media(scope["headers"]), _media(message["headers"])
+                self._exchanges.append(Exchange(media[0], bytes(body), media[1]))  # before the client has it
             await send(message)
 
         await self._app(scope, received, sent)
-        if answered:
-            self._exchanges.append(Exchange(_media(scope["headers"]), bytes(body), answered))
 
 
 def _media(headers: Iterable[tuple[bytes, bytes]]) -> str:
