@@ -1,4 +1,7 @@
-"""``python -m tests.training.run_fit EXPERIMENT WORKDIR [resume]``: training alone, to be killed."""
+"""``python -m tests.training.run_fit EXPERIMENT WORKDIR [resume]``: training alone, to be killed.
+
+After each epoch every process prints its number and waits for a line, or the end, of the standard input.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ def train(name: str | Path, workdir: Path, tell: Callable[[int], None], resume: 
 
 def tell(epoch: int) -> None:
     print(epoch, flush=True)
+    sys.stdin.readline()
 
 
 if __name__ == "__main__":

@@ -50,12 +50,13 @@ def fork(experiment: Path, workdir: Path, resume: bool) -> tuple[BaseProcess, Co
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    """The same as a command, which can start processes of its own."""
+    """The same as a command, which can start processes; it waits after an epoch until its input is closed."""
     root = Path(__file__).parents[2]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
     command = [sys.executable, "-m", "tests.training.run_fit", *map(str, arguments)]
+    pipe = subprocess.PIPE
     return subprocess.Popen(  # noqa: S603 - our own command
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root
+        command, env=environment, text=True, stdin=pipe, stdout=pipe, stderr=pipe, cwd=root
     )
 
 
@@ -154,11 +155,11 @@ def test_when_one_of_two_processes_is_killed_the_run_ends_and_can_go_on(tmp_path
     experiment = experiment_file(tmp_path, 'device = "cpu"\nprocesses = 2\n', epochs=3)
     process = start(experiment, tmp_path / "run")
     assert process.stdout is not None
-    process.stdout.readline()
+    process.stdout.readline()  # from now on the run waits
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     target = int(children[0]) if victim == "the leader's child" else process.pid
     os.kill(target, signal.SIGKILL)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)  # closes the input, so that the other process goes on
     assert process.returncode != 0
     if victim == "the leader's child":  # which the launcher sees every five seconds, and the leader at once
         assert "go on with --resume" in err or "Forcefully terminating" in err
