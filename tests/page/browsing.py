@@ -1,4 +1,4 @@
-"""What a person does on the page."""
+"""Actions of a person on the page."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ SEVEN = [(0.25, 0.22), (0.75, 0.22), (0.6, 0.5), (0.45, 0.85)]
 
 
 def open_page(page: Page, address: str, model: str) -> None:
-    """Goes there, and waits for the first answers."""
+    """Opens the page and waits for the first responses."""
     page.goto(f"{address}/#{model}")
+    wait_for_responses(page)
+
+
+def wait_for_responses(page: Page) -> None:
+    """Waits until the page shows its first responses; a card drawn on earlier may be replaced."""
     expect(page.locator("#verdict")).not_to_be_empty()
     expect(page.locator(".shares span").first).to_be_attached()
 
@@ -46,7 +51,7 @@ def _place(box: FloatRect, point: tuple[float, float]) -> tuple[float, float]:
 
 
 def pixels(canvas: Locator) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """What a canvas shows, in grey, pixel by pixel."""
+    """Grey levels of a canvas, ``(height, width)``."""
     address: str = canvas.evaluate("canvas => canvas.toDataURL()")
     content = base64.b64decode(address.partition(",")[2])
     return np.asarray(Image.open(io.BytesIO(content)).convert("L"))

@@ -54,7 +54,7 @@ def chromium() -> Iterator[Launch]:
     """
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
-    expect.set_options(timeout=30_000)  # on a busy machine
+    expect.set_options(timeout=60_000)  # on a busy machine
     with sync_playwright() as playwright:
         yield lambda options: playwright.chromium.launch(executable_path=CHROMIUM, args=options)
 

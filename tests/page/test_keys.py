@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from benchmarks.servers import free_port
-from tests.page.browsing import card, draw
+from tests.page.browsing import card, draw, wait_for_responses
 from tests.page.conftest import service_at
 
 KEY = "a-key-for-the-page"
@@ -40,6 +40,7 @@ def test_a_wrong_key_is_called_wrong_and_the_right_one_opens_everything(
     expect(page.locator("#key-refused")).to_have_text("The service does not know this key.")
     give(page, KEY)
     expect(page.locator("#key")).to_be_hidden()
+    wait_for_responses(page)
     draw(page, "image")
     expect(page.locator("#verdict")).to_contain_text("From image: label 7")
     page.locator("#about > details > summary").click()
@@ -62,6 +63,7 @@ def test_a_key_lasts_as_long_as_its_tab(page: Page, keyed: str) -> None:
 def test_a_key_that_is_taken_back_is_asked_for_and_nothing_is_lost(page: Page, keyed: str) -> None:
     page.goto(f"{keyed}/#mnist")
     give(page, KEY)
+    wait_for_responses(page)
     draw(page, "image")
     expect(page.locator("#verdict")).to_contain_text("From image: label 7")
     page.evaluate("sessionStorage.setItem('anyview-key', 'taken-back')")
