@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from dataclasses import dataclass
 
 from models_store import golden, latent
 from models_store.errors import BundleRefused
@@ -20,40 +19,19 @@ from service.engine.model import Model
 from service.engine.pace import Pace, measure
 from service.engine.rules import Limits
 from service.engine.sessions import Array, Graph, Session, UnfitGraph
-from service.oip import outputs
-from service.oip.outputs import Asked
-from service.oip.requests import Wanted
-from service.oip.statistics import Statistics
 from service.settings import Settings
 
 Queue = Callable[[Graph, Executor, Pace], GraphQueue]
 """What makes a graph answer many callers."""
-MOST_NAMES = 64
-"""What a request with more of them wants is not remembered."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Loaded:
     """A model that answers, the bundle that it came from, and by file what runs its graphs."""
 
     model: Model
     bundle: Bundle
     queues: Mapping[str, GraphQueue]
-    statistics: Statistics = field(default_factory=Statistics)
-
-    def asked(self, wanted: tuple[Wanted, ...], chosen: tuple[str, ...], binary: bool) -> Asked:
-        """What a request of the Open Inference Protocol wants, as ``outputs.asked`` says it."""
-        ask = self._remembered if len(wanted) + len(chosen) <= MOST_NAMES else self._asked
-        return ask(wanted, chosen, binary)
-
-    @cached_property
-    def _asked(self) -> Callable[[tuple[Wanted, ...], tuple[str, ...], bool], Asked]:
-        return partial(outputs.asked, outputs.outputs_of(self.bundle.manifest), self.model.rules)
-
-    @cached_property
-    def _remembered(self) -> Callable[[tuple[Wanted, ...], tuple[str, ...], bool], Asked]:
-        """The same; most clients want the same each time."""
-        return lru_cache(maxsize=256)(self._asked)
 
 
 def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) -> Loaded:

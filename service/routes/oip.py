@@ -20,6 +20,7 @@ from service.http.endpoints import Arrival, DirectRoute
 from service.models.catalog import Catalog
 from service.models.loading import Loaded
 from service.oip import answers, requests
+from service.oip.cache import cache_of
 from service.oip.outputs import Asked
 from service.oip.requests import Parameters, Question
 from service.routes.dependencies import rows_of, seed_of
@@ -71,7 +72,7 @@ async def infer(arrival: Annotated[Arrival, Depends(_direct)]) -> Reply:
             catalog.admit()  # others may have come meanwhile
             return await _answer(chosen, question, arrival.header(b"accept-encoding"), came)
     except BaseException:
-        chosen.statistics.failed(time.monotonic_ns() - came)
+        cache_of(chosen).statistics.failed(time.monotonic_ns() - came)
         raise
 
 
@@ -79,7 +80,9 @@ async def _answer(chosen: Loaded, question: Question, accepted: str | None, came
     read = time.monotonic_ns()
     model, parameters = chosen.model, question.head.parameters
     rows, seed = rows_of(question.observed, parameters), seed_of(parameters)
-    asked = chosen.asked(question.head.outputs, tuple(parameters.gen_mod), parameters.binary_data_output)
+    asked = cache_of(chosen).requested(
+        question.head.outputs, tuple(parameters.gen_mod), parameters.binary_data_output
+    )
     work = _compute(model, rows, parameters, asked, seed)
     encoded, generated = await (work if parameters.timeout is None else _within(parameters.timeout, work))
     computed = time.monotonic_ns()
@@ -91,7 +94,7 @@ async def _answer(chosen: Loaded, question: Question, accepted: str | None, came
         return answers.packed(answers.write(model.manifest, question.head.id, told, answered), accepted)
 
     reply = await aside(sum([array.size for _, _, array in answered]), write)
-    chosen.statistics.answered(rows.n, (came, read, computed, time.monotonic_ns()))
+    cache_of(chosen).statistics.answered(rows.n, (came, read, computed, time.monotonic_ns()))
     return reply
 
 

@@ -16,6 +16,7 @@ from service.formats import bodies
 from service.models.catalog import Catalog
 from service.models.loading import Loaded
 from service.oip import description
+from service.oip.cache import cache_of
 from service.routes.dependencies import CurrentCatalog
 from service.routes.models import check_changeable
 from service.routes.oip import MODEL, VERSION, current
@@ -171,7 +172,7 @@ def _told(chosen: Iterable[Loaded]) -> Response:
     return JSONResponse(
         {
             "model_stats": [
-                one.statistics.told(
+                cache_of(one).statistics.told(
                     one.bundle.manifest.name,
                     one.bundle.manifest.version,
                     sum(queue.batches for queue in one.queues.values()),

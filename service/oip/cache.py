@@ -1,0 +1,52 @@
+"""Per loaded version, the outputs that clients request and the statistics of inferences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from weakref import WeakKeyDictionary
+
+from service.models.loading import Loaded
+from service.oip import outputs
+from service.oip.outputs import Asked
+from service.oip.requests import Wanted
+from service.oip.statistics import Statistics
+
+MOST_NAMES = 64
+"""Requests that name more outputs and modalities than this are not cached."""
+
+Resolve = Callable[[tuple[Wanted, ...], tuple[str, ...], bool], Asked]
+
+
+class VersionCache:
+    """Requested outputs and statistics of one loaded version.
+
+    Arguments:
+        loaded: The version. The cache holds no reference to it.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.statistics = Statistics()
+        known = outputs.outputs_of(loaded.bundle.manifest)
+        self._resolve: Resolve = partial(outputs.asked, known, loaded.model.rules)
+        self._cached: Resolve = lru_cache(maxsize=256)(self._resolve)
+
+    def requested(self, wanted: tuple[Wanted, ...], targets: tuple[str, ...], binary: bool) -> Asked:
+        """Resolves the outputs of a request, see :func:`outputs.asked`; most clients repeat theirs.
+
+        Raises:
+            WrongInput: There is no such output or modality, or they contradict each other.
+        """
+        resolve = self._cached if len(wanted) + len(targets) <= MOST_NAMES else self._resolve
+        return resolve(wanted, targets, binary)
+
+
+_caches: WeakKeyDictionary[Loaded, VersionCache] = WeakKeyDictionary()
+
+
+def cache_of(loaded: Loaded) -> VersionCache:
+    """The cache of a loaded version; it is dropped with the version."""
+    cache = _caches.get(loaded)
+    if cache is None:
+        cache = _caches[loaded] = VersionCache(loaded)
+    return cache
