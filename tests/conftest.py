@@ -13,7 +13,7 @@ from models_store import latent
 from models_store.folder import publish
 from training import data
 from training.config import Experiment, read_experiment
-from training.evaluation import Examinee, describe
+from training.evaluation import EvaluatedModel, fit_latent
 from training.export import OnnxGraphs, export
 from training.fit import Fitted, fit
 
@@ -69,6 +69,6 @@ def bundle_folder(
     """A published bundle, ``…/tiny/1``; copy the store before changing anything in it."""
     manifest, files = export(fitted.model, experiment, "", prepared, number=1)
     settings, graphs = experiment.evaluation, OnnxGraphs(manifest, files)
-    examinee = Examinee(manifest, graphs, prepared.train, prepared.test, settings, experiment.seed)
-    files[latent.FILE] = describe(examinee).to_bytes()
+    evaluated = EvaluatedModel(manifest, graphs, prepared.train, prepared.test, settings, experiment.seed)
+    files[latent.FILE] = fit_latent(evaluated).to_bytes()
     return publish(tmp_path_factory.mktemp("store"), manifest, files)

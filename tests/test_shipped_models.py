@@ -29,7 +29,7 @@ from tests.service.asking import npz
 from training import data
 from training.config import read_experiment
 from training.data.rows import Rows
-from training.evaluation.examinee import having_all
+from training.evaluation.evaluated import having_all
 from training.evaluation.judging import Judge, variance_ratios
 
 Array = np.ndarray[Any, np.dtype[Any]]

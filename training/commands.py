@@ -21,7 +21,7 @@ from training import fit as fitting
 from training.ablation import weak
 from training.checkpoint import EpochReport
 from training.config import Experiment, read_experiment
-from training.evaluation import Examinee, describe, measure
+from training.evaluation import EvaluatedModel, fit_latent, measure_model
 from training.evaluation.card import CARD, report
 from training.export import OnnxGraphs, export
 from training.importing import read_saved, to_bundle
@@ -73,11 +73,11 @@ def evaluate(bundle: Bundle, output: Path | None) -> None:
     chosen, _ = read_experiment(str(bundle.folder / "experiment.toml"))
     prepared = data.prepare(chosen)
     files = {name: bundle.read(name) for name in bundle.manifest.files if name.endswith(".onnx")}
-    examinee = _examinee(chosen, bundle.manifest, OnnxGraphs(bundle.manifest, files), prepared)
+    evaluated = _evaluated(chosen, bundle.manifest, OnnxGraphs(bundle.manifest, files), prepared)
     known = None
     if latent.FILE in bundle.manifest.files:
         known = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
-    _, again = _measured(examinee, known, chosen)
+    _, again = _measured(evaluated, known, chosen)
     if output is not None:
         for name, content in again.items():
             path = output / name
@@ -100,10 +100,10 @@ def _publish(
     number = place.next_number(chosen.name)
     manifest, files = export(fitted.model, chosen, text, prepared, number, fitted.reports)
     console.print("the ONNX graphs agree with torch; measuring on held-out rows")
-    examinee = _examinee(chosen, manifest, OnnxGraphs(manifest, files), prepared)
-    files[latent.FILE] = describe(examinee).to_bytes()
+    evaluated = _evaluated(chosen, manifest, OnnxGraphs(manifest, files), prepared)
+    files[latent.FILE] = fit_latent(evaluated).to_bytes()
     known = Latent.from_bytes(files[latent.FILE], manifest)
-    measured, found = _measured(examinee, known, chosen)
+    measured, found = _measured(evaluated, known, chosen)
     files |= found
     target = place.publish(measured, files)
     print(files[CARD].decode(), end="")
@@ -111,20 +111,20 @@ def _publish(
     return measured
 
 
-def _examinee(
+def _evaluated(
     chosen: Experiment, manifest: Manifest, graphs: OnnxGraphs, prepared: data.Prepared
-) -> Examinee:
-    return Examinee(
+) -> EvaluatedModel:
+    return EvaluatedModel(
         manifest, graphs, prepared.train, prepared.test, chosen.evaluation, chosen.seed, chosen.examples
     )
 
 
 def _measured(
-    examinee: Examinee, known: Latent | None, chosen: Experiment
+    evaluated: EvaluatedModel, known: Latent | None, chosen: Experiment
 ) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest with what was measured in it, and the files that tell of it."""
-    manifest = measure(examinee, known).stated_in(examinee.manifest)
-    return manifest, report(examinee, known, manifest, weak.studies(chosen.name))
+    manifest = measure_model(evaluated, known).stated_in(evaluated.manifest)
+    return manifest, report(evaluated, known, manifest, weak.studies(chosen.name))
 
 
 def weights_of(bundle: Bundle) -> dict[str, Tensor]:

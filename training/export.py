@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 
 from models_store import golden
+from models_store.arrays import Array
 from models_store.fusion import Gaussian
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
@@ -27,8 +28,6 @@ from training.model import MVAE
 PARITY_BATCHES = (1, 7, 64)
 GOLDEN_ROWS = 32
 
-NumpyArray = np.ndarray[Any, np.dtype[Any]]
-
 
 class TorchGraphs:
     """The encoders and decoders of a model, run by torch."""
@@ -37,12 +36,12 @@ class TorchGraphs:
         self.model = model
 
     @torch.no_grad()
-    def encode(self, modality: str, x: NumpyArray) -> Gaussian:
+    def encode(self, modality: str, x: Array) -> Gaussian:
         expert = self.model.expert(modality, torch.from_numpy(x))
         return Gaussian(expert.mu.numpy(), expert.log_var.numpy())
 
     @torch.no_grad()
-    def decode(self, modality: str, z: NumpyArray) -> Parameters:
+    def decode(self, modality: str, z: Array) -> Parameters:
         parameters = self.model.parameters_of(modality, torch.from_numpy(z))
         return {name: value.numpy() for name, value in parameters.items()}
 
@@ -60,11 +59,11 @@ class OnnxGraphs:
             for name in (encoder_file(modality), decoder_file(modality))
         }
 
-    def encode(self, modality: str, x: NumpyArray) -> Gaussian:
+    def encode(self, modality: str, x: Array) -> Gaussian:
         mu, log_var = self.sessions[encoder_file(modality)].run(["mu", "log_var"], {"x": x})
         return Gaussian(mu, log_var)
 
-    def decode(self, modality: str, z: NumpyArray) -> Parameters:
+    def decode(self, modality: str, z: Array) -> Parameters:
         names = list(self.manifest.modality(modality).parameters)
         values = self.sessions[decoder_file(modality)].run(names, {"z": z})
         return dict(zip(names, values, strict=True))
@@ -115,7 +114,7 @@ def export(
 
 
 def check_parity(
-    modality: Modality, expected: golden.Graphs, actual: golden.Graphs, x: NumpyArray, z: NumpyArray
+    modality: Modality, expected: golden.Graphs, actual: golden.Graphs, x: Array, z: Array
 ) -> None:
     """Compares the two graphs of one modality, batch by batch.
 
@@ -151,8 +150,8 @@ def described(
 
 
 def golden_inputs(
-    experiment: Experiment, prepared: Prepared, graphs: golden.Graphs, z: NumpyArray
-) -> dict[str, NumpyArray]:
+    experiment: Experiment, prepared: Prepared, graphs: golden.Graphs, z: Array
+) -> dict[str, Array]:
     """By modality, as many rows as of z: held-out ones, or generated from z where those must not be shown."""
     if experiment.examples:
         return {name: golden_rows(x.numpy(), len(z)) for name, x in prepared.test.data.items()}
@@ -160,12 +159,12 @@ def golden_inputs(
     return {m.name: _generated(m, graphs.decode(m.name, z), rng) for m in prepared.modalities}
 
 
-def golden_rows(x: NumpyArray, count: int) -> NumpyArray:
+def golden_rows(x: Array, count: int) -> Array:
     """``count`` rows, from the start again where there are fewer."""
     return np.resize(x, (count, *x.shape[1:]))
 
 
-def _generated(modality: Modality, parameters: Parameters, rng: np.random.Generator) -> NumpyArray:
+def _generated(modality: Modality, parameters: Parameters, rng: np.random.Generator) -> Array:
     """Rows that nobody has, in the dtype of the modality."""
     drawn = modality.distribution.sample(parameters, rng)
     low, high = modality.range or (-np.inf, np.inf)

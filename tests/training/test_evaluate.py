@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+from models_store.arrays import Array
 from models_store.folder import open_bundle
 from models_store.fusion import Gaussian
-from models_store.golden import NumpyArray
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality
 from training import data
 from training.config import Evaluation, Experiment
 from training.data.rows import Rows
-from training.evaluation import Examinee, describe, measure
-from training.evaluation.answers import calibration, intervals, told
-from training.evaluation.examinee import subsets
+from training.evaluation import EvaluatedModel, fit_latent, measure_model
+from training.evaluation.answers import answer_metrics, calibration, intervals
+from training.evaluation.evaluated import subsets
 from training.evaluation.judging import Judge, generate
 from training.evaluation.pictures import pictures
 from training.evaluation.scores import log_prob
@@ -32,76 +32,78 @@ SETTINGS = Evaluation(rows=12, importance_samples=2000, generated_per_label=20)
 
 
 @pytest.fixture(scope="module")
-def examinee(bundle_folder: Path, prepared: data.Prepared, experiment: Experiment) -> Examinee:
+def evaluated(bundle_folder: Path, prepared: data.Prepared, experiment: Experiment) -> EvaluatedModel:
     bundle = open_bundle(bundle_folder)
     files = {name: bundle.read(name) for name in bundle.manifest.files}
     graphs = OnnxGraphs(bundle.manifest, files)
-    return Examinee(bundle.manifest, graphs, prepared.train, prepared.test, SETTINGS, experiment.seed)
+    return EvaluatedModel(bundle.manifest, graphs, prepared.train, prepared.test, SETTINGS, experiment.seed)
 
 
-def test_likelihoods_agree_with_those_of_the_torch_model(examinee: Examinee, fitted: Fitted) -> None:
-    rows = examinee.test.head(12)
-    ours = log_prob(examinee, rows, ["image", "label"])
+def test_likelihoods_agree_with_those_of_the_torch_model(evaluated: EvaluatedModel, fitted: Fitted) -> None:
+    rows = evaluated.test.head(12)
+    ours = log_prob(evaluated, rows, ["image", "label"])
     theirs = fitted.model.compute_log_prob(rows, K=2000, generator=torch.Generator().manual_seed(1))
     error = np.hypot(ours["std_error"], theirs.std_error.numpy())
     assert (np.abs(ours["log_prob"] - theirs.log_prob.numpy()) < 5 * error + 0.1).all()
 
 
-def test_every_question_of_the_card_is_answered(examinee: Examinee) -> None:
-    latent = describe(examinee)
-    metrics = measure(examinee, latent).metrics
+def test_every_question_of_the_card_is_answered(evaluated: EvaluatedModel) -> None:
+    latent = fit_latent(evaluated)
+    metrics = measure_model(evaluated, latent).metrics
     assert set(metrics["log_prob"]) == {"image", "label", "image,label", "image|label", "label|image"}
     assert set(metrics["accuracy"]) == set(metrics["calibration"]) == set(metrics["probe"]) == {"label|image"}
     assert set(metrics["coherence"]) == set(metrics["variety"]) == {"image|label"}
     assert metrics["accuracy"]["label|image"] > 0.6  # a tenth by chance
     assert metrics["coherence"]["image|label"] > 0.3
     assert metrics["latent"]["mixture"] > metrics["latent"]["standard"]
-    assert metrics == measure(examinee, latent).metrics  # to the last digit
+    assert metrics == measure_model(evaluated, latent).metrics  # to the last digit
 
 
-def test_a_judge_learns_from_real_rows(examinee: Examinee) -> None:
-    judge = Judge.learn(examinee.train, "label", "image")
+def test_a_judge_learns_from_real_rows(evaluated: EvaluatedModel) -> None:
+    judge = Judge.learn(evaluated.train, "label", "image")
     assert judge is not None
-    assert judge.accuracy(examinee.test) > 0.85
+    assert judge.accuracy(evaluated.test) > 0.85
 
 
 class Alike:
     """Graphs that know nothing: the same picture whatever z is."""
 
-    def encode(self, modality: str, x: NumpyArray) -> Gaussian:  # noqa: ARG002
+    def encode(self, modality: str, x: Array) -> Gaussian:  # noqa: ARG002
         return Gaussian(np.zeros((len(x), 2), np.float32), np.zeros((len(x), 2), np.float32))
 
-    def decode(self, modality: str, z: NumpyArray) -> Parameters:
+    def decode(self, modality: str, z: Array) -> Parameters:
         return {"logits": np.zeros((len(z), *((28, 28) if modality == "image" else (10,))), np.float32)}
 
 
-def test_pictures_that_are_all_alike_have_no_variety(examinee: Examinee) -> None:
-    manifest = examinee.manifest.model_copy(update={"latent_dim": 2})
-    alike = Examinee(manifest, Alike(), examinee.train, examinee.test, SETTINGS, 0)
-    metrics = measure(alike).metrics
+def test_pictures_that_are_all_alike_have_no_variety(evaluated: EvaluatedModel) -> None:
+    manifest = evaluated.manifest.model_copy(update={"latent_dim": 2})
+    alike = EvaluatedModel(manifest, Alike(), evaluated.train, evaluated.test, SETTINGS, 0)
+    metrics = measure_model(alike).metrics
     assert metrics["variety"]["image|label"] == {"mean": 0.0, "lowest": 0.0}
     assert metrics["coherence"]["image|label"] == pytest.approx(0.1, abs=0.01)
     assert metrics["log_prob"]["label"]["mean"] == pytest.approx(-np.log(10), abs=0.05)
 
 
-def test_what_is_generated_has_a_row_per_row(examinee: Examinee) -> None:
-    assert generate(examinee, ["label"], "image", examinee.test.head(7)).shape == (7, 28, 28)
+def test_what_is_generated_has_a_row_per_row(evaluated: EvaluatedModel) -> None:
+    assert generate(evaluated, ["label"], "image", evaluated.test.head(7)).shape == (7, 28, 28)
 
 
-def test_rows_without_the_target_do_not_count(examinee: Examinee) -> None:
+def test_rows_without_the_target_do_not_count(evaluated: EvaluatedModel) -> None:
     mask = torch.arange(200) < 50
-    rows = Rows(examinee.test.data, {"label": mask})
-    part = Examinee(examinee.manifest, examinee.graphs, examinee.train, rows, SETTINGS, 1)
-    whole = Examinee(examinee.manifest, examinee.graphs, examinee.train, examinee.test.head(50), SETTINGS, 1)
+    rows = Rows(evaluated.test.data, {"label": mask})
+    part = EvaluatedModel(evaluated.manifest, evaluated.graphs, evaluated.train, rows, SETTINGS, 1)
+    whole = EvaluatedModel(
+        evaluated.manifest, evaluated.graphs, evaluated.train, evaluated.test.head(50), SETTINGS, 1
+    )
     # Each draws its own noise: one row on the edge may fall to either side.
-    expected = told(whole)["accuracy"]["label|image"]
-    assert told(part)["accuracy"]["label|image"] == pytest.approx(expected, abs=0.03)
+    expected = answer_metrics(whole)["accuracy"]["label|image"]
+    assert answer_metrics(part)["accuracy"]["label|image"] == pytest.approx(expected, abs=0.03)
 
 
 class LinearGaussian:
     """a = z + noise of variance 1/4, b = (2 z, -z) + noise of variance 1; its experts are exact."""
 
-    def encode(self, modality: str, x: NumpyArray) -> Gaussian:
+    def encode(self, modality: str, x: Array) -> Gaussian:
         if modality == "a":
             return Gaussian(x, np.full_like(x, np.log(0.25)))
         weights = np.where(np.isnan(x), 0.0, np.array([2.0, -1.0])).astype(np.float32)
@@ -109,12 +111,12 @@ class LinearGaussian:
         mu = (weights * np.nan_to_num(x)).sum(axis=1, keepdims=True) / precision
         return Gaussian(mu, -np.log(precision))
 
-    def decode(self, modality: str, z: NumpyArray) -> Parameters:
+    def decode(self, modality: str, z: Array) -> Parameters:
         loc = z if modality == "a" else np.concatenate([2 * z, -z], axis=1)
         return {"loc": loc, "log_scale": np.full_like(loc, np.log(0.5 if modality == "a" else 1.0))}
 
 
-def linear_gaussian(n: int, masks: dict[str, torch.Tensor] | None = None) -> Examinee:
+def linear_gaussian(n: int, masks: dict[str, torch.Tensor] | None = None) -> EvaluatedModel:
     generator = torch.Generator().manual_seed(1)
     z, noise_a, noise_b = (torch.randn(n, size, generator=generator) for size in (1, 1, 2))
     b = torch.cat([2 * z, -z], dim=1) + noise_b
@@ -134,13 +136,13 @@ def linear_gaussian(n: int, masks: dict[str, torch.Tensor] | None = None) -> Exa
         name="x", version=1, created=datetime(2026, 1, 1, tzinfo=UTC), latent_dim=1, modalities=modalities
     )
     settings = Evaluation(rows=n, importance_samples=10)
-    return Examinee(manifest, LinearGaussian(), rows, rows, settings, 0)
+    return EvaluatedModel(manifest, LinearGaussian(), rows, rows, settings, 0)
 
 
 def test_intervals_of_an_exact_model_cover_as_often_as_they_say() -> None:
-    examinee = linear_gaussian(3000)
-    b = examinee.manifest.modality("b")
-    found = intervals(examinee, b, ["a"], examinee.test)
+    evaluated = linear_gaussian(3000)
+    b = evaluated.manifest.modality("b")
+    found = intervals(evaluated, b, ["a"], evaluated.test)
     assert found["coverage_50"] == pytest.approx(0.5, abs=0.025)
     assert found["coverage_90"] == pytest.approx(0.9, abs=0.015)
     # z has the variance 1/5 given a, so b = (2 z, -z) + noise has 4/5 + 1 of 5 and 1/5 + 1 of 2
@@ -150,7 +152,7 @@ def test_intervals_of_an_exact_model_cover_as_often_as_they_say() -> None:
 def test_a_model_of_vectors_alone_with_rows_that_lack_things_is_measured_on_what_they_have() -> None:
     n = 30
     half = torch.arange(n) % 2 == 0
-    metrics = measure(linear_gaussian(n, {"a": half, "b": torch.arange(n) % 3 == 0})).metrics
+    metrics = measure_model(linear_gaussian(n, {"a": half, "b": torch.arange(n) % 3 == 0})).metrics
     assert {question: value["rows"] for question, value in metrics["log_prob"].items()} == {
         "a": 15,
         "b": 10,
@@ -167,7 +169,7 @@ def test_a_model_of_vectors_alone_with_rows_that_lack_things_is_measured_on_what
 
 def test_a_question_that_no_row_can_answer_is_left_out() -> None:
     half = torch.arange(30) % 2 == 0
-    metrics = measure(linear_gaussian(30, {"a": half, "b": ~half})).metrics
+    metrics = measure_model(linear_gaussian(30, {"a": half, "b": ~half})).metrics
     assert metrics["intervals"] == {}
     assert set(metrics["log_prob"]) == {"a", "b", "a,b"}
 
@@ -185,8 +187,8 @@ def test_a_judge_bears_missing_cells_and_wants_enough_rows() -> None:
 
 
 def test_a_reference_holds_the_quantiles_of_the_very_scores() -> None:
-    examinee = linear_gaussian(400)
-    found = measure(examinee).reference
+    evaluated = linear_gaussian(400)
+    found = measure_model(evaluated).reference
     assert set(found) == {"a", "b", "a,b", "a|b", "b|a"}
     # a is normal of variance 5/4: so is its log-density a shifted chi-square, whose median is known
     median = -0.5 * (np.log(2 * np.pi * 1.25) + 0.4549)
@@ -224,20 +226,20 @@ def test_the_mixture_finds_clusters_and_the_map_parts_them() -> None:
     assert log_density(mixture, z).mean() == pytest.approx(-entropy, abs=0.1)
 
 
-def test_without_examples_no_real_row_is_in_the_bundle(examinee: Examinee) -> None:
-    private = replace(examinee, examples=False)
-    latent = describe(private)
+def test_without_examples_no_real_row_is_in_the_bundle(evaluated: EvaluatedModel) -> None:
+    private = replace(evaluated, examples=False)
+    latent = fit_latent(private)
     assert len(latent.map.points) == 0
     drawn = pictures(private, latent, {"calibration": {}})
     assert set(drawn) == {"from_label.png"}
 
 
 def test_golden_rows_are_made_up_where_real_ones_must_stay_at_home(
-    examinee: Examinee, experiment: Experiment, prepared: data.Prepared
+    evaluated: EvaluatedModel, experiment: Experiment, prepared: data.Prepared
 ) -> None:
     private = experiment.model_copy(update={"examples": False})
-    z = np.random.default_rng(0).standard_normal((64, examinee.manifest.latent_dim), np.float32)
-    x = golden_inputs(private, prepared, examinee.graphs, z)["image"]
-    real = golden_inputs(experiment, prepared, examinee.graphs, z)["image"]
+    z = np.random.default_rng(0).standard_normal((64, evaluated.manifest.latent_dim), np.float32)
+    x = golden_inputs(private, prepared, evaluated.graphs, z)["image"]
+    real = golden_inputs(experiment, prepared, evaluated.graphs, z)["image"]
     assert (x.dtype, x.shape) == (real.dtype, real.shape)
     assert not any((row == real).all(axis=(1, 2)).any() for row in x)

@@ -9,21 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import torch
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
+from models_store.arrays import Array
 from models_store.manifest import Modality
 from training.ablation.studies import Found
 from training.data import Prepared
 from training.data.rows import Rows
 from training.evaluation.answers import intervals, r2
-from training.evaluation.examinee import Examinee
-
-NumpyArray = np.ndarray[Any, np.dtype[Any]]
+from training.evaluation.evaluated import EvaluatedModel
 
 FOLDS = 5
 GIVEN = 3
@@ -58,21 +56,21 @@ def questions(names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str
         yield given, tuple(name for name in names if name not in given)
 
 
-def compare(examinee: Examinee, everything: Rows) -> Found:
+def compare(evaluated: EvaluatedModel, everything: Rows) -> Found:
     """R² and coverage of the model, R² of the regression; averages over columns, then over questions.
 
     Arguments:
-        examinee: The model, with the rows of the fold held out.
+        evaluated: The model, with the rows of the fold held out.
         everything: The rows that the regression learns from: training and validation.
     """
-    views = [m.name for m in examinee.manifest.modalities if m.labels is None]
+    views = [m.name for m in evaluated.manifest.modalities if m.labels is None]
     ours, theirs, covered = [], [], []
     by_target: dict[str, list[tuple[float, float, float]]] = {name: [] for name in views}
     for given, targets in questions(views):
-        asked = [examinee.manifest.modality(target) for target in targets]
-        regression = ridge(everything, examinee.test, given, asked)
+        asked = [evaluated.manifest.modality(target) for target in targets]
+        regression = ridge(everything, evaluated.test, given, asked)
         for target in asked:
-            told = intervals(examinee, target, given, examinee.test)
+            told = intervals(evaluated, target, given, evaluated.test)
             ours.append(told["r2"])
             theirs.append(regression[target.name])
             covered.append((told["coverage_50"], told["coverage_90"]))
@@ -108,7 +106,7 @@ def ridge(train: Rows, test: Rows, given: Sequence[str], targets: Sequence[Modal
     return found
 
 
-def _flat(rows: Rows, names: Sequence[str]) -> NumpyArray:
+def _flat(rows: Rows, names: Sequence[str]) -> Array:
     return np.concatenate(
         [rows.data[name].numpy().reshape(len(rows), -1).astype(np.float64) for name in names], axis=1
     )

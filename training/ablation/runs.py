@@ -14,7 +14,7 @@ from models_store.manifest import Manifest
 from training import data
 from training.config import Evaluation, Experiment, read_experiment
 from training.errors import ExperimentError
-from training.evaluation.examinee import Examinee
+from training.evaluation.evaluated import EvaluatedModel
 from training.export import TorchGraphs, described
 from training.fit import fit
 
@@ -64,7 +64,7 @@ def _put(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     tree[last] = value
 
 
-def trained(experiment: Experiment, prepared: data.Prepared) -> Examinee:
+def trained(experiment: Experiment, prepared: data.Prepared) -> EvaluatedModel:
     """The model of an experiment, ready to be asked about each modality given each other one alone.
 
     Arguments:
@@ -74,6 +74,6 @@ def trained(experiment: Experiment, prepared: data.Prepared) -> Examinee:
     with tempfile.TemporaryDirectory() as workdir:
         model = fit(experiment, prepared, Path(workdir)).model
     manifest: Manifest = described(model, experiment, prepared, 1)
-    return Examinee(
+    return EvaluatedModel(
         manifest, TorchGraphs(model), prepared.train, prepared.test, MEASURED, experiment.seed, alone=True
     )

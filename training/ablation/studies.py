@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from training.evaluation.answers import label_probabilities, told
-from training.evaluation.examinee import Examinee, having, having_all
-from training.evaluation.judging import Judges, judged
+from training.evaluation.answers import answer_metrics, label_probabilities
+from training.evaluation.evaluated import EvaluatedModel, having, having_all
+from training.evaluation.judging import Judges, generation_metrics
 from training.evaluation.scores import log_prob
 
 Found = dict[str, float]
@@ -19,22 +19,22 @@ OBJECTIVE_EPOCHS, MISSING_EPOCHS = 3, 4
 """Enough to tell one from another, with three seeds; a model that is shipped takes more."""
 
 
-def summary(examinee: Examinee, judges: Judges) -> Found:
+def summary(evaluated: EvaluatedModel, judges: Judges) -> Found:
     """Label accuracy, coherence, variety, coverage and log p(x): averages first, then every question.
 
     Arguments:
-        examinee: What was trained.
+        evaluated: What was trained.
         judges: Classifiers of real rows.
     """
-    answers, seen = told(examinee), judged(examinee, judges)
-    labels = [m.name for m in examinee.manifest.modalities if m.labels is not None]
+    answers, seen = answer_metrics(evaluated), generation_metrics(evaluated, judges)
+    labels = [m.name for m in evaluated.manifest.modalities if m.labels is not None]
     variety = {asked: found["mean"] for asked, found in seen["variety"].items()}
     covered = {
         share: {asked: found[f"coverage_{share}"] for asked, found in answers["intervals"].items()}
         for share in (50, 90)
     }
-    names = examinee.manifest.names
-    rows = having(examinee.test, names).head(examinee.settings.rows)
+    names = evaluated.manifest.names
+    rows = having(evaluated.test, names).head(evaluated.settings.rows)
     found = {
         "label accuracy": _mean(answers["accuracy"].values()),
         "coherence from label": _mean(_given(seen["coherence"], labels, True)),
@@ -43,7 +43,7 @@ def summary(examinee: Examinee, judges: Judges) -> Found:
         "variety from others": _mean(_given(variety, labels, False)),
         "in 50 %": _mean(covered[50].values()),
         "in 90 %": _mean(covered[90].values()),
-        "log p(x)": float(log_prob(examinee, rows, names)["log_prob"].mean()),
+        "log p(x)": float(log_prob(evaluated, rows, names)["log_prob"].mean()),
     }
     detail = {"accuracy": answers["accuracy"], "coherence": seen["coherence"], "variety": variety}
     for what, by_question in detail.items():
@@ -63,14 +63,14 @@ AVERAGES = (
 )
 
 
-def label_accuracy(examinee: Examinee) -> Found:
+def label_accuracy(evaluated: EvaluatedModel) -> Found:
     """How often labels are right, given each other modality alone, on all held-out rows."""
     found = {}
-    for category in examinee.manifest.modalities:
-        for given in examinee.manifest.names:
+    for category in evaluated.manifest.modalities:
+        for given in evaluated.manifest.names:
             if category.labels is not None and given != category.name:
-                rows = having_all(examinee.test, [category.name, given])
-                said = label_probabilities(examinee, category.name, [given], rows).argmax(axis=1)
+                rows = having_all(evaluated.test, [category.name, given])
+                said = label_probabilities(evaluated, category.name, [given], rows).argmax(axis=1)
                 right = said == rows.data[category.name].numpy()
                 found[f"accuracy {category.name}|{given}"] = float(right.mean())
     return found

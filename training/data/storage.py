@@ -11,16 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from models_store.arrays import Array
 from training.data.idx import cache
 from training.errors import DataError
-
-NumpyArray = np.ndarray[Any, np.dtype[Any]]
 
 IN_MEMORY = 2**26
 """Bytes up to which an array is held in memory."""
 
 
-def allocate(shape: Sequence[int], dtype: np.dtype[Any]) -> NumpyArray:
+def allocate(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
     """Zeros of that shape.
 
     A large array is a file under ``$XDG_CACHE_HOME/anyview/rows``, whose pages the system reads and drops as

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from models_store import kinds
+from models_store.arrays import Array
 from models_store.errors import InputRefused
 from models_store.kinds import KINDS
 from models_store.kinds.fields import Column
@@ -28,8 +29,6 @@ from training.errors import DataError, ExperimentError
 from training.tables.cases import Cases, load_keys
 from training.tables.files import Block, File, numbers, some_of, texts
 from training.tables.opening import open_file
-
-NumpyArray = np.ndarray[Any, np.dtype[Any]]
 
 BLANK = Modality(
     name="blank",
@@ -55,7 +54,7 @@ class View:
     modality: Modality
     file: File
     fields: tuple[str, ...]
-    read: Callable[[Block], tuple[NumpyArray, NumpyArray]]
+    read: Callable[[Block], tuple[Array, Array]]
 
 
 def load(experiment: Experiment) -> Splits:
@@ -90,8 +89,8 @@ def load(experiment: Experiment) -> Splits:
 class _Places:
     """Where every case goes: the split (0 training, 1 validation, 2 test) and the row in it."""
 
-    split: NumpyArray
-    row: NumpyArray
+    split: Array
+    row: Array
     sizes: tuple[int, int, int]
 
     @classmethod
@@ -106,7 +105,7 @@ class _Places:
         return cls(split, row, (count - test - validation, validation, test))
 
 
-def _filled(view: View, cases: Cases, places: _Places) -> list[tuple[NumpyArray, NumpyArray]]:
+def _filled(view: View, cases: Cases, places: _Places) -> list[tuple[Array, Array]]:
     """Of each split, the rows of one modality and which of them are observed."""
     modality = view.modality
     filled = [
@@ -122,7 +121,7 @@ def _filled(view: View, cases: Cases, places: _Places) -> list[tuple[NumpyArray,
     return filled
 
 
-def _read(view: View, block: Block) -> tuple[NumpyArray, NumpyArray]:
+def _read(view: View, block: Block) -> tuple[Array, Array]:
     try:
         return view.read(block)
     except (ValueError, InputRefused) as error:
@@ -196,14 +195,14 @@ def _of_columns(name: str, choice: ModalityChoice, file: File, fields: tuple[str
     modality = _modality(name, choice, (len(fields),), "float32", columns=columns)
     whole = modality.traits.lowest == 0
 
-    def read(block: Block) -> tuple[NumpyArray, NumpyArray]:
+    def read(block: Block) -> tuple[Array, Array]:
         values = np.stack([_numbers(block, field, whole) for field in fields], axis=1)
         return values.astype(np.float32), ~np.isnan(values).all(axis=1)
 
     return View(modality, file, fields, read)
 
 
-def _numbers(block: Block, field: str, whole: bool) -> NumpyArray:
+def _numbers(block: Block, field: str, whole: bool) -> Array:
     try:
         values = numbers(block[field])
     except ValueError as error:
@@ -226,7 +225,7 @@ def _of_labels(name: str, choice: ModalityChoice, file: File, fields: tuple[str,
     modality = _modality(name, choice, (), "int64")
     positions = {label: index for index, label in enumerate(choice.labels)}
 
-    def read(block: Block) -> tuple[NumpyArray, NumpyArray]:
+    def read(block: Block) -> tuple[Array, Array]:
         found = texts(block[fields[0]])
         for label in found:
             if label is not None and label not in positions:
@@ -243,7 +242,7 @@ def _of_array(name: str, choice: ModalityChoice, file: File, fields: tuple[str, 
         raise ExperimentError(f"modalities.{name}.shape: an array has a shape of its own")
     modality = _modality(name, choice, file.shapes[fields[0]], file.dtype(fields[0]))
 
-    def read(block: Block) -> tuple[NumpyArray, NumpyArray]:
+    def read(block: Block) -> tuple[Array, Array]:
         values = np.array(block[fields[0]])
         if values.dtype.kind != "f":
             return values, np.ones(len(values), bool)
@@ -269,7 +268,7 @@ def _of_paths(name: str, choice: ModalityChoice, file: File, fields: tuple[str, 
         name, choice, shape, "uint8" if byte else "float32", range=(0, 255) if byte else None
     )
 
-    def read(block: Block) -> tuple[NumpyArray, NumpyArray]:
+    def read(block: Block) -> tuple[Array, Array]:
         paths = texts(block[fields[0]])
         values = np.zeros((len(paths), *shape), modality.numpy_dtype)
         present = np.zeros(len(paths), bool)
@@ -282,7 +281,7 @@ def _of_paths(name: str, choice: ModalityChoice, file: File, fields: tuple[str, 
     return View(modality, file, fields, read)
 
 
-def _one_row(modality: Modality, path: Path) -> NumpyArray:
+def _one_row(modality: Modality, path: Path) -> Array:
     try:
         rows = kinds.read_file(modality, path.read_bytes())
     except InputRefused as error:

@@ -3,8 +3,8 @@
 A question is written as in the service: `label|image` is the label given the image, `image,label` both.
 """
 
-from training.evaluation.examinee import Examinee
-from training.evaluation.findings import Findings, measure
-from training.evaluation.space import describe
+from training.evaluation.evaluated import EvaluatedModel
+from training.evaluation.findings import Findings, measure_model
+from training.evaluation.space import fit_latent
 
-__all__ = ["Examinee", "Findings", "describe", "measure"]
+__all__ = ["EvaluatedModel", "Findings", "fit_latent", "measure_model"]

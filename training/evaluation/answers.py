@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from models_store.arrays import Array
 from models_store.fusion import Gaussian
 from models_store.manifest import Modality
 from training.data.rows import Rows
-from training.evaluation.examinee import CHUNK, Examinee, NumpyArray, having_all, question
+from training.evaluation.evaluated import CHUNK, EvaluatedModel, having_all, question
 
 DRAWS = 100
 """Draws of z behind one predictive distribution, as in the service."""
@@ -21,49 +22,49 @@ BINS = 10
 """Of the reliability table: equal ranges of the probability of the most probable label."""
 
 
-def questions(examinee: Examinee) -> Iterator[tuple[Modality, tuple[str, ...], Rows]]:
+def questions(evaluated: EvaluatedModel) -> Iterator[tuple[Modality, tuple[str, ...], Rows]]:
     """Each target, given each subset of the others, and the held-out rows that have all of both."""
-    for target in examinee.manifest.modalities:
-        others = [name for name in examinee.manifest.names if name != target.name]
-        for given in examinee.subsets(others):
-            rows = having_all(examinee.test, [target.name, *given])
+    for target in evaluated.manifest.modalities:
+        others = [name for name in evaluated.manifest.names if name != target.name]
+        for given in evaluated.subsets(others):
+            rows = having_all(evaluated.test, [target.name, *given])
             if len(rows) > 1:
                 yield target, given, rows
 
 
-def told(examinee: Examinee) -> dict[str, dict[str, Any]]:
+def answer_metrics(evaluated: EvaluatedModel) -> dict[str, dict[str, Any]]:
     """Every question, answered.
 
     Returns:
         ``accuracy`` and ``calibration`` of categories, ``intervals`` of everything else.
     """
     metrics: dict[str, dict[str, Any]] = {"accuracy": {}, "calibration": {}, "intervals": {}}
-    for target, given, rows in questions(examinee):
+    for target, given, rows in questions(evaluated):
         asked = question([target.name], given)
         if target.labels is not None:
-            probabilities = label_probabilities(examinee, target.name, given, rows)
+            probabilities = label_probabilities(evaluated, target.name, given, rows)
             right = rows.data[target.name].numpy()
             metrics["accuracy"][asked] = round(float((probabilities.argmax(axis=1) == right).mean()), 4)
             metrics["calibration"][asked] = calibration(probabilities, right)
         else:
             most = max(2, CELLS // (DRAWS * math.prod(target.shape)))
-            some = rows.head(min(examinee.settings.rows, most))
-            metrics["intervals"][asked] = intervals(examinee, target, given, some)
+            some = rows.head(min(evaluated.settings.rows, most))
+            metrics["intervals"][asked] = intervals(evaluated, target, given, some)
     return metrics
 
 
-def label_probabilities(examinee: Examinee, category: str, given: Sequence[str], rows: Rows) -> NumpyArray:
+def label_probabilities(evaluated: EvaluatedModel, category: str, given: Sequence[str], rows: Rows) -> Array:
     """p(label | x_S) of every row, z integrated out: (n, labels)."""
-    posterior = examinee.posterior(rows, given)
-    rng = examinee.rng()
+    posterior = evaluated.posterior(rows, given)
+    rng = evaluated.rng()
     total = np.zeros(())
     for _ in range(DRAWS):
         z = posterior.sample(rng.standard_normal(posterior.mu.shape, np.float32))
-        total = total + examinee.means(category, z)
+        total = total + evaluated.means(category, z)
     return total / DRAWS
 
 
-def calibration(probabilities: NumpyArray, right: NumpyArray) -> dict[str, Any]:
+def calibration(probabilities: Array, right: Array) -> dict[str, Any]:
     """Whether labels that are said to be 70 % probable are right in 70 of 100 cases.
 
     Arguments:
@@ -90,7 +91,9 @@ def calibration(probabilities: NumpyArray, right: NumpyArray) -> dict[str, Any]:
     }
 
 
-def intervals(examinee: Examinee, target: Modality, given: Sequence[str], rows: Rows) -> dict[str, float]:
+def intervals(
+    evaluated: EvaluatedModel, target: Modality, given: Sequence[str], rows: Rows
+) -> dict[str, float]:
     """Holds the predictive distribution of a target against what was observed.
 
     Returns:
@@ -98,7 +101,7 @@ def intervals(examinee: Examinee, target: Modality, given: Sequence[str], rows: 
         observed cells within the central intervals, as ``/generate`` answers them; ``rows``.
     """
     x = rows.data[target.name].numpy().astype(np.float64)
-    mean, quantiles = predictive(examinee, target, given, rows)
+    mean, quantiles = predictive(evaluated, target, given, rows)
     low, lower, upper, high = quantiles
     seen = ~np.isnan(x)
     return {
@@ -110,17 +113,17 @@ def intervals(examinee: Examinee, target: Modality, given: Sequence[str], rows: 
 
 
 def predictive(
-    examinee: Examinee, target: Modality, given: Sequence[str], rows: Rows
-) -> tuple[NumpyArray, NumpyArray]:
+    evaluated: EvaluatedModel, target: Modality, given: Sequence[str], rows: Rows
+) -> tuple[Array, Array]:
     """The mean of the target, (n, *shape), and its quantiles at 5, 25, 75 and 95 %, (4, n, *shape)."""
-    posterior = examinee.posterior(rows, given)
-    rng = examinee.rng()
+    posterior = evaluated.posterior(rows, given)
+    rng = evaluated.rng()
     means, quantiles = [], []
     step = max(1, CHUNK // DRAWS)
     for start in range(0, len(rows), step):
         some = Gaussian(posterior.mu[start : start + step], posterior.log_var[start : start + step])
         z = some.sample(rng.standard_normal((DRAWS, *some.mu.shape), np.float32))
-        decoded = examinee.graphs.decode(target.name, z.reshape(-1, z.shape[-1]).astype(np.float32))
+        decoded = evaluated.graphs.decode(target.name, z.reshape(-1, z.shape[-1]).astype(np.float32))
         wide = {key: value.reshape(*z.shape[:2], *value.shape[1:]) for key, value in decoded.items()}
         means.append(target.distribution.mean(wide).mean(axis=0))
         drawn = target.distribution.sample(wide, rng)
@@ -128,7 +131,7 @@ def predictive(
     return np.concatenate(means), np.concatenate(quantiles, axis=1)
 
 
-def r2(target: Modality, x: NumpyArray, mean: NumpyArray) -> float:
+def r2(target: Modality, x: Array, mean: Array) -> float:
     """One less the share of the variance that is left, (n, *shape) both.
 
     Averaged over the columns that vary, where columns have units of their own; of a picture, a sound or

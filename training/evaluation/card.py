@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from models_store.latent import Latent
 from models_store.manifest import Manifest
-from training.evaluation.examinee import Examinee
+from training.evaluation.evaluated import EvaluatedModel
 from training.evaluation.pictures import pictures
 
 FOLDER = "report/"
@@ -46,17 +46,17 @@ class Study(NamedTuple):
 
 
 def report(
-    examinee: Examinee, latent: Latent | None, manifest: Manifest, studies: Sequence[Study] = ()
+    evaluated: EvaluatedModel, latent: Latent | None, manifest: Manifest, studies: Sequence[Study] = ()
 ) -> dict[str, bytes]:
     """The files of the folder ``report/``: the card and its pictures.
 
     Arguments:
-        examinee: The model.
+        evaluated: The model.
         latent: Its latent space.
         manifest: With the numbers in it.
         studies: Of its experiment.
     """
-    drawn = pictures(examinee, latent, manifest.metrics)
+    drawn = pictures(evaluated, latent, manifest.metrics)
     captions = {
         name: CAPTIONS["from" if name.startswith("from_") else name.removesuffix(".png")] for name in drawn
     }

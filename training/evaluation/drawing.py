@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from models_store.arrays import Array
 from models_store.manifest import Modality
-from training.evaluation.examinee import NumpyArray
 
 Limits: TypeAlias = tuple[float, float]
 """Lowest and highest value."""
@@ -33,7 +33,7 @@ class Strip:
 
     title: str
     modality: Modality
-    rows: NumpyArray
+    rows: Array
 
 
 def figure_of(strips: Sequence[Strip]) -> bytes:
@@ -59,7 +59,7 @@ def figure_of(strips: Sequence[Strip]) -> bytes:
     return png(figure)
 
 
-def draw(axes: Axes, modality: Modality, row: NumpyArray, limits: Limits) -> None:
+def draw(axes: Axes, modality: Modality, row: Array, limits: Limits) -> None:
     """One row of a modality.
 
     Arguments:
@@ -77,23 +77,23 @@ def ends(modality: Modality, limits: Limits) -> Limits:
     return low, high if high > low else low + 1
 
 
-def _label(axes: Axes, modality: Modality, row: NumpyArray, _limits: Limits) -> None:
+def _label(axes: Axes, modality: Modality, row: Array, _limits: Limits) -> None:
     axes.text(0.5, 0.5, (modality.labels or ())[int(row)][:9], ha="center", va="center", fontsize=8)
 
 
-def picture(axes: Axes, modality: Modality, row: NumpyArray, limits: Limits) -> None:
+def picture(axes: Axes, modality: Modality, row: Array, limits: Limits) -> None:
     """Pixels, (H, W) or (H, W, C), black at the lower limit."""
     low, high = ends(modality, limits)
     scaled = np.clip((row.astype(np.float32) - low) / (high - low), 0, 1)
     axes.imshow(scaled[..., 0] if scaled.shape[2:] == (1,) else scaled, cmap="gray", vmin=0, vmax=1)
 
 
-def _spectrogram(axes: Axes, modality: Modality, row: NumpyArray, limits: Limits) -> None:
+def _spectrogram(axes: Axes, modality: Modality, row: Array, limits: Limits) -> None:
     low, high = ends(modality, limits)
     axes.imshow(row, cmap="magma", vmin=low, vmax=high, origin="lower", aspect="auto")
 
 
-def _path(axes: Axes, modality: Modality, row: NumpyArray, limits: Limits) -> None:
+def _path(axes: Axes, modality: Modality, row: Array, limits: Limits) -> None:
     low, high = ends(modality, limits)
     axes.plot(row[:, 0], row[:, 1], color="black", linewidth=1.4)
     axes.plot(row[:1, 0], row[:1, 1], ".", color="crimson", markersize=4)
@@ -103,12 +103,12 @@ def _path(axes: Axes, modality: Modality, row: NumpyArray, limits: Limits) -> No
     axes.set_aspect("equal")
 
 
-def _curve(axes: Axes, _modality: Modality, row: NumpyArray, limits: Limits) -> None:
+def _curve(axes: Axes, _modality: Modality, row: Array, limits: Limits) -> None:
     axes.plot(row.reshape(-1), color="steelblue", linewidth=0.8)
     axes.set_ylim(limits[0], limits[1] if limits[1] > limits[0] else limits[0] + 1)
 
 
-DRAWINGS: Mapping[str, Callable[[Axes, Modality, NumpyArray, Limits], None]] = {
+DRAWINGS: Mapping[str, Callable[[Axes, Modality, Array, Limits], None]] = {
     "category": _label,
     "image": picture,
     "audio": _spectrogram,

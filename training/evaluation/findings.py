@@ -8,9 +8,9 @@ from typing import Any
 
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Reference
-from training.evaluation.answers import told
-from training.evaluation.examinee import Examinee
-from training.evaluation.judging import judged, learn_judges
+from training.evaluation.answers import answer_metrics
+from training.evaluation.evaluated import EvaluatedModel
+from training.evaluation.judging import generation_metrics, learn_judges
 from training.evaluation.probes import probes
 from training.evaluation.scores import log_probs, references, score
 from training.evaluation.space import fits
@@ -39,13 +39,13 @@ class Findings:
         )
 
 
-def measure(examinee: Examinee, latent: Latent | None = None) -> Findings:
-    """Asks every question; the same examinee gives the same numbers to the last digit."""
-    scores = score(examinee)
-    judges = learn_judges(examinee.manifest.modalities, examinee.train)
-    metrics: dict[str, Any] = {"log_prob": dict(log_probs(examinee, scores))}
-    metrics |= told(examinee) | judged(examinee, judges, latent)
-    metrics["probe"] = probes(examinee)
+def measure_model(evaluated: EvaluatedModel, latent: Latent | None = None) -> Findings:
+    """Asks every question; the same evaluated gives the same numbers to the last digit."""
+    scores = score(evaluated)
+    judges = learn_judges(evaluated.manifest.modalities, evaluated.train)
+    metrics: dict[str, Any] = {"log_prob": dict(log_probs(evaluated, scores))}
+    metrics |= answer_metrics(evaluated) | generation_metrics(evaluated, judges, latent)
+    metrics["probe"] = probes(evaluated)
     if latent is not None:
-        metrics["latent"] = fits(examinee, latent)
-    return Findings(metrics, references(examinee, scores))
+        metrics["latent"] = fits(evaluated, latent)
+    return Findings(metrics, references(evaluated, scores))

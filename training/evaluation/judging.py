@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models_store.arrays import Array
 from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Modality
 from training.data.rows import Rows
-from training.evaluation.examinee import Examinee, NumpyArray, having_all, observed_all, question
+from training.evaluation.evaluated import EvaluatedModel, having_all, observed_all, question
 
 MOST_JUDGED = 60_000
 """Training rows from which a judge learns; the others stay where they are, perhaps on a disk."""
@@ -42,8 +43,8 @@ class Judge:
     network: nn.Module
     category: str
     target: str
-    shift: NumpyArray
-    scale: NumpyArray
+    shift: Array
+    scale: Array
 
     @classmethod
     def learn(cls, train: Rows, category: str, target: str) -> Judge | None:
@@ -62,13 +63,13 @@ class Judge:
             _learn(judge.network, torch.from_numpy(judge.scaled(x)), torch.from_numpy(labels))
         return judge
 
-    def scaled(self, x: NumpyArray) -> NumpyArray:
+    def scaled(self, x: Array) -> Array:
         """What the classifier sees; a missing cell is an average one."""
         wide = x.astype(np.float32)
         return np.where(np.isnan(wide), np.float32(0), (wide - self.shift) / self.scale)
 
     @torch.no_grad()
-    def predict(self, x: NumpyArray) -> NumpyArray:
+    def predict(self, x: Array) -> Array:
         """The index of the label that each row seems to have: (n,)."""
         pieces = [self.network(torch.from_numpy(self.scaled(part))) for part in _parts(x)]
         return torch.cat(pieces).argmax(dim=1).numpy()
@@ -80,7 +81,7 @@ class Judge:
         return float(right.mean())
 
 
-def _parts(x: NumpyArray) -> list[NumpyArray]:
+def _parts(x: Array) -> list[Array]:
     return np.array_split(x, max(1, len(x) // 1000))
 
 
@@ -148,11 +149,13 @@ def learn_judges(modalities: Sequence[Modality], train: Rows) -> Judges:
     return {pair: judge for pair, judge in found.items() if judge is not None}
 
 
-def judged(examinee: Examinee, judges: Judges, latent: Latent | None = None) -> dict[str, dict[str, Any]]:
+def generation_metrics(
+    evaluated: EvaluatedModel, judges: Judges, latent: Latent | None = None
+) -> dict[str, dict[str, Any]]:
     """Every modality that is no category, generated from every subset of the others.
 
     Arguments:
-        examinee: What generates.
+        evaluated: What generates.
         judges: They have never seen what it generates.
         latent: Where a second prior is to be compared.
 
@@ -164,39 +167,39 @@ def judged(examinee: Examinee, judges: Judges, latent: Latent | None = None) -> 
         name: {} for name in ("judge_accuracy", "coherence", "variety", "agreement")
     }
     for (category, target), judge in judges.items():
-        if observed_all(examinee.test, [category, target]).any():
-            modality = examinee.manifest.modality
-            _judge(examinee, modality(category), modality(target), judge, metrics)
+        if observed_all(evaluated.test, [category, target]).any():
+            modality = evaluated.manifest.modality
+            _judge(evaluated, modality(category), modality(target), judge, metrics)
     for category in dict.fromkeys(category for category, _ in judges):
         own = {target: judge for (by, target), judge in judges.items() if by == category}
-        metrics["agreement"][category] = _agreement(examinee, category, own, latent)
+        metrics["agreement"][category] = _agreement(evaluated, category, own, latent)
     return metrics
 
 
 def _judge(
-    examinee: Examinee,
+    evaluated: EvaluatedModel,
     category: Modality,
     target: Modality,
     judge: Judge,
     metrics: dict[str, dict[str, Any]],
 ) -> None:
-    several = sum(m.labels is not None for m in examinee.manifest.modalities) > 1
+    several = sum(m.labels is not None for m in evaluated.manifest.modalities) > 1
     by = f" by {category.name}" if several else ""
     own = question([target.name], [category.name])
-    metrics["judge_accuracy"][own] = round(judge.accuracy(examinee.test), 4)
-    others = [name for name in examinee.manifest.names if name != target.name]
-    for given in examinee.subsets(others):
+    metrics["judge_accuracy"][own] = round(judge.accuracy(evaluated.test), 4)
+    others = [name for name in evaluated.manifest.names if name != target.name]
+    for given in evaluated.subsets(others):
         if given == (category.name,):
-            wanted, generated = _from_labels(examinee, category, target.name)
+            wanted, generated = _from_labels(evaluated, category, target.name)
         else:
-            rows = having_all(examinee.test, [category.name, *given]).head(GENERATED)
+            rows = having_all(evaluated.test, [category.name, *given]).head(GENERATED)
             if len(rows) < 2:
                 continue
             wanted = rows.data[category.name].numpy()
-            generated = generate(examinee, given, target.name, rows)
+            generated = generate(evaluated, given, target.name, rows)
         asked = question([target.name], given) + by
         metrics["coherence"][asked] = round(float((judge.predict(generated) == wanted).mean()), 4)
-        ratios = variance_ratios(examinee.test, category.name, target.name, generated, wanted)
+        ratios = variance_ratios(evaluated.test, category.name, target.name, generated, wanted)
         if len(ratios):
             metrics["variety"][asked] = {
                 "mean": round(float(ratios.mean()), 3),
@@ -204,23 +207,21 @@ def _judge(
             }
 
 
-def _from_labels(examinee: Examinee, category: Modality, target: str) -> tuple[NumpyArray, NumpyArray]:
+def _from_labels(evaluated: EvaluatedModel, category: Modality, target: str) -> tuple[Array, Array]:
     """Each label, ``generated_per_label`` times, and what is generated from it."""
-    labels = np.arange(len(category.labels or ())).repeat(examinee.settings.generated_per_label)
+    labels = np.arange(len(category.labels or ())).repeat(evaluated.settings.generated_per_label)
     rows = Rows({category.name: torch.from_numpy(labels.astype(category.numpy_dtype))})
-    return labels, generate(examinee, [category.name], target, rows)
+    return labels, generate(evaluated, [category.name], target, rows)
 
 
-def generate(examinee: Examinee, given: Sequence[str], target: str, rows: Rows) -> NumpyArray:
+def generate(evaluated: EvaluatedModel, given: Sequence[str], target: str, rows: Rows) -> Array:
     """The mean of p(x | z) at one draw of z for each row: (n, *shape)."""
-    posterior: Gaussian = examinee.posterior(rows, given)
-    noise = examinee.rng().standard_normal(posterior.mu.shape, np.float32)
-    return examinee.means(target, posterior.sample(noise))
+    posterior: Gaussian = evaluated.posterior(rows, given)
+    noise = evaluated.rng().standard_normal(posterior.mu.shape, np.float32)
+    return evaluated.means(target, posterior.sample(noise))
 
 
-def variance_ratios(
-    test: Rows, category: str, target: str, generated: NumpyArray, labels: NumpyArray
-) -> NumpyArray:
+def variance_ratios(test: Rows, category: str, target: str, generated: Array, labels: Array) -> Array:
     """Per label: the variance of a cell among generated rows ÷ that among real ones, summed over cells."""
     rows = having_all(test, [category, target])
     real, real_labels = rows.data[target].numpy(), rows.data[category].numpy()
@@ -238,25 +239,25 @@ def variance_ratios(
     return np.array(ratios)
 
 
-def spread(x: NumpyArray) -> NumpyArray:
+def spread(x: Array) -> Array:
     """What makes cells comparable: each column of a vector has its own unit, a picture has one."""
     found = np.nanstd(x.astype(np.float32), axis=0 if x.ndim == 2 else None)
     return np.where(found > 0, found, np.float32(1))
 
 
 def _agreement(
-    examinee: Examinee, category: str, judges: dict[str, Judge], latent: Latent | None
+    evaluated: EvaluatedModel, category: str, judges: dict[str, Judge], latent: Latent | None
 ) -> dict[str, float]:
     """How often, at draws of z from a prior, all judges and the decoder of the label say the same."""
-    rng = examinee.rng()
-    noise = rng.standard_normal((GENERATED, examinee.manifest.latent_dim), np.float32)
+    rng = evaluated.rng()
+    noise = rng.standard_normal((GENERATED, evaluated.manifest.latent_dim), np.float32)
     priors = {"standard": noise}
     if latent is not None:
         priors["mixture"] = latent.mixture.sample(rng.random(GENERATED), noise)
-    return {prior: round(_agreed(examinee, category, judges, z), 4) for prior, z in priors.items()}
+    return {prior: round(_agreed(evaluated, category, judges, z), 4) for prior, z in priors.items()}
 
 
-def _agreed(examinee: Examinee, category: str, judges: dict[str, Judge], z: NumpyArray) -> float:
-    said = examinee.means(category, z).argmax(axis=1)
-    votes = [judge.predict(examinee.means(name, z)) for name, judge in judges.items()]
+def _agreed(evaluated: EvaluatedModel, category: str, judges: dict[str, Judge], z: Array) -> float:
+    said = evaluated.means(category, z).argmax(axis=1)
+    votes = [judge.predict(evaluated.means(name, z)) for name, judge in judges.items()]
     return float(np.all([vote == said for vote in votes], axis=0).mean())

@@ -10,11 +10,12 @@ import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from models_store.arrays import Array
 from models_store.latent import Latent
 from models_store.manifest import Modality
 from training.data.rows import Rows
 from training.evaluation.drawing import DPI, Strip, figure_of, png
-from training.evaluation.examinee import Examinee, NumpyArray, having_all, observed_all
+from training.evaluation.evaluated import EvaluatedModel, having_all, observed_all
 from training.evaluation.judging import generate
 
 ACROSS = 10
@@ -24,18 +25,20 @@ MOST_MODALITIES = 8
 MOST_LINES = 13
 
 
-def pictures(examinee: Examinee, latent: Latent | None, metrics: Mapping[str, Any]) -> dict[str, bytes]:
+def pictures(
+    evaluated: EvaluatedModel, latent: Latent | None, metrics: Mapping[str, Any]
+) -> dict[str, bytes]:
     """By file name; without real rows where the experiment wants none shown."""
-    shown = examinee.manifest.modalities[:MOST_MODALITIES]
+    shown = evaluated.manifest.modalities[:MOST_MODALITIES]
     drawn: dict[str, bytes | None] = {}
-    if examinee.examples and len(examinee.test):
-        drawn["reconstructions.png"] = reconstructions(examinee, shown)
+    if evaluated.examples and len(evaluated.test):
+        drawn["reconstructions.png"] = reconstructions(evaluated, shown)
     for source in shown:
         others = [m for m in shown if m.name != source.name]
-        drawn[f"from_{source.name}.png"] = _from(examinee, source, others)
+        drawn[f"from_{source.name}.png"] = _from(evaluated, source, others)
     if latent is not None and len(latent.map.points):
         drawn["latent_map.png"] = latent_map(latent, shown)
-    history = examinee.manifest.trained.get("history", {})
+    history = evaluated.manifest.trained.get("history", {})
     if len(history.get("train_loss", ())) > 1:
         drawn["losses.png"] = losses(history)
     if metrics["calibration"]:
@@ -43,27 +46,27 @@ def pictures(examinee: Examinee, latent: Latent | None, metrics: Mapping[str, An
     return {name: content for name, content in drawn.items() if content is not None}
 
 
-def reconstructions(examinee: Examinee, shown: Sequence[Modality]) -> bytes | None:
+def reconstructions(evaluated: EvaluatedModel, shown: Sequence[Modality]) -> bytes | None:
     """Held-out rows of each modality; below, what is made of them alone, and of all that the row has."""
     strips = []
     for modality in shown:
-        rows = _examples(examinee, [modality.name])
+        rows = _examples(evaluated, [modality.name])
         if modality.labels is not None or not len(rows):
             continue
         strips.append(Strip(modality.name, modality, rows.data[modality.name].numpy()))
-        for title, given in (("… from itself", [modality.name]), ("… from all", examinee.manifest.names)):
-            mean = examinee.means(modality.name, examinee.posterior(rows, given).mu)
+        for title, given in (("… from itself", [modality.name]), ("… from all", evaluated.manifest.names)):
+            mean = evaluated.means(modality.name, evaluated.posterior(rows, given).mu)
             strips.append(Strip(title, modality, mean))
     return figure_of(strips) if strips else None
 
 
-def _from(examinee: Examinee, source: Modality, targets: Sequence[Modality]) -> bytes | None:
+def _from(evaluated: EvaluatedModel, source: Modality, targets: Sequence[Modality]) -> bytes | None:
     """Examples of the source; below, each target generated from them, with a new z in every line."""
     if source.labels is not None:
         strip = _labels_of(source)
         rows = Rows({source.name: torch.from_numpy(strip.rows)})
     else:
-        rows = _examples(examinee, [source.name]) if examinee.examples else examinee.test.head(0)
+        rows = _examples(evaluated, [source.name]) if evaluated.examples else evaluated.test.head(0)
         if not len(rows) or not targets:
             return None
         strip = Strip(source.name, source, rows.data[source.name].numpy())
@@ -72,11 +75,11 @@ def _from(examinee: Examinee, source: Modality, targets: Sequence[Modality]) -> 
     strips = [strip]
     for target in drawable:
         if target.labels is not None:
-            probabilities = examinee.means(target.name, examinee.posterior(rows, [source.name]).mu)
+            probabilities = evaluated.means(target.name, evaluated.posterior(rows, [source.name]).mu)
             strips.append(Strip(f"{target.name}, most probable", target, probabilities.argmax(axis=1)))
             continue
         repeated = rows.take(torch.arange(len(rows)).repeat(lines))
-        drawn = generate(examinee, [source.name], target.name, repeated)
+        drawn = generate(evaluated, [source.name], target.name, repeated)
         drawn = drawn.reshape(lines, len(rows), *drawn.shape[1:])
         strips += [Strip(target.name if i == 0 else "", target, line) for i, line in enumerate(drawn)]
     return figure_of(strips) if len(strips) > 1 else None
@@ -87,10 +90,10 @@ def _labels_of(category: Modality) -> Strip:
     return Strip(category.name, category, np.arange(count, dtype=category.numpy_dtype))
 
 
-def _examples(examinee: Examinee, names: Sequence[str]) -> Rows:
+def _examples(evaluated: EvaluatedModel, names: Sequence[str]) -> Rows:
     """Held-out rows with these modalities: one per label where there is a category, else the first ones."""
-    rows = having_all(examinee.test, names)
-    category = next((m for m in examinee.manifest.modalities if m.labels is not None), None)
+    rows = having_all(evaluated.test, names)
+    category = next((m for m in evaluated.manifest.modalities if m.labels is not None), None)
     if category is None or not len(rows):
         return rows.head(ACROSS)
     labels = np.where(observed_all(rows, [category.name]), rows.data[category.name].numpy(), -1)
@@ -108,7 +111,7 @@ def latent_map(latent: Latent, shown: Sequence[Modality]) -> bytes:
     if category is None:
         axes.plot(points[:, 0], points[:, 1], ".", markersize=3)
     else:
-        index: NumpyArray = latent.map.labels[category.name]
+        index: Array = latent.map.labels[category.name]
         for label in np.unique(index[index >= 0]):
             own = points[index == label]
             name, colour = (category.labels or ())[label], colormaps["tab20"](label % 20)

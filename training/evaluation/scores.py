@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from models_store.arrays import Array
 from models_store.evidence import Evidence, defensive, estimate, log_weights
 from models_store.fusion import Gaussian, disagreement
 from models_store.manifest import Reference
 from training.data.rows import Rows
-from training.evaluation.examinee import (
+from training.evaluation.evaluated import (
     PAIRS,
-    Examinee,
-    NumpyArray,
+    EvaluatedModel,
     observed,
     observed_all,
     question,
@@ -46,10 +46,10 @@ class Scores:
         disagreement: Between the experts of all that the question names: (n,).
     """
 
-    complete: NumpyArray
-    log_prob: NumpyArray
-    ess: NumpyArray
-    disagreement: NumpyArray
+    complete: Array
+    log_prob: Array
+    ess: Array
+    disagreement: Array
 
 
 Subset = tuple[str, ...]
@@ -68,47 +68,47 @@ def questions(names: Sequence[str]) -> list[Asked]:
     return asked
 
 
-def score(examinee: Examinee) -> dict[Asked, Scores]:
+def score(evaluated: EvaluatedModel) -> dict[Asked, Scores]:
     """How held-out rows score on every question that at least two of them can be asked."""
-    names = examinee.manifest.names
+    names = evaluated.manifest.names
     asked = questions(names)
     many = [(targets, given) for targets, given in asked if given or 1 < len(targets) < len(names)]
-    decoded = sum(len(targets + given) for targets, given in many) * examinee.settings.importance_samples
-    few = min(examinee.settings.rows, max(FEWEST, DECODED // max(decoded, 1)))
+    decoded = sum(len(targets + given) for targets, given in many) * evaluated.settings.importance_samples
+    few = min(evaluated.settings.rows, max(FEWEST, DECODED // max(decoded, 1)))
     found = {}
     for one in asked:
-        scores = _score(examinee, one, few if one in many else examinee.settings.rows)
+        scores = _score(evaluated, one, few if one in many else evaluated.settings.rows)
         if len(scores.complete) > 1:
             found[one] = scores
     return found
 
 
-def _score(examinee: Examinee, asked: Asked, most: int) -> Scores:
+def _score(evaluated: EvaluatedModel, asked: Asked, most: int) -> Scores:
     """The whole is scored of all rows that have something of it; all else of those that have it all."""
     targets, given = asked
-    names = tuple(name for name in examinee.manifest.names if name in targets + given)
-    chosen = observed_all(examinee.test, names)
-    if targets == examinee.manifest.names:
-        chosen = np.any([observed(examinee.test, name) for name in names], axis=0)
-    rows = examinee.test.take(torch.from_numpy(np.flatnonzero(chosen)[:most]))
-    estimate = log_prob(examinee, rows, targets, given)
-    experts, present = examinee.experts(rows, names)
+    names = tuple(name for name in evaluated.manifest.names if name in targets + given)
+    chosen = observed_all(evaluated.test, names)
+    if targets == evaluated.manifest.names:
+        chosen = np.any([observed(evaluated.test, name) for name in names], axis=0)
+    rows = evaluated.test.take(torch.from_numpy(np.flatnonzero(chosen)[:most]))
+    estimate = log_prob(evaluated, rows, targets, given)
+    experts, present = evaluated.experts(rows, names)
     wide = Gaussian(experts.mu.astype(np.float64), experts.log_var.astype(np.float64))
     apart = disagreement(wide, present)
     return Scores(observed_all(rows, names), estimate["log_prob"], estimate["ess"], apart)
 
 
 def log_prob(
-    examinee: Examinee, rows: Rows, targets: Sequence[str], given: Sequence[str] = ()
-) -> Mapping[str, NumpyArray]:
+    evaluated: EvaluatedModel, rows: Rows, targets: Sequence[str], given: Sequence[str] = ()
+) -> Mapping[str, Array]:
     """Estimates log p(x_T | x_S) of each row by importance sampling, see ``models_store/evidence.py``.
 
     Returns:
         ``log_prob``, ``std_error`` and ``ess``, each (n,).
     """
-    rng = examinee.rng()
+    rng = evaluated.rng()
     each = (rows.take(slice(index, index + 1)) for index in range(len(rows)))
-    columns = [_log_prob(examinee, row, targets, given, rng) for row in each]
+    columns = [_log_prob(evaluated, row, targets, given, rng) for row in each]
     return {
         key: np.concatenate([getattr(e, key) for e in columns]) if columns else np.zeros(0)
         for key in ("log_prob", "std_error", "ess")
@@ -116,19 +116,23 @@ def log_prob(
 
 
 def _log_prob(
-    examinee: Examinee, row: Rows, targets: Sequence[str], given: Sequence[str], rng: np.random.Generator
+    evaluated: EvaluatedModel,
+    row: Rows,
+    targets: Sequence[str],
+    given: Sequence[str],
+    rng: np.random.Generator,
 ) -> Evidence:
     names = [*targets, *given]
-    posteriors = [examinee.posterior(row, known) for known in (names, given) if known]
-    proposals = defensive(posteriors, examinee.settings.importance_samples)
-    shape = (1, examinee.manifest.latent_dim)
+    posteriors = [evaluated.posterior(row, known) for known in (names, given) if known]
+    proposals = defensive(posteriors, evaluated.settings.importance_samples)
+    shape = (1, evaluated.manifest.latent_dim)
     (z,) = proposals.sample(
         lambda count: rng.standard_normal((count, *shape), np.float32), at_once=proposals.draws
     )
     pairs = []
     for name in names:
-        modality = examinee.manifest.modality(name)
-        decoded = examinee.graphs.decode(name, z[:, 0])
+        modality = evaluated.manifest.modality(name)
+        decoded = evaluated.graphs.decode(name, z[:, 0])
         wide = {key: value[:, None] for key, value in decoded.items()}
         cells = modality.distribution.row_log_prob(row.data[name].numpy(), wide)
         pairs.append((cells, observed(row, name)))
@@ -136,7 +140,9 @@ def _log_prob(
     return estimate(weights.astype(np.float64), proposals)
 
 
-def log_probs(examinee: Examinee, scores: Mapping[Asked, Scores]) -> Iterator[tuple[str, dict[str, float]]]:
+def log_probs(
+    evaluated: EvaluatedModel, scores: Mapping[Asked, Scores]
+) -> Iterator[tuple[str, dict[str, float]]]:
     """Of every question: the mean, in nats per row, and its standard error over the rows."""
     for (targets, given), found in scores.items():
         values = found.log_prob
@@ -147,12 +153,12 @@ def log_probs(examinee: Examinee, scores: Mapping[Asked, Scores]) -> Iterator[tu
                 "std_error": round(float(values.std(ddof=1) / np.sqrt(len(values))), 3),
                 "median_ess": round(float(np.median(found.ess)), 1),
                 "rows": len(values),
-                "K": examinee.settings.importance_samples,
+                "K": evaluated.settings.importance_samples,
             },
         )
 
 
-def references(examinee: Examinee, scores: Mapping[Asked, Scores]) -> dict[str, Reference]:
+def references(evaluated: EvaluatedModel, scores: Mapping[Asked, Scores]) -> dict[str, Reference]:
     """By question, how the held-out rows that have all of it scored: what ``p_value`` compares with."""
     found = {}
     for (targets, given), asked in scores.items():
@@ -163,7 +169,7 @@ def references(examinee: Examinee, scores: Mapping[Asked, Scores]) -> dict[str, 
         if not given and len(targets) > 1:
             apart = _quantiles(asked.disagreement[asked.complete])
         found[question(targets, given)] = Reference(
-            K=examinee.settings.importance_samples,
+            K=evaluated.settings.importance_samples,
             rows=len(values),
             quantiles=_quantiles(values),
             disagreement=apart,
@@ -171,5 +177,5 @@ def references(examinee: Examinee, scores: Mapping[Asked, Scores]) -> dict[str, 
     return found
 
 
-def _quantiles(values: NumpyArray) -> tuple[float, ...]:
+def _quantiles(values: Array) -> tuple[float, ...]:
     return tuple(round(float(value), 3) for value in np.quantile(values, LEVELS))

@@ -9,10 +9,11 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
+from models_store.arrays import Array
 from models_store.fusion import Gaussian, standard_normal
 from models_store.latent import Latent, Map, Mixture
 from training.data.rows import Rows
-from training.evaluation.examinee import Examinee, NumpyArray, having, observed
+from training.evaluation.evaluated import EvaluatedModel, having, observed
 
 FITTED = 10_000
 """Training rows that the mixture is fitted to."""
@@ -25,16 +26,16 @@ FLOOR = 1e-4
 """Added to every variance: draws of z are at least that wide, and a component may have few of them."""
 
 
-def describe(examinee: Examinee) -> Latent:
+def fit_latent(evaluated: EvaluatedModel) -> Latent:
     """Fits the mixture to draws from q(z | x_A) of training rows, and maps held-out rows."""
-    names = examinee.manifest.names
-    train = having(examinee.train, names).head(FITTED)
-    rng = examinee.rng()
-    z = _draws(examinee.posterior(train, names), rng)
-    return Latent(fit_mixture(z, examinee.seed), _map(examinee, train, z))
+    names = evaluated.manifest.names
+    train = having(evaluated.train, names).head(FITTED)
+    rng = evaluated.rng()
+    z = _draws(evaluated.posterior(train, names), rng)
+    return Latent(fit_mixture(z, evaluated.seed), _map(evaluated, train, z))
 
 
-def fit_mixture(z: NumpyArray, seed: int) -> Mixture:
+def fit_mixture(z: Array, seed: int) -> Mixture:
     """The mixture of ``COMPONENTS`` under which a fifth of the draws, kept aside, is most likely.
 
     Arguments:
@@ -53,7 +54,7 @@ def fit_mixture(z: NumpyArray, seed: int) -> Mixture:
     )
 
 
-def log_density(mixture: Mixture, z: NumpyArray) -> NumpyArray:
+def log_density(mixture: Mixture, z: Array) -> Array:
     """The logarithm of the mixture's density, (n,), at z of shape (n, D)."""
     terms = []
     for weight, mean, factor in zip(mixture.weights, mixture.means, mixture.factors, strict=True):
@@ -64,11 +65,11 @@ def log_density(mixture: Mixture, z: NumpyArray) -> NumpyArray:
     return np.logaddexp.reduce(terms, axis=0)
 
 
-def fits(examinee: Examinee, latent: Latent) -> dict[str, float]:
+def fits(evaluated: EvaluatedModel, latent: Latent) -> dict[str, float]:
     """How likely draws from the posteriors of held-out rows are under either prior, in nats."""
-    names = examinee.manifest.names
-    posterior = examinee.posterior(having(examinee.test, names).head(SHOWN), names)
-    z = _draws(posterior, examinee.rng())
+    names = evaluated.manifest.names
+    posterior = evaluated.posterior(having(evaluated.test, names).head(SHOWN), names)
+    z = _draws(posterior, evaluated.rng())
     return {
         "components": len(latent.mixture.weights),
         "mixture": round(float(log_density(latent.mixture, z).mean()), 3),
@@ -76,36 +77,36 @@ def fits(examinee: Examinee, latent: Latent) -> dict[str, float]:
     }
 
 
-def _draws(posterior: Gaussian, rng: np.random.Generator) -> NumpyArray:
-    z: NumpyArray = posterior.sample(rng.standard_normal(posterior.mu.shape, np.float32))
+def _draws(posterior: Gaussian, rng: np.random.Generator) -> Array:
+    z: Array = posterior.sample(rng.standard_normal(posterior.mu.shape, np.float32))
     return z
 
 
-def _em(z: NumpyArray, components: int, seed: int) -> GaussianMixture:
+def _em(z: Array, components: int, seed: int) -> GaussianMixture:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the held-out draws judge, not the last digit
         return GaussianMixture(components, max_iter=50, reg_covar=FLOOR, random_state=seed).fit(z)
 
 
-def _map(examinee: Examinee, train: Rows, z: NumpyArray) -> Map:
-    manifest, names = examinee.manifest, examinee.manifest.names
+def _map(evaluated: EvaluatedModel, train: Rows, z: Array) -> Map:
+    manifest, names = evaluated.manifest, evaluated.manifest.names
     category = next((m.name for m in manifest.modalities if m.labels is not None), None)
     centre = z.mean(axis=0)
     axes = _axes(z - centre, None if category is None else _labels(train, category))
-    shown = having(examinee.test, names).head(SHOWN if examinee.examples else 0)
+    shown = having(evaluated.test, names).head(SHOWN if evaluated.examples else 0)
     points = np.zeros((0, 2), np.float32)
     if len(shown):
-        points = (examinee.posterior(shown, names).mu - centre) @ axes.T
+        points = (evaluated.posterior(shown, names).mu - centre) @ axes.T
     labels = {m.name: _labels(shown, m.name) for m in manifest.modalities if m.labels is not None}
     return Map(axes, centre, points, labels)
 
 
-def _labels(rows: Rows, category: str) -> NumpyArray:
+def _labels(rows: Rows, category: str) -> Array:
     """The index of each row's label, -1 where it has none."""
     return np.where(observed(rows, category), rows.data[category].numpy(), -1)
 
 
-def _axes(z: NumpyArray, labels: NumpyArray | None) -> NumpyArray:
+def _axes(z: Array, labels: Array | None) -> Array:
     """Two orthonormal directions, (2, D): those that part labels best, else those of most variance."""
     dimension = z.shape[1]
     if dimension == 1:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from models_store.arrays import Array
 from training.errors import DataError, ExperimentError
 from training.tables.files import Block, File, some_of, texts
-
-NumpyArray = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Cases:
     def __len__(self) -> int:
         return len(self.numbers) if self.key else self.rows
 
-    def blocks(self, file: File, fields: Sequence[str]) -> Iterator[tuple[NumpyArray, Block]]:
+    def blocks(self, file: File, fields: Sequence[str]) -> Iterator[tuple[Array, Block]]:
         """The blocks of a file, each with the cases of its rows."""
         start = 0
         for block in file.blocks([*fields, *([self.key] if self.key else [])]):

@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute, csv, parquet
 
+from models_store.arrays import Array
 from training.errors import DataError
 
-NumpyArray = np.ndarray[Any, np.dtype[Any]]
 Block: TypeAlias = Mapping[str, Any]
 """By field, the values of some consecutive rows."""
 
@@ -163,7 +163,7 @@ class ArrayFile(File):
         for start in range(0, self.rows, size):
             yield {name: _column(self._arrays[name][start : start + size]) for name in fields}
 
-    def _load(self, zipped: bool) -> dict[str, NumpyArray]:
+    def _load(self, zipped: bool) -> dict[str, Array]:
         if zipped:
             # opened here, since numpy leaves a damaged file open
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -171,7 +171,7 @@ class ArrayFile(File):
         return {self.path.stem: np.load(self.path, mmap_mode="r", allow_pickle=False)}
 
 
-def numbers(values: Any) -> NumpyArray:
+def numbers(values: Any) -> Array:
     """Single values as float64, NaN where missing: (n,).
 
     Raises:
@@ -217,7 +217,7 @@ def _decoded(values: Any) -> Any:
     return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
 
-def _column(array: NumpyArray) -> Any:
+def _column(array: Array) -> Any:
     """A NaN in a column of single numbers is a missing cell, as in a table."""
     return pa.array(array, from_pandas=True) if array.ndim == 1 else array
 

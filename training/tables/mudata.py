@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from models_store.arrays import Array
 from training.errors import DataError
-from training.tables.files import Block, File, NumpyArray, rows_at_once
+from training.tables.files import Block, File, rows_at_once
 
 try:
     import h5py
@@ -71,7 +72,7 @@ def _columns(path: Path, name: str, x: Any) -> int:
     return int((x.shape if encoding == "array" else x.attrs["shape"])[1])
 
 
-def _cells(file: Any, name: str, some: slice) -> NumpyArray:
+def _cells(file: Any, name: str, some: slice) -> Array:
     """One assay of some cells, (n, variables), NaN where a cell lacks it."""
     x = file["mod"][name]["X"]
     # obsmap: for every cell of the whole, its row in the assay counted from 1, or 0
@@ -86,7 +87,7 @@ def _cells(file: Any, name: str, some: slice) -> NumpyArray:
     return values
 
 
-def _slice(x: Any, start: int, stop: int, columns: int) -> NumpyArray:
+def _slice(x: Any, start: int, stop: int, columns: int) -> Array:
     if hasattr(x, "shape"):
         return x[start:stop]
     bounds = x["indptr"][start : stop + 1].astype(np.int64)

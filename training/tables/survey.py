@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from training.tables.files import Block, File, NumpyArray, numbers, texts
+from models_store.arrays import Array
+from training.tables.files import Block, File, numbers, texts
 
 MOST_LABELS = 100
 """Text with more different values than this is no category."""
@@ -108,7 +109,7 @@ class Field:
             self.whole &= bool((found == np.floor(found)).all())
             self.labels = self.labels if self.whole else None
 
-    def _single(self, values: Any) -> NumpyArray | None:
+    def _single(self, values: Any) -> Array | None:
         """Numbers, NaN where missing; None where they are text. Either way, labels are collected."""
         cells = None
         if self.numeric:
@@ -131,7 +132,7 @@ class Field:
             if len(self.labels) > MOST_LABELS:
                 self.labels = None
 
-    def _see_missing(self, present: NumpyArray) -> None:
+    def _see_missing(self, present: Array) -> None:
         self.rows, self.present = self.rows + len(present), self.present + int(present.sum())
         self.pattern = zlib.crc32(present.tobytes(), self.pattern)
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from models_store.arrays import Array
 from training.data import storage
 from training.errors import DataError
-from training.tables.files import NumpyArray
 
 COLUMNS = 128
 ALLOWED = 256 * 2**20
@@ -55,7 +55,7 @@ batch_size = 1000
 """
 
 
-def block(rng: np.random.Generator, rows: int) -> NumpyArray:
+def block(rng: np.random.Generator, rows: int) -> Array:
     """Columns of mean 0, 1, 2, … and standard deviation 2."""
     return 2 * rng.standard_normal((rows, COLUMNS), np.float32) + np.arange(COLUMNS, dtype=np.float32)
 

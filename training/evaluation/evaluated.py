@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import torch
 
+from models_store.arrays import Array
 from models_store.fusion import Gaussian, product
 from models_store.golden import Graphs
 from models_store.manifest import Manifest
 from training.config import Evaluation
 from training.data.rows import Rows
-
-NumpyArray = np.ndarray[Any, np.dtype[Any]]
 
 CHUNK = 10_000
 """Rows decoded at a time."""
@@ -27,7 +25,7 @@ PAIRS = 8
 
 
 @dataclass(frozen=True)
-class Examinee:
+class EvaluatedModel:
     """A stored model and the rows that it is asked about.
 
     Arguments:
@@ -54,7 +52,7 @@ class Examinee:
         """The subsets of these that are asked about."""
         return [(name,) for name in names] if self.alone else subsets(names)
 
-    def experts(self, rows: Rows, names: Sequence[str]) -> tuple[Gaussian, NumpyArray]:
+    def experts(self, rows: Rows, names: Sequence[str]) -> tuple[Gaussian, Array]:
         """The experts of these modalities, (M, n, latent_dim), and who is present, (M, n)."""
         experts = [self.graphs.encode(name, rows.data[name].numpy()) for name in names]
         present = np.stack([observed(rows, name) for name in names])
@@ -64,7 +62,7 @@ class Examinee:
         """q(z | x_S) of every row, S intersected with what it has: (n, latent_dim)."""
         return product(*self.experts(rows, names))
 
-    def means(self, name: str, z: NumpyArray) -> NumpyArray:
+    def means(self, name: str, z: Array) -> Array:
         """The mean of p(x | z), with the leading axes of z."""
         flat = z.reshape(-1, z.shape[-1]).astype(np.float32)
         modality = self.manifest.modality(name)
@@ -94,12 +92,12 @@ def question(targets: Sequence[str], given: Sequence[str] = ()) -> str:
     return "|".join(",".join(names) for names in (targets, given) if names)
 
 
-def observed(rows: Rows, name: str) -> NumpyArray:
+def observed(rows: Rows, name: str) -> Array:
     """Which rows have that modality."""
     return rows.masks[name].numpy() if name in rows.masks else np.ones(len(rows), bool)
 
 
-def observed_all(rows: Rows, names: Sequence[str]) -> NumpyArray:
+def observed_all(rows: Rows, names: Sequence[str]) -> Array:
     """Which rows have every one of these."""
     return np.all([observed(rows, name) for name in names], axis=0)
 
