@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, TypedDict
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from models_store.errors import BundleRefused, StoreAway, shown
 from service.engine.workers import WorkerLost
 from service.errors import (
-    ClientLeft,
+    ClientDisconnected,
     Conflict,
     Forbidden,
     NotAcceptable,
@@ -33,9 +33,9 @@ from service.errors import (
     Unparsable,
     WrongInput,
 )
-from service.http.deadlines import Lifetimes
+from service.http.deadlines import Deadlines
 from service.http.edge import Edge
-from service.http.endpoints import Direct, Handler
+from service.http.endpoints import EndpointTable, ErrorHandler
 from service.http.lifecycle import delayed_sigterm
 from service.http.problems import problem
 from service.http.security import Keys
@@ -62,16 +62,14 @@ STATUS: dict[type[Refusal], HTTPStatus] = {
     TooBusy: HTTPStatus.TOO_MANY_REQUESTS,
     NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
     PastDeadline: HTTPStatus.SERVICE_UNAVAILABLE,
-    ClientLeft: HTTPStatus.BAD_REQUEST,
+    ClientDisconnected: HTTPStatus.BAD_REQUEST,
 }
 
 ROUTERS = (
-    inference.router,
     models.router,
     health.router,
     page.router,
     metrics_route.router,
-    oip.router,
     oip_models.router,
 )
 
@@ -80,7 +78,7 @@ class State(TypedDict):
     """What every request finds in ``request.state``."""
 
     catalog: Catalog
-    lifetimes: Lifetimes
+    deadlines: Deadlines
     metrics: Metrics
 
 
@@ -121,10 +119,10 @@ def create_app(
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
     app.add_exception_handler(Exception, _to_the_edge)
-    routes = [route for router in ROUTERS for route in router.routes]
-    direct = Direct(app.build_middleware_stack(), routes, handlers)
+    endpoints = (*inference.ENDPOINTS, *oip.ENDPOINTS)
+    table = EndpointTable(app.build_middleware_stack(), endpoints, handlers, _is_draining)
     # Around the framework, not within it: each of its own layers would cost every question.
-    app.middleware_stack = Edge(_protected(direct, settings), metrics, tracer)
+    app.middleware_stack = Edge(_protected(table, settings), metrics, tracer)
     return app
 
 
@@ -141,15 +139,20 @@ async def _serving(
             Watcher(catalog.refresh, settings.poll_seconds),
             metrics_route.kept_fresh(metrics, catalog),
         ):
-            lifetimes = Lifetimes(settings.deadline_seconds)
-            yield {"catalog": catalog, "lifetimes": lifetimes, "metrics": metrics}
+            deadlines = Deadlines(settings.deadline_seconds)
+            yield {"catalog": catalog, "deadlines": deadlines, "metrics": metrics}
     finally:
         catalog.close()
         if tracer is not None:
             await asyncio.to_thread(tracer.close)
 
 
-def _handlers() -> dict[type[Exception], Handler]:
+def _is_draining(state: Mapping[str, Any]) -> bool:
+    catalog: Catalog = state["catalog"]
+    return catalog.draining
+
+
+def _handlers() -> dict[type[Exception], ErrorHandler]:
     """By class of error, what says it to the client."""
     return {
         Refusal: _on_refusal,

@@ -69,8 +69,8 @@ class TooSlow(Refusal):
     """A body that took longer to arrive than a request may."""
 
 
-class ClientLeft(Refusal):
-    """The client hung up; nobody will read this."""
+class ClientDisconnected(Refusal):
+    """The client closed the connection before its response, which no client will read."""
 
 
 def located(where: str, read: Callable[..., Any], *arguments: Any) -> Any:

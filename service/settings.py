@@ -70,7 +70,7 @@ class Settings(BaseSettings):
         50_000, ge=0, description="Rows that may wait for graphs; while more do, questions are answered 429."
     )
     deadline_seconds: float = Field(
-        60.0, gt=0, description="Longest that a question may take, its upload included; then 408 or 503."
+        60.0, gt=0, description="Longest that a request may take, its upload included; then 408 or 503."
     )
 
     api_keys: list[str] = Field(

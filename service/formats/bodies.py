@@ -10,14 +10,9 @@ from starlette.types import Receive
 from models_store.errors import listed
 from service.engine.observations import Column, Observations
 from service.engine.rules import Rules
-from service.errors import ClientLeft, TooLarge, UnknownMediaType, WrongInput
+from service.errors import ClientDisconnected, TooLarge, UnknownMediaType, WrongInput
 from service.formats import archive, document, form, tables
-
-MULTIPART = "multipart/form-data"
-JSON = "application/json"
-NPZ = "application/x-npz"
-BYTES = "application/octet-stream"
-CSV = "text/csv"
+from service.http.response import CSV, JSON, MULTIPART, NPZ
 
 
 async def read(receive: Receive, limit: int) -> bytes:
@@ -25,13 +20,13 @@ async def read(receive: Receive, limit: int) -> bytes:
 
     Raises:
         TooLarge: It is.
-        ClientLeft: It ends too early.
+        ClientDisconnected: It ends too early.
     """
     chunks, size, more = [], 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientLeft("the client hung up before its body was complete")
+            raise ClientDisconnected("the client disconnected before its body was complete")
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > limit:

@@ -1,89 +1,129 @@
-"""An answer to the media type that was asked for."""
+"""Results of the engine as JSON, npz, or files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
-from starlette.types import Send
 
-from models_store.errors import listed
-from service.errors import NotAcceptable
-from service.formats import npz
-
-JSON = "application/json"
-NPZ = "application/x-npz"
-BYTES = "application/octet-stream"
-ZIP = "application/zip"
-CSV = "text/csv"
+from models_store.arrays import Array
+from models_store.kinds import MEDIA
+from models_store.manifest import Manifest, Modality
+from service.engine.model import Encoded, Generated
+from service.engine.observations import Table
+from service.engine.scoring import Scored
+from service.formats import files, npz, tables
+from service.http.response import CSV, NPZ, ZIP, Reply
 
 Answer = Mapping[str, Any]
-"""A tree of mappings, arrays, lists, strings and numbers."""
-
-
-Header = tuple[bytes, bytes]
-CLOSE: Header = (b"connection", b"close")
-"""The client comes again, to somebody who stays."""
-
-
-class Reply(NamedTuple):
-    """What a question is answered with.
-
-    Arguments:
-        media: The content type.
-        content: The body.
-        headers: Beside the content type.
-    """
-
-    media: str
-    content: bytes
-    headers: tuple[Header, ...] = ()
-
-    def with_headers(self, *more: Header) -> Reply:
-        return self._replace(headers=(*self.headers, *more))
-
-    async def send(self, send: Send) -> None:
-        headers = [
-            (b"content-type", self.media.encode()),
-            (b"content-length", b"%d" % len(self.content)),
-            *self.headers,
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": self.content})
-
-
-@lru_cache(maxsize=128)
-def negotiate(accept: str | None, offered: tuple[str, ...]) -> str:
-    """The offered media type that the client prefers (RFC 9110, section 12.5.1); ties go to the first.
-
-    Raises:
-        NotAcceptable: It takes none of them.
-    """
-    ranges = [_media_range(item) for item in (accept or "*/*").split(",") if item.strip()]
-    quality = {media: _quality(media, ranges) for media in offered}
-    best = max(offered, key=lambda media: quality[media])
-    if quality[best] <= 0:
-        raise NotAcceptable(f"the answer can be {listed(offered)}, Accept asks for '{accept}'")
-    return best
+"""Tree of mappings, arrays, lists, strings and numbers."""
 
 
 def reply(media: str, answer: Answer) -> Reply:
-    """The whole answer as JSON or npz."""
-    return Reply(media, _to_npz(answer) if media == NPZ else _to_json(answer))
+    """Write the whole answer as JSON or npz."""
+    return Reply(media, npz.archive(_leaves(answer)) if media == NPZ else to_json(answer))
 
 
-def file(media: str, content: bytes, seed: int) -> Reply:
-    """An answer that has no place for the seed it came from; the header ``X-Seed`` has."""
+def to_json(answer: Answer) -> bytes:
+    """Write a tree as JSON; NaN and infinity become null."""
+    return orjson.dumps(answer, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def head(manifest: Manifest, n: int, seed: int, condition: Sequence[str]) -> dict[str, Any]:
+    """Fields that every answer begins with."""
+    return {
+        "model": manifest.name,
+        "version": manifest.version,
+        "n_data": n,
+        "seed": seed,
+        "cond_mod": list(condition),
+    }
+
+
+def encoding(manifest: Manifest, encoded: Encoded, flatten: bool) -> dict[str, Any]:
+    """Fields of the posterior; with ``flatten``, z has the shape (n N, D)."""
+    answer: dict[str, Any] = {
+        "z": _flat(encoded.z) if flatten else encoded.z,
+        "mu": encoded.mu,
+        "log_var": encoded.log_var,
+        "one_latent_space": True,
+    }
+    if encoded.origin is not None:
+        contributions, information, disagreement = encoded.origin
+        answer["contributions"] = dict(zip(("prior", *manifest.names), contributions, strict=True))
+        answer |= {"information": information, "disagreement": disagreement}
+    return answer
+
+
+def scores(scored: Scored) -> dict[str, Any]:
+    """Fields of log-likelihoods."""
+    return {
+        "question": list(scored.questions),
+        "log_prob": scored.evidence.log_prob,
+        "std_error": scored.evidence.std_error,
+        "ess": scored.evidence.ess,
+        "p_value": scored.p_value,
+    }
+
+
+def generated(
+    manifest: Manifest,
+    media: str,
+    head: Mapping[str, Any],
+    result: Generated,
+    table: Table | None,
+    flatten: bool,
+) -> Reply:
+    """Write generated modalities in any media type; blocks.
+
+    Arguments:
+        manifest: Manifest of the model.
+        media: Media type of the response.
+        head: First fields of the answer, ``seed`` among them.
+        result: Fields of each target.
+        table: Table of the request, whose gaps a response in CSV fills.
+        flatten: Whether samples have the shape (n N, …) in JSON and npz.
+
+    Raises:
+        WrongInput: The media type cannot hold these targets or rows.
+        TooLarge: A zip would hold too many files.
+    """
+    seed: int = head["seed"]
+    if table is not None:
+        content = tables.to_csv(tables.fill(manifest, table, result))
+    elif media in MEDIA:
+        content = files.single(manifest, result, MEDIA[media], seed)
+    elif media == ZIP:
+        content = files.zipped(manifest, result, seed, head)
+    else:
+        return reply(media, {**head, "targets": _targets(manifest, result, flatten)})
+    # These media types have no place for the seed.
     media = f"{media}; charset=utf-8" if media == CSV else media
     return Reply(media, content, ((b"x-seed", str(seed).encode()),))
 
 
-def _to_json(answer: Answer) -> bytes:
-    # What is not finite becomes null.
-    return orjson.dumps(answer, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+def _targets(manifest: Manifest, result: Generated, flatten: bool) -> dict[str, Any]:
+    return {
+        name: _target(manifest.modality(name), summary, flatten) for name, summary in result.targets.items()
+    }
+
+
+def _target(modality: Modality, summary: dict[str, Any], flatten: bool) -> dict[str, Any]:
+    """Fields of a target, and the labels or the columns and units of its last axis."""
+    if flatten and "samples" in summary:
+        summary = {**summary, "samples": _flat(summary["samples"])}
+    if modality.labels:
+        return {**summary, "labels": list(modality.labels)}
+    if modality.columns:
+        names, units = [c.name for c in modality.columns], [c.unit or "" for c in modality.columns]
+        return {**summary, "columns": names, "units": units}
+    return summary
+
+
+def _flat(draws: Array) -> Array:
+    return draws.reshape(-1, *draws.shape[2:])
 
 
 def _plain(value: Any) -> Any:
@@ -92,12 +132,8 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
-def _to_npz(answer: Answer) -> bytes:
-    return npz.archive(_leaves(answer))
-
-
 def _leaves(answer: Answer, path: str = "") -> list[tuple[str, Any]]:
-    """The same tree, its branches joined by dots."""
+    """Flatten a tree to its leaves, each named by its path with dots."""
     leaves: list[tuple[str, Any]] = []
     for key, value in answer.items():
         if isinstance(value, Mapping):
@@ -105,25 +141,3 @@ def _leaves(answer: Answer, path: str = "") -> list[tuple[str, Any]]:
         elif value is not None:
             leaves.append((f"{path}{key}", np.asarray(value)))
     return leaves
-
-
-def _media_range(item: str) -> tuple[str, float]:
-    media, *parameters = (part.strip().lower() for part in item.split(";"))
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return media, min(max(float(value), 0.0), 1.0)
-            except ValueError:
-                return media, 0.0
-    return media, 1.0
-
-
-def _quality(media: str, ranges: Sequence[tuple[str, float]]) -> float:
-    """That of the most specific range that matches."""
-    kind = media.partition("/")[0]
-    for pattern in (media, f"{kind}/*", "*/*"):
-        for wanted, quality in ranges:
-            if wanted == pattern:
-                return quality
-    return 0.0

@@ -1,92 +1,99 @@
-"""Until when a question may take: to its deadline, or until its client hangs up."""
+"""Deadlines of requests: a request ends at its deadline, or when its client disconnects."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from types import TracebackType
 
 from starlette.types import Receive
 
-from service.errors import ClientLeft, PastDeadline, TooSlow
+from service.errors import ClientDisconnected, PastDeadline, TooSlow
 
 TICK_SECONDS = 0.05
-"""Between two looks at who is past the deadline; most questions are answered before the first."""
+"""Interval between two checks of all deadlines; most requests end before the first."""
 
 
-class Lifetimes:
-    """All questions that are being answered, behind one timer, since a timer each costs more than a look.
+class Deadlines:
+    """Deadlines of all current requests, checked by one timer: a timer per request costs more.
 
     Arguments:
-        seconds: That each may take, its upload included.
+        seconds: Longest that a request may take, its upload included.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.loop = asyncio.get_running_loop()
-        self._living: dict[Lifetime, None] = {}
+        self._running: dict[RequestDeadline, None] = {}
         self._ticking = False
 
-    def begin(self, receive: Receive) -> Lifetime:
-        """The lifetime of a question, to be entered with ``with``."""
-        return Lifetime(self, receive)
+    def begin(self, receive: Receive) -> RequestDeadline:
+        """Return the deadline of a new request, a context manager."""
+        return RequestDeadline(self, receive)
 
-    def add(self, lifetime: Lifetime) -> None:
-        self._living[lifetime] = None
+    def add(self, deadline: RequestDeadline) -> None:
+        self._running[deadline] = None
         if not self._ticking:
             self._ticking = True
             self.loop.call_later(TICK_SECONDS, self._tick)
 
-    def remove(self, lifetime: Lifetime) -> None:
-        del self._living[lifetime]
+    def remove(self, deadline: RequestDeadline) -> None:
+        del self._running[deadline]
 
     def _tick(self) -> None:
-        for lifetime in self._living:
-            lifetime.look(self.loop.time())
-        self._ticking = bool(self._living)
+        for deadline in self._running:
+            deadline.check(self.loop.time())
+        self._ticking = bool(self._running)
         if self._ticking:
             self.loop.call_later(TICK_SECONDS, self._tick)
 
 
-class Lifetime:
-    """Cancels what happens inside at the deadline, or when the client hangs up, and says which it was.
+class RequestDeadline:
+    """Cancels the block inside at the deadline, or when the client disconnects, and raises the reason.
 
     Arguments:
-        lifetimes: Where it is looked after.
-        receive: Of the client; once the body is complete, all that it can still say is that it has left.
+        deadlines: Timer that checks this deadline.
+        receive: ASGI callable of the request; after the body it yields nothing but the disconnect.
     """
 
-    def __init__(self, lifetimes: Lifetimes, receive: Receive) -> None:
-        self._lifetimes = lifetimes
+    def __init__(self, deadlines: Deadlines, receive: Receive) -> None:
+        self._deadlines = deadlines
         self._receive = receive
         self._uploaded = False
         self._reason: Exception | None = None
         self._watch: asyncio.Task[None] | None = None
 
     def uploaded(self) -> None:
-        """The body is complete."""
+        """Record that the body is complete."""
         self._uploaded = True
 
-    def look(self, now: float) -> None:
-        """Ends what is past its deadline; begins to watch the client of what has taken a while."""
+    def check(self, now: float) -> None:
+        """End a request past its deadline; start to watch the client of one that has taken a while.
+
+        Arguments:
+            now: Time of the event loop's clock, in seconds.
+        """
         if now >= self._deadline:
             self._end(self._past())
         elif self._uploaded and self._watch is None:
-            self._watch = asyncio.create_task(self._watching())
+            self._watch = asyncio.create_task(self._wait_for_disconnect())
 
-    def __enter__(self) -> Lifetime:
-        self._deadline = self._lifetimes.loop.time() + self._lifetimes.seconds
-        self._task = asyncio.current_task(self._lifetimes.loop)
-        self._lifetimes.add(self)
+    def __enter__(self) -> RequestDeadline:
+        self._deadline = self._deadlines.loop.time() + self._deadlines.seconds
+        self._task = asyncio.current_task(self._deadlines.loop)
+        self._deadlines.add(self)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
-        self._lifetimes.remove(self)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._deadlines.remove(self)
         if self._watch is not None:
             self._watch.cancel()
-            self._watch = None  # its error knows this lifetime: together they would wait for the collector
+            self._watch = None  # breaks a reference cycle, which would wait for the garbage collector
         if self._reason is None or self._task is None:
             return
-        if self._task.uncancel() == 0 and kind is asyncio.CancelledError:  # else it was not for this alone
+        # A count above 0: the task was also cancelled by another caller.
+        if self._task.uncancel() == 0 and kind is asyncio.CancelledError:
             raise self._reason from None
 
     def _end(self, reason: Exception) -> None:
@@ -95,12 +102,12 @@ class Lifetime:
             self._task.cancel()
 
     def _past(self) -> Exception:
-        seconds = self._lifetimes.seconds
+        seconds = self._deadlines.seconds
         if self._uploaded:
-            return PastDeadline(f"no answer within the {seconds:g} s that a question may take")
-        return TooSlow(f"the body was not complete within the {seconds:g} s that a question may take")
+            return PastDeadline(f"no answer within the {seconds:g} s that a request may take")
+        return TooSlow(f"the body was not complete within the {seconds:g} s that a request may take")
 
-    async def _watching(self) -> None:
+    async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._end(ClientLeft("the client hung up before it had its answer"))
+        self._end(ClientDisconnected("the client disconnected before it had its answer"))

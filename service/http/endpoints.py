@@ -1,36 +1,36 @@
-"""Past the framework, whose router and response objects take longer than the graph of a small encoder.
+"""Table of the endpoints that bypass the framework.
 
-A route for a question is registered like any other, so that FastAPI documents it and refuses other methods. A
-POST to it is answered here.
+The framework's router and response objects take longer than the graph of a small encoder. The framework does
+not document these endpoints: ``service/openapi`` does.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from http import HTTPStatus
+from typing import NamedTuple, TypeAlias
 
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.formats.render import CLOSE, Reply
-from service.http.deadlines import Lifetimes
-from service.models.catalog import Catalog
+from service.http.deadlines import Deadlines
+from service.http.response import CLOSE, Reply
 from service.telemetry.context import Exchange
 
-Handler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
+ErrorHandler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
 
 
-class Arrival(NamedTuple):
-    """A question as it came.
+class EndpointRequest(NamedTuple):
+    """A request to an endpoint of the table.
 
     Arguments:
-        scope: What the server says of it.
-        receive: Where its body comes from.
-        parameters: Of its path.
-        headers: By name in small letters; of one that was sent twice, the last.
+        scope: ASGI scope.
+        receive: ASGI callable that yields the body.
+        parameters: Parameters of the path, by name.
+        headers: Values by lower-case name; the last one of a repeated header.
     """
 
     scope: Scope
@@ -39,70 +39,84 @@ class Arrival(NamedTuple):
     headers: Mapping[bytes, bytes]
 
     @property
-    def catalog(self) -> Catalog:
-        catalog: Catalog = self.scope["state"]["catalog"]
-        return catalog
-
-    @property
     def exchange(self) -> Exchange:
         exchange: Exchange = self.scope["state"]["exchange"]
         return exchange
 
     @property
-    def lifetimes(self) -> Lifetimes:
-        lifetimes: Lifetimes = self.scope["state"]["lifetimes"]
-        return lifetimes
+    def deadlines(self) -> Deadlines:
+        deadlines: Deadlines = self.scope["state"]["deadlines"]
+        return deadlines
 
     def header(self, name: bytes) -> str | None:
         value = self.headers.get(name)
         return None if value is None else value.decode("latin1")
 
 
-class DirectRoute(APIRoute, ABC):
-    """A route that answers an arrival with a reply; its endpoint's signature is for the documentation."""
-
-    @abstractmethod
-    def answer(self, arrival: Arrival) -> Awaitable[Reply]:
-        """The reply; what it raises is told by the handler of its class."""
-
-
-class Direct:
-    """Answers direct routes, and leaves everything else to the framework.
+class Endpoint(NamedTuple):
+    """One row of the table.
 
     Arguments:
-        app: The framework.
-        routes: Those that are answered here.
-        handlers: By class of error, what says it to the client.
+        path: Path with parameters in braces.
+        operation_id: Name of the operation in metrics, logs and traces.
+        respond: Returns the reply to a POST request; its exceptions go to the handler of their class.
+    """
+
+    path: str
+    operation_id: str
+    respond: Callable[[EndpointRequest], Awaitable[Reply]]
+
+
+class EndpointTable:
+    """Responds to requests to the endpoints of the table, and passes all others to the framework.
+
+    Arguments:
+        app: Framework.
+        endpoints: Rows of the table.
+        handlers: Error handlers by class of exception.
+        is_draining: Whether the service is about to stop, given the state of the request.
     """
 
     def __init__(
-        self, app: ASGIApp, routes: Iterable[Any], handlers: Mapping[type[Exception], Handler]
+        self,
+        app: ASGIApp,
+        endpoints: Iterable[Endpoint],
+        handlers: Mapping[type[Exception], ErrorHandler],
+        is_draining: Callable[[Mapping[str, object]], bool],
     ) -> None:
-        direct = [route for route in routes if isinstance(route, DirectRoute)]
+        patterns = [(compile_path(endpoint.path)[0], endpoint) for endpoint in endpoints]
         self._app = app
         self._handlers = handlers
+        self._is_draining = is_draining
 
-        def find(path: str) -> tuple[DirectRoute, dict[str, str]] | None:
-            matches = ((route, route.path_regex.match(path)) for route in direct)
-            return next(((route, match.groupdict()) for route, match in matches if match), None)
+        def match(path: str) -> tuple[Endpoint, dict[str, str]] | None:
+            matches = ((endpoint, pattern.match(path)) for pattern, endpoint in patterns)
+            return next(((endpoint, hit.groupdict()) for endpoint, hit in matches if hit), None)
 
-        self._find = lru_cache(maxsize=256)(find)
+        self._match = lru_cache(maxsize=256)(match)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = self._find(scope["path"]) if scope.get("method") == "POST" else None
-        if found is None:
+        match = self._match(scope["path"]) if scope["type"] == "http" else None
+        if match is None:
             await self._app(scope, receive, send)
             return
-        route, parameters = found
-        scope["route"] = route
+        endpoint, parameters = match
+        scope["route"] = endpoint
         try:
-            reply = await route.answer(Arrival(scope, receive, parameters, dict(scope["headers"])))
+            if scope["method"] != "POST":
+                raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
+            request = EndpointRequest(scope, receive, parameters, dict(scope["headers"]))
+            reply = await endpoint.respond(request)
         except Exception as error:
-            kinds = (kind for kind in type(error).__mro__ if kind in self._handlers)
-            if (kind := next(kinds, None)) is None:
-                raise
-            response = await self._handlers[kind](Request(scope), error)
-            await response(scope, receive, send)
+            await self._respond_to_error(error, scope, receive, send)
             return
-        draining = scope["state"]["catalog"].draining
-        await (reply.with_headers(CLOSE) if draining else reply).send(send)
+        await (reply.with_headers(CLOSE) if self._is_draining(scope["state"]) else reply).send(send)
+
+    async def _respond_to_error(self, error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond by the handler of the error's most specific class; raise the error where there is none."""
+        handlers = (self._handlers[kind] for kind in type(error).__mro__ if kind in self._handlers)
+        handler = next(handlers, None)
+        if handler is None:
+            raise error
+        response = await handler(Request(scope), error)
+        await response(scope, receive, send)

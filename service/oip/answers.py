@@ -11,7 +11,7 @@ import orjson
 
 from models_store.manifest import Manifest
 from service.errors import WrongInput
-from service.formats.render import BYTES, JSON, Reply
+from service.http.response import BYTES, JSON, Reply
 from service.oip import tensors
 from service.oip.outputs import Output
 from service.oip.requests import Wanted

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from models_store.kinds import MEDIA
 from models_store.manifest import Manifest
-from service.formats import bodies, render
+from service.http import response
 from service.openapi import modalities
 from service.openapi.errors import OF_QUESTIONS, problem
 from service.openapi.modalities import BINARY, FINITE_OR_NULL, NUMBER, Schema, nested
@@ -45,21 +45,21 @@ QUESTIONS = (
         "The posterior of z",
         "The posterior of z given whatever was sent, draws from it, and which modality it comes from.",
         EncodeQuery,
-        (render.JSON, render.NPZ),
+        (response.JSON, response.NPZ),
     ),
     Question(
         "generate",
         "Any modality, given any others",
         "Every modality asked for, given whatever was sent: summaries with their uncertainty, and samples.",
         GenerateQuery,
-        (render.JSON, render.NPZ, *MEDIA, render.ZIP, render.CSV),
+        (response.JSON, response.NPZ, *MEDIA, response.ZIP, response.CSV),
     ),
     Question(
         "score",
         "How likely it is",
         "The log-likelihood of what was sent: of all together, of some, or of some given others.",
         ScoreQuery,
-        (render.JSON, render.NPZ),
+        (response.JSON, response.NPZ),
     ),
 )
 
@@ -74,7 +74,7 @@ def operation(question: Question, operation_id: str, tag: str, manifest: Manifes
         manifest: Of the model that it is for; None: of whichever the path names.
     """
     answer = _reference(manifest, _answer(question)) if manifest else _any_model()
-    content = {media: {"schema": TEXT if media == render.CSV else BINARY} for media in question.media}
+    content = {media: {"schema": TEXT if media == response.CSV else BINARY} for media in question.media}
     of = f"\n\nOf the model {manifest.name}: {manifest.description}" if manifest else ""
     if manifest and "flatten" in question.query.model_fields:
         of += f"\n\nFor `flatten`, with which rows and draws are one axis, see `{question.name}_with`."
@@ -89,7 +89,7 @@ def operation(question: Question, operation_id: str, tag: str, manifest: Manifes
             "200": {
                 "description": "The answer.",
                 "headers": {"X-Seed": {"schema": WHOLE, "description": "The seed, where the body has none."}},
-                "content": {**content, render.JSON: {"schema": answer}},
+                "content": {**content, response.JSON: {"schema": answer}},
             },
             **{str(status): problem(status) for status in OF_QUESTIONS},
         },
@@ -223,10 +223,10 @@ def _body(manifest: Manifest | None) -> Schema:
         "description": "What is observed. Without a body, ask for the prior with `cond_mod=none`.",
         "required": False,
         "content": {
-            bodies.MULTIPART: {"schema": by_name},
-            bodies.JSON: {"schema": inputs},
-            bodies.NPZ: {"schema": {**BINARY, "description": archive}},
-            bodies.BYTES: {"schema": {**BINARY, "description": archive}},
-            bodies.CSV: {"schema": {**TEXT, "description": f"{table}an empty cell is missing."}},
+            response.MULTIPART: {"schema": by_name},
+            response.JSON: {"schema": inputs},
+            response.NPZ: {"schema": {**BINARY, "description": archive}},
+            response.BYTES: {"schema": {**BINARY, "description": archive}},
+            response.CSV: {"schema": {**TEXT, "description": f"{table}an empty cell is missing."}},
         },
     }

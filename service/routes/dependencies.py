@@ -1,4 +1,4 @@
-"""What every question needs: the model that it is for, and what was observed."""
+"""Values that several routes take from a request: the catalog, the model, rows and seed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Query, Request
+from starlette.types import Scope
 
 from service.engine.observations import Observations
 from service.errors import WrongInput
@@ -13,9 +14,14 @@ from service.models.catalog import Catalog
 from service.models.loading import Loaded
 
 
-async def _catalog(request: Request) -> Catalog:
-    catalog: Catalog = request.state.catalog
+def catalog_of(scope: Scope) -> Catalog:
+    """Return the catalog of the service that received the request."""
+    catalog: Catalog = scope["state"]["catalog"]
     return catalog
+
+
+async def _catalog(request: Request) -> Catalog:
+    return catalog_of(request.scope)
 
 
 CurrentCatalog = Annotated[Catalog, Depends(_catalog)]
@@ -28,14 +34,6 @@ async def _loaded(
 
 
 CurrentModel = Annotated[Loaded, Depends(_loaded)]
-
-
-def _read_by_the_route() -> None:
-    """Nothing: :class:`Bounded` reads it, and here FastAPI learns that it is no parameter."""
-
-
-Observed = Annotated[Observations, Depends(_read_by_the_route)]
-Accept = Annotated[str | None, Depends(_read_by_the_route)]
 
 
 class _Seeded(Protocol):
@@ -51,7 +49,7 @@ class _Conditioned(Protocol):
 
 
 def rows_of(observations: Observations, query: _Conditioned) -> Observations:
-    """The observations, or for ``cond_mod=none`` the rows of nothing that ``n_data`` asks for.
+    """Return the observations; for ``cond_mod=none`` without any, ``n_data`` rows that lack every modality.
 
     Raises:
         WrongInput: ``n_data`` beside observations.
@@ -66,5 +64,5 @@ def rows_of(observations: Observations, query: _Conditioned) -> Observations:
 
 
 def seed_of(query: _Seeded) -> int:
-    """The seed that was sent, or a new one."""
+    """Return the seed of the query, or a random one."""
     return random.getrandbits(32) if query.seed is None else query.seed

@@ -1,75 +1,83 @@
-"""POST /encode, /generate and /score, of the default model and of any."""
+"""POST /encode, /generate and /score, of the default model and of a named one."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, TypeAlias, get_origin
+from urllib.parse import parse_qsl
 
-import numpy as np
-from fastapi import APIRouter, Query
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 
 from models_store.errors import listed
 from models_store.kinds import MEDIA
-from models_store.manifest import Modality
-from service.engine.model import Encoded, Generated, Model
+from service.engine.observations import Observations
 from service.engine.predictive import FIELDS
-from service.engine.scoring import Scored
+from service.engine.workers import aside
 from service.errors import WrongInput
-from service.formats import files, render, tables
-from service.formats.render import Reply
-from service.routes.bounded import Bounded
-from service.routes.dependencies import Accept, CurrentModel, Observed, rows_of, seed_of
+from service.formats import bodies, render, tables
+from service.http.endpoints import Endpoint, EndpointRequest
+from service.http.response import CSV, JSON, NPZ, ZIP, Reply, negotiate
+from service.models.loading import Loaded
+from service.routes.dependencies import catalog_of, rows_of, seed_of
 from service.schemas import EncodeQuery, GenerateQuery, ScoreQuery
 
-# service/openapi describes them: with the modalities of each model, which the framework does not know
-router = APIRouter(include_in_schema=False, route_class=Bounded)
-
 GENERATED: Mapping[str, Sequence[str]] = {
-    render.JSON: FIELDS,
-    render.NPZ: FIELDS,
+    JSON: FIELDS,
+    NPZ: FIELDS,
     **dict.fromkeys(MEDIA, ("samples",)),
-    render.ZIP: ("samples",),
-    render.CSV: tables.FIELDS,
+    ZIP: ("samples",),
+    CSV: tables.FIELDS,
 }
-"""What /generate can answer with, and the summaries that it takes."""
+"""Media types of a response to /generate, and the fields of a target that each can hold."""
 
-ENCODED = (render.JSON, render.NPZ)
+ENCODED = (JSON, NPZ)
 
 
-@router.post("/encode", operation_id="encode")
-@router.post("/models/{name}/encode", operation_id="encode_with")
-async def encode(
-    observed: Observed, current: CurrentModel, query: Annotated[EncodeQuery, Query()], accept: Accept
-) -> Reply:
-    """The posterior of z given whatever was sent, and draws from it."""
-    media = render.negotiate(accept, ENCODED)
-    rows, seed = rows_of(observed, query), seed_of(query)
-    encoded = await current.model.encode(
+class Inference(NamedTuple):
+    """A request for a model, its body read and checked.
+
+    Arguments:
+        observed: Rows of the body.
+        current: Model that the path names.
+        query: Parameters of the path's query.
+        accept: Header Accept.
+    """
+
+    observed: Observations
+    current: Loaded
+    query: Any
+    accept: str | None
+
+
+async def encode(request: Inference) -> Reply:
+    """The posterior of z given the observed modalities, and draws from it."""
+    query: EncodeQuery = request.query
+    media, model = negotiate(request.accept, ENCODED), request.current.model
+    rows, seed = rows_of(request.observed, query), seed_of(query)
+    encoded = await model.encode(
         rows, query.cond_mod, draws=query.N, seed=seed, return_mean=query.return_mean
     )
-    return render.reply(
-        media,
-        {**_head(current.model, rows.n, seed, encoded.condition), **_encoding(current.model, encoded, query)},
-    )
+    head = render.head(model.manifest, rows.n, seed, encoded.condition)
+    return render.reply(media, {**head, **render.encoding(model.manifest, encoded, query.flatten)})
 
 
-@router.post("/generate", operation_id="generate")
-@router.post("/models/{name}/generate", operation_id="generate_with")
-async def generate(
-    observed: Observed, current: CurrentModel, query: Annotated[GenerateQuery, Query()], accept: Accept
-) -> Reply:
-    """Every modality that was asked for, given whatever was sent."""
-    media = render.negotiate(accept, tuple(GENERATED))
-    rows, seed, fields = rows_of(observed, query), seed_of(query), _known(query.fields)
-    model, table, targets = current.model, None, query.gen_mod
-    if media == render.CSV:
+async def generate(request: Inference) -> Reply:
+    """The requested modalities given the observed ones."""
+    query: GenerateQuery = request.query
+    media, model = negotiate(request.accept, tuple(GENERATED)), request.current.model
+    rows, seed = rows_of(request.observed, query), seed_of(query)
+    fields: Sequence[str] = _checked_fields(query.fields)
+    table, targets = None, query.gen_mod
+    if media == CSV:
         table, targets = tables.question(model.manifest, rows, query.gen_mod)
     generated = await model.generate(
         rows,
         query.cond_mod,
         targets,
-        fields=fields if media in (render.JSON, render.NPZ) else GENERATED[media],
+        fields=fields if media in (JSON, NPZ) else GENERATED[media],
         draws=query.N,
         summary_draws=query.K,
         seed=seed,
@@ -77,95 +85,89 @@ async def generate(
         noise=query.noise,
         prior=query.prior,
     )
-    head = _head(model, rows.n, seed, generated.condition)
-
-    def rendered() -> Reply:
-        if table is not None:
-            content = tables.to_csv(tables.fill(model.manifest, table, generated))
-        elif media in MEDIA:
-            content = files.single(model.manifest, generated, MEDIA[media], seed)
-        elif media == render.ZIP:
-            content = files.zipped(model.manifest, generated, seed, head)
-        else:
-            return render.reply(media, {**head, "targets": _targets(model, generated, query.flatten)})
-        return render.file(media, content, seed)
-
-    return await asyncio.to_thread(rendered)
-
-
-@router.post("/score", operation_id="score")
-@router.post("/models/{name}/score", operation_id="score_with")
-async def score(
-    observed: Observed, current: CurrentModel, query: Annotated[ScoreQuery, Query()], accept: Accept
-) -> Reply:
-    """The log-likelihood of what was sent: of all together, of some, or of some given others."""
-    media = render.negotiate(accept, ENCODED)
-    seed = seed_of(query)
-    scored = await current.model.score(
-        observed, query.cond_mod, query.gen_mod, draws=query.K, at_once=query.batch_size_K, seed=seed
+    head = render.head(model.manifest, rows.n, seed, generated.condition)
+    return await asyncio.to_thread(
+        render.generated, model.manifest, media, head, generated, table, query.flatten
     )
-    head = _head(current.model, observed.n, seed, scored.condition)
-    return render.reply(media, {**head, "gen_mod": list(scored.targets), "K": query.K, **_scores(scored)})
 
 
-def _head(model: Model, n: int, seed: int, condition: Sequence[str]) -> dict[str, Any]:
-    return {
-        "model": model.manifest.name,
-        "version": model.manifest.version,
-        "n_data": n,
-        "seed": seed,
-        "cond_mod": list(condition),
-    }
+async def score(request: Inference) -> Reply:
+    """Log-likelihood of the observed modalities: joint, of some, or of some given others."""
+    query: ScoreQuery = request.query
+    media, model = negotiate(request.accept, ENCODED), request.current.model
+    seed = seed_of(query)
+    scored = await model.score(
+        request.observed, query.cond_mod, query.gen_mod, draws=query.K, at_once=query.batch_size_K, seed=seed
+    )
+    head = render.head(model.manifest, request.observed.n, seed, scored.condition)
+    return render.reply(
+        media, {**head, "gen_mod": list(scored.targets), "K": query.K, **render.scores(scored)}
+    )
 
 
-def _encoding(model: Model, encoded: Encoded, query: EncodeQuery) -> dict[str, Any]:
-    answer: dict[str, Any] = {
-        "z": _flat(encoded.z) if query.flatten else encoded.z,
-        "mu": encoded.mu,
-        "log_var": encoded.log_var,
-        "one_latent_space": True,
-    }
-    if encoded.origin is not None:
-        shares, information, disagreement = encoded.origin
-        answer["contributions"] = dict(zip(("prior", *model.rules.names), shares, strict=True))
-        answer |= {"information": information, "disagreement": disagreement}
-    return answer
+Operation: TypeAlias = Callable[[Inference], Awaitable[Reply]]
+
+OPERATIONS: Mapping[str, tuple[type[BaseModel], Operation]] = {
+    "encode": (EncodeQuery, encode),
+    "generate": (GenerateQuery, generate),
+    "score": (ScoreQuery, score),
+}
+"""Parameters and function of each path."""
 
 
-def _scores(scored: Scored) -> dict[str, Any]:
-    return {
-        "question": list(scored.questions),
-        "log_prob": scored.evidence.log_prob,
-        "std_error": scored.evidence.std_error,
-        "ess": scored.evidence.ess,
-        "p_value": scored.p_value,
-    }
+async def respond(query_model: type[BaseModel], operation: Operation, request: EndpointRequest) -> Reply:
+    """Admit a request, read its query and body within its deadline, and pass both to the operation.
+
+    Raises:
+        Refusal: The request is refused; its class gives the status.
+        RequestValidationError: The query has an unknown parameter or a wrong value.
+    """
+    catalog = catalog_of(request.scope)
+    catalog.admit()
+    with request.deadlines.begin(request.receive) as deadline:
+        query = parse_query(query_model, request.scope["query_string"])
+        current = catalog.get(request.parameters.get("name"), query.version)
+        limit, content_type = catalog.settings.max_body_bytes, request.header(b"content-type")
+        body = await bodies.read(request.receive, limit)
+        deadline.uploaded()
+        observed = await aside(len(body), bodies.parse, current.model.rules, content_type, body, limit)
+        request.exchange.read(current.bundle.manifest.name, observed.n, len(observed.columns))
+        catalog.admit()  # other requests may have filled the queues during the upload
+        return await operation(Inference(observed, current, query, request.header(b"accept")))
 
 
-def _targets(model: Model, generated: Generated, flatten: bool) -> dict[str, Any]:
-    return {
-        name: _target(model.manifest.modality(name), summary, flatten)
-        for name, summary in generated.targets.items()
-    }
+ENDPOINTS = tuple(
+    Endpoint(path, operation_id, partial(respond, *OPERATIONS[name]))
+    for name in OPERATIONS
+    for path, operation_id in ((f"/{name}", name), (f"/models/{{name}}/{name}", f"{name}_with"))
+)
 
 
-def _target(modality: Modality, summary: dict[str, Any], flatten: bool) -> dict[str, Any]:
-    """The summaries of a target, and beside them what their numbers mean."""
-    if flatten and "samples" in summary:
-        summary = {**summary, "samples": _flat(summary["samples"])}
-    if modality.labels:
-        return {**summary, "labels": list(modality.labels)}
-    if modality.columns:
-        names, units = [c.name for c in modality.columns], [c.unit or "" for c in modality.columns]
-        return {**summary, "columns": names, "units": units}
-    return summary
+@lru_cache(maxsize=256)
+def parse_query(kind: type[Any], content: bytes) -> Any:
+    """Read the parameters of a query; of one that is repeated and no list, the last.
+
+    Raises:
+        RequestValidationError: A parameter is unknown, or has a wrong value.
+    """
+    values: dict[str, Any] = {}
+    for name, value in parse_qsl(content.decode("latin1"), keep_blank_values=True):
+        if _is_list(kind.model_fields, name):
+            values.setdefault(name, []).append(value)
+        else:
+            values[name] = value
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        raise RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in errors]) from None
 
 
-def _flat(draws: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return draws.reshape(-1, *draws.shape[2:])
+def _is_list(fields: Mapping[str, Any], name: str) -> bool:
+    return name in fields and get_origin(fields[name].annotation) is list
 
 
-def _known(fields: list[str]) -> list[str]:
+def _checked_fields(fields: list[str]) -> list[str]:
     for field in fields:
         if field not in FIELDS:
             raise WrongInput(f"unknown field '{field}'; there are {listed(FIELDS)}")

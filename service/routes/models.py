@@ -12,6 +12,7 @@ from models_store.kinds import MEDIA
 from models_store.manifest import Manifest
 from service.errors import Conflict, Forbidden, NotFound
 from service.formats import files, render
+from service.http.response import JSON
 from service.models.catalog import Catalog
 from service.openapi.errors import problem
 from service.routes.dependencies import CurrentCatalog, CurrentModel
@@ -76,8 +77,7 @@ def get_latent(current: CurrentModel) -> Response:
     """A map of the latent space: two axes, their origin, and where held-out rows lie, with their labels."""
     if (latent := current.model.latent) is None:
         raise NotFound(f"'{current.bundle.manifest.name}' has no map of its latent space")
-    reply = render.reply(render.JSON, vars(latent.map))
-    return Response(reply.content, media_type=reply.media)
+    return Response(render.to_json(vars(latent.map)), media_type=JSON)
 
 
 MOST_EXAMPLES = 64
@@ -90,8 +90,8 @@ def get_examples(
 ) -> Response:
     """The first examples that the bundle holds: rows kept out of training, or made up where it has none."""
     values = golden.from_bytes(current.bundle.read(golden.FILE))
-    reply = render.reply(render.JSON, {"inputs": golden.examples(current.bundle.manifest, values, n_data)})
-    return Response(reply.content, media_type=reply.media)
+    content = render.to_json({"inputs": golden.examples(current.bundle.manifest, values, n_data)})
+    return Response(content, media_type=JSON)
 
 
 @router.get(

@@ -1,13 +1,11 @@
-"""The Open Inference Protocol under /v2; docs/protocol.md has the table of what it can be asked."""
+"""Inference in the Open Inference Protocol, under /v2; docs/protocol.md lists inputs and outputs."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine
-from typing import Annotated, Any, TypeVar
-
-from fastapi import APIRouter, Depends
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from models_store.errors import shown
 from service.engine.model import Encoded, Generated, Model
@@ -15,65 +13,54 @@ from service.engine.observations import Observations
 from service.engine.workers import aside
 from service.errors import NotFound, PastDeadline, WrongInput
 from service.formats import bodies
-from service.formats.render import Reply
-from service.http.endpoints import Arrival, DirectRoute
+from service.http.endpoints import Endpoint, EndpointRequest
+from service.http.response import Reply
 from service.models.catalog import Catalog
 from service.models.loading import Loaded
 from service.oip import answers, requests
 from service.oip.cache import cache_of
 from service.oip.outputs import Asked
 from service.oip.requests import Parameters, Question
-from service.routes.dependencies import rows_of, seed_of
+from service.routes.dependencies import catalog_of, rows_of, seed_of
 
 T = TypeVar("T")
 MODEL, VERSION = "/models/{name}", "/models/{name}/versions/{version}"
 
 
-def _direct() -> None:
-    """Nothing: :class:`Inference` passes it, and here FastAPI learns that it is no parameter."""
-
-
-class Inference(DirectRoute):
-    """A route that reads the arrival itself."""
-
-    def answer(self, arrival: Arrival) -> Awaitable[Reply]:
-        reply: Awaitable[Reply] = self.endpoint(arrival)
-        return reply
-
-
-router = APIRouter(prefix="/v2", include_in_schema=False, route_class=Inference)
-
-
-@router.post(f"{MODEL}/infer", operation_id="infer")
-@router.post(f"{VERSION}/infer", operation_id="infer_version")
-async def infer(arrival: Annotated[Arrival, Depends(_direct)]) -> Reply:
-    """The outputs that are asked for, given whatever inputs are sent."""
-    catalog, came = arrival.catalog, time.monotonic_ns()
-    chosen = current(catalog, arrival.parameters["name"], arrival.parameters.get("version"))
+async def infer(request: EndpointRequest) -> Reply:
+    """The requested outputs given the inputs that were sent."""
+    catalog, came = catalog_of(request.scope), time.monotonic_ns()
+    chosen = current(catalog, request.parameters["name"], request.parameters.get("version"))
     try:
         catalog.admit()
-        if query := arrival.scope["query_string"]:  # which would be ignored, a seed or an N among it
+        if query := request.scope["query_string"]:  # which would be ignored, a seed or an N among it
             raise WrongInput(
                 f"parameters are a field of the body here, got the query {shown(query.decode('latin1'))}"
             )
-        with arrival.lifetimes.begin(arrival.receive) as lifetime:
+        with request.deadlines.begin(request.receive) as deadline:
             limit = catalog.settings.max_body_bytes
-            body = await bodies.read(arrival.receive, limit)
-            lifetime.uploaded()
+            body = await bodies.read(request.receive, limit)
+            deadline.uploaded()
             length, encoding = (
-                arrival.header(b"inference-header-content-length"),
-                arrival.header(b"content-encoding"),
+                request.header(b"inference-header-content-length"),
+                request.header(b"content-encoding"),
             )
             if encoding is not None:
                 body = await aside(limit, requests.unpacked, body, encoding, limit)
             question = await aside(len(body), requests.parse, chosen.model.rules, body, length)
             observed = question.observed
-            arrival.exchange.read(chosen.bundle.manifest.name, observed.n, len(observed.columns))
-            catalog.admit()  # others may have come meanwhile
-            return await _answer(chosen, question, arrival.header(b"accept-encoding"), came)
+            request.exchange.read(chosen.bundle.manifest.name, observed.n, len(observed.columns))
+            catalog.admit()  # other requests may have filled the queues during the upload
+            return await _answer(chosen, question, request.header(b"accept-encoding"), came)
     except BaseException:
         cache_of(chosen).statistics.failed(time.monotonic_ns() - came)
         raise
+
+
+ENDPOINTS = (
+    Endpoint(f"/v2{MODEL}/infer", "infer", infer),
+    Endpoint(f"/v2{VERSION}/infer", "infer_version", infer),
+)
 
 
 async def _answer(chosen: Loaded, question: Question, accepted: str | None, came: int) -> Reply:

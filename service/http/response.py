@@ -1,0 +1,85 @@
+"""Responses of the endpoint table: media types, their negotiation, and a response as a plain value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from starlette.types import Send
+
+from models_store.errors import listed
+from service.errors import NotAcceptable
+
+JSON = "application/json"
+NPZ = "application/x-npz"
+BYTES = "application/octet-stream"
+ZIP = "application/zip"
+CSV = "text/csv"
+MULTIPART = "multipart/form-data"
+
+Header = tuple[bytes, bytes]
+CLOSE: Header = (b"connection", b"close")
+"""Makes a client open its next connection, which a load balancer leads to another instance."""
+
+
+class Reply(NamedTuple):
+    """A response with status 200 and its whole body.
+
+    Arguments:
+        media: Content type.
+        content: Body.
+        headers: Further headers, without content type and length.
+    """
+
+    media: str
+    content: bytes
+    headers: tuple[Header, ...] = ()
+
+    def with_headers(self, *more: Header) -> Reply:
+        return self._replace(headers=(*self.headers, *more))
+
+    async def send(self, send: Send) -> None:
+        headers = [
+            (b"content-type", self.media.encode()),
+            (b"content-length", b"%d" % len(self.content)),
+            *self.headers,
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self.content})
+
+
+@lru_cache(maxsize=128)
+def negotiate(accept: str | None, offered: tuple[str, ...]) -> str:
+    """Choose the offered media type that the client prefers (RFC 9110, section 12.5.1); ties go to the first.
+
+    Raises:
+        NotAcceptable: The client accepts none of them.
+    """
+    ranges = [_media_range(item) for item in (accept or "*/*").split(",") if item.strip()]
+    quality = {media: _quality(media, ranges) for media in offered}
+    best = max(offered, key=lambda media: quality[media])
+    if quality[best] <= 0:
+        raise NotAcceptable(f"the answer can be {listed(offered)}, Accept asks for '{accept}'")
+    return best
+
+
+def _media_range(item: str) -> tuple[str, float]:
+    media, *parameters = (part.strip().lower() for part in item.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return media, min(max(float(value), 0.0), 1.0)
+            except ValueError:
+                return media, 0.0
+    return media, 1.0
+
+
+def _quality(media: str, ranges: Sequence[tuple[str, float]]) -> float:
+    """Quality of the most specific range that matches; 0 where none does."""
+    for pattern in (media, f"{media.partition('/')[0]}/*", "*/*"):
+        for accepted, quality in ranges:
+            if accepted == pattern:
+                return quality
+    return 0.0
