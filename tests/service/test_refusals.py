@@ -133,11 +133,16 @@ def test_a_picture_of_no_image_is_refused(client: TestClient) -> None:
 
 
 def test_paths_and_methods_that_do_not_exist_are_problems_too(client: TestClient) -> None:
-    cases = (("/nope", 404, "there is no such path"), ("/encode", 405, "this path takes POST"))
-    for path, status, told in cases:
+    cases = (
+        ("/nope", 404, "there is no such path"),
+        ("/encode", 405, "this path takes POST"),
+        ("/models/tiny/encode", 405, "this path takes POST"),
+        ("/v2/models/tiny/infer", 405, "this path takes POST"),
+    )
+    for path, status, reason in cases:
         response = client.get(path)
         assert (response.status_code, response.json()["status"]) == (status, status)
-        assert response.json()["detail"] == f"GET {path}: {told}"
+        assert response.json()["detail"] == f"GET {path}: {reason}"
         assert response.headers["content-type"] == "application/problem+json"
 
 
