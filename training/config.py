@@ -28,8 +28,8 @@ class Network(_Frozen):
     """An encoder and, with its layers in reverse, a decoder."""
 
     type: Literal["mlp", "conv", "custom"] = "mlp"
-    """``mlp``: fully connected; ``conv``: convolutions first, for an image, audio or points;
-    ``custom``: modules of one's own, see ``training/networks/custom.py``."""
+    """``mlp``: fully connected; ``conv``: convolutions first, for kinds whose cells have neighbours, such
+    as an image; ``custom``: modules of one's own, see ``training/networks/custom.py``."""
     hidden: tuple[Positive, ...] = (512, 512)
     """Of the fully connected layers of the encoder: how wide each is; the decoder has them in reverse."""
     activation: Literal["relu", "silu"] = "silu"

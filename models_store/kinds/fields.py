@@ -72,8 +72,8 @@ class ModalityFields(Frozen):
     name: Name
     kind: str
     shape: tuple[Annotated[int, Field(gt=0)], ...]
-    """The shape of one row: image (H, W) or (H, W, C), audio (bands, frames), points (P, 2), vector and
-    counts (C,), category ()."""
+    """Shape of one row, as its kind allows: (H, W) or (H, W, C) for an image, (C,) for a vector, () for a
+    category."""
     dtype: Dtype
     likelihood: str
     labels: tuple[str, ...] | None = None

@@ -242,7 +242,7 @@ def test_an_import_that_gives_no_network_is_refused_with_its_place(
 
 
 def test_convolutions_are_refused_where_there_are_no_neighbours() -> None:
-    with pytest.raises(ExperimentError, match=r"modalities.x.network: 'conv' is for an image, .*'vector'"):
+    with pytest.raises(ExperimentError, match=r"modalities.x.network: 'conv' is for image, .*'vector'"):
         networks_for(CASES["vector"][0], CONV, 3, rows_for(CASES["vector"][0]))
 
 

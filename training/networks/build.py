@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from models_store.kinds import KINDS
 from models_store.manifest import Modality
 from training.config import Network
 from training.errors import ExperimentError
@@ -22,6 +23,9 @@ from training.networks.units import (
     Standardise,
     column_scales,
 )
+
+CONVOLVED = ", ".join(name for name, kind in KINDS.items() if kind.layout)
+"""Kinds whose cells have neighbours."""
 
 
 def networks_for(
@@ -44,7 +48,7 @@ def networks_for(
         axes = modality.traits.layout
         if axes is None:
             raise ExperimentError(
-                f"modalities.{modality.name}.network: 'conv' is for an image, audio or points, "
+                f"modalities.{modality.name}.network: 'conv' is for {CONVOLVED}, "
                 f"not for the kind '{modality.kind}' of shape {modality.shape}"
             )
         forth, back = network.channels, network.channels[::-1]
