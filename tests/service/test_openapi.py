@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from models_store.kinds import MEDIA
 from service.app import create_app
 from service.settings import Settings
 from tests.service.kinds import described
@@ -90,11 +91,11 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 
 def test_every_form_of_an_answer_is_told(document: dict[str, Any]) -> None:
     answer = document["paths"]["/generate"]["post"]["responses"]["200"]["content"]
+    assert {"image/png", "audio/wav"} <= MEDIA.keys()
     assert set(answer) == {
         "application/json",
         "application/x-npz",
-        "image/png",
-        "audio/wav",
+        *MEDIA,
         "application/zip",
         "text/csv",
     }
