@@ -20,6 +20,7 @@ from models_store.kinds.image import ImageKind
 from models_store.kinds.points import PointsKind
 from models_store.kinds.tensor import TensorKind
 from models_store.kinds.vector import VectorKind
+from models_store.kinds.video import VideoKind
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
@@ -32,6 +33,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             CountsKind(),
             CategoryKind(),
             TensorKind(),
+            VideoKind(),
         )
     }
 )
@@ -48,8 +50,8 @@ def read_file(modality: ModalityFields, content: bytes) -> Array:
 
     Arguments:
         modality: Modality of the rows.
-        content: A ``.npy`` with a leading row axis (several rows); or one row: a picture, a sound, a label
-            as text; or JSON or CSV of vectors, counts or points.
+        content: A ``.npy`` with a leading row axis (several rows); or one row: a picture, a sound, a
+            video, a label as text; or JSON or CSV of vectors, counts or points.
 
     Raises:
         UnreadableFile: No row of that modality can be read from the file; the text says why.

@@ -3,6 +3,7 @@
 import { categoryAnswer, imageAnswer, pointsAnswer, soundAnswer, tensorAnswer, vectorAnswer } from "./answers.js";
 import { categoryInput, imageInput, pointsInput, tensorInput, vectorInput } from "./inputs.js";
 import { soundInput } from "./inputs-sound.js";
+import { videoAnswer, videoInput } from "./video.js";
 
 const PICTURED = ["mean", "std", "samples"];
 /** Fewer numbers are easier to give. */
@@ -20,7 +21,8 @@ const KINDS = {
   audio: { noun: "sound", verb: "record", effort: () => 3, input: soundInput, answer: soundAnswer, fields: PICTURED },
   vector: { noun: "numbers", verb: "type", effort: (modality) => 4 + byLength(modality), input: vectorInput, answer: vectorAnswer, fields: ["quantiles"] },
   counts: { noun: "counts", verb: "type", effort: (modality) => 5 + byLength(modality), input: vectorInput, answer: vectorAnswer, fields: ["quantiles"] },
-  tensor: { noun: "array", verb: "upload", effort: () => 6, input: tensorInput, answer: tensorAnswer, fields: PICTURED },
+  video: { noun: "video", verb: "upload", effort: () => 6, input: videoInput, answer: videoAnswer, fields: PICTURED },
+  tensor: { noun: "array", verb: "upload", effort: () => 7, input: tensorInput, answer: tensorAnswer, fields: PICTURED },
 };
 
 /** The entry of a modality's kind; arrays stand in for a kind that this page does not have. */

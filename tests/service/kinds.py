@@ -41,6 +41,7 @@ def modalities() -> list[Modality]:
         category("cat", "dog", "owl").model_copy(update={"name": "animal"}),
         array("points", 3, 2).model_copy(update={"name": "stroke"}),
         array("tensor", 2, 2).model_copy(update={"name": "field"}),
+        image(3, 5).with_changes({"name": "clip", "kind": "video", "shape": (4, 3, 5)}),
     ]
 
 

@@ -108,11 +108,16 @@ def _curve(axes: Axes, _modality: Modality, row: Array, limits: Limits) -> None:
     axes.set_ylim(limits[0], limits[1] if limits[1] > limits[0] else limits[0] + 1)
 
 
+def _middle_frame(axes: Axes, modality: Modality, row: Array, limits: Limits) -> None:
+    picture(axes, modality, row[len(row) // 2], limits)
+
+
 DRAWINGS: Mapping[str, Callable[[Axes, Modality, Array, Limits], None]] = {
     "category": _label,
     "image": picture,
     "audio": _spectrogram,
     "points": _path,
+    "video": _middle_frame,
 }
 """By kind; rows of the other kinds are curves."""
 

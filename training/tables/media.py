@@ -11,12 +11,17 @@ import numpy as np
 import soundfile
 from PIL import Image
 
+from models_store.errors import UnreadableFile
 from models_store.kinds.fields import Spectrogram
 from models_store.kinds.image import FORMATS
+from models_store.kinds.video import frames_of
 from training.errors import DataError
 
 LARGEST_SIDE = 64
 """Longest side of a picture in pixels that ``init`` proposes."""
+
+MOST_FRAMES = 16
+"""Frames of a video that ``init`` proposes at most."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,24 @@ def pictures(paths: Sequence[Path]) -> Files:
     return Files(f"shape = {list(shape)}", shape)
 
 
+def clips(paths: Sequence[Path]) -> Files | None:
+    """The median size and number of frames, with colours if a first frame has them; None if nothing moves."""
+    numbers, colour = [], False
+    for path in paths:
+        try:
+            with Image.open(path, formats=("GIF",)) as clip:
+                red, green, blue = np.moveaxis(np.asarray(clip.convert("RGB")), -1, 0)
+                colour |= bool((red != green).any() or (green != blue).any())
+                numbers.append(frames_of(clip))
+        except (OSError, UnreadableFile) as error:
+            raise DataError(f"{path} is no readable video: {error}") from None
+    if max(numbers) == 1:
+        return None
+    frames = min(MOST_FRAMES, max(1, round(float(np.median(numbers)))))
+    shape = (frames, *_picture_shape(paths)[:2], *((3,) if colour else ()))
+    return Files(f"shape = {list(shape)}", shape)
+
+
 def sounds(paths: Sequence[Path]) -> Files:
     """A spectrogram for the lowest rate and the longest sound."""
     sound = _spectrogram(paths)
@@ -54,6 +77,7 @@ def tensors(paths: Sequence[Path]) -> Files:
 FILES: Mapping[str, Callable[[Sequence[Path]], Files | None]] = {
     "audio": sounds,
     "tensor": tensors,
+    "video": clips,
     "image": pictures,
 }
 """By kind, in the order in which they are tried; None where files with that suffix are of another kind."""
