@@ -29,6 +29,7 @@ from service.errors import (
     TooBusy,
     TooLarge,
     TooSlow,
+    UnknownCoding,
     UnknownMediaType,
     Unparsable,
     WrongInput,
@@ -57,6 +58,7 @@ STATUS: dict[type[Refusal], HTTPStatus] = {
     Conflict: HTTPStatus.CONFLICT,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnknownMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    UnknownCoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     WrongInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooSlow: HTTPStatus.REQUEST_TIMEOUT,
     TooBusy: HTTPStatus.TOO_MANY_REQUESTS,
@@ -216,7 +218,11 @@ async def _to_the_edge(_request: Request, error: Exception) -> Response:
 
 
 async def _on_refusal(request: Request, error: Exception) -> Response:
-    headers = {"Retry-After": str(error.seconds)} if isinstance(error, TooBusy) else None
+    headers: dict[str, str] | None = None
+    if isinstance(error, TooBusy):
+        headers = {"Retry-After": str(error.seconds)}
+    if isinstance(error, UnknownCoding):
+        headers = {"Accept-Encoding": ", ".join(error.codings)}
     status = STATUS[type(error)]  # type: ignore[index]  # it is a Refusal
     return problem(status, str(error), request.state.request_id, headers)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from models_store.errors import UnreadableFile, WrongValue
@@ -26,6 +26,19 @@ class TooLarge(Refusal):
 
 class UnknownMediaType(Refusal):
     """A request body in a form that is not known."""
+
+
+class UnknownCoding(UnknownMediaType):
+    """A content coding that is not known.
+
+    Arguments:
+        detail: The coding that came, and the known ones.
+        codings: The known ones, for the header ``Accept-Encoding`` (RFC 9110, section 12.5.3).
+    """
+
+    def __init__(self, detail: str, codings: Sequence[str]) -> None:
+        super().__init__(detail)
+        self.codings = codings
 
 
 class NotAcceptable(Refusal):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,15 +10,12 @@ import orjson
 
 from models_store.manifest import Manifest
 from service.errors import WrongInput
+from service.http import encoding
 from service.http.response import BYTES, JSON, Reply
 from service.oip import tensors
 from service.oip.outputs import Output
 from service.oip.requests import Wanted
 from service.oip.tensors import Array
-
-WORTH_PACKING = 1024
-"""Bytes; a smaller answer would hardly get smaller."""
-PACKINGS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
 
 def write(
@@ -70,19 +66,13 @@ def write(
     return Reply(BYTES, b"".join((content, *contents)), (length,))
 
 
-def packed(reply: Reply, accepted: str | None) -> Reply:
-    """The same answer in a Content-Encoding that the client accepts, where that is worth it."""
-    if accepted is None or len(reply.content) < WORTH_PACKING:
+def compressed(reply: Reply, accepted: str | None) -> Reply:
+    """Returns the reply in a Content-Encoding that the client accepts, where that is worth it."""
+    compression = encoding.encoded(reply.content, accepted)
+    if compression is None:
         return reply
-    names = [part.partition(";") for part in accepted.replace(" ", "").lower().split(",")]
-    chosen = next(
-        (name for name, _, weight in names if name in PACKINGS and weight not in ("q=0", "q=0.0")), None
-    )
-    if chosen is None:
-        return reply
-    packing = zlib.compressobj(level=1, wbits=PACKINGS[chosen])
-    content = packing.compress(reply.content) + packing.flush()
-    return Reply(reply.media, content, (*reply.headers, (b"content-encoding", chosen.encode())))
+    content, coding = compression
+    return Reply(reply.media, content, (*reply.headers, (b"content-encoding", coding.encode())))
 
 
 def _plain(array: Array) -> Array:

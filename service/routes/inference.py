@@ -18,6 +18,7 @@ from service.engine.predictive import FIELDS
 from service.engine.workers import aside
 from service.errors import WrongInput
 from service.formats import bodies, render, tables
+from service.http import encoding
 from service.http.endpoints import Endpoint, EndpointRequest
 from service.http.response import CSV, JSON, NPZ, ZIP, Reply, negotiate
 from service.models.loading import Loaded
@@ -129,6 +130,8 @@ async def respond(query_model: type[BaseModel], operation: Operation, request: E
         current = catalog.get(request.parameters.get("name"), query.version)
         limit, content_type = catalog.settings.max_body_bytes, request.header(b"content-type")
         body = await bodies.read(request.receive, limit)
+        if (coding := request.header(b"content-encoding")) is not None:
+            body = await aside(limit, encoding.decoded, body, coding, limit)
         deadline.uploaded()
         observed = await aside(len(body), bodies.parse, current.model.rules, content_type, body, limit)
         request.exchange.read(current.bundle.manifest.name, observed.n, len(observed.columns))

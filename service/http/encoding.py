@@ -1,0 +1,137 @@
+"""Content codings (RFC 9110, section 8.4.1) of requests and responses: gzip, deflate and zstd."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import zstandard
+
+from models_store.errors import shown
+from service.errors import TooLarge, UnknownCoding, Unparsable
+
+CODINGS = ("gzip", "deflate", "zstd")
+IDENTITY = ("", "identity")
+WORTH_ENCODING = 1024
+"""Bytes; a shorter response is sent as it is."""
+MAX_CODINGS = 4
+"""Codings that one body may have on top of each other."""
+
+
+def decoded(body: bytes, header: str | None, limit: int) -> bytes:
+    """Removes the codings that ``Content-Encoding`` names, the last one first.
+
+    Arguments:
+        body: Body of the request.
+        header: Value of the header; names have no case, ``x-gzip`` is gzip.
+        limit: Largest size of the decoded body, in bytes. Decoding stops there.
+
+    Raises:
+        UnknownCoding: A coding is none of gzip, deflate and zstd.
+        Unparsable: The body is not what the header says, or ends too early.
+        TooLarge: Decoded, the body is longer than the limit.
+    """
+    names = [name for part in (header or "").lower().split(",") if (name := part.strip()) not in IDENTITY]
+    if len(names) > MAX_CODINGS:
+        raise UnknownCoding(f"a body may have {MAX_CODINGS} codings at most, got {len(names)}", CODINGS)
+    for name in reversed(names):
+        name = name.removeprefix("x-") if name == "x-gzip" else name
+        if name not in _DECODERS:
+            known = "'gzip', 'deflate' or 'zstd'"
+            raise UnknownCoding(f"Content-Encoding must be {known}, got {shown(name)}", CODINGS)
+        body = _DECODERS[name](body, limit)
+        if len(body) > limit:
+            raise TooLarge(
+                f"the body is longer than the {limit} bytes that one request may have decompressed"
+            )
+    return body
+
+
+def encoded(content: bytes, accepted: str | None) -> tuple[bytes, str] | None:
+    """Compresses a response in the first coding that ``Accept-Encoding`` names and this module has.
+
+    Arguments:
+        content: Body of the response.
+        accepted: Value of the request's header.
+
+    Returns:
+        The compressed body and the coding's name, or None where the response is sent as it is.
+    """
+    if accepted is None or len(content) < WORTH_ENCODING:
+        return None
+    names = [part.partition(";") for part in accepted.replace(" ", "").lower().split(",")]
+    for name, _, weight in names:
+        if name in _ENCODERS and weight not in ("q=0", "q=0.0"):
+            return _ENCODERS[name](content), name
+    return None
+
+
+def _inflated(body: bytes, limit: int, name: str, window: int) -> bytes:
+    decompressor = zlib.decompressobj(window)
+    try:
+        content = decompressor.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise Unparsable(f"the body is not {name}: {error}") from None
+    if len(content) <= limit and not decompressor.eof:
+        raise Unparsable(f"the body is {name} that ends too early")
+    return content
+
+
+def _gunzipped(body: bytes, limit: int) -> bytes:
+    """Decodes every member of a gzip file."""
+    content, rest = b"", body
+    while rest or not content:
+        decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            content += decompressor.decompress(rest, limit + 1 - len(content))
+        except zlib.error as error:
+            raise Unparsable(f"the body is not gzip: {error}") from None
+        if len(content) > limit:
+            break
+        if not decompressor.eof:
+            raise Unparsable("the body is gzip that ends too early")
+        rest = decompressor.unused_data.lstrip(b"\0")
+        if not rest:
+            break
+    return content
+
+
+def _deflated(body: bytes, limit: int) -> bytes:
+    """Decodes a zlib stream, or the raw deflate stream that some clients send for it."""
+    # RFC 1950: the first two bytes of a zlib stream are a multiple of 31, and name method 8.
+    is_zlib = len(body) > 1 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+    return _inflated(body, limit, "deflate", zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+
+
+def _unzstd(body: bytes, limit: int) -> bytes:
+    # The window is bounded, so that a header alone cannot have gigabytes allocated.
+    decompressor = zstandard.ZstdDecompressor(max_window_size=2**27)
+    try:
+        with decompressor.stream_reader(body) as stream:
+            content: bytes = stream.read(limit + 1)
+        # The reader says nothing of a frame that is cut; a second pass over what is known to fit does.
+        whole = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
+        if len(content) <= limit and (whole.decompress(body) != content or not whole.eof):
+            raise Unparsable("the body is zstd that ends too early")
+    except zstandard.ZstdError as error:
+        raise Unparsable(f"the body is not zstd: {error}") from None
+    return content
+
+
+_DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
+    "gzip": _gunzipped,
+    "deflate": _deflated,
+    "zstd": _unzstd,
+}
+
+
+def _compress(content: bytes, window: int) -> bytes:
+    compressor = zlib.compressobj(level=1, wbits=window)
+    return compressor.compress(content) + compressor.flush()
+
+
+_ENCODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda content: _compress(content, zlib.MAX_WBITS | 16),
+    "deflate": lambda content: _compress(content, zlib.MAX_WBITS),
+    "zstd": lambda content: zstandard.ZstdCompressor(level=1).compress(content),
+}

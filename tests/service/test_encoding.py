@@ -1,0 +1,104 @@
+"""Bodies in a content coding are the bodies that were encoded, for every operation and media type."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import zstandard
+from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import TooLarge, UnknownCoding, Unparsable
+from service.http import encoding
+
+LIMIT = 10_000
+
+
+def raw_deflate(content: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return compressor.compress(content) + compressor.flush()
+
+
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "GZIP": gzip.compress,
+    "x-gzip": gzip.compress,
+    "gzip, identity": gzip.compress,
+    "deflate": zlib.compress,
+    "Deflate": raw_deflate,
+    "zstd": zstandard.compress,
+    "deflate, gzip": lambda content: gzip.compress(zlib.compress(content)),
+    "gzip, zstd": lambda content: zstandard.compress(gzip.compress(content)),
+    "": bytes,
+    "identity": bytes,
+}
+
+
+def npz(**arrays: list[int]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **{name: np.array(values) for name, values in arrays.items()})
+    return stream.getvalue()
+
+
+FORM = b'--b\r\nContent-Disposition: form-data; name="label"\r\n\r\n7\r\n--b--\r\n'
+BODIES = {
+    "application/json": b'{"inputs": {"label": ["7"]}}',
+    "application/x-npz": npz(label=[7]),
+    "multipart/form-data; boundary=b": FORM,
+    "text/csv": b"label\n7\n",
+}
+
+
+@given(content=st.binary(max_size=LIMIT), coding=st.sampled_from(list(ENCODERS)))
+def test_decoding_is_the_inverse_of_encoding(content: bytes, coding: str) -> None:
+    assert encoding.decoded(ENCODERS[coding](content), coding, LIMIT) == content
+
+
+@given(content=st.binary(min_size=encoding.WORTH_ENCODING, max_size=LIMIT))
+@pytest.mark.parametrize("coding", encoding.CODINGS)
+def test_responses_decode_to_themselves(coding: str, content: bytes) -> None:
+    compression = encoding.encoded(content, f"br, {coding.upper()};q=0.5")
+    assert compression is not None
+    assert compression[1] == coding
+    assert encoding.decoded(*compression, LIMIT) == content
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+def test_decoding_stops_at_the_limit(coding: str) -> None:
+    with pytest.raises(TooLarge, match=f"longer than the {LIMIT} bytes"):
+        encoding.decoded(ENCODERS[coding](bytes(10**7)), coding, LIMIT)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+def test_a_stream_that_is_cut_or_of_another_coding_is_refused(coding: str) -> None:
+    content = ENCODERS[coding](bytes(range(256)) * 8)
+    for damaged in (content[:-3], content[: len(content) // 2], b"{}" + content, b"{}"):
+        with pytest.raises(Unparsable, match=coding):
+            encoding.decoded(damaged, coding, LIMIT)
+
+
+@pytest.mark.parametrize("coding", ["br", "compress", "gzip, br", "gzip" + ", gzip" * 9])
+def test_an_unknown_coding_names_the_known_ones(client: TestClient, coding: str) -> None:
+    with pytest.raises(UnknownCoding):
+        encoding.decoded(b"x", coding, LIMIT)
+    response = client.post("/models/tiny/encode", content=b"x", headers={"content-encoding": coding})
+    assert response.status_code == 415
+    assert response.headers["accept-encoding"] == "gzip, deflate, zstd"
+
+
+@pytest.mark.parametrize("coding", ENCODERS)
+@pytest.mark.parametrize("media", BODIES)
+def test_every_media_type_may_be_encoded(client: TestClient, media: str, coding: str) -> None:
+    path, headers = "/models/tiny/encode?seed=1", {"content-type": media}
+    plain = client.post(path, content=BODIES[media], headers=headers)
+    assert plain.status_code == 200, plain.text
+    sent = ENCODERS[coding](BODIES[media])
+    response = client.post(path, content=sent, headers=headers | {"content-encoding": coding})
+    assert response.status_code == 200, response.text
+    assert response.json() == plain.json()
