@@ -16,6 +16,8 @@ from models_store.errors import UnreadableFile, WrongValue, shown
 from models_store.kinds.fields import ModalityFields
 
 MAGIC = npy.MAGIC_PREFIX
+MAX_AXES = 32
+"""Axes of an array in a file, so that the product of its sizes stays a number that can be shown."""
 
 
 def read_npy(content: bytes) -> Array:
@@ -27,6 +29,8 @@ def read_npy(content: bytes) -> Array:
     shape, fortran, dtype, start = _header(content)
     if dtype.kind not in "biuf":
         raise UnreadableFile(f"a .npy must hold numbers or booleans, this one holds {dtype}")
+    if any(size > len(content) for size in shape) or len(shape) > MAX_AXES:
+        raise UnreadableFile(f".npy header promises the shape {shown(shape)}, {len(content)} bytes came")
     promised, following = math.prod(shape) * dtype.itemsize, len(content) - start
     if promised != following:
         raise UnreadableFile(f".npy header promises {promised} bytes of shape {shape}, {following} follow")
@@ -140,7 +144,7 @@ def _parse(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     except Exception as error:  # numpy lets Python's parser loose on the header, which fails in many ways
         raise UnreadableFile(f"damaged .npy header: {_one_line(error)}") from None
     if any(type(size) is not int or size < 0 for size in shape):
-        raise UnreadableFile(f"no .npy can have the shape {shape}")
+        raise UnreadableFile(f"no .npy can have the shape {shown(shape)}")
     return shape, fortran, dtype, stream.tell()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from typing import Any
@@ -23,7 +25,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MASK = "mask."
 ENCRYPTED = 1
 """The bit of a member's flags."""
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, NotImplementedError)
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError),
+    *(ValueError, NotImplementedError, MemoryError),
+)
 """What zipfile raises at archives that are cut, altered, encrypted, or packed in an unknown way."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -17,7 +16,7 @@ from models_store.errors import listed, shown
 from models_store.manifest import Modality
 from service.engine.observations import Column, Observations
 from service.engine.rules import Rules
-from service.errors import TooLarge, UnknownMediaType, Unparsable, WrongInput, located
+from service.errors import Unparsable, WrongInput, located
 from service.formats import archive, bodies
 from service.oip import tensors
 from service.oip.tensors import Array
@@ -113,30 +112,6 @@ class Question(NamedTuple):
     observed: Observations
 
 
-def unpacked(body: bytes, encoding: str | None, limit: int) -> bytes:
-    """The body without its Content-Encoding.
-
-    Raises:
-        UnknownMediaType: The encoding is unknown.
-        Unparsable: It is not what the header says.
-        TooLarge: It is longer than the limit.
-    """
-    if encoding is None or encoding == "identity":
-        return body
-    if encoding not in ("gzip", "deflate"):
-        raise UnknownMediaType(f"Content-Encoding must be 'gzip' or 'deflate', got {shown(encoding)}")
-    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 32)  # finds out which of the two it is
-    try:
-        content = unpacking.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise Unparsable(f"the body is not {encoding}: {error}") from None
-    if len(content) > limit:
-        raise TooLarge(f"the body is longer than the {limit} bytes that one request may have unpacked")
-    if not unpacking.eof:
-        raise Unparsable(f"the body is {encoding} that ends too early")
-    return content
-
-
 def parse(rules: Rules, body: bytes, header_length: str | None) -> Question:
     """The question in a body: JSON, and behind it the tensors that are sent as bytes.
 
@@ -179,7 +154,8 @@ _read_once = lru_cache(maxsize=256)(_read)
 def _length(told: str | None, whole: int) -> int:
     if told is None:
         return whole
-    if not told.isdecimal() or int(told) > whole:
+    # A length of more digits than the body's own is too large, whatever Python makes of the number.
+    if not told.isdecimal() or len(told) > len(str(whole)) or int(told) > whole:
         raise Unparsable(
             f"Inference-Header-Content-Length must be at most the body's {whole} bytes, got {shown(told)}"
         )

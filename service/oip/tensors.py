@@ -27,6 +27,11 @@ DATATYPES: Mapping[str, np.dtype[Any]] = {
 }
 """Little-endian, as the binary extension wants it."""
 NAMES: Mapping[np.dtype[Any], str] = {dtype: name for name, dtype in DATATYPES.items()}
+MAX_AXES = 16
+MAX_ELEMENTS = 2**40
+"""Elements of one tensor: more than any body holds, and small enough to be multiplied safely."""
+MAX_DEPTH = 32
+"""Lists within lists that 'data' of BYTES may have."""
 LENGTH_BYTES = 4
 """Before every element of a BYTES tensor that is sent as bytes."""
 
@@ -37,8 +42,19 @@ def checked_shape(where: str, shape: Any) -> tuple[int, ...]:
     Raises:
         WrongInput: It is no list of sizes.
     """
-    if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
-        raise WrongInput(f"{where}: 'shape' must be a list of sizes, got {shown(shape)}")
+    if not isinstance(shape, list) or len(shape) > MAX_AXES:
+        raise WrongInput(f"{where}: 'shape' must be a list of at most {MAX_AXES} sizes, got {shown(shape)}")
+    elements = 1
+    for size in shape:
+        if type(size) is not int or not 0 <= size <= MAX_ELEMENTS:
+            raise WrongInput(
+                f"{where}: 'shape' must be a list of sizes from 0 to {MAX_ELEMENTS}, got {shown(shape)}"
+            )
+        elements *= max(size, 1)
+        if elements > MAX_ELEMENTS:  # before the product grows beyond what a processor multiplies at once
+            raise WrongInput(
+                f"{where}: 'shape' must have at most {MAX_ELEMENTS} elements, got {shown(shape)}"
+            )
     return tuple(shape)
 
 
@@ -140,11 +156,13 @@ def _elements(where: str, content: memoryview) -> list[bytes]:
     return elements
 
 
-def _flat_texts(where: str, values: list[Any]) -> list[str]:
+def _flat_texts(where: str, values: list[Any], depth: int = 1) -> list[str]:
+    if depth > MAX_DEPTH:
+        raise WrongInput(f"{where}: 'data' may be nested {MAX_DEPTH} lists deep at most")
     flat: list[str] = []
     for value in values:
         if isinstance(value, list):
-            flat += _flat_texts(where, value)
+            flat += _flat_texts(where, value, depth + 1)
         elif isinstance(value, str):
             flat.append(value)
         else:

@@ -13,6 +13,7 @@ from service.engine.observations import Observations
 from service.engine.workers import aside
 from service.errors import NotFound, PastDeadline, WrongInput
 from service.formats import bodies
+from service.http import encoding
 from service.http.endpoints import Endpoint, EndpointRequest
 from service.http.response import Reply
 from service.models.catalog import Catalog
@@ -25,6 +26,8 @@ from service.routes.dependencies import catalog_of, rows_of, seed_of
 
 T = TypeVar("T")
 MODEL, VERSION = "/models/{name}", "/models/{name}/versions/{version}"
+MAX_DIGITS = 9
+"""Digits of a version in a path."""
 
 
 async def infer(request: EndpointRequest) -> Reply:
@@ -41,12 +44,12 @@ async def infer(request: EndpointRequest) -> Reply:
             limit = catalog.settings.max_body_bytes
             body = await bodies.read(request.receive, limit)
             deadline.uploaded()
-            length, encoding = (
+            length, coding = (
                 request.header(b"inference-header-content-length"),
                 request.header(b"content-encoding"),
             )
-            if encoding is not None:
-                body = await aside(limit, requests.unpacked, body, encoding, limit)
+            if coding is not None:
+                body = await aside(limit, encoding.decoded, body, coding, limit)
             question = await aside(len(body), requests.parse, chosen.model.rules, body, length)
             observed = question.observed
             request.exchange.read(chosen.bundle.manifest.name, observed.n, len(observed.columns))
@@ -78,7 +81,7 @@ async def _answer(chosen: Loaded, question: Question, accepted: str | None, came
     told = {"seed": seed, "cond_mod": ",".join(condition) or "none"}
 
     def write() -> Reply:
-        return answers.packed(answers.write(model.manifest, question.head.id, told, answered), accepted)
+        return answers.compressed(answers.write(model.manifest, question.head.id, told, answered), accepted)
 
     reply = await aside(sum([array.size for _, _, array in answered]), write)
     cache_of(chosen).statistics.answered(rows.n, (came, read, computed, time.monotonic_ns()))
@@ -129,6 +132,6 @@ def current(catalog: Catalog, name: str, version: str | None) -> Loaded:
     Raises:
         NotFound: It is not loaded.
     """
-    if version is not None and not version.isdecimal():
-        raise NotFound(f"a version is a number, got {shown(version)}")
+    if version is not None and not (version.isdecimal() and len(version) <= MAX_DIGITS):
+        raise NotFound(f"a version is a number of at most {MAX_DIGITS} digits, got {shown(version)}")
     return catalog.get(name, None if version is None else int(version))

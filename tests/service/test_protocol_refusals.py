@@ -67,7 +67,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "has no labels",
     ),
     "another version": ({"model_version": "1"}, "404", "version 1 of 'tiny' is not loaded; there is 2"),
-    "a version in words": ({"model_version": "latest"}, "404", "a version is a number, got 'latest'"),
+    "a version in words": (
+        {"model_version": "latest"},
+        "404",
+        "a version is a number of at most 9 digits, got 'latest'",
+    ),
     "a time that is too short": ({"timeout": 1, "parameters": {"K": 500}}, "503", "timeout of 1 µs"),
 }
 
@@ -157,10 +161,10 @@ ILL_FORMED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "no object": (b"[]", {}, 422, "the request must be"),
     "an unknown field": (b'{"input": []}', {}, 422, "unknown field 'input'"),
     "inputs that are no list": (b'{"inputs": {}}', {}, 422, "'inputs' must be a list"),
-    "no shape": (head(shape=None), {}, 422, "'shape' must be a list of sizes"),
-    "a negative size": (head(shape=[-1]), {}, 422, "'shape' must be a list of sizes"),
+    "no shape": (head(shape=None), {}, 422, "'shape' must be a list of at most 16 sizes"),
+    "a negative size": (head(shape=[-1]), {}, 422, "sizes from 0 to"),
     "another number": (head(shape=[2]), {}, 422, "has 2 elements, 'data' 1"),
-    "a size beyond all": (head(shape=[2**62, 2**62]), {}, 422, "'data' 1"),
+    "a size beyond all": (head(shape=[2**62, 2**62]), {}, 422, "sizes from 0 to 1099511627776"),
     "an unknown datatype": (head(datatype="BF16"), {}, 422, "'datatype' must be one of 'BOOL'"),
     "text as a number": (head(data=["1"]), {}, 422, "must hold values of INT64"),
     "a fraction as an integer": (head(data=[1.5]), {}, 422, "must hold values of INT64"),
@@ -192,7 +196,7 @@ ILL_FORMED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "a bomb": (BOMB, {"content-encoding": "gzip"}, 413, "longer than the 200000 bytes"),
     "half an archive": (gzip.compress(head())[:-9], {"content-encoding": "gzip"}, 400, "ends too early"),
     "another encoding": (zlib.compress(head())[::-1], {"content-encoding": "deflate"}, 400, "is not deflate"),
-    "an unknown encoding": (head(), {"content-encoding": "br"}, 415, "must be 'gzip' or 'deflate'"),
+    "an unknown encoding": (head(), {"content-encoding": "br"}, 415, "must be 'gzip', 'deflate' or 'zstd'"),
 }
 
 
