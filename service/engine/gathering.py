@@ -12,10 +12,10 @@ from functools import partial
 
 from service.engine.batching import Outputs, Runner
 from service.engine.observations import Column
+from service.engine.phases import phase_recorder, record_phase
 from service.engine.posteriors import Expert, Fused, Fusing, fuse
 from service.engine.turns import Turns
 from service.engine.workers import FEW
-from service.telemetry.context import lap, stopwatch
 
 
 class Posteriors:
@@ -53,7 +53,7 @@ class Posteriors:
             for one in expected:
                 self._encoders[one.name].forget(one)
             raise
-        lap("fuse")
+        record_phase("fuse")
         return fused
 
     def fuse(self, fusing: Fusing, future: asyncio.Future[Fused]) -> None:
@@ -76,7 +76,7 @@ class _Gathering:
         future: Of its answer.
     """
 
-    __slots__ = ("_fusing", "_lacking", "_lap", "_posteriors", "future")
+    __slots__ = ("_fusing", "_lacking", "_posteriors", "_record", "future")
 
     def __init__(
         self, posteriors: Posteriors, fusing: Fusing, lacking: int, future: asyncio.Future[Fused]
@@ -84,14 +84,14 @@ class _Gathering:
         self._posteriors = posteriors
         self._fusing = fusing
         self._lacking = lacking
-        self._lap = stopwatch()
+        self._record = phase_recorder()
         self.future = future
 
     def take(self, name: str, expert: Expert) -> None:
         self._fusing.experts[name] = expert
         self._lacking -= 1
         if not self._lacking:
-            self._lap("encode")
+            self._record("encode")
             self._posteriors.fuse(self._fusing, self.future)
 
 

@@ -17,6 +17,7 @@ from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.engine.batching import Outputs, Runner
 from service.engine.gathering import Posteriors
 from service.engine.observations import Array, Observations
+from service.engine.phases import record_phase
 from service.engine.posteriors import Fused, Fusing, Origin
 from service.engine.predictive import (
     FIELDS,
@@ -31,7 +32,6 @@ from service.engine.predictive import (
 from service.engine.rules import Limits, Rules
 from service.engine.scoring import Noise, Piece, Scored, p_values, questions_of
 from service.engine.workers import aside
-from service.telemetry.context import lap
 
 ROW_COST = 1000
 """Numbers that are drawn in the time that it takes to make the generator of a row."""
@@ -252,11 +252,11 @@ class Model:
             noise = Noise(seed, observations, rows, together, self.manifest.latent_dim)
             portions = proposals.sample(noise.draw, at_once)
             while (z := await asyncio.to_thread(next, portions, None)) is not None:
-                lap("fuse")
+                record_phase("fuse")
                 chunks.append(await self._log_weights(piece, z))
             weights.append(np.concatenate(chunks, axis=1))
         found = await asyncio.to_thread(estimate, np.concatenate(weights, axis=2), proposals)
-        lap("summarise")
+        record_phase("summarise")
         return found
 
     async def _log_weights(self, piece: Piece, z: Array) -> Array:
@@ -264,9 +264,9 @@ class Model:
         decoded = await asyncio.gather(
             *(self._decode(modality, z[:, piece.present(modality.name)]) for modality in piece.modalities)
         )
-        lap("decode")
+        record_phase("decode")
         weights = await asyncio.to_thread(piece.log_weights, z, decoded)
-        lap("summarise")
+        record_phase("summarise")
         return weights
 
     async def _decode(self, modality: Modality, z: Array) -> Outputs:
@@ -279,10 +279,10 @@ class Model:
 
     async def _target(self, modality: Modality, z: Array, wanted: Wanted, first_row: int) -> Summary:
         parameters = await self._decode(modality, z)
-        lap("decode")
+        record_phase("decode")
         size = _size(*z.shape[:2], *modality.parameter_shape())
         found = await aside(size, summaries, modality, parameters, wanted, first_row)
-        lap("summarise")
+        record_phase("summarise")
         return found
 
 

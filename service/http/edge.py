@@ -14,10 +14,11 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.engine.phases import begin
 from service.http.problems import problem
 from service.http.security import headers_of
 from service.telemetry import logs
-from service.telemetry.context import Exchange, begin
+from service.telemetry.context import RequestContext
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracer
 
@@ -45,42 +46,42 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(_request_id(scope))
+        context = RequestContext(_request_id(scope))
         state = scope.setdefault("state", {})
-        state["request_id"], state["exchange"] = exchange.request_id, exchange
-        begin(exchange)
+        state["request_id"], state["context"] = context.request_id, context
+        begin(context.phases)
         if self._tracer is not None:
-            self._tracer.begin(exchange, scope)
+            self._tracer.begin(context, scope)
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
-                exchange.answer(message["status"])
-                message["headers"] = [*message["headers"], *headers_of(scope["path"]), *_told(exchange)]
+                context.answer(message["status"])
+                message["headers"] = [*message["headers"], *headers_of(scope["path"]), *_told(context)]
             await send(message)
 
         try:
             await self._app(scope, receive, send_on)
         except Exception as error:
             log.error(
-                "the service failed", exc_info=error, extra={"fields": {"request_id": exchange.request_id}}
+                "the service failed", exc_info=error, extra={"fields": {"request_id": context.request_id}}
             )
-            if not exchange.status:
+            if not context.status:
                 detail = "the service failed; its log has the reason under this request_id"
-                answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, exchange.request_id)
+                answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, context.request_id)
                 await answer(scope, receive, send_on)
             else:
                 raise  # half an answer must not look whole
         finally:
-            self._end(exchange, scope)
+            self._end(context, scope)
 
-    def _end(self, exchange: Exchange, scope: Scope) -> None:
-        if not exchange.operation and (route := scope.get("route")) is not None:
-            exchange.operation = str(getattr(route, "operation_id", None) or getattr(route, "name", ""))
-        seconds = time.perf_counter() - exchange.began
-        self._metrics.count(exchange, seconds)
-        logs.request(exchange, seconds)
+    def _end(self, context: RequestContext, scope: Scope) -> None:
+        if not context.operation and (route := scope.get("route")) is not None:
+            context.operation = str(getattr(route, "operation_id", None) or getattr(route, "name", ""))
+        seconds = time.perf_counter() - context.phases.began
+        self._metrics.count(context, seconds)
+        logs.request(context, seconds)
         if self._tracer is not None:
-            self._tracer.end(exchange)
+            self._tracer.end(context)
 
 
 def _request_id(scope: Scope) -> str:
@@ -91,13 +92,13 @@ def _request_id(scope: Scope) -> str:
     return f"{random.getrandbits(128):032x}"
 
 
-def _told(exchange: Exchange) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+def _told(context: RequestContext) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
     """The id, and ``Server-Timing`` in milliseconds."""
     # Phases follow each other without a gap, so together they are the whole.
-    total = sum(exchange.spent.values()) or time.perf_counter() - exchange.began
-    spent = tuple([1e3 * seconds for seconds in (*exchange.spent.values(), total)])
-    timing = _form(tuple(exchange.spent)) % spent
-    return (b"x-request-id", exchange.request_id.encode()), (b"server-timing", timing.encode())
+    total = sum(context.phases.seconds.values()) or time.perf_counter() - context.phases.began
+    spent = tuple([1e3 * seconds for seconds in (*context.phases.seconds.values(), total)])
+    timing = _form(tuple(context.phases.seconds)) % spent
+    return (b"x-request-id", context.request_id.encode()), (b"server-timing", timing.encode())
 
 
 @lru_cache(maxsize=64)

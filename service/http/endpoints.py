@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.http.deadlines import Deadlines
 from service.http.response import CLOSE, Reply
-from service.telemetry.context import Exchange
+from service.telemetry.context import RequestContext
 
 ErrorHandler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -39,9 +39,9 @@ class EndpointRequest(NamedTuple):
     headers: Mapping[bytes, bytes]
 
     @property
-    def exchange(self) -> Exchange:
-        exchange: Exchange = self.scope["state"]["exchange"]
-        return exchange
+    def context(self) -> RequestContext:
+        context: RequestContext = self.scope["state"]["context"]
+        return context
 
     @property
     def deadlines(self) -> Deadlines:

@@ -134,7 +134,7 @@ async def respond(query_model: type[BaseModel], operation: Operation, request: E
             body = await aside(limit, encoding.decoded, body, coding, limit)
         deadline.uploaded()
         observed = await aside(len(body), bodies.parse, current.model.rules, content_type, body, limit)
-        request.exchange.read(current.bundle.manifest.name, observed.n, len(observed.columns))
+        request.context.read(current.bundle.manifest.name, observed.n, len(observed.columns))
         catalog.admit()  # other requests may have filled the queues during the upload
         return await operation(Inference(observed, current, query, request.header(b"accept")))
 

@@ -52,7 +52,7 @@ async def infer(request: EndpointRequest) -> Reply:
                 body = await aside(limit, encoding.decoded, body, coding, limit)
             question = await aside(len(body), requests.parse, chosen.model.rules, body, length)
             observed = question.observed
-            request.exchange.read(chosen.bundle.manifest.name, observed.n, len(observed.columns))
+            request.context.read(chosen.bundle.manifest.name, observed.n, len(observed.columns))
             catalog.admit()  # other requests may have filled the queues during the upload
             return await _answer(chosen, question, request.header(b"accept-encoding"), came)
     except BaseException:

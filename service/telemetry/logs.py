@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from service.telemetry.context import Exchange
+from service.telemetry.context import RequestContext
 
 OURS = ("anyview", "uvicorn")
 """Loggers that say nothing of what was sent. Readers of forms and pictures do: their words are left out."""
@@ -47,21 +47,21 @@ def config(form: str, level: str, with_requests: bool) -> dict[str, Any]:
     }
 
 
-def request(exchange: Exchange, seconds: float) -> None:
+def request(context: RequestContext, seconds: float) -> None:
     """Logs a request that is over, if requests are logged."""
     if requests.isEnabledFor(logging.INFO):
         fields = {
-            "request_id": exchange.request_id,
-            "operation": exchange.operation,
-            "model": exchange.model,
-            "status": exchange.status,
-            "modalities": exchange.modalities,
-            "rows": exchange.rows,
+            "request_id": context.request_id,
+            "operation": context.operation,
+            "model": context.model,
+            "status": context.status,
+            "modalities": context.modalities,
+            "rows": context.rows,
             "ms": round(1e3 * seconds, 3),
-            "phases_ms": {phase: round(1e3 * spent, 3) for phase, spent in exchange.spent.items()},
+            "phases_ms": {phase: round(1e3 * spent, 3) for phase, spent in context.phases.seconds.items()},
         }
-        if exchange.trace_id:
-            fields["trace_id"] = exchange.trace_id
+        if context.trace_id:
+            fields["trace_id"] = context.trace_id
         requests.info("request", extra={"fields": fields})
 
 

@@ -23,7 +23,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder
 
-from service.telemetry.context import Exchange
+from service.telemetry.context import RequestContext
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The variable in which prometheus-client finds where several processes put their numbers together."""
@@ -119,24 +119,24 @@ class Metrics:
         self._queues: dict[tuple[str, str], WeakSet[Queue]] = {}
         self._versions: set[tuple[str, str]] = set()
 
-    def count(self, exchange: Exchange, seconds: float) -> None:
+    def count(self, context: RequestContext, seconds: float) -> None:
         """Adds a request that is over.
 
         Arguments:
-            exchange: The request.
+            context: The request.
             seconds: How long it took.
         """
-        kind = (exchange.operation, exchange.model, exchange.modalities, exchange.status // 100)
+        kind = (context.operation, context.model, context.modalities, context.status // 100)
         series = self._series.get(kind)
         if series is None:
             series = self._series[kind] = _Series(self._seconds.labels(*_asked(kind)))
         series.requests += 1
-        series.rows += exchange.rows
+        series.rows += context.rows
         sums = series.phases
-        for phase, spent in exchange.spent.items():
+        for phase, spent in context.phases.seconds.items():
             sums[phase] = sums.get(phase, 0.0) + spent
         # Which request it was is told of those that somebody might look for.
-        told = {"request_id": exchange.request_id} if seconds > SLOW_SECONDS else None
+        told = {"request_id": context.request_id} if seconds > SLOW_SECONDS else None
         series.seconds.observe(seconds, told)
 
     def watch(self, model: str, graph: str, queue: Queue) -> None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import Scope
 
-from service.telemetry.context import Exchange
+from service.telemetry.context import RequestContext
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
 MOST_PHASES = 200
-"""Of one request; a question of thousands of rows has more, and all others are told by their sum."""
+"""Most phases of one request that get a span; a request of thousands of rows has more."""
 
 
 class NotInstalled(Exception):
@@ -71,7 +71,7 @@ class Tracer:
         self._provider.add_span_processor(processor(exporter))
         self._tracer = self._provider.get_tracer("anyview")
 
-    def begin(self, exchange: Exchange, scope: Scope) -> None:
+    def begin(self, context: RequestContext, scope: Scope) -> None:
         """Starts the span of a request, below that of its client if it has one (``traceparent``)."""
         from opentelemetry.trace import SpanKind, format_trace_id
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -81,34 +81,34 @@ class Tracer:
             for name, value in scope["headers"]
             if name in (b"traceparent", b"tracestate")
         }
-        context = TraceContextTextMapPropagator().extract(carrier)
-        span = self._tracer.start_span("request", context=context, kind=SpanKind.SERVER)
-        exchange.span = span
-        exchange.trace_id = format_trace_id(span.get_span_context().trace_id)
+        parent = TraceContextTextMapPropagator().extract(carrier)
+        span = self._tracer.start_span("request", context=parent, kind=SpanKind.SERVER)
+        context.span = span
+        context.trace_id = format_trace_id(span.get_span_context().trace_id)
 
-    def end(self, exchange: Exchange) -> None:
+    def end(self, context: RequestContext) -> None:
         """Ends the span, told what the request was, and adds those of its phases."""
         from opentelemetry.trace import Status, StatusCode, set_span_in_context
 
-        span: Any = exchange.span
+        span: Any = context.span
         if span.is_recording():
-            span.update_name(exchange.operation or "none")
+            span.update_name(context.operation or "none")
             span.set_attributes(
                 {
-                    "http.response.status_code": exchange.status,
-                    "anyview.request_id": exchange.request_id,
-                    "anyview.model": exchange.model,
-                    "anyview.rows": exchange.rows,
-                    "anyview.modalities": exchange.modalities,
+                    "http.response.status_code": context.status,
+                    "anyview.request_id": context.request_id,
+                    "anyview.model": context.model,
+                    "anyview.rows": context.rows,
+                    "anyview.modalities": context.modalities,
                 }
             )
-            if exchange.status >= 500:
+            if context.status >= 500:
                 span.set_status(Status(StatusCode.ERROR))
             below = set_span_in_context(span)
-            # Laps are taken from a clock that only ever goes forward; spans want the time of day.
+            # Phases are timed by a monotonic clock; spans need the time of day.
             offset = time.time() - time.perf_counter()
-            last = exchange.began
-            for phase, end in exchange.laps[:MOST_PHASES]:
+            last = context.phases.began
+            for phase, end in context.phases.ends[:MOST_PHASES]:
                 child = self._tracer.start_span(phase, context=below, start_time=_nanoseconds(last + offset))
                 child.end(_nanoseconds(end + offset))
                 last = end
