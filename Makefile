@@ -8,7 +8,7 @@ BENCH := $(VENV)/bench
 PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 LOCK := pyproject.toml constraints.txt
 
-.PHONY: serve test reference lint docs dashboard format train bench-service bench-page bench-training bench-likelihood ablation soak clean
+.PHONY: serve test reference lint docs format train bench-service bench-page bench-training bench-likelihood ablation soak clean
 
 serve: export ANYVIEW_DEFAULT_MODEL ?= digits
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
@@ -31,9 +31,6 @@ lint: $(FULL)/.done  ## Lint, format check, types, Dockerfile
 
 docs: $(FULL)/.done  ## Write again what of docs/ follows from types
 	$(FULL)/bin/python docs/generate.py
-
-dashboard: $(FULL)/.done  ## Draw Grafana's dashboard from a real Prometheus into docs/dashboard.png; two minutes
-	$(FULL)/bin/python -m monitoring.drawing $(DASHBOARD)
 
 format: $(FULL)/.done  ## Format and mend what a linter can
 	$(FULL)/bin/ruff format .

@@ -19,8 +19,8 @@ from tests.conftest import DATA
 from tests.docs.blocks import DOCUMENTS, ROOT, blocks, elsewhere
 from tests.docs.engine import in_an_engine, stand_in, state
 from tests.docs.project import Project, copied
+from tests.service.prometheus import MONITORING, ask
 from tests.service.running import readiness, until
-from tests.service.test_monitoring import ask
 from training.fit import LAST
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -112,7 +112,7 @@ def test_prometheus_asks_the_service_and_knows_when_to_warn(monitored: Project) 
     address = monitored.at(9090)
     until(lambda: ask(address, 'up{job="anyview"} == 1 and on() sum(anyview_ready) == 1'), 90, every=0.5)
     groups = httpx2.get(f"{address}/api/v1/rules", timeout=10).json()["data"]["groups"]
-    rules = yaml.safe_load((ROOT / "monitoring" / "alerts.yml").read_text())["groups"][0]["rules"]
+    rules = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"][0]["rules"]
     assert [rule["name"] for rule in groups[0]["rules"]] == [rule["alert"] for rule in rules]
 
 

@@ -73,7 +73,9 @@ def test_every_volume_and_file_of_the_services_is_there() -> None:
             else:
                 named.add(source)
     assert named == set(COMPOSE["volumes"])
-    targets = re.findall(r'targets: \["(\w+):(\d+)"\]', (ROOT / "monitoring" / "prometheus.yml").read_text())
+    targets = re.findall(
+        r'targets: \["(\w+):(\d+)"\]', (ROOT / "deploy" / "monitoring" / "prometheus.yml").read_text()
+    )
     assert targets == [("service", environment_of_image()["ANYVIEW_PORT"])]
 
 
