@@ -1,4 +1,4 @@
-"""A real model, trained for one short epoch on the sample of MNIST in tests/data, for all who need one."""
+"""A real model, trained for a few short epochs on the sample of MNIST in tests/data."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from training.evaluation import EvaluatedModel, fit_latent
 from training.export import OnnxGraphs, export
 from training.fit import Fitted, fit
 
-# The settings of whoever runs the tests are not those of the services under test.
+# Settings in the environment of the test run must not reach the services under test.
 for name in [name for name in os.environ if name.startswith("ANYVIEW_") and name != "ANYVIEW_DATA"]:
     del os.environ[name]
 
-# On a busy machine an example takes as long as it takes.
+# An example of hypothesis has no deadline: a busy machine is no reason to fail.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
@@ -34,17 +34,17 @@ needs_full_data = pytest.mark.skipif(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuses two tests of one name: of those, several workers would run one, and say nothing."""
-    often = [name for name, times in Counter(item.nodeid for item in items).items() if times > 1]
-    if often:
-        raise pytest.UsageError(f"several tests have the name {often[0]}")
+    """Refuse two tests with one name: several workers would silently run only one of them."""
+    duplicates = [name for name, times in Counter(item.nodeid for item in items).items() if times > 1]
+    if duplicates:
+        raise pytest.UsageError(f"several tests have the name {duplicates[0]}")
 
 
 @pytest.fixture(scope="session")
 def experiment() -> Experiment:
-    """The tiny experiment that comes with the project, on the sample in tests/data."""
-    chosen, _ = read_experiment("tiny")
-    return chosen.model_copy(update={"data": chosen.data.model_copy(update={"path": DATA / "mnist"})})
+    """The project's tiny experiment on the sample in tests/data."""
+    tiny, _ = read_experiment("tiny")
+    return tiny.model_copy(update={"data": tiny.data.model_copy(update={"path": DATA / "mnist"})})
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +66,7 @@ def bundle_folder(
     fitted: Fitted,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A published bundle, ``…/tiny/1``; copy the store before changing anything in it."""
+    """Folder of a published bundle, ``…/tiny/1``. Tests that change its store copy it first."""
     manifest, files = export(fitted.model, experiment, "", prepared, number=1)
     settings, graphs = experiment.evaluation, OnnxGraphs(manifest, files)
     evaluated = EvaluatedModel(manifest, graphs, prepared.train, prepared.test, settings, experiment.seed)

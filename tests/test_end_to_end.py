@@ -1,4 +1,4 @@
-"""The commands of a person, in processes of their own."""
+"""Commands as a user types them, each in its own process."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_wrong_setting_is_refused_by_name() -> None:
 
 
 def test_the_service_runs_without_torch() -> None:
-    """Nothing that the service imports needs what only training installs."""
+    """The service imports no package that only training installs."""
     program = (
         "import sys\n"
         "for name in ('torch', 'onnx', 'sklearn', 'safetensors', 'typer', 'rich'):\n"

@@ -1,4 +1,4 @@
-"""From training to answers by way of a server that speaks S3, which is away for a while and comes back."""
+"""Train into an S3 bucket and serve from it, also while the S3 server is away for a time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BODY = {"inputs": {"label": [1, 2, 3]}}
 
 
 def server_at(port: int) -> ThreadedMotoServer:
-    """What it holds is kept by this process, not by the server."""
+    """Start an S3 server; this process keeps its objects, so that a later server still has them."""
     server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
     server.start()
     return server
@@ -56,14 +56,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadedMotoServer]:
     server = server_at(0)
     host, port = server.get_host_and_port()
     for name, value in {
-        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "nothing",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
         "AWS_MAX_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    # Of the test before: what this process holds, and what knows that server.
+    # Drop the objects and the client connections of the previous test.
     httpx2.post(f"http://{host}:{port}/moto-api/reset").raise_for_status()
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     fsspec.filesystem("s3").mkdir("bucket")
@@ -115,9 +115,9 @@ def test_what_is_trained_into_a_bucket_is_served_from_it(server: ThreadedMotoSer
 def test_the_commands_of_the_document_train_into_a_bucket_and_serve_from_it(tmp_path: Path) -> None:
     (tmp_path / "experiment.toml").write_text(EXPERIMENT)
     port = free_port()
-    own = f"export ANYVIEW_PORT={port} ANYVIEW_GRACE_SECONDS=0\n"
-    ready = f"curl --retry 60 --retry-delay 1 --retry-connrefused localhost:{port}/readyz\n"
+    settings = f"export ANYVIEW_PORT={port} ANYVIEW_GRACE_SECONDS=0\n"
+    ready = f"curl --retry 240 --retry-delay 1 --retry-connrefused localhost:{port}/readyz\n"
     code = elsewhere("docs/settings.md", "test_object_store.py").rstrip()
-    said = in_bash(f"{own}{code} &\n{ready}curl localhost:{port}/models/tiny/card", tmp_path)
-    assert "# tiny 1" in said
+    output = in_bash(f"{settings}{code} &\n{ready}curl localhost:{port}/models/tiny/card", tmp_path)
+    assert "# tiny 1" in output
     assert stores.store_at("s3://bucket/models").published() == {"tiny": [1]}

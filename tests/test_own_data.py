@@ -1,4 +1,4 @@
-"""A stranger's table goes from file to served model, and what is missing comes back in its units."""
+"""A table goes from a file to a served model, which fills missing values in the units of the table."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ pytestmark = pytest.mark.timeout(900)  # it trains, for a minute on an idle core
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder where the commands of the two documents were run, and what they printed."""
-    folder = tmp_path_factory.mktemp("stranger")
-    own = elsewhere("docs/own-data.md", "test_own_data.py")
+def commands_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Folder in which the commands of the two documents ran, and their output."""
+    folder = tmp_path_factory.mktemp("own-data")
+    guide = elsewhere("docs/own-data.md", "test_own_data.py")
     readme = elsewhere("README.md", "test_own_data.py")
     *same, question = readme.splitlines()  # the guide begins as the README does, and asks for more fields
-    assert [command(line) for line in own.splitlines()[: len(same)]] == [command(line) for line in same]
+    assert [command(line) for line in guide.splitlines()[: len(same)]] == [command(line) for line in same]
     (card,) = re.findall("`(curl [^`]+)`", (ROOT / "docs" / "own-data.md").read_text())
-    return folder, in_bash(at_free_ports(f"{own}echo\n{question}\n{card} >card.md\n", {}), folder)
+    return folder, in_bash(at_free_ports(f"{guide}echo\n{question}\n{card} >card.md\n", {}), folder)
 
 
 def command(line: str) -> str:
-    """Without what is said about it."""
+    """A line without its comment."""
     return line.partition("  #")[0].strip()
 
 
 @pytest.fixture(scope="module")
-def folder(said: tuple[Path, str]) -> Path:
-    return said[0]
+def folder(commands_run: tuple[Path, str]) -> Path:
+    return commands_run[0]
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_documents_end_with_an_answer_in_units(said: tuple[Path, str]) -> None:
-    begin = '{"model"'  # curl puts no line between two answers
-    longer, shorter = (json.loads(begin + rest)["targets"] for rest in said[1].split(begin)[1:])
+def test_the_commands_of_the_documents_end_with_an_answer_in_units(commands_run: tuple[Path, str]) -> None:
+    begin = '{"model"'  # curl prints no line end between two responses
+    longer, shorter = (json.loads(begin + rest)["targets"] for rest in commands_run[1].split(begin)[1:])
     assert longer["glucose"]["units"] == ["mmol/l"] * 3
     assert np.shape(longer["glucose"]["quantiles"]) == (1, 5, 3)
     assert np.allclose(shorter["glucose"]["mean"], longer["glucose"]["mean"], rtol=0.2)
@@ -62,8 +62,8 @@ def held_out(folder: Path) -> Rows:
         return data.prepare(read_experiment("experiment.toml")[0]).test
 
 
-def asked(client: TestClient, target: str, rows: Rows) -> dict[str, Any]:
-    """What the service says of one group, given the others as lists."""
+def imputed(client: TestClient, target: str, rows: Rows) -> dict[str, Any]:
+    """The service's response for one group of columns, given the others as lists."""
     inputs = {
         name: [
             x if here else None
@@ -87,7 +87,7 @@ def test_imputed_values_come_in_the_units_of_the_table_with_intervals_that_cover
             others = np.any([test.masks[name].numpy() for name in GROUPS if name != target], axis=0)
             rows = test.take(test.masks[target] & torch.from_numpy(others))
             truth = rows.data[target].numpy()
-            answer = asked(client, target, rows)
+            answer = imputed(client, target, rows)
             low, high = (np.array(answer["quantiles"])[:, answer["levels"].index(p)] for p in (0.05, 0.95))
             inside.append(((low <= truth) & (truth <= high)).ravel())
             errors.append(((np.array(answer["mean"]) - truth) ** 2).mean(axis=0))
@@ -128,7 +128,7 @@ def test_the_card_tells_how_well_each_group_is_told_from_the_others(folder: Path
         *(f"{target}|{','.join(g for g in GROUPS if g != target)}" for target in GROUPS),
     }
     card = bundle.read("report/card.md").decode()
-    assert (folder / "card.md").read_text() == card  # as the document asks for it
+    assert (folder / "card.md").read_text() == card  # with the command of the document
     for question, value in intervals.items():
         assert question.replace("|", "\\|") in card
         assert f"{value['coverage_50']:.3f} | {value['coverage_90']:.3f}" in card

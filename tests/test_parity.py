@@ -1,4 +1,4 @@
-"""What the service answers is what the torch model says; only tests see both sides."""
+"""The service and the torch model give the same numbers; only tests import both."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_scores_agree_within_their_errors(
     estimate = fitted.model.compute_log_prob(rows, given=given, generator=generator)
     assert answer["question"] == [question] * 16
     error = np.hypot(answer["std_error"], estimate.std_error.numpy())
-    # With few effective draws an error is itself uncertain, and a weight that nobody drew is in none.
+    # With few effective draws an error is itself uncertain, and it leaves out weights that were never drawn.
     uncertain = 1 / np.minimum(answer["ess"], estimate.ess.numpy())
     assert (np.abs(np.array(answer["log_prob"]) - estimate.log_prob.numpy()) < 5 * error + uncertain).all()
 

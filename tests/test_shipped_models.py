@@ -1,7 +1,7 @@
-"""The shipped models do what their cards say, asked through the service on real held-out rows.
+"""Shipped models behave as their cards state, through the service, on real held-out rows.
 
-A sample of the numbers of every card is computed again from the service's own answers, by other code and
-on fewer rows, and must lie within sampling error of what the card states.
+A sample of the metrics of every card is computed again from the service's responses, by other code and on
+fewer rows, and must lie within sampling error of the card's value.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 FOLDERS = sorted(SHIPPED.glob("*/[0-9]*"))
 MANIFESTS = {name: open_bundle(newest(SHIPPED, name)).manifest for name in names(SHIPPED)}
-"""Of every model the newest version: it is the one that answers."""
+"""Manifest of the newest version of each model, which the service uses."""
 _VIEWS = ("image", "sound", "strokes")
 PROMISED: dict[tuple[str, str, str], float] = {
     ("mnist", "accuracy", "label|image"): 0.97,
@@ -53,11 +53,11 @@ PROMISED: dict[tuple[str, str, str], float] = {
         ("digits", "variety", f"{a}|{b}"): 0.5 for a, b in permutations((*_VIEWS, "label"), 2) if a != "label"
     },
 }
-"""What the numbers of a card may not fall below when a model is trained anew."""
+"""Lower bounds of metrics on the cards of newly trained models."""
 ERRORS = 4
-"""Standard errors within which a number must come out again."""
+"""Standard errors by which a metric may differ from its card."""
 PICTURES_OF = {"digits": "mnist"}
-"""Whose judge of pictures may judge theirs, since they are the same."""
+"""Models whose pictures are those of another model, and so are judged by its judge."""
 
 
 @pytest.fixture(scope="module")
@@ -66,26 +66,26 @@ def client() -> Iterator[TestClient]:
         yield client
 
 
-def numbers(kind: str, wanted: int) -> list[Any]:
-    """A sample of one kind of number, from every card: the first of each target, up to so many of a model."""
-    chosen = []
+def sampled_metrics(kind: str, count: int) -> list[Any]:
+    """A sample of one kind of metric: the first of each target, at most ``count`` from each card."""
+    parameters = []
     for name, manifest in MANIFESTS.items():
         by_target: dict[str, str] = {}
         for question in manifest.metrics.get(kind, {}):
             if " by " not in question:
                 by_target.setdefault(question.split("|")[0], question)
-        chosen += [pytest.param(name, q, id=f"{name} {q}") for q in list(by_target.values())[:wanted]]
-    return chosen
+        parameters += [pytest.param(name, q, id=f"{name} {q}") for q in list(by_target.values())[:count]]
+    return parameters
 
 
 @cache
 def prepared(name: str) -> data.Prepared:
     folder = SHIPPED / name / str(MANIFESTS[name].version)
-    chosen, _ = read_experiment(str(folder / "experiment.toml"))
-    home = chosen.data.model_copy(update={"path": FULL_DATA / chosen.data.source})
-    if chosen.data.source == "digits":
-        home = chosen.data.model_copy(update={"path": FULL_DATA})
-    return data.prepare(chosen.model_copy(update={"data": home}))
+    experiment, _ = read_experiment(str(folder / "experiment.toml"))
+    home = experiment.data.model_copy(update={"path": FULL_DATA / experiment.data.source})
+    if experiment.data.source == "digits":
+        home = experiment.data.model_copy(update={"path": FULL_DATA})
+    return data.prepare(experiment.model_copy(update={"data": home}))
 
 
 @cache
@@ -95,7 +95,7 @@ def judge_of(name: str, category: str, target: str) -> Judge:
     return judge
 
 
-def asked(client: TestClient, name: str, path: str, rows: Rows, names: list[str]) -> dict[str, Array]:
+def post(client: TestClient, name: str, path: str, rows: Rows, names: list[str]) -> dict[str, Array]:
     body = npz(**{modality: rows.data[modality].numpy() for modality in names})
     headers = {**body.pop("headers"), "accept": "application/x-npz"}
     response = client.post(f"/models/{name}/{path}", headers=headers, **body)
@@ -105,7 +105,7 @@ def asked(client: TestClient, name: str, path: str, rows: Rows, names: list[str]
 
 
 def split(question: str) -> tuple[list[str], list[str]]:
-    """The targets of a question, and what they are given."""
+    """Targets and conditioning modalities of a query such as ``label|image,sound``."""
     targets, _, given = question.partition("|")
     return targets.split(","), given.split(",") if given else []
 
@@ -121,8 +121,8 @@ def test_every_shipped_bundle_opens_and_has_a_card_with_its_numbers(folder: Path
 
 
 @pytest.mark.parametrize(("name", "kind", "question"), PROMISED, ids=" ".join)
-def test_the_cards_keep_what_was_promised(name: str, kind: str, question: str) -> None:
-    """Every such number is computed again below, for a sample of the questions."""
+def test_metrics_of_the_cards_reach_their_lower_bounds(name: str, kind: str, question: str) -> None:
+    """The tests below compute a sample of these metrics again."""
     stated = MANIFESTS[name].metrics[kind][question]
     least = PROMISED[name, kind, question]
     assert (stated["mean"] if kind == "variety" else stated) >= least
@@ -131,7 +131,7 @@ def test_the_cards_keep_what_was_promised(name: str, kind: str, question: str) -
 @needs_full_data
 @pytest.mark.slow
 def test_images_from_labels_convince_a_classifier_of_another_make(client: TestClient) -> None:
-    """Neighbours among real images, by scikit-learn: it shares nothing with the judges of the card."""
+    """Nearest neighbours among real images, by scikit-learn: unrelated to the judges of the card."""
     real = prepared("mnist")
     seen = [rows.data["image"].numpy().reshape(len(rows), -1) / 255 for rows in (real.train, real.test)]
     judge = make_pipeline(PCA(40, random_state=0), KNeighborsClassifier(3))
@@ -139,7 +139,7 @@ def test_images_from_labels_convince_a_classifier_of_another_make(client: TestCl
     assert judge.score(seen[1], real.test.data["label"].numpy()) > 0.97
     labels = Rows({"label": torch.arange(10)})
     path = "generate?gen_mod=image&fields=samples&N=300&seed=5"
-    images = asked(client, "mnist", path, labels, ["label"])["targets.image.samples"] / 255
+    images = post(client, "mnist", path, labels, ["label"])["targets.image.samples"] / 255
     right = judge.predict(images.reshape(3000, -1)) == np.arange(10).repeat(300)
     assert right.mean() >= 0.92
     shown = 255 * images.reshape(3000, 28, 28)
@@ -149,12 +149,12 @@ def test_images_from_labels_convince_a_classifier_of_another_make(client: TestCl
 
 @needs_full_data
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "question"), numbers("accuracy", 2))
+@pytest.mark.parametrize(("name", "question"), sampled_metrics("accuracy", 2))
 def test_labels_are_right_as_often_as_the_card_says(client: TestClient, name: str, question: str) -> None:
     (target,), given = split(question)
     rows = having_all(prepared(name).test, [target, *given]).head(2000)
     path = f"generate?gen_mod={target}&fields=probabilities&seed=1"
-    answer = asked(client, name, path, rows, given)
+    answer = post(client, name, path, rows, given)
     right = answer[f"targets.{target}.probabilities"].argmax(axis=1) == rows.data[target].numpy()
     stated = MANIFESTS[name].metrics["accuracy"][question]
     error = np.sqrt(stated * (1 - stated) / len(right))
@@ -164,11 +164,11 @@ def test_labels_are_right_as_often_as_the_card_says(client: TestClient, name: st
 @needs_full_data
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # a judge learns from all training rows first
-@pytest.mark.parametrize(("name", "question"), numbers("coherence", 1))
+@pytest.mark.parametrize(("name", "question"), sampled_metrics("coherence", 1))
 def test_what_is_generated_is_coherent_and_varies_as_the_card_says(
     client: TestClient, name: str, question: str
 ) -> None:
-    """Coherent but all alike is a failure, and so is varied but wrong."""
+    """Samples that are coherent but all alike fail, and so do varied samples of the wrong class."""
     manifest = MANIFESTS[name]
     (target,), _ = split(question)
     category = next(m for m in manifest.modalities if m.kind == "category")
@@ -176,23 +176,23 @@ def test_what_is_generated_is_coherent_and_varies_as_the_card_says(
     judge = judge_of(PICTURES_OF.get(name, name), category.name, target)
     rows = Rows({category.name: torch.from_numpy(labels)})
     path = f"generate?gen_mod={target}&fields=samples&N={each}&seed=2"
-    samples = asked(client, name, path, rows, [category.name])[f"targets.{target}.samples"]
-    flat, wanted = samples.reshape(-1, *samples.shape[2:]), labels.repeat(each)
+    samples = post(client, name, path, rows, [category.name])[f"targets.{target}.samples"]
+    flat, expected = samples.reshape(-1, *samples.shape[2:]), labels.repeat(each)
     stated = manifest.metrics["coherence"][question]
-    coherence = (judge.predict(flat) == wanted).mean()
+    coherence = (judge.predict(flat) == expected).mean()
     error = np.sqrt(stated * (1 - stated) / len(flat))
     assert coherence == pytest.approx(stated, abs=0.01 + ERRORS * error)
-    ratios = variance_ratios(prepared(name).test, category.name, target, flat, wanted)
+    ratios = variance_ratios(prepared(name).test, category.name, target, flat, expected)
     assert ratios.mean() == pytest.approx(manifest.metrics["variety"][question]["mean"], rel=0.15)
 
 
 @needs_full_data
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "question"), numbers("intervals", 2))
+@pytest.mark.parametrize(("name", "question"), sampled_metrics("intervals", 2))
 def test_intervals_cover_what_the_card_says(client: TestClient, name: str, question: str) -> None:
     (target,), given = split(question)
     rows = having_all(prepared(name).test, [target, *given]).head(150)
-    answer = asked(client, name, f"generate?gen_mod={target}&fields=quantiles&seed=3", rows, given)
+    answer = post(client, name, f"generate?gen_mod={target}&fields=quantiles&seed=3", rows, given)
     quantiles = answer[f"targets.{target}.quantiles"]
     x = rows.data[target].numpy().astype(np.float64)
     inside = ((quantiles[:, 0] <= x) & (x <= quantiles[:, 4])).reshape(len(x), -1).mean(axis=1)
@@ -202,7 +202,7 @@ def test_intervals_cover_what_the_card_says(client: TestClient, name: str, quest
 
 @needs_full_data
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "question"), numbers("log_prob", 3))
+@pytest.mark.parametrize(("name", "question"), sampled_metrics("log_prob", 3))
 def test_scores_are_those_of_the_card_and_their_p_values_are_uniform(
     client: TestClient, name: str, question: str
 ) -> None:
@@ -211,7 +211,7 @@ def test_scores_are_those_of_the_card_and_their_p_values_are_uniform(
     stated = MANIFESTS[name].metrics["log_prob"][question]
     path = f"score?gen_mod={','.join(targets)}&K={stated['K']}&seed=4"
     path += f"&cond_mod={','.join(given)}" if given else ""
-    answer = asked(client, name, path, rows, [*targets, *given])
+    answer = post(client, name, path, rows, [*targets, *given])
     error = answer["log_prob"].std() / np.sqrt(len(rows))
     assert answer["log_prob"].mean() == pytest.approx(stated["mean"], abs=0.1 + ERRORS * error)
     if question in (MANIFESTS[name].reference or {}):

@@ -1,7 +1,7 @@
-"""Uses the generated client as a user would: ``python ask.py ADDRESS KEY FILE``; FILE is an .npy of an image.
+"""Use of the generated client: ``python ask.py ADDRESS KEY FILE``, where FILE is an .npy of an image.
 
-Checked with mypy under strict settings together with the client, and then run. Prints the posterior's mean,
-and which operations were called with success.
+The test checks this file with strict mypy together with the client, and then runs it. It prints the mean of
+the posterior and the operations that succeeded.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ OPERATIONS = "anyview_client.api."
 CATS = KindsDocument(inputs=KindsInputs(animal=["cat", "dog"]))
 
 
-def noting(used: set[str]) -> Callable[[httpx.Response], None]:
-    """A hook that notes which function of the client was answered with success."""
+def record_operations(used: set[str]) -> Callable[[httpx.Response], None]:
+    """A hook that adds the client function of each successful response to ``used``."""
 
-    def note(response: httpx.Response) -> None:
+    def record(response: httpx.Response) -> None:
         if response.is_success:
             callers = (frame.frame.f_globals["__name__"] for frame in inspect.stack(context=0))
             used.update(name.rpartition(".")[2] for name in callers if name.startswith(OPERATIONS))
 
-    return note
+    return record
 
 
-def uploads(client: AuthenticatedClient, content: bytes) -> list[list[float]]:
-    """A file and a label in a form, to the model by name and to the default one."""
+def upload_files(client: AuthenticatedClient, content: bytes) -> list[list[float]]:
+    """Sends a file and a label as a form, to the model by name and to the default model."""
     form = KindsForm(image=[File(io.BytesIO(content), "image.npy")], animal=["cat"])
     answer = kinds_encode.sync(client=client, body=form, n=3, seed=1)
     assert isinstance(answer, KindsEncoded)
@@ -79,8 +79,8 @@ def uploads(client: AuthenticatedClient, content: bytes) -> list[list[float]]:
     return only.mu
 
 
-def sends_archives(client: AuthenticatedClient, content: bytes, mu: list[list[float]]) -> None:
-    """Arrays as an npz archive, to each of the questions."""
+def send_archives(client: AuthenticatedClient, content: bytes, mu: list[list[float]]) -> None:
+    """Sends arrays as an npz archive to each operation."""
     stream = io.BytesIO()
     np.savez(stream, image=np.load(io.BytesIO(content)))
     archive = stream.getvalue()
@@ -94,8 +94,8 @@ def sends_archives(client: AuthenticatedClient, content: bytes, mu: list[list[fl
     assert scored.question == ["image"]
 
 
-def asks_in_json(client: AuthenticatedClient) -> None:
-    """Rows that lack what others have, and targets with their units."""
+def send_json(client: AuthenticatedClient) -> None:
+    """Sends rows with different missing modalities, and reads targets with their units."""
     rows = KindsInputs(
         animal=["owl", None, 0], body=[None, KindsBodyRow(height=180, mass=None), [1, None, 3]]
     )
@@ -116,11 +116,11 @@ def asks_in_json(client: AuthenticatedClient) -> None:
     prior = generate.sync(client=client, cond_mod=["none"], n_data=2, prior="mixture")
     assert isinstance(prior, KindsGenerated)
     assert prior.n_data == 2
-    assert isinstance(score.sync(client=client), Problem)  # of nothing
+    assert isinstance(score.sync(client=client), Problem)  # a request without observations
 
 
-def names_any_model(client: AuthenticatedClient, content: bytes) -> None:
-    """What a client can ask of models that were not there when it was generated."""
+def name_any_model(client: AuthenticatedClient, content: bytes) -> None:
+    """Uses a model that the service did not have when the client was generated."""
     cat = EncodeWithJsonBody.from_dict({"inputs": {"animal": ["cat"]}})
     encoded = encode_with.sync("kinds", client=client, body=cat, flatten=True)
     assert encoded is not None
@@ -140,8 +140,8 @@ def names_any_model(client: AuthenticatedClient, content: bytes) -> None:
     assert scored["question"] == ["animal", "animal"]
 
 
-def takes_other_forms(client: AuthenticatedClient) -> None:
-    """Tables and archives, which the generator does not know, by way of what it builds on."""
+def use_other_media_types(client: AuthenticatedClient) -> None:
+    """Sends tables and reads archives with httpx itself, since the generator supports neither."""
     plain = client.get_httpx_client()
     table = plain.post(
         "/models/kinds/generate?K=5",
@@ -154,7 +154,7 @@ def takes_other_forms(client: AuthenticatedClient) -> None:
     assert np.load(io.BytesIO(archive.content))["targets.image.mean"].shape == (2, 6, 4)
 
 
-def reads_errors(client: AuthenticatedClient, stranger: AuthenticatedClient) -> None:
+def read_errors(client: AuthenticatedClient, unauthorised: AuthenticatedClient) -> None:
     refused = kinds_encode.sync_detailed(
         client=client, body=KindsForm(image=[File(io.BytesIO(b"no picture"))])
     )
@@ -162,17 +162,17 @@ def reads_errors(client: AuthenticatedClient, stranger: AuthenticatedClient) -> 
     assert refused.parsed.status == 400
     assert "part 'image'" in refused.parsed.detail
     assert refused.parsed.request_id == refused.headers["x-request-id"]
-    unknown = encode_with.sync("nobody", client=client)
+    unknown = encode_with.sync("missing", client=client)
     assert isinstance(unknown, Problem)
     assert unknown.status == 404
-    assert isinstance(unload_model.sync("nobody", client=client), Problem)
+    assert isinstance(unload_model.sync("missing", client=client), Problem)
     for closed in (list_models, encode, metrics):
-        locked = closed.sync(client=stranger)
+        locked = closed.sync(client=unauthorised)
         assert isinstance(locked, Problem)
         assert locked.status == 401
 
 
-def looks_around(client: AuthenticatedClient) -> None:
+def read_models(client: AuthenticatedClient) -> None:
     listed = list_models.sync(client=client)
     assert isinstance(listed, ModelList)
     assert listed.default == "kinds"
@@ -193,18 +193,18 @@ def looks_around(client: AuthenticatedClient) -> None:
     assert "anyview_requests_total" in str(metrics.sync(client=client))
 
 
-def looks_after_models(client: AuthenticatedClient) -> None:
-    gone = unload_model.sync("kinds", client=client)
-    assert isinstance(gone, LoadedVersions)
-    assert gone.versions == []
+def unload_and_load(client: AuthenticatedClient) -> None:
+    unloaded = unload_model.sync("kinds", client=client)
+    assert isinstance(unloaded, LoadedVersions)
+    assert unloaded.versions == []
     assert readyz.sync_detailed(client=client).status_code == 503
-    back = load_model.sync("kinds", client=client)
-    assert isinstance(back, LoadedVersions)
-    assert back.versions == [1]
+    loaded = load_model.sync("kinds", client=client)
+    assert isinstance(loaded, LoadedVersions)
+    assert loaded.versions == [1]
 
 
-async def waits(client: AuthenticatedClient) -> None:
-    """The same, for those who do other things meanwhile."""
+async def encode_concurrently(client: AuthenticatedClient) -> None:
+    """Calls the asynchronous functions of the client."""
     async with client:
         first, second = await asyncio.gather(
             *(kinds_encode.asyncio(client=client, body=CATS, seed=1) for _ in range(2))
@@ -217,23 +217,23 @@ def main() -> None:
     address, key, file = sys.argv[1:]
     content = Path(file).read_bytes()
     used: set[str] = set()
-    watched = {"event_hooks": {"response": [noting(used)]}}
+    hooks = {"event_hooks": {"response": [record_operations(used)]}}
     with (
-        AuthenticatedClient(base_url=address, token=key, httpx_args=watched) as client,
-        AuthenticatedClient(base_url=address, token=f"not-{key}") as stranger,
-        Client(base_url=address, httpx_args=watched) as anybody,
+        AuthenticatedClient(base_url=address, token=key, httpx_args=hooks) as client,
+        AuthenticatedClient(base_url=address, token=f"not-{key}") as unauthorised,
+        Client(base_url=address, httpx_args=hooks) as keyless,
     ):
-        mu = uploads(client, content)
-        sends_archives(client, content, mu)
-        asks_in_json(client)
-        names_any_model(client, content)
-        takes_other_forms(client)
-        reads_errors(client, stranger)
-        looks_around(client)
-        looks_after_models(client)
+        mu = upload_files(client, content)
+        send_archives(client, content, mu)
+        send_json(client)
+        name_any_model(client, content)
+        use_other_media_types(client)
+        read_errors(client, unauthorised)
+        read_models(client)
+        unload_and_load(client)
         for health in (livez, readyz):
-            assert health.sync_detailed(client=anybody).status_code == 200
-    asyncio.run(waits(AuthenticatedClient(base_url=address, token=key)))
+            assert health.sync_detailed(client=keyless).status_code == 200
+    asyncio.run(encode_concurrently(AuthenticatedClient(base_url=address, token=key)))
     print(json.dumps({"mu": mu, "used": sorted(used)}))
 
 
