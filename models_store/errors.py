@@ -1,4 +1,4 @@
-"""What can be wrong with a stored model or with a file, in the words of the domain."""
+"""Errors of stored models and of files, and values as error messages show them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class ModelsStoreError(Exception):
-    """Whatever this package refuses; its text is one sentence for the person who asked."""
+    """Base of the errors of this package; the text is one sentence for the caller."""
 
 
 class ManifestError(ModelsStoreError):
-    """A manifest, or a value in it, says something that cannot be."""
+    """A manifest, or a value in it, is invalid."""
 
 
 class BundleRefused(ModelsStoreError):
@@ -19,11 +19,11 @@ class BundleRefused(ModelsStoreError):
 
 
 class VersionExists(ModelsStoreError):
-    """A version that is published never changes."""
+    """The version is published already, and a published version never changes."""
 
 
 class StoreAway(ModelsStoreError):
-    """A store that does not answer at present, or lacks what it takes to ask it."""
+    """A store that does not answer at present, or whose driver is not installed."""
 
 
 class UnknownModel(ModelsStoreError):
@@ -31,11 +31,11 @@ class UnknownModel(ModelsStoreError):
 
 
 class InputRefused(ModelsStoreError):
-    """A file or value that no row can be made of."""
+    """A file or value that cannot be read as a row."""
 
 
 class UnreadableFile(InputRefused):
-    """Bytes that are not what they should be, such as half a picture."""
+    """A file that is damaged or of another format, such as half a picture."""
 
 
 class WrongValue(InputRefused):
@@ -43,7 +43,7 @@ class WrongValue(InputRefused):
 
 
 class _Shown(reprlib.Repr):
-    """Cuts what was sent to a length that a sentence can hold, however deep or long it is."""
+    """Shortens a value of any depth and length, so that it fits into a sentence."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,12 +61,12 @@ class _Shown(reprlib.Repr):
 
 
 def shown(value: object) -> str:
-    """A value as an error message shows it: at most 80 characters."""
+    """Text of a value in an error message: at most 80 characters."""
     text = _Shown().repr(value)
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names as an error message lists them: 'a', 'b' and 'c'."""
+    """List names in an error message: 'a', 'b' and 'c'."""
     quoted = [f"'{name}'" for name in names]
     return " and ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]])) if quoted else "none"

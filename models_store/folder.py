@@ -1,9 +1,7 @@
 """A folder of published models: ``ROOT/NAME/VERSION/``, where a version never changes.
 
-Other places than folders are in ``stores.py``.
-
-What is published is written beside its target, flushed to disk, and renamed: a crash at any moment
-leaves nothing that a reader would take for a bundle.
+Other stores are in ``stores.py``. Publishing writes a temporary folder beside the target, flushes it to disk
+and renames it: a crash at any moment leaves nothing that a reader takes for a bundle.
 """
 
 from __future__ import annotations
@@ -37,10 +35,10 @@ class Bundle:
     manifest: Manifest
 
     def read(self, name: str) -> bytes:
-        """The bytes of one file, checked again: what is used is what was checked.
+        """Read one file, and check it again, so that the checked bytes are the used ones.
 
         Raises:
-            BundleRefused: It is missing, altered, or not one of the bundle's.
+            BundleRefused: The file is missing, altered, or not in the manifest.
         """
         if name not in self.manifest.files:
             raise BundleRefused(f"{_label(self.folder)}: {MANIFEST} does not list {name}")
@@ -48,7 +46,7 @@ class Bundle:
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """Opens one version and checks every file of it.
+    """Open one version and check every file of it.
 
     Raises:
         BundleRefused: One sentence that names the file and the reason.
@@ -69,7 +67,7 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def publish(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
-    """Writes one version, whole or not at all.
+    """Write one version completely or not at all.
 
     Arguments:
         root: The store.
@@ -89,14 +87,14 @@ def publish(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
     complete = completed(target, manifest, files)
     target.parent.mkdir(parents=True, exist_ok=True)
     _flush(root)
-    # The dot keeps it out of versions(): a reader never looks inside.
+    # versions() skips a name with a dot, so readers do not open the draft.
     draft = Path(tempfile.mkdtemp(prefix=f".{manifest.version}-", dir=target.parent))
     try:
         for name, content in {**files, MANIFEST: complete.to_json()}.items():
             _write_flushed(inside(draft, name), content)
         for directory in [draft, *(path for path in draft.rglob("*") if path.is_dir())]:
             _flush(directory)
-        draft.chmod(0o755)  # mkdtemp makes it private, but a service may run as somebody else
+        draft.chmod(0o755)  # mkdtemp makes it private, but a service may run as another user
         _rename(draft, target)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -106,10 +104,10 @@ def publish(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
 
 
 def completed(target: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
-    """The manifest with its list of files.
+    """Return the manifest with its list of files.
 
     Arguments:
-        target: Where the version is to be.
+        target: Folder of the version.
         manifest: Without the list.
         files: By name relative to the bundle.
 
@@ -161,10 +159,10 @@ def _label(folder: Path) -> str:
 
 
 def check_listed(label: str, manifest: Manifest, files: Collection[str]) -> None:
-    """Refuses a list that lacks a file which every bundle has.
+    """Check that a list of files has those that every bundle needs.
 
     Raises:
-        BundleRefused: It does.
+        BundleRefused: A file is not listed.
     """
     graphs = [file(name) for name in manifest.names for file in (encoder_file, decoder_file)]
     for name in [*graphs, golden.FILE]:
@@ -175,17 +173,17 @@ def check_listed(label: str, manifest: Manifest, files: Collection[str]) -> None
 def _check_self_contained(label: str, name: str, content: bytes) -> None:
     try:
         external = has_external_data(content)
-    except ValueError as error:  # a runtime may be more lenient, and find what we could not
+    except ValueError as error:  # a runtime may be more lenient, and read what this check did not
         raise BundleRefused(f"{label}: {name} is no ONNX file: {error}") from None
     if external:
         raise BundleRefused(f"{label}: {name} refers to data outside of its own file")
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The path of a bundle's file, which must not leave the folder, not by a link either.
+    """Return the path of a bundle's file.
 
     Raises:
-        BundleRefused: It does.
+        BundleRefused: The path leaves the folder, be it by a link.
     """
     parts = PurePosixPath(name).parts
     path = folder.joinpath(*parts)
@@ -229,7 +227,7 @@ def _flush(directory: Path) -> None:
 def _rename(draft: Path, target: Path) -> None:
     try:
         draft.rename(target)
-    except OSError as error:  # somebody else was first: a rename never replaces a folder with files
+    except OSError as error:  # another process was first: a rename never replaces a folder with files
         if target.exists():
             raise VersionExists(
                 f"{_label(target)} is published already, and a version never changes"

@@ -1,7 +1,7 @@
-"""Golden values: what every graph of a bundle must answer, wherever it runs.
+"""Golden values: inputs of every graph of a bundle, and the outputs that any runtime must reproduce.
 
-Up to 64 rows: all modalities observed, none, each alone, random subsets. Their inputs are also the
-examples for somebody who has nothing at hand.
+Up to 64 rows: all modalities observed, none, each alone, random subsets. Their inputs are also the examples
+that the service offers.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from models_store.arrays import Array
 from models_store.errors import BundleRefused
 from models_store.fusion import Gaussian, product
 from models_store.likelihoods import Parameters
@@ -20,31 +21,30 @@ from models_store.manifest import Manifest
 
 FILE = "golden.npz"
 HELD = "held"
-"""(G, M): where a row has that modality at all; not there where all rows have all. A graph is checked
-with whatever stands in its place, but nobody is shown that as an example."""
+"""Key of a mask (G, M): the row has that modality. Absent if all rows have all modalities. A placeholder
+stands for a modality that a row lacks: it checks the graph, and is no example."""
 TOLERANCE = 1e-4
 """Two numbers agree when abs(a - b) <= TOLERANCE * (1 + abs(b))."""
 
-NumpyArray = np.ndarray[Any, np.dtype[Any]]
-Golden = Mapping[str, NumpyArray]
+Golden = Mapping[str, Array]
 
 
 class Graphs(Protocol):
-    """Whatever runs the encoders and decoders of a model: torch, or a runtime of ONNX."""
+    """Runs the encoders and decoders of a model: torch, or an ONNX runtime."""
 
-    def encode(self, modality: str, x: NumpyArray) -> Gaussian:
+    def encode(self, modality: str, x: Array) -> Gaussian:
         """The expert q(z | x), (batch, latent_dim)."""
 
-    def decode(self, modality: str, z: NumpyArray) -> Parameters:
+    def decode(self, modality: str, z: Array) -> Parameters:
         """The parameters of p(x | z)."""
 
 
-def agree(a: NumpyArray, b: NumpyArray) -> bool:
+def agree(a: Array, b: Array) -> bool:
     """Whether all of ``a`` is within the tolerance of ``b``."""
     return bool(a.shape == b.shape and np.all(np.abs(a - b) <= TOLERANCE * (1 + np.abs(b))))
 
 
-def presence(rows: int, modalities: int, rng: np.random.Generator) -> NumpyArray:
+def presence(rows: int, modalities: int, rng: np.random.Generator) -> Array:
     """Which modality is observed in which golden row, (rows, M): all, none, each alone, random subsets."""
     fixed = np.concatenate(
         [np.ones((1, modalities), bool), np.zeros((1, modalities), bool), np.eye(modalities, dtype=bool)]
@@ -54,16 +54,16 @@ def presence(rows: int, modalities: int, rng: np.random.Generator) -> NumpyArray
 
 
 def make(
-    manifest: Manifest, values: Golden, present: NumpyArray, noise: NumpyArray, graphs: Graphs
-) -> dict[str, NumpyArray]:
-    """The golden values that these graphs give.
+    manifest: Manifest, values: Golden, present: Array, noise: Array, graphs: Graphs
+) -> dict[str, Array]:
+    """Compute the golden values of a model with these graphs.
 
     Arguments:
         manifest: The model.
         values: By modality, (G, *shape) complete rows.
         present: (G, M).
         noise: Standard normal, (G, latent_dim).
-        graphs: What answers.
+        graphs: Encoders and decoders of the model.
     """
     answers = {f"{name}.x": values[name] for name in manifest.names}
     answers["present"] = present
@@ -81,10 +81,10 @@ def make(
 
 
 def check(manifest: Manifest, golden: Golden, graphs: Graphs) -> None:
-    """Asks the graphs again, and compares.
+    """Run the graphs on the golden inputs, and compare their outputs.
 
     Raises:
-        BundleRefused: Something is missing or differs; the text names the file and the value.
+        BundleRefused: A value is missing or differs; the text names the file and the value.
     """
     _check_rows(manifest, golden)
     for modality in manifest.modalities:
@@ -102,8 +102,8 @@ def check(manifest: Manifest, golden: Golden, graphs: Graphs) -> None:
     _compare(golden, "log_var", posterior.log_var, "the product of experts")
 
 
-def examples(manifest: Manifest, golden: Golden, rows: int) -> dict[str, list[NumpyArray | None]]:
-    """By modality the inputs of the first rows, in the user's units; None where a row lacks it."""
+def examples(manifest: Manifest, golden: Golden, rows: int) -> dict[str, list[Array | None]]:
+    """Inputs of the first rows by modality, in the user's units; None where a row lacks the modality."""
     held = golden.get(HELD, np.ones_like(golden["present"]))
     return {
         name: [
@@ -119,7 +119,7 @@ def to_bytes(golden: Golden) -> bytes:
     return stream.getvalue()
 
 
-def from_bytes(content: bytes) -> dict[str, NumpyArray]:
+def from_bytes(content: bytes) -> dict[str, Array]:
     """The golden values of a bundle.
 
     Raises:
@@ -133,7 +133,7 @@ def from_bytes(content: bytes) -> dict[str, NumpyArray]:
 
 
 def _check_rows(manifest: Manifest, golden: Golden) -> None:
-    """Every value has the same rows, and presence a column per modality."""
+    """Check that all values have the same rows, and that presence has a column per modality."""
     rows = len(_value(golden, "present"))
     for key, value in golden.items():
         if len(value) != rows:
@@ -142,14 +142,14 @@ def _check_rows(manifest: Manifest, golden: Golden) -> None:
         raise BundleRefused(f"{FILE}: 'present' must be boolean with a column per modality")
 
 
-def _value(golden: Golden, key: str) -> NumpyArray:
+def _value(golden: Golden, key: str) -> Array:
     if key not in golden:
         raise BundleRefused(f"{FILE}: '{key}' is missing")
     return golden[key]
 
 
-def _compare(golden: Golden, key: str, answer: NumpyArray, source: str) -> None:
-    wanted = _value(golden, key)
-    if not agree(answer, wanted):
-        worst = np.abs(answer - wanted).max() if answer.shape == wanted.shape else "a wrong shape"
+def _compare(golden: Golden, key: str, answer: Array, source: str) -> None:
+    stored = _value(golden, key)
+    if not agree(answer, stored):
+        worst = np.abs(answer - stored).max() if answer.shape == stored.shape else "a wrong shape"
         raise BundleRefused(f"{source} does not reproduce '{key}' of {FILE}: it is off by {worst}")

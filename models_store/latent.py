@@ -1,7 +1,7 @@
-r"""What a bundle knows of its latent space, in ``latent.npz``: a second prior, and a map to draw it on.
+r"""Latent space of a bundle, in ``latent.npz``: a second prior, and a map to draw it on.
 
-The prior is a Gaussian mixture, fitted to the aggregate posterior :math:`E_x \, q(z \mid x)`: where the
-model has seen something, which the standard normal only approximates.
+The prior is a Gaussian mixture, fitted to the aggregate posterior :math:`E_x \, q(z \mid x)`, which the
+standard normal only approximates.
 
 .. math:: p(z) = \sum_c \pi_c \, \mathcal N(z; m_c, L_c L_c^\top)
 
@@ -15,18 +15,16 @@ import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from models_store.arrays import Array
 from models_store.errors import BundleRefused
 from models_store.manifest import Manifest
 
 FILE = "latent.npz"
 LABELS = "labels."
-"""What stands before the name of a category in the file."""
-
-NumpyArray = np.ndarray[Any, np.dtype[Any]]
+"""Prefix of the name of a category in the file."""
 
 
 @dataclass(frozen=True)
@@ -39,42 +37,42 @@ class Mixture:
         factors: The lower Cholesky factors of the covariances, (C, D, D).
     """
 
-    weights: NumpyArray
-    means: NumpyArray
-    factors: NumpyArray
+    weights: Array
+    means: Array
+    factors: Array
 
-    def sample(self, uniform: NumpyArray, noise: NumpyArray) -> NumpyArray:
-        """Draws of z, (*, D), from draws that were made already.
+    def sample(self, uniform: Array, noise: Array) -> Array:
+        """Turn uniform and normal draws into draws of z, (*, D).
 
         Arguments:
-            uniform: Uniform on [0, 1), (*): which component.
-            noise: Standard normal, (*, D): where in it.
+            uniform: Uniform on [0, 1), (*); selects the component.
+            noise: Standard normal, (*, D); selects the place in the component.
         """
-        chosen = np.searchsorted(np.cumsum(self.weights)[:-1], uniform, side="right")
+        components = np.searchsorted(np.cumsum(self.weights)[:-1], uniform, side="right")
         z = np.empty_like(noise)
-        for component in np.unique(chosen):
-            own = chosen == component
-            z[own] = self.means[component] + noise[own] @ self.factors[component].T
+        for component in np.unique(components):
+            here = components == component
+            z[here] = self.means[component] + noise[here] @ self.factors[component].T
         return z
 
 
 @dataclass(frozen=True)
 class Map:
-    """Two axes through the latent space, and where held-out rows lie.
+    """Two axes through the latent space, and the positions of held-out rows.
 
     Arguments:
         axes: (2, D), of length 1 and at a right angle.
         centre: The origin of the map, (D,).
-        points: Posterior means of held-out rows, (n, 2); none where a model keeps real rows to itself.
-        labels: By category the index of each point's label, (n,); -1 where the row has none.
+        points: Posterior means of held-out rows, (n, 2); n = 0 where a model must not publish real rows.
+        labels: Index of each point's label by category, (n,); -1 where the row has none.
     """
 
-    axes: NumpyArray
-    centre: NumpyArray
-    points: NumpyArray
-    labels: Mapping[str, NumpyArray]
+    axes: Array
+    centre: Array
+    points: Array
+    labels: Mapping[str, Array]
 
-    def project(self, z: NumpyArray) -> NumpyArray:
+    def project(self, z: Array) -> Array:
         """Where z of shape (*, D) lies: (*, 2)."""
         return (z - self.centre) @ self.axes.T
 
@@ -117,7 +115,7 @@ class Latent:
         return latent
 
 
-def _read(content: bytes) -> dict[str, NumpyArray]:
+def _read(content: bytes) -> dict[str, Array]:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
@@ -134,7 +132,7 @@ def _read(content: bytes) -> dict[str, NumpyArray]:
 def _check_shapes(latent: Latent, dimension: int) -> None:
     mixture, drawn = latent.mixture, latent.map
     components, points = len(np.atleast_1d(mixture.weights)), len(np.atleast_1d(drawn.points))
-    expected: dict[str, tuple[NumpyArray, tuple[int, ...]]] = {
+    expected: dict[str, tuple[Array, tuple[int, ...]]] = {
         "weights": (mixture.weights, (components,)),
         "means": (mixture.means, (components, dimension)),
         "factors": (mixture.factors, (components, dimension, dimension)),

@@ -1,4 +1,4 @@
-"""The manifest: what a stored model says of itself. Format 1."""
+"""The manifest: the description of a stored model. Format 1."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from models_store.likelihoods import FAMILIES, Likelihood, likelihood
 
 FORMAT: Final = 1
 RESERVED = frozenset({"all", "none", "prior"})
-"""Words that ``cond_mod`` and ``gen_mod`` give a meaning of their own."""
+"""Words with a special meaning in ``cond_mod`` and ``gen_mod``."""
 
 if TYPE_CHECKING:
     KindName: TypeAlias = str
@@ -82,7 +82,7 @@ class Modality(ModalityFields):
         """The likelihood, in this modality's units."""
         return likelihood(self.likelihood, self.range)
 
-    @computed_field  # type: ignore[prop-decorator]  # pydantic's way to write a property
+    @computed_field  # type: ignore[prop-decorator]  # how pydantic declares a property
     @property
     def parameters(self) -> tuple[str, ...]:
         """The decoder's outputs, by name."""
@@ -106,26 +106,26 @@ class Modality(ModalityFields):
 
 
 class Reference(Frozen):
-    """How held-out rows scored on one question."""
+    """Scores of held-out rows of one conditional distribution, such as p(label | image)."""
 
     K: Annotated[int, Field(ge=1)]
-    """The importance samples behind each score."""
+    """Importance samples per score."""
     rows: Annotated[int, Field(ge=1)]
     quantiles: Annotated[tuple[float, ...], Field(min_length=2)]
-    """Of the scores, at equal distances from the lowest to the highest."""
+    """Quantiles of the scores at equally spaced levels, from the lowest to the highest score."""
     disagreement: tuple[float, ...] | None = None
     """The same quantiles of the disagreement between the experts."""
 
 
 class FileEntry(Frozen):
-    """What a file of the bundle must be."""
+    """Checksum and size of a file of the bundle."""
 
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     bytes: Annotated[int, Field(ge=0)]
 
 
 class Manifest(Frozen):
-    """Everything about a stored model but its numbers."""
+    """Description of a stored model: everything but its weights."""
 
     format: Literal[1] = 1
     name: Name
@@ -138,10 +138,10 @@ class Manifest(Frozen):
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1)]
     files: dict[str, FileEntry] = Field(default={})
     trained: dict[str, Any] = Field(default={})
-    """Experiment, data, seed and versions that it came from."""
+    """Experiment, data, seed and versions of the training run."""
     metrics: dict[str, Any] = Field(default={})
     reference: dict[str, Reference] | None = None
-    """By question (`label|image`, `image,label`) how held-out rows scored."""
+    """Scores of held-out rows by conditional distribution (`label|image`) or joint (`image,label`)."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Manifest:
@@ -158,7 +158,7 @@ class Manifest(Frozen):
         """The modality of that name.
 
         Raises:
-            KeyError: There is none.
+            KeyError: No modality has that name.
         """
         for modality in self.modalities:
             if modality.name == name:
@@ -170,10 +170,10 @@ class Manifest(Frozen):
 
     @classmethod
     def from_json(cls, text: bytes) -> Manifest:
-        """Reads and checks a manifest.
+        """Read and check a manifest.
 
         Raises:
-            ManifestError: It is no JSON, of another format, or says what cannot be.
+            ManifestError: The text is no JSON, of another format, or has invalid values.
         """
         try:
             return cls.model_validate_json(text)

@@ -1,7 +1,7 @@
-"""The one question that is asked of an ONNX file before a runtime opens it: does it point outside?
+"""Detects references of an ONNX file to other files, before a runtime opens it.
 
-A tensor may name another file that holds its numbers. Only the protobuf fields on the way to a tensor
-are walked, so that serving needs no ONNX package.
+A tensor may name another file that holds its numbers. The module reads only the protobuf fields on the path
+to a tensor, so that serving needs no ONNX package.
 
 References:
     | onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
@@ -23,7 +23,7 @@ CHILDREN: Mapping[str, Mapping[int, str]] = {
     "Sparse": {1: "Tensor", 2: "Tensor"},
 }
 EXTERNAL_DATA = 13
-"""The field of a Tensor that says where its numbers lie."""
+"""Field of a Tensor that names the location of its numbers."""
 
 
 def has_external_data(content: bytes) -> bool:
@@ -45,11 +45,11 @@ def has_external_data(content: bytes) -> bool:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The length-delimited fields of one message; the others are passed over."""
+    """Yield the length-delimited fields of one message; skip the others."""
     position = 0
     while position < len(data):
         key, position = _varint(data, position)
-        if not 8 <= key < 2**32:  # a runtime would cut it to 32 bits, and read another field
+        if not 8 <= key < 2**32:  # a runtime would truncate it to 32 bits and read another field
             raise ValueError(f"impossible field number {key >> 3}")
         match key & 7:
             case 0:

@@ -1,8 +1,7 @@
-"""Models in an object store: keys ``NAME/VERSION/FILE`` below an address that fsspec knows.
+"""Models in an object store: keys ``NAME/VERSION/FILE`` below an address of fsspec.
 
-Nothing can be renamed there. A version exists from the moment when its manifest does, which is written
-last; no object is ever written over another, so of two who publish the same version one gives up at the
-first file.
+An object store cannot rename. A version exists once its manifest does, which is written last. No object is
+ever overwritten: of two processes that publish the same version, one fails at the first file.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from models_store.folder import MANIFEST, VERSION, Bundle, completed, inside, op
 from models_store.manifest import Manifest
 
 CHANGING = ("ETag", "LastModified", "mtime", "created", "md5Hash", "updated", "size")
-"""What drivers tell of an object that is another one once it was written again."""
+"""Fields of an object's metadata, as drivers report it, that change when it is written again."""
 
 
 class ObjectStore:
     """The models below an address.
 
     Arguments:
-        address: Such as ``s3://bucket/models``; credentials come from where its driver looks for them.
-        driver: What asks it, where that is not the one that fsspec knows.
+        address: Address such as ``s3://bucket/models``; its driver finds the credentials.
+        driver: File system of fsspec to use instead of the one for that address.
 
     Raises:
         StoreAway: Its driver is not installed.
@@ -39,33 +38,38 @@ class ObjectStore:
     def __init__(self, address: str, driver: Any = None) -> None:
         self.address = address.rstrip("/")
         try:
-            # What is listed must be what is there now, not what was there at the last look.
-            found, root = fsspec.core.url_to_fs(self.address, use_listings_cache=False)
+            # A cached listing would hide what others publish.
+            usual, root = fsspec.core.url_to_fs(self.address, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             extra = "; pip install 'anyview[s3]'" if address.startswith("s3:") else ""
             raise StoreAway(f"the store {self.address} cannot be asked: {error}{extra}") from None
-        self._fs = driver or found
+        self._fs = driver or usual
         self._root = root.rstrip("/")
 
     def published(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
+        numbers: dict[str, list[int]] = {}
         for name, number, file in self._keys():
             if file == MANIFEST:
-                found.setdefault(name, []).append(number)
-        return {name: sorted(found[name]) for name in sorted(found)}
+                numbers.setdefault(name, []).append(number)
+        return {name: sorted(numbers[name]) for name in sorted(numbers)}
 
     def next_number(self, name: str) -> int:
-        # A publisher that was killed leaves files without a manifest; their number is not used again.
-        return max((number for known, number, _ in self._keys() if known == name), default=0) + 1
+        # A killed publisher leaves files without a manifest; their number is not used again.
+        return max((number for model, number, _ in self._keys() if model == name), default=0) + 1
 
     def stamp(self, name: str, number: int) -> str:
         objects = self._find(self._key(name, number, ""))
         return repr(
-            [(key, [str(told.get(sign)) for sign in CHANGING]) for key, told in sorted(objects.items())]
+            [(key, [str(fields.get(field)) for field in CHANGING]) for key, fields in sorted(objects.items())]
         )
 
     def open(self, name: str, number: int) -> Bundle:
-        """As the protocol says; the files are kept in a temporary folder for as long as the bundle is."""
+        """Open one version; its files stay in a temporary folder as long as the bundle exists.
+
+        Raises:
+            BundleRefused: One sentence that names the file and the reason.
+            StoreAway: The store does not answer.
+        """
         kept = Path(tempfile.mkdtemp(prefix="anyview-"))
         try:
             bundle = self._fetch(kept / name / str(number))
@@ -78,7 +82,7 @@ class ObjectStore:
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
         name, number = manifest.name, manifest.version
         complete = completed(Path(name) / str(number), manifest, files)
-        if number in [taken for known, taken, _ in self._keys() if known == name]:
+        if number in [other for model, other, _ in self._keys() if model == name]:
             raise VersionExists(
                 f"{name}/{number} is published already, or was begun; a version never changes"
             )
@@ -90,7 +94,7 @@ class ObjectStore:
         except BaseException:
             self._remove(name, number, written)
             raise
-        # If this fails nobody knows whether it was written: the files must stay.
+        # After a failure here the manifest may have been written nevertheless: keep the files.
         self._create(name, number, MANIFEST, complete.to_json())
         return f"{self.address}/{name}/{number}"
 
@@ -104,7 +108,7 @@ class ObjectStore:
         return keys
 
     def _fetch(self, folder: Path) -> Bundle:
-        """Copies one version into a folder, and opens it there."""
+        """Copy one version into a folder, and open it there."""
         name, number = folder.parent.name, int(folder.name)
         content = self._read(name, number, MANIFEST)
         try:
@@ -129,7 +133,7 @@ class ObjectStore:
         try:
             self._ask(self._fs.pipe_file, self._key(name, number, file), content, mode="create")
         except FileExistsError:
-            raise VersionExists(f"somebody else publishes {name}/{number}: {file} is there already") from None
+            raise VersionExists(f"another process publishes {name}/{number}: {file} exists already") from None
         except FileNotFoundError as error:
             raise StoreAway(f"nothing can be published at {self.address}: {error}") from None
 
@@ -137,29 +141,29 @@ class ObjectStore:
         for file in files:
             try:
                 self._fs.rm_file(self._key(name, number, file))
-            except Exception:  # noqa: S112 - what failed before this is what must be told
+            except Exception:  # noqa: S112 - the error that led here is the one to report
                 continue
 
     def _key(self, name: str, number: int, file: str) -> str:
         return f"{self._root}/{name}/{number}/{file}".rstrip("/")
 
     def _find(self, prefix: str) -> dict[str, dict[str, Any]]:
-        """What a driver tells of every object below a prefix."""
+        """Metadata of every object below a prefix, by key."""
         try:
             return self._ask(self._fs.find, prefix, detail=True)
-        except FileNotFoundError:  # nothing was published there yet
+        except FileNotFoundError:  # nothing is published there yet
             return {}
 
     def _ask(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Calls the driver.
+        """Call the driver.
 
         Raises:
-            StoreAway: It fails for whatever reason but that a file is, or is not, there.
+            StoreAway: The call fails, except because a file exists or is missing.
         """
         try:
             return call(*arguments, **options)
         except (FileNotFoundError, FileExistsError):
             raise
-        except Exception as error:  # every driver has its own
-            told = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            raise StoreAway(f"the store {self.address} does not answer: {told}") from error
+        except Exception as error:  # each driver raises its own types
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise StoreAway(f"the store {self.address} does not answer: {reason}") from error

@@ -1,4 +1,4 @@
-"""Where published models are: a local folder, or any address that fsspec knows, such as ``s3://bucket/models``."""
+"""Stores of published models: a local folder, or an address of fsspec such as ``s3://bucket/models``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models_store.manifest import Manifest
 
 
 class Store(Protocol):
-    """Models by name, their versions by number; a version never changes once it is there."""
+    """Models by name and versions by number; a published version never changes."""
 
     address: str
 
@@ -31,14 +31,14 @@ class Store(Protocol):
         """
 
     def stamp(self, name: str, number: int) -> str:
-        """Another text whenever a file of that version is another one.
+        """A text that changes whenever a file of that version changes.
 
         Raises:
             StoreAway: The store does not answer.
         """
 
     def open(self, name: str, number: int) -> Bundle:
-        """Opens one version and checks every file of it.
+        """Open one version and check every file of it.
 
         Raises:
             BundleRefused: One sentence that names the file and the reason.
@@ -46,14 +46,14 @@ class Store(Protocol):
         """
 
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
-        """Writes one version, whole or not at all, and gives its address.
+        """Write one version completely or not at all, and return its address.
 
         Arguments:
             manifest: Name, version and the rest; its list of files is filled in here.
             files: By name relative to the bundle.
 
         Raises:
-            VersionExists: That version is published already, or somebody else is at it.
+            VersionExists: That version is published already, or another process is publishing it.
             BundleRefused: A file is missing, or has a path that no bundle may have.
             StoreAway: The store does not answer.
         """
@@ -78,8 +78,8 @@ class Folder:
 
     def stamp(self, name: str, number: int) -> str:
         folder = self._root / name / str(number)
-        found = ((path.relative_to(folder), path.lstat()) for path in sorted(folder.rglob("*")))
-        return repr([(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found])
+        files = ((path.relative_to(folder), path.lstat()) for path in sorted(folder.rglob("*")))
+        return repr([(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in files])
 
     def open(self, name: str, number: int) -> Bundle:
         return open_bundle(self._root / name / str(number))
@@ -92,14 +92,14 @@ def store_at(address: str | Path) -> Store:
     """The store at a folder or an address.
 
     Raises:
-        StoreAway: What it takes to ask such an address is not installed.
+        StoreAway: The driver of such an address is not installed.
     """
     text = str(address)
     if "://" not in text:
         return Folder(Path(text))
     if text.startswith("file://"):
         return Folder(Path(text.removeprefix("file://")))
-    from models_store.remote import ObjectStore  # a tenth of a second that a local folder need not pay
+    from models_store.remote import ObjectStore  # takes 0.1 s, which a local folder does not need
 
     return ObjectStore(text)
 
@@ -108,8 +108,8 @@ def open_named(place: Store, model: str) -> Bundle:
     """The bundle of NAME (its newest version) or NAME/VERSION.
 
     Raises:
-        UnknownModel: There is no such model, or no such version of it; the text says which are.
-        BundleRefused: It must not be used.
+        UnknownModel: There is no such model or version; the text lists those that exist.
+        BundleRefused: The bundle is incomplete, altered or invalid.
         StoreAway: The store does not answer.
     """
     name, _, number = model.partition("/")
@@ -119,6 +119,6 @@ def open_named(place: Store, model: str) -> Bundle:
     if not number:
         return place.open(name, published[name][-1])
     if not number.isdecimal() or int(number) not in published[name]:
-        known = ", ".join(map(str, published[name]))
-        raise UnknownModel(f"no version {number} of '{name}' in the store; there are {known}")
+        numbers = ", ".join(map(str, published[name]))
+        raise UnknownModel(f"no version {number} of '{name}' in the store; there are {numbers}")
     return place.open(name, int(number))

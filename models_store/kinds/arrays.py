@@ -1,4 +1,4 @@
-"""Arrays as they were sent: their shape must match, their dtype must convert without loss."""
+"""Reads arrays, checks their shape, and converts their dtype without loss."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MAX_AXES = 32
 
 
 def read_npy(content: bytes) -> Array:
-    """An array from the bytes of a ``.npy`` file, its header checked before anything is allocated.
+    """Read an array from the bytes of a ``.npy`` file; check its header before allocating memory.
 
     Raises:
-        UnreadableFile: The header is damaged, asks for pickled objects, or promises other than what follows.
+        UnreadableFile: The header is damaged, names pickled objects, or contradicts the data's length.
     """
     shape, fortran, dtype, start = _header(content)
     if dtype.kind not in "biuf":
@@ -41,10 +41,10 @@ def read_npy(content: bytes) -> Array:
 
 
 def from_lists(modality: ModalityFields, value: Any) -> Array:
-    """One row from nested lists of numbers; null is NaN.
+    """Read one row from nested lists of numbers; null is NaN.
 
     Raises:
-        WrongValue: It is ragged or holds something else than numbers.
+        WrongValue: The lists are ragged or hold something else than numbers.
     """
     try:
         array = np.asarray(value)
@@ -58,7 +58,7 @@ def from_lists(modality: ModalityFields, value: Any) -> Array:
 
 
 def from_numbers(modality: ModalityFields, values: list[Any]) -> Array | None:
-    """Rows from lists of nothing but numbers, nested as the shape is; None for what needs a closer look."""
+    """Read rows from lists that hold only numbers, nested like the shape; None for any other value."""
     try:
         for size in modality.shape[:-1]:
             if set(map(len, values)) != {size}:
@@ -66,7 +66,7 @@ def from_numbers(modality: ModalityFields, values: list[Any]) -> Array | None:
             values = list(chain.from_iterable(values))
         if set(map(len, values)) - {*modality.shape[-1:]}:
             return None
-        if modality.dtype == "uint8":  # bytes refuse what is no integer of theirs, and are made faster
+        if modality.dtype == "uint8":  # bytes() is faster, and refuses values outside 0 … 255
             flat = np.frombuffer(b"".join(map(bytes, values)), np.uint8)
         else:
             flat = np.array(list(chain.from_iterable(values)))
@@ -76,13 +76,13 @@ def from_numbers(modality: ModalityFields, values: list[Any]) -> Array | None:
 
 
 def refuse_booleans(modality: ModalityFields, value: Any) -> None:
-    """Refuses true and false among nested numbers, which Python takes for 1 and 0.
+    """Refuse true and false among nested numbers, which Python treats as 1 and 0.
 
     Raises:
-        WrongValue: There is one, and the modality is not made of them.
+        WrongValue: A value is a boolean, and the modality is not boolean.
     """
     left = [] if modality.dtype == "bool" else [value]
-    while left:  # as deep as JSON may be, which is deeper than Python calls
+    while left:  # a loop, since JSON may be nested deeper than Python recurses
         one = left.pop()
         if isinstance(one, bool):
             raise WrongValue(f"a {modality.kind} is made of numbers, got {shown(one)}")
@@ -101,7 +101,7 @@ def from_nested(modality: ModalityFields, value: Any) -> Array:
 
 
 def rows(modality: ModalityFields, array: Array, cells_may_be_missing: bool) -> Array:
-    """Checks the shape (n, *shape) and converts the dtype without loss (any float to any float).
+    """Check the shape (n, *shape) and convert the dtype without loss (any float to any float).
 
     Arguments:
         modality: Modality of the rows.
@@ -116,7 +116,7 @@ def rows(modality: ModalityFields, array: Array, cells_may_be_missing: bool) -> 
     if modality.labels:
         _check_indices(array, len(modality.labels))
     target = modality.numpy_dtype
-    if array.dtype == target and target.kind in "biu":  # nothing to lose, and always finite
+    if array.dtype == target and target.kind in "biu":  # no conversion, and always finite
         return array
     with np.errstate(all="ignore"):
         converted = array.astype(target, copy=False)
@@ -127,8 +127,8 @@ def rows(modality: ModalityFields, array: Array, cells_may_be_missing: bool) -> 
 
 
 def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Shape, Fortran order, dtype, and where the numbers begin."""
-    # Version 1.0 has a length of two bytes; most clients send the same header again and again.
+    """Shape, Fortran order, dtype, and offset of the numbers."""
+    # Version 1.0 has a length of two bytes. Most clients repeat the same header: cache it.
     length = int.from_bytes(content[8:10], "little")
     if content[6:8] == b"\x01\x00" and length <= 512:
         return _parsed(content[: 10 + length])
@@ -141,7 +141,7 @@ def _parse(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
         version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read(stream)
-    except Exception as error:  # numpy lets Python's parser loose on the header, which fails in many ways
+    except Exception as error:  # numpy parses the header as Python, which raises many types
         raise UnreadableFile(f"damaged .npy header: {_one_line(error)}") from None
     if any(type(size) is not int or size < 0 for size in shape):
         raise UnreadableFile(f"no .npy can have the shape {shown(shape)}")
@@ -168,7 +168,7 @@ def _check_finite(array: Array, converted: Array, cells_may_be_missing: bool) ->
 def _lossless(array: Array, converted: Array) -> bool:
     if array.dtype.kind == "f" and converted.dtype.kind == "f":
         return True
-    # Near 2^53 and 2^63 a float equals an integer that it is not, so equality alone does not tell.
+    # Near 2^53 and 2^63 a float compares equal to a different integer, so equality alone is not enough.
     with np.errstate(all="ignore"):
         back = converted.astype(array.dtype)
     bits = 8 * converted.itemsize - (converted.dtype.kind == "i")
@@ -177,7 +177,7 @@ def _lossless(array: Array, converted: Array) -> bool:
 
 
 def _to_floats(modality: ModalityFields, array: Array) -> Array:
-    """What numpy could only hold as objects: nulls, and integers beyond 64 bits."""
+    """Convert an array of objects: nulls, and integers beyond 64 bits."""
     if not all(item is None or type(item) in (int, float, bool) for item in array.flat):
         raise WrongValue(f"a {modality.kind} must be nested arrays of numbers, got {shown(array.tolist())}")
     try:

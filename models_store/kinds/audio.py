@@ -1,4 +1,4 @@
-r"""Sounds: WAV, FLAC or OGG to the spectrogram that the manifest describes; and back to a WAV.
+r"""Sounds: WAV, FLAC or OGG to the spectrogram of the manifest, and back to a WAV.
 
 With x the samples (mean of the channels, resampled, cut or filled with zeros at the end) and W the
 triangles of the mel scale (HTK):
@@ -32,15 +32,15 @@ FORMATS = ("WAV", "WAVEX", "FLAC", "OGG")
 LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
 MOST_CHANNELS = 16
 ITERATIONS = 100
-"""Of the search for a phase; more change nothing that one can hear."""
+"""Iterations of the phase search; more make no audible difference."""
 MOMENTUM = 0.99
 
 
 def read(modality: ModalityFields, content: bytes) -> Array:
-    """One row, of the modality's shape and dtype, from the bytes of a sound file.
+    """Read one row, of the modality's shape and dtype, from a sound file.
 
     Raises:
-        UnreadableFile: No sound of a known format, damaged, silent, or of an impossible rate.
+        UnreadableFile: The file has another format, is damaged or silent, or its rate is out of range.
     """
     recipe = _recipe(modality)
     x = _mono(recipe, content)
@@ -50,21 +50,21 @@ def read(modality: ModalityFields, content: bytes) -> Array:
 
 
 def write_wav(modality: ModalityFields, values: Array, rng: np.random.Generator) -> bytes:
-    """A WAV, 16 bits, whose spectrogram is near to one row of the modality.
+    """Write a 16-bit WAV whose spectrogram approximates one row of the modality.
 
-    The phase, which a spectrogram does not have, begins at random and is made consistent.
+    A spectrogram has no phase: it starts at random, and is made consistent.
 
     Arguments:
-        modality: What the row is of.
+        modality: Modality of the row.
         values: (bands, frames), in the modality's units.
-        rng: Where the phase comes from.
+        rng: Random generator of the phase.
 
     Raises:
-        UnreadableFile: The modality does not say how its spectrograms are made.
+        UnreadableFile: The manifest has no parameters of the spectrogram.
     """
     recipe = _recipe(modality)
     decibels = (levels.to_bytes(modality, values) / 255 - 1) * -recipe.floor_db
-    # What was clipped at the floor may be anything below it: nothing is the quietest.
+    # A cell at the floor stands for any power below it: use zero, the quietest.
     power = np.where(decibels > recipe.floor_db, 10 ** (decibels / 10), 0.0)
     magnitude = np.sqrt(_unmix(_triangles(recipe), power))
     x = _with_phase(recipe, magnitude, rng)[: recipe.samples]
@@ -86,22 +86,22 @@ def _recipe(modality: ModalityFields) -> Spectrogram:
 
 
 def _mono(recipe: Spectrogram, content: bytes) -> Array:
-    """The first ``samples`` samples at the recipe's rate, or fewer; no more of the file is decoded."""
+    """Decode at most the first ``samples`` samples at the recipe's rate."""
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as sound:
             _check(sound)
             # a tenth of a second more, since a resampled sound fades at its end
             seconds = recipe.samples / recipe.rate + 0.1
-            wanted = min(math.ceil(seconds * sound.samplerate), sound.frames)
-            channels = sound.read(wanted, dtype="float64", always_2d=True)
+            length = min(math.ceil(seconds * sound.samplerate), sound.frames)
+            channels = sound.read(length, dtype="float64", always_2d=True)
             rate = sound.samplerate
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
         raise UnreadableFile(
             f"no readable sound (WAV, FLAC, OGG) in {len(content)} bytes that begin with "
             f"{content[:8]!r}: {_one_line(error)}"
         ) from None
-    if len(channels) < wanted:
-        raise UnreadableFile(f"the sound ends after {len(channels)} of {wanted} samples")
+    if len(channels) < length:
+        raise UnreadableFile(f"the sound ends after {len(channels)} of {length} samples")
     if not np.isfinite(channels).all():
         raise UnreadableFile("the sound has samples that are no finite numbers")
     x = channels.mean(axis=1)
@@ -197,7 +197,7 @@ def _triangles(recipe: Spectrogram) -> Array:
 
 @cache
 def _hann(window: int) -> Array:
-    """Periodic, so that shifted copies of it add up evenly."""
+    """Periodic Hann window, whose shifted copies sum to a constant."""
     curve: Array = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     return curve
 

@@ -15,10 +15,10 @@ from models_store.kinds.fields import ModalityFields
 
 
 def read_text(content: bytes) -> str:
-    """The label in the bytes of a form field or text file.
+    """Read the label from a form field or text file.
 
     Raises:
-        UnreadableFile: It is not UTF-8.
+        UnreadableFile: The bytes are not UTF-8.
     """
     try:
         return content.decode().strip()
@@ -29,7 +29,7 @@ def read_text(content: bytes) -> str:
 
 
 def rows(modality: ModalityFields, values: Sequence[Any]) -> Array:
-    """Indices, with shape (n,), of labels or indices.
+    """Indices, (n,), of values that are labels or indices.
 
     Raises:
         WrongValue: A label or an index does not exist.
@@ -44,8 +44,10 @@ def _index(value: Any, labels: Sequence[str], positions: dict[str, int]) -> int:
         return positions[value]
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(labels):
         return value
-    known = ", ".join(repr(label) for label in labels[:20]) + (", …" if len(labels) > 20 else "")
-    raise WrongValue(f"must be a label ({known}) or an index from 0 to {len(labels) - 1}, got {shown(value)}")
+    choices = ", ".join(repr(label) for label in labels[:20]) + (", …" if len(labels) > 20 else "")
+    raise WrongValue(
+        f"must be a label ({choices}) or an index from 0 to {len(labels) - 1}, got {shown(value)}"
+    )
 
 
 class CategoryKind(Kind):

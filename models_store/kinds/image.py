@@ -18,15 +18,15 @@ MAX_PIXELS = 50_000_000
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode by number of channels."""
 
-# read() refuses large pictures from their header, which Pillow's own limit would only warn of.
+# read() refuses large pictures by their header; Pillow's limit would only warn.
 Image.MAX_IMAGE_PIXELS = None
 
 
 def read(modality: ModalityFields, content: bytes) -> Array:
-    """One row, of the modality's shape and dtype, from the bytes of a picture.
+    """Read one row, of the modality's shape and dtype, from a picture file.
 
     Raises:
-        UnreadableFile: No picture of a known format, damaged, or too large.
+        UnreadableFile: The file has another format, is damaged, or is too large.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
@@ -39,7 +39,7 @@ def read(modality: ModalityFields, content: bytes) -> Array:
             fitted = upright.convert(MODES[_channels(modality)])
     except UnreadableFile:
         raise
-    except Exception as error:  # on damaged files Pillow raises whatever its parsers stumble over
+    except Exception as error:  # Pillow's parsers raise exceptions of any type on damaged files
         raise UnreadableFile(
             f"no readable picture ({', '.join(FORMATS)}) in {len(content)} bytes that begin with "
             f"{content[:8]!r}: {_one_line(error)}"
@@ -51,12 +51,12 @@ def read(modality: ModalityFields, content: bytes) -> Array:
 
 
 def write_png(modality: ModalityFields, values: Array) -> bytes:
-    """A PNG of one row of the modality, of any dtype."""
+    """Write a PNG of one row, of any dtype."""
     return _png(levels.to_bytes(modality, values))
 
 
 def write_png_grid(modality: ModalityFields, values: Array) -> bytes:
-    """A PNG of (n, N, *shape): n rows of N pictures, side by side."""
+    """Write a PNG of (n, N, *shape): n rows of N pictures, side by side."""
     pixels = levels.to_bytes(modality, values)
     n, across, height, width = pixels.shape[:4]
     rest = pixels.shape[4:]
@@ -76,7 +76,7 @@ def _channels(modality: ModalityFields) -> int:
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Sixteen-bit grey to eight by dividing, since Pillow's own conversion clips; palettes to colours."""
+    """Convert 16-bit grey to 8 bits by division, since Pillow clips; and palettes to colours."""
     if picture.mode == "P" and "transparency" in picture.info:
         return picture.convert("RGBA")
     if not picture.mode.startswith("I"):
@@ -86,7 +86,7 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
 
 def _one_line(error: Exception) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    # Pillow names the memory object that it read from, which helps nobody
+    # Pillow's text names the memory object that it reads
     return "not recognised" if "cannot identify" in text else text[:120]
 
 

@@ -1,4 +1,4 @@
-"""The 256 levels of a picture or spectrogram, and the units of the modality."""
+"""Conversion between the 256 levels of a picture or spectrogram and the units of the modality."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models_store.kinds.fields import ModalityFields
 
 
 def to_units(modality: ModalityFields, levels: Array) -> Array:
-    """Levels, 0 … 255, spread over the modality's range, in its dtype."""
+    """Scale levels, 0 … 255, to the modality's range and dtype."""
     low, high = _range(modality)
     if (low, high) == (0.0, 255.0):
         return levels.astype(modality.numpy_dtype)
@@ -18,7 +18,7 @@ def to_units(modality: ModalityFields, levels: Array) -> Array:
 
 
 def to_bytes(modality: ModalityFields, values: Array) -> Array:
-    """Values in the modality's units, of any dtype, to the nearest level."""
+    """Round values in the modality's units, of any dtype, to the nearest level, 0 … 255."""
     low, high = _range(modality)
     scaled = (np.asarray(values, np.float64) - low) / (high - low) * 255
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)

@@ -13,16 +13,16 @@ from models_store.kinds.fields import ModalityFields
 
 
 def read(modality: ModalityFields, content: bytes) -> Array:
-    """Rows from the bytes of a text.
+    """Read rows from a text file.
 
     Arguments:
-        modality: Points.
+        modality: Modality of the rows.
         content: JSON (``[[x, y], …]`` one row, a list of them several), or CSV, which is one row: a line
             per point, with the header ``x,y`` or without one.
 
     Raises:
-        UnreadableFile: It is neither.
-        WrongValue: A cell is no number, or there are more or fewer points than there should be.
+        UnreadableFile: The text is neither JSON nor CSV.
+        WrongValue: A cell is no number.
     """
     if table.is_json(content):
         return arrays.from_nested(modality, table.read_json(content))

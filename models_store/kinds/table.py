@@ -1,4 +1,4 @@
-"""Rows of a vector or of counts as text: JSON or CSV; in both, nothing is a missing cell."""
+"""Rows of a vector or of counts as text: JSON or CSV. An empty cell, or null, is missing."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from models_store.kinds import arrays
 from models_store.kinds.fields import ModalityFields
 
 MOST_CHARACTERS = 2**22
-"""In one line of a table."""
+"""Longest line of a table."""
 
 
 def read(modality: ModalityFields, content: bytes) -> Array:
-    """Rows from the bytes of a text.
+    """Read rows from a text file.
 
     Arguments:
-        modality: A vector, or counts.
+        modality: Modality of the rows: a vector or counts.
         content: JSON (``[…]`` or ``{…}`` one row, a list of them several), or CSV, with a header that names
             columns or without one.
 
     Raises:
-        UnreadableFile: It is neither.
+        UnreadableFile: The text is neither JSON nor CSV.
         WrongValue: A column is unknown, a cell no number, or a row has another length.
     """
     if is_json(content):
@@ -45,10 +45,10 @@ def read(modality: ModalityFields, content: bytes) -> Array:
 
 
 def from_object(modality: ModalityFields, row: Mapping[str, Any]) -> Array:
-    """One row from values by column; a column that is not named is a missing cell.
+    """Read one row from values by column; a column without a value is a missing cell.
 
     Raises:
-        WrongValue: A column is unknown, or a value no number.
+        WrongValue: A column is unknown, or a value is no number.
     """
     names = column_names(modality)
     _check_known(names, row)
@@ -56,22 +56,22 @@ def from_object(modality: ModalityFields, row: Mapping[str, Any]) -> Array:
 
 
 def column_names(modality: ModalityFields) -> list[str]:
-    """The names of the cells of a row: those of its columns, or else its numbers from 0."""
+    """Names of the cells of a row: its columns, or else numbers from 0."""
     if modality.columns:
         return [column.name for column in modality.columns]
     return [str(index) for index in range(math.prod(modality.shape))]
 
 
 def is_json(content: bytes) -> bool:
-    """Whether a text begins as a list or an object."""
+    """Whether a text begins like a JSON list or object."""
     return content.lstrip()[:1] in (b"[", b"{")
 
 
 def read_json(content: bytes) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Raises:
-        UnreadableFile: It is none.
+        UnreadableFile: The text is no JSON.
     """
     try:
         return orjson.loads(content)
@@ -80,15 +80,15 @@ def read_json(content: bytes) -> Any:
 
 
 def as_text(stream: BinaryIO) -> TextIO:
-    """The text of a table: UTF-8, with or without a mark of its byte order; line ends as they are."""
+    """Text of a table: UTF-8, with or without a byte order mark; line ends unchanged."""
     return io.TextIOWrapper(stream, "utf-8-sig", newline="")
 
 
 def read_csv(text: TextIO) -> Iterator[list[str]]:
-    """The cells of a comma-separated table, stripped, line by line; all lines have the same number.
+    """Yield the stripped cells of each line of a comma-separated table.
 
     Raises:
-        UnreadableFile: It is no text, or its lines differ.
+        UnreadableFile: The bytes are no UTF-8, or lines differ in their number of cells.
     """
     first: list[str] | None = None
     try:
@@ -100,17 +100,17 @@ def read_csv(text: TextIO) -> Iterator[list[str]]:
                 )
             yield [cell.strip() for cell in line]
     except UnicodeDecodeError as error:
-        found = error.object[error.start : error.start + 8]
-        raise UnreadableFile(f"must be text (UTF-8) or .npy, got the bytes {found!r}") from None
+        start = error.object[error.start : error.start + 8]
+        raise UnreadableFile(f"must be text (UTF-8) or .npy, got the bytes {start!r}") from None
     except csv.Error as error:
         raise UnreadableFile(f"damaged CSV: {error}") from None
 
 
 def number(cell: str) -> float:
-    """The number in a cell of a table; an empty one is NaN.
+    """Parse the number in a cell of a table; an empty cell is NaN.
 
     Raises:
-        WrongValue: It is none.
+        WrongValue: The cell is no number.
     """
     if not _is_number(cell):
         raise WrongValue(f"a cell must be a number or empty, got {shown(cell)}")
@@ -118,10 +118,10 @@ def number(cell: str) -> float:
 
 
 def numbers(width: int, lines: Iterable[Sequence[str]]) -> Array:
-    """The numbers in lines of that many cells, (lines, width); an empty cell is NaN.
+    """Parse lines of numbers, (lines, width); an empty cell is NaN.
 
     Raises:
-        WrongValue: A cell holds none.
+        WrongValue: A cell is no number.
     """
 
     def cells() -> Iterator[float]:
@@ -150,7 +150,7 @@ def _from_json(modality: ModalityFields, value: Any) -> Array:
 
 
 def _is_header(modality: ModalityFields, line: Sequence[str]) -> bool:
-    """Whether a first line names columns: it has what is no number, or all the columns are called so."""
+    """Whether a first line names columns: a cell is no number, or the cells are the column names."""
     named = modality.columns is not None and set(line) == set(column_names(modality))
     return named or not all(_is_number(cell) for cell in line)
 
@@ -183,8 +183,8 @@ def _is_number(cell: str) -> bool:
 def _check_known(names: Sequence[str], given: Sequence[str] | Mapping[str, Any]) -> None:
     for name in given:
         if name not in names:
-            known = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-            raise WrongValue(f"unknown column {shown(name)}; the columns are {known}")
+            first = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+            raise WrongValue(f"unknown column {shown(name)}; the columns are {first}")
 
 
 def write_csv(header: Sequence[str], lines: Iterable[Iterable[Any]]) -> bytes:

@@ -8,8 +8,8 @@ const FRAME_MS = 100;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 /**
- * Calls draw(frame) for one frame after the other while its element is on the page and it plays. Whoever prefers less
- * motion starts it with the button.
+ * Calls draw(frame) for one frame after the other while it plays and its button is on the page. It starts by itself,
+ * unless the browser asks for reduced motion.
  */
 function player(name, draw) {
   let [count, frame, timer] = [0, 0, null];

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load
 
 from models_store import golden
+from models_store.arrays import Array
 from models_store.folder import open_bundle
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, decoder_file, encoder_file
@@ -49,7 +50,7 @@ def test_a_graph_that_differs_from_torch_is_not_exported(
     manifest, files = files_of(bundle_folder)
 
     class Off(OnnxGraphs):
-        def decode(self, modality: str, z: golden.NumpyArray) -> Parameters:
+        def decode(self, modality: str, z: Array) -> Parameters:
             return {"logits": super().decode(modality, z)["logits"] * 1.01}
 
     x = prepared.test.data["image"].numpy()[:64]
