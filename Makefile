@@ -23,10 +23,11 @@ test: $(FULL)/.done  ## Run all tests, or those of TESTS=tests/service WORKERS=0
 reference: $(FULL)/.done  ## Install the reference library beside ours, for the tests that compare the two
 	$(FULL)/bin/pip install $(PIP_FLAGS) --no-deps multivae pythae
 
-lint: $(FULL)/.done  ## Lint, format check, types, Dockerfile
+lint: $(FULL)/.done  ## Lint, format check, types, import contracts, Dockerfile
 	$(FULL)/bin/ruff check .
 	$(FULL)/bin/ruff format --check .
 	$(FULL)/bin/mypy
+	$(FULL)/bin/lint-imports
 	$(FULL)/bin/hadolint Dockerfile
 
 docs: $(FULL)/.done  ## Write again what of docs/ follows from types
