@@ -1,20 +1,20 @@
-"""A model that the reference library saved, as one of ours.
+"""Import of a model that MultiVae saved.
 
-``model_config.json`` and the tensors of ``model.pt`` are read; default networks are rebuilt, others come
-from an import path. No pickle is ever opened.
+``model_config.json`` and the tensors of ``model.pt`` are read. Default networks are rebuilt; other networks
+come from an import path. No pickle is opened.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 from torch import Tensor, nn
 
 from models_store.likelihoods import FAMILIES
@@ -27,11 +27,11 @@ from training.export import PARITY_BATCHES, export
 from training.model import MVAE, MVAEConfig
 from training.networks.custom import found
 from training.networks.outputs import ModelOutput
-from training.networks.reference import ReferenceDecoder, ReferenceEncoder
+from training.networks.reference import WIDTH, ReferenceDecoder, ReferenceEncoder
 from training.networks.units import OneHot
 
 CONFIG, WEIGHTS = "model_config.json", "model.pt"
-FIELDS = (
+FIELDS = {
     "latent_dim",
     "uses_likelihood_rescaling",
     "rescale_factors",
@@ -39,19 +39,42 @@ FIELDS = (
     "k",
     "warmup",
     "beta",
-)
+}
+"""Fields of the configuration that MVAEConfig takes unchanged."""
+SMALL = 2**24
+"""Weights that default networks may have whatever the size of the file of weights."""
+
+Size = Annotated[StrictInt, Field(gt=0, lt=2**62)]
+
+
+class Saved(BaseModel):
+    """The fields of ``model_config.json`` that an import reads; other fields are ignored."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, strict=True)
+
+    latent_dim: Size
+    input_dims: dict[str, Annotated[tuple[Size, ...], Field(min_length=1, max_length=8)]]
+    decoders_dist: dict[str, str] | None = None
+    decoder_dist_params: dict[str, dict[str, Any]] | None = None
+    custom_architectures: list[StrictStr] | None = None
+    uses_likelihood_rescaling: bool = False
+    rescale_factors: dict[str, float] | None = None
+    use_subsampling: bool = True
+    k: Annotated[StrictInt, Field(ge=0)] = 0
+    warmup: Annotated[StrictInt, Field(ge=0)] = 10
+    beta: float = 1.0
 
 
 @dataclass(frozen=True)
 class Imported:
-    """The model, with the weights of the folder, and what its modalities are."""
+    """An imported model with its weights, and the description of its modalities."""
 
     model: MVAE
     modalities: tuple[Modality, ...]
 
 
 class _Category(nn.Module):
-    """An encoder that wants one-hot rows, for indices."""
+    """Encodes indices of labels by a network that takes one-hot rows."""
 
     def __init__(self, classes: int, encoder: nn.Module) -> None:
         super().__init__()
@@ -64,46 +87,54 @@ class _Category(nn.Module):
 
 
 def read_saved(folder: Path, networks: str | None = None) -> Imported:
-    """Reads a folder that the reference library's ``MVAE.save`` wrote.
+    """Reads a folder that MultiVae's ``MVAE.save`` wrote.
 
     Arguments:
-        folder: It holds ``model_config.json`` and ``model.pt``.
-        networks: Where the model has its own: ``package.module:function``, which is called with the
-            configuration as a dict and returns the encoders and the decoders, each a dict by modality.
+        folder: The folder with ``model_config.json`` and ``model.pt``.
+        networks: Import path ``package.module:function`` for a model with custom networks. The function is
+            called with the configuration as a dict and returns the encoders and the decoders, each a dict
+            by modality.
 
     Raises:
-        ImportRefused: A file is missing, damaged, or not of an MVAE, or its networks are not known.
+        ImportRefused: A file is missing, damaged, or not of an MVAE, or its networks are unknown.
         ExperimentError: There is no such import path.
     """
-    config = _config(folder)
-    dims = {name: tuple(shape) for name, shape in config["input_dims"].items()}
-    encoders, decoders = _networks(config, dims, networks)
+    raw, config = _config(folder)
+    dims = config.input_dims
+    weights = _weights(folder)
+    encoders, decoders = _networks(folder, raw, config, networks)
     holder = nn.ModuleDict({"encoders": nn.ModuleDict(encoders), "decoders": nn.ModuleDict(decoders)})
     try:
-        holder.load_state_dict(_weights(folder))
+        holder.load_state_dict(weights)
     except RuntimeError as error:
         raise ImportRefused(f"{folder / WEIGHTS} does not fit the networks: {error}") from None
-    dists = {name: (config.get("decoders_dist") or {}).get(name, "normal") for name in dims}
+    dists = {name: (config.decoders_dist or {}).get(name, "normal") for name in dims}
+    modalities = tuple(_modality(folder, name, dims[name], dists[name]) for name in dims)
     for name, dist in dists.items():
         if dist == "categorical":
             encoders[name] = _Category(dims[name][-1], encoders[name])
-    known = {key: config[key] for key in FIELDS if key in config}
-    parameters = config.get("decoder_dist_params") or {}
-    model = MVAE(
-        MVAEConfig(len(dims), input_dims=dims, decoders_dist=dists, decoder_dist_params=parameters, **known),
-        encoders,
-        decoders,
-    )
-    return Imported(model.eval(), tuple(_modality(folder, name, dims[name], dists[name]) for name in dims))
+    fields = config.model_dump(include=FIELDS, exclude_unset=True)
+    parameters = config.decoder_dist_params or {}
+    try:
+        model = MVAE(
+            MVAEConfig(
+                len(dims), input_dims=dims, decoders_dist=dists, decoder_dist_params=parameters, **fields
+            ),
+            encoders,
+            decoders,
+        )
+    except (ValueError, TypeError) as error:
+        raise ImportRefused(f"{folder / CONFIG}: {error}") from None
+    return Imported(model.eval(), modalities)
 
 
 def to_bundle(imported: Imported, name: str, number: int, origin: Path) -> tuple[Manifest, dict[str, bytes]]:
-    """Everything of a bundle; the golden rows are made up, since the folder holds no data."""
+    """The manifest and the files of a bundle; golden rows are generated, since the folder holds no data."""
     try:
         experiment = Experiment.model_validate(
             {
                 "name": name,
-                "description": "Imported from a model saved by the reference library.",
+                "description": "Imported from a model saved by MultiVae.",
                 "data": {"source": "unknown"},
                 "modalities": {modality.name: {} for modality in imported.modalities},
             }
@@ -120,23 +151,30 @@ def to_bundle(imported: Imported, name: str, number: int, origin: Path) -> tuple
     return manifest.model_copy(update={"trained": trained}), files
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _config(folder: Path) -> tuple[dict[str, Any], Saved]:
+    """The configuration as MultiVae wrote it, and its checked fields."""
     path = folder / CONFIG
     if not path.is_file():
         raise ImportRefused(f"{folder} holds no model: there is no {CONFIG}")
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
+        raw: Any = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise ImportRefused(f"{path} is no JSON: {error}") from None
-    if not isinstance(config, dict) or config.get("name") != "MVAEConfig":
-        kind = config.get("name") if isinstance(config, dict) else config
-        raise ImportRefused(f"{path} is of '{kind}'; only an MVAE, of 'MVAEConfig', can be imported")
-    if not config.get("input_dims"):
+    if not isinstance(raw, dict) or raw.get("name") != "MVAEConfig":
+        name = raw.get("name") if isinstance(raw, dict) else raw
+        raise ImportRefused(f"{path} is of '{name!s:.60}'; only an MVAE, of 'MVAEConfig', can be imported")
+    if not raw.get("input_dims"):
         raise ImportRefused(f"{path} has no input_dims: write the shape of every modality there")
-    for name, dist in (config.get("decoders_dist") or {}).items():
+    try:
+        config = Saved.model_validate_json(json.dumps(raw))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the configuration"
+        raise ImportRefused(f"{path}: {where}: {first['msg']}, got {first['input']!r:.60}") from None
+    for name, dist in (config.decoders_dist or {}).items():
         if dist not in FAMILIES:
             raise ImportRefused(f"{path}: decoders_dist of '{name}' is '{dist}', which is not known")
-    return config
+    return raw, config
 
 
 def _weights(folder: Path) -> Mapping[str, Tensor]:
@@ -144,39 +182,50 @@ def _weights(folder: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise ImportRefused(f"{folder} holds no model: there is no {WEIGHTS}")
     try:
-        weights: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)[
-            "model_state_dict"
-        ]
-    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
+        weights: Any = torch.load(path, map_location="cpu", weights_only=True)["model_state_dict"]
+    except Exception:  # torch.load has no common error: zip, tar and the restricted unpickler raise their own
         raise ImportRefused(f"{path} is damaged, or holds more than tensors") from None
+    if not isinstance(weights, Mapping) or not all(isinstance(x, Tensor) for x in weights.values()):
+        raise ImportRefused(f"{path}: model_state_dict must hold a tensor for each name of a weight")
     return weights
 
 
 def _networks(
-    config: Mapping[str, Any], dims: Mapping[str, Sequence[int]], networks: str | None
+    folder: Path, raw: Mapping[str, Any], config: Saved, networks: str | None
 ) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
-    latent_dim, own = config["latent_dim"], config.get("custom_architectures") or []
+    if config.custom_architectures and networks is None:
+        raise ImportRefused(
+            f"the model has {' and '.join(config.custom_architectures)} of its own: name a function that "
+            "makes them, --networks package.module:function"
+        )
+    _check_size(folder, config)
+    dims, latent_dim = config.input_dims, config.latent_dim
     encoders: dict[str, nn.Module] = {
         name: ReferenceEncoder(shape, latent_dim) for name, shape in dims.items()
     }
     decoders: dict[str, nn.Module] = {
         name: ReferenceDecoder(shape, latent_dim) for name, shape in dims.items()
     }
-    if not own:
+    if networks is None or not config.custom_architectures:
         return encoders, decoders
-    if networks is None:
-        raise ImportRefused(
-            f"the model has {' and '.join(own)} of its own: name a function that makes them, "
-            "--networks package.module:function"
-        )
-    own_encoders, own_decoders = found(networks, "--networks")(dict(config))
-    return {**encoders, **own_encoders}, {**decoders, **own_decoders}
+    custom_encoders, custom_decoders = found(networks, "--networks")(dict(raw))
+    return {**encoders, **custom_encoders}, {**decoders, **custom_decoders}
+
+
+def _check_size(folder: Path, config: Saved) -> None:
+    """Refuses sizes whose default networks would take more memory than the file of weights can fill."""
+    limit = max(SMALL, (folder / WEIGHTS).stat().st_size) // WIDTH
+    sizes = {"latent_dim": config.latent_dim}
+    sizes |= {f"input_dims of '{name}'": math.prod(shape) for name, shape in config.input_dims.items()}
+    for field, size in sizes.items():
+        if size > limit:
+            raise ImportRefused(f"{folder / CONFIG}: {field} is {size:.4g}, too large for {WEIGHTS}")
 
 
 def _modality(folder: Path, name: str, shape: tuple[int, ...], dist: str) -> Modality:
     category = dist == "categorical"
     flat = len(shape) == 1
-    known: dict[str, Any] = {
+    description: dict[str, Any] = {
         "name": name,
         "kind": "category" if category else "vector" if flat else "tensor",
         "shape": () if category else shape,
@@ -187,7 +236,7 @@ def _modality(folder: Path, name: str, shape: tuple[int, ...], dist: str) -> Mod
         "range": (0.0, 1.0) if dist == "bernoulli" else None,
     }
     try:
-        return Modality.model_validate(known)
+        return Modality.model_validate(description)
     except ValidationError as error:
         raise ImportRefused(f"{folder / CONFIG}: modality '{name}': {error.errors()[0]['msg']}") from None
 

@@ -1,4 +1,4 @@
-"""A model that the reference library saved says here what it said there."""
+"""A model that MultiVae saved gives the same results after the import."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_posteriors_and_joint_nll_are_those_of_the_original(saved: tuple[SimpleN
     ours, x = read_saved(folder).model, rows(7)
     their_rows = library.Complete({**x, "label": nn.functional.one_hot(x["label"], 3).float()})
     for subset in SUBSETS:
-        wanted = theirs.compute_mu_log_var_subset(their_rows, subset)
-        torch.testing.assert_close(ours.compute_mu_log_var_subset(x, subset), wanted)
+        expected = theirs.compute_mu_log_var_subset(their_rows, subset)
+        torch.testing.assert_close(ours.compute_mu_log_var_subset(x, subset), expected)
     torch.manual_seed(3)
     nll = ours.compute_joint_nll(x, K=100, batch_size_K=100)
     torch.manual_seed(3)
@@ -122,6 +122,13 @@ def written(folder: Path, **changes: Any) -> Path:
     return folder
 
 
+def saved_with(folder: Path, **changes: Any) -> Path:
+    """The same folder, its configuration changed after the weights were saved."""
+    path = written(folder) / "model_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return folder
+
+
 def test_networks_of_its_own_come_from_an_import_path_never_from_a_pickle(tmp_path: Path) -> None:
     model = read_saved(written(tmp_path), f"{__name__}:own_networks").model
     stored = torch.load(tmp_path / "model.pt", weights_only=True)["model_state_dict"]
@@ -143,11 +150,51 @@ def test_a_model_file_that_is_more_than_tensors_is_refused(tmp_path: Path) -> No
         ({"input_dims": None}, "has no input_dims: write the shape of every modality there"),
         ({"decoders_dist": {"a": "gauss"}}, "decoders_dist of 'a' is 'gauss', which is not known"),
         ({"custom_architectures": []}, "model.pt does not fit the networks"),
+        ({"latent_dim": float("nan")}, "latent_dim: Input should be a valid integer"),
+        ({"latent_dim": "4"}, "latent_dim: Input should be a valid integer, got '4'"),
+        ({"latent_dim": True}, "latent_dim: Input should be a valid integer"),
+        ({"latent_dim": -4}, "latent_dim: Input should be greater than 0, got -4"),
+        ({"latent_dim": None}, "latent_dim: Input should be a valid integer, got None"),
+        ({"latent_dim": 10**12, "custom_architectures": []}, r"latent_dim is 1e\+12, too large for model.pt"),
+        ({"input_dims": {"a": [10**9, 10**9]}, "custom_architectures": []}, "input_dims of 'a' is 1e"),
+        ({"input_dims": "abc"}, "input_dims: Input should be a"),
+        ({"input_dims": {"a": None}}, "input_dims.a: Input should be a valid"),
+        ({"input_dims": {"a": []}}, "input_dims.a: Tuple should have at least 1 item"),
+        ({"input_dims": {"a": ["2"]}}, "input_dims.a.0: Input should be a valid integer"),
+        ({"decoders_dist": ["normal"]}, "decoders_dist: Input should be a"),
+        ({"decoders_dist": {"a": ["normal"]}}, "decoders_dist.a: Input should be a valid string"),
+        ({"decoder_dist_params": {"a": 1}}, "decoder_dist_params.a: Input should be a"),
+        ({"decoder_dist_params": {"b": {"scale": 1}}, "custom_architectures": []}, "model_config.json|fit"),
+        ({"custom_architectures": "encoders"}, "custom_architectures: Input should be a valid"),
+        ({"rescale_factors": {"a": "x"}}, "rescale_factors.a: Input should be a valid number"),
+        ({"k": -1}, "k: Input should be greater than or equal to 0"),
+        ({"beta": float("inf")}, "beta: Input should be a finite number"),
     ],
 )
 def test_what_cannot_be_imported_says_why(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ImportRefused, match=message):
-        read_saved(written(tmp_path, **changes))
+        read_saved(saved_with(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("[" * 100_000, "model_config.json is no JSON"), ('{"name":"\xff', "model_config.json is no JSON")],
+)
+def test_a_configuration_that_cannot_be_parsed_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    written(tmp_path)
+    (tmp_path / "model_config.json").write_bytes(content.encode("latin1"))
+    with pytest.raises(ImportRefused, match=message):
+        read_saved(tmp_path)
+
+
+@pytest.mark.parametrize("state", [[1, 2], None, {"a": 1}, "tar"], ids=str)
+def test_weights_that_are_not_tensors_by_name_are_refused(tmp_path: Path, state: Any) -> None:
+    written(tmp_path)
+    torch.save({"model_state_dict": state}, tmp_path / "model.pt")
+    if state == "tar":
+        (tmp_path / "model.pt").write_bytes(b"ustar" * 400)
+    with pytest.raises(ImportRefused, match=r"model\.pt"):
+        read_saved(tmp_path, f"{__name__}:own_networks")
 
 
 def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
