@@ -13,8 +13,9 @@ import typer
 from models_store.errors import ModelsStoreError
 from models_store.folder import SHIPPED
 from models_store.stores import open_named, store_at
-from training.config import read_experiment
+from training.config import check_code, read_experiment
 from training.errors import ExperimentError, TrainingError
+from training.places import CANNOT_WRITE, check_writable, reason
 from training.tables.guess import experiment_for
 from training.tracking import TRACKERS
 
@@ -43,7 +44,8 @@ def init_command(
     """Looks at files, and writes an experiment file for them, to be read and edited."""
     if output.exists():
         raise ExperimentError(f"{output} exists already; choose another name with --output")
-    output.write_text(experiment_for(files, output))
+    check_writable(output.parent, "--output", create=False)
+    output.write_text(experiment_for(files, output), encoding="utf-8")
     print(f"wrote {output}: read it, correct it, then run: anyview-train fit {output}")
 
 
@@ -53,30 +55,36 @@ def fit_command(
     store: Store = "store",
     workdir: Annotated[Path | None, typer.Option(help="Default: runs/NAME-TIME.")] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="The workdir of a run that was stopped: go on with it.")
+        Path | None, typer.Option(help="The workdir of a run that was stopped: continue it.")
     ] = None,
     start: Annotated[
         str | None, typer.Option("--from", help="NAME, or NAME/VERSION, of a published model: start from it.")
     ] = None,
     track: Annotated[
-        str, typer.Option(help=f"Who is told of every epoch, comma-separated: {', '.join(TRACKERS)}.")
+        str, typer.Option(help=f"Trackers that log every epoch, comma-separated: {', '.join(TRACKERS)}.")
     ] = "",
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Import the modules that networks of type 'custom' name.")
+    ] = False,
 ) -> None:
     """Trains a model, checks its ONNX graphs against torch, measures it and publishes it."""
     if resume is not None and (workdir is not None or start is not None):
-        raise TrainingError(
-            "--resume goes on where it stopped, in its own folder: leave out --workdir and --from"
-        )
-    chosen, text = read_experiment(experiment)
-    folder = resume or workdir or Path("runs") / f"{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
+        raise TrainingError("--resume continues a run in its own folder: leave out --workdir and --from")
+    settings, text = read_experiment(experiment)
+    check_code(settings, allow_code)
+    folder = resume or workdir or Path("runs") / f"{settings.name}-{datetime.now():%Y%m%d-%H%M%S}"
     place = store_at(store)
-    place.next_number(chosen.name)  # a store that does not answer is better known now than after the training
+    if "://" not in store:
+        check_writable(Path(store), "--store")
+    place.next_number(settings.name)  # a store that does not answer is reported before the training
+    if resume is None:
+        check_writable(folder, "--workdir")
     begun = None if start is None else open_named(place, start)
     trackers = [name.strip() for name in track.split(",") if name.strip()]
 
     from training import commands
 
-    commands.fit(chosen, text, place, folder, resume=resume is not None, start=begun, trackers=trackers)
+    commands.fit(settings, text, place, folder, resume=resume is not None, start=begun, trackers=trackers)
 
 
 @app.command("evaluate")
@@ -89,6 +97,8 @@ def evaluate_command(
 ) -> None:
     """Computes the numbers of a published model's card again, from its graphs, and prints them."""
     bundle = open_named(store_at(store), model)
+    if output is not None:
+        check_writable(output, "--output")
 
     from training import commands
 
@@ -97,15 +107,17 @@ def evaluate_command(
 
 @app.command("import")
 def import_command(
-    folder: Annotated[Path, typer.Argument(help="What the reference library's MVAE.save wrote.")],
+    folder: Annotated[Path, typer.Argument(help="The folder that MultiVae's MVAE.save wrote.")],
     store: Store = "store",
     name: Annotated[str | None, typer.Option(help="Of the model; default: the folder's.")] = None,
     networks: Annotated[
         str | None, typer.Option(help="package.module:function that makes encoders and decoders.")
     ] = None,
 ) -> None:
-    """Publishes a model of the reference library; reads its configuration and tensors, never a pickle."""
+    """Publishes a model saved by MultiVae; reads its configuration and tensors, never a pickle."""
     place = store_at(store)
+    if "://" not in store:
+        check_writable(Path(store), "--store")
 
     from training import commands
 
@@ -117,4 +129,9 @@ def main() -> None:
         app()
     except (TrainingError, ModelsStoreError) as error:
         print(f"anyview-train: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        print(f"anyview-train: {reason(error)}", file=sys.stderr)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""What the commands of ``anyview-train`` do, once it is clear what was asked."""
+"""Commands of ``anyview-train``, called with checked arguments."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ from models_store.manifest import Manifest
 from training import data
 from training import fit as fitting
 from training.ablation import weak
-from training.checkpoint import EpochReport
+from training.checkpoint import LAST, EpochReport
 from training.config import Experiment, read_experiment
+from training.errors import TrainingError
 from training.evaluation import EvaluatedModel, fit_latent, measure_model
 from training.evaluation.card import CARD, report
 from training.export import OnnxGraphs, export
 from training.importing import read_saved, to_bundle
+from training.places import reason
 from training.tracking import Tracked, tracked
 
 LEADER = os.environ.get("LOCAL_RANK", "0") == "0"
-"""Of several processes on a machine, one speaks."""
+"""Whether this process prints: one of each machine."""
 console = Console(quiet=not LEADER)
 
 
 def fit(
-    chosen: Experiment,
+    experiment: Experiment,
     text: str,
     place: stores.Store,
     folder: Path,
@@ -45,86 +47,104 @@ def fit(
     """Trains in a folder, and publishes.
 
     Arguments:
-        chosen: What is trained.
-        text: Of the experiment file.
-        place: Where it is published.
-        folder: For the state of the run.
-        resume: Whether to go on with the run that is there.
-        start: A model whose weights are the first.
-        trackers: By name, who is told of every epoch.
+        experiment: The experiment.
+        text: Text of the experiment file.
+        place: Store in which the model is published.
+        folder: Folder of the run: its state, best weights and metrics.
+        resume: Whether to continue the run in the folder.
+        start: Published model whose weights initialise the training.
+        trackers: Names of the trackers that log every epoch.
+
+    Raises:
+        TrainingError: The folder holds another run, or a place cannot be written.
     """
+    if LEADER and not resume and (folder / LAST).exists():
+        raise TrainingError(
+            f"{folder} holds a run: continue it with --resume {folder}, "
+            "or choose another folder with --workdir"
+        )
     weights = None if start is None else weights_of(start)
-    prepared = data.prepare(chosen)
+    prepared = data.prepare(experiment)
     console.print(
-        f"{chosen.name}: {len(prepared.train)} training, {len(prepared.validation)} validation, "
-        f"{len(prepared.test)} test rows of {', '.join(chosen.modalities)}; writing to {folder}; "
-        f"if anything stops this run, go on with --resume {folder}",
+        f"{experiment.name}: {len(prepared.train)} training, {len(prepared.validation)} validation, "
+        f"{len(prepared.test)} test rows of {', '.join(experiment.modalities)}; writing to {folder}; "
+        f"if anything stops this run, continue with --resume {folder}",
         soft_wrap=True,
     )
-    with tracked(trackers if LEADER else [], chosen, folder, resume) as told:
-        with _shown(chosen, prepared, told) as progress:
-            fitted = fitting.fit(chosen, prepared, folder, progress, resume=resume, weights=weights)
+    with tracked(trackers if LEADER else [], experiment, folder, resume) as log:
+        with _shown(experiment, prepared, log) as progress:
+            fitted = fitting.fit(experiment, prepared, folder, progress, resume=resume, weights=weights)
         if fitted.leader:
-            told.measured(_publish(fitted, chosen, text, prepared, place).metrics)
+            log.measured(_publish(fitted, experiment, text, prepared, place).metrics)
 
 
 def evaluate(bundle: Bundle, output: Path | None) -> None:
-    """Measures a published model again; writes its card and pictures to a folder, if one is given."""
-    chosen, _ = read_experiment(str(bundle.folder / "experiment.toml"))
-    prepared = data.prepare(chosen)
+    """Measures a published model again; writes its card and pictures to a folder, if given."""
+    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
+    prepared = data.prepare(experiment)
     files = {name: bundle.read(name) for name in bundle.manifest.files if name.endswith(".onnx")}
-    evaluated = _evaluated(chosen, bundle.manifest, OnnxGraphs(bundle.manifest, files), prepared)
-    known = None
+    evaluated = _evaluated(experiment, bundle.manifest, OnnxGraphs(bundle.manifest, files), prepared)
+    latent_space = None
     if latent.FILE in bundle.manifest.files:
-        known = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
-    _, again = _measured(evaluated, known, chosen)
+        latent_space = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
+    _, card_files = _measured(evaluated, latent_space, experiment)
     if output is not None:
-        for name, content in again.items():
+        for name, content in card_files.items():
             path = output / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-    print(again[CARD].decode(), end="")
+    print(card_files[CARD].decode(), end="")
 
 
 def import_(folder: Path, place: stores.Store, name: str, networks: str | None) -> None:
-    """Publishes what the reference library saved in a folder."""
+    """Publishes a model that MultiVae saved in a folder."""
     imported = read_saved(folder, networks)
     manifest, files = to_bundle(imported, name, place.next_number(name), folder)
     console.print(f"published {place.publish(manifest, files)}", soft_wrap=True)
 
 
 def _publish(
-    fitted: fitting.Fitted, chosen: Experiment, text: str, prepared: data.Prepared, place: stores.Store
+    fitted: fitting.Fitted, experiment: Experiment, text: str, prepared: data.Prepared, place: stores.Store
 ) -> Manifest:
-    """Exports what was fitted, measures and publishes it; its manifest."""
-    number = place.next_number(chosen.name)
-    manifest, files = export(fitted.model, chosen, text, prepared, number, fitted.reports)
+    """Exports, measures and publishes the fitted model; returns its manifest."""
+    number = place.next_number(experiment.name)
+    manifest, files = export(fitted.model, experiment, text, prepared, number, fitted.reports)
     console.print("the ONNX graphs agree with torch; measuring on held-out rows")
-    evaluated = _evaluated(chosen, manifest, OnnxGraphs(manifest, files), prepared)
+    evaluated = _evaluated(experiment, manifest, OnnxGraphs(manifest, files), prepared)
     files[latent.FILE] = fit_latent(evaluated).to_bytes()
-    known = Latent.from_bytes(files[latent.FILE], manifest)
-    measured, found = _measured(evaluated, known, chosen)
-    files |= found
-    target = place.publish(measured, files)
+    latent_space = Latent.from_bytes(files[latent.FILE], manifest)
+    measured, card_files = _measured(evaluated, latent_space, experiment)
+    files |= card_files
+    try:
+        target = place.publish(measured, files)
+    except OSError as error:
+        size = sum(map(len, files.values())) / 1e6
+        raise TrainingError(f"{place.address}: {reason(error)}; the model needs {size:.1f} MB") from error
     print(files[CARD].decode(), end="")
     console.print(f"published {target}", soft_wrap=True)
     return measured
 
 
 def _evaluated(
-    chosen: Experiment, manifest: Manifest, graphs: OnnxGraphs, prepared: data.Prepared
+    experiment: Experiment, manifest: Manifest, graphs: OnnxGraphs, prepared: data.Prepared
 ) -> EvaluatedModel:
     return EvaluatedModel(
-        manifest, graphs, prepared.train, prepared.test, chosen.evaluation, chosen.seed, chosen.examples
+        manifest,
+        graphs,
+        prepared.train,
+        prepared.test,
+        experiment.evaluation,
+        experiment.seed,
+        experiment.examples,
     )
 
 
 def _measured(
-    evaluated: EvaluatedModel, known: Latent | None, chosen: Experiment
+    evaluated: EvaluatedModel, latent_space: Latent | None, experiment: Experiment
 ) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest with what was measured in it, and the files that tell of it."""
-    manifest = measure_model(evaluated, known).stated_in(evaluated.manifest)
-    return manifest, report(evaluated, known, manifest, weak.studies(chosen.name))
+    """Returns the manifest with the metrics, and the files of the report."""
+    manifest = measure_model(evaluated, latent_space).stated_in(evaluated.manifest)
+    return manifest, report(evaluated, latent_space, manifest, weak.studies(experiment.name))
 
 
 def weights_of(bundle: Bundle) -> dict[str, Tensor]:
@@ -133,9 +153,9 @@ def weights_of(bundle: Bundle) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _shown(chosen: Experiment, prepared: data.Prepared, told: Tracked) -> Iterator[fitting.Progress]:
-    """A progress bar and a line per epoch, for people; the same for whoever else is told."""
-    batches = -(-len(prepared.train) // chosen.fit.batch_size)
+def _shown(experiment: Experiment, prepared: data.Prepared, log: Tracked) -> Iterator[fitting.Progress]:
+    """Shows a progress bar, prints a line per epoch and logs it to the trackers."""
+    batches = -(-len(prepared.train) // experiment.fit.batch_size)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -144,12 +164,12 @@ def _shown(chosen: Experiment, prepared: data.Prepared, told: Tracked) -> Iterat
         TextColumn("loss {task.fields[loss]}"),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("epoch 1", total=chosen.fit.epochs * batches, loss="…")
+        task = bar.add_task("epoch 1", total=experiment.fit.epochs * batches, loss="…")
 
         def on_batch(epoch: int, batch: int, loss: float) -> None:
             done = (epoch - 1) * batches + batch
             bar.update(
-                task, description=f"epoch {epoch}/{chosen.fit.epochs}", completed=done, loss=f"{loss:.2f}"
+                task, description=f"epoch {epoch}/{experiment.fit.epochs}", completed=done, loss=f"{loss:.2f}"
             )
 
         def on_epoch(done: EpochReport) -> None:
@@ -159,8 +179,8 @@ def _shown(chosen: Experiment, prepared: data.Prepared, told: Tracked) -> Iterat
                 f"epoch {done.epoch}: loss {done.train_loss:.3f}{validation}{best} ({done.seconds:.1f} s)",
                 highlight=False,
             )
-            told.epoch(done)
+            log.epoch(done)
 
         yield fitting.Progress(
-            on_batch, on_epoch, told.resumed, lambda what: bar.console.print(what, highlight=False)
+            on_batch, on_epoch, log.resumed, lambda what: bar.console.print(what, highlight=False)
         )

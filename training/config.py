@@ -21,7 +21,7 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Network(_Frozen):
@@ -68,7 +68,7 @@ class TableColumn(_Frozen):
 
 
 class ModalityChoice(_Frozen):
-    """What an experiment says of one modality; what it leaves out, the data source knows."""
+    """The settings of one modality; the data source supplies what is left out."""
 
     kind: KindName | None = None
     """Default: what the source says."""
@@ -94,13 +94,13 @@ class ModalityChoice(_Frozen):
     network: Network = Network()
     """Its encoder and decoder."""
 
-    def of(self, known: Modality) -> Modality:
-        """The source's description, with what the experiment says put in its place."""
-        own = ("kind", "likelihood", "labels", "range")
-        said = {key: value for key in own if (value := getattr(self, key)) is not None}
+    def of(self, modality: Modality) -> Modality:
+        """Returns the source's description with the settings of the experiment in it."""
+        keys = ("kind", "likelihood", "labels", "range")
+        changes = {key: value for key in keys if (value := getattr(self, key)) is not None}
         if self.columns is not None:
-            said["columns"] = [column.column for column in self.columns]
-        return known.with_changes(said)
+            changes["columns"] = [column.column for column in self.columns]
+        return modality.with_changes(changes)
 
 
 class Data(_Frozen):
@@ -176,7 +176,7 @@ class Fit(_Frozen):
     processes: Positive = 1
     """On each machine, one per GPU."""
     nodes: Positive = 1
-    """Machines; each is told which it is by the environment, as with torchrun."""
+    """Machines; environment variables number them, as with torchrun."""
 
 
 class Evaluation(_Frozen):
@@ -217,28 +217,51 @@ class Experiment(_Frozen):
     """How the published numbers are made."""
 
 
+def check_code(experiment: Experiment, allowed: bool) -> None:
+    """Refuses networks that import code, unless the user has allowed it.
+
+    Raises:
+        ExperimentError: A modality has networks of type ``custom`` and code is not allowed.
+    """
+    for name, choice in experiment.modalities.items():
+        if choice.network.type == "custom" and not allowed:
+            raise ExperimentError(
+                f"modalities.{name}.network imports and runs {choice.network.encoder!r} and "
+                f"{choice.network.decoder!r}: add --allow-code if you trust this code"
+            )
+
+
 def read_experiment(name_or_path: str) -> tuple[Experiment, str]:
-    """The experiment of that path, or of that name among those that come with the project.
+    """Reads an experiment file.
+
+    Arguments:
+        name_or_path: Path of a file, or name of a built-in experiment.
 
     Returns:
         The experiment and the text of its file.
 
     Raises:
-        ExperimentError: There is no such file, it is no TOML, or a key or value in it is wrong.
+        ExperimentError: There is no such file, it is not readable TOML, or a key or value in it is wrong.
     """
     path = Path(name_or_path)
-    if not path.exists():
+    if not path.is_file():
         path = EXPERIMENTS / f"{name_or_path}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in EXPERIMENTS.glob("*.toml")))
-        raise ExperimentError(f"no experiment file '{name_or_path}'; built in are {known}")
-    text = path.read_text()
+        names = ", ".join(sorted(file.stem for file in EXPERIMENTS.glob("*.toml")))
+        raise ExperimentError(f"no experiment file '{name_or_path}'; built in are {names}")
     try:
+        text = path.read_text(encoding="utf-8")
         return Experiment.model_validate(tomllib.loads(text)), text
-    except tomllib.TOMLDecodeError as error:
-        raise ExperimentError(f"{path}: {error}") from None
     except ValidationError as error:
         raise ExperimentError(f"{path}: {_first(error)}") from None
+    except UnicodeDecodeError as error:
+        raise ExperimentError(f"{path} must be UTF-8 text: byte {error.start} is not") from None
+    except RecursionError:
+        raise ExperimentError(f"{path}: arrays or tables are nested too deeply") from None
+    except OSError as error:
+        raise ExperimentError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:  # of TOML, and of numbers with thousands of digits
+        raise ExperimentError(f"{path}: {error}") from None
 
 
 def _first(error: ValidationError) -> str:
@@ -246,4 +269,4 @@ def _first(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"unknown key '{where}'"
-    return f"{where}: {first['msg']}, got {first['input']!r}"
+    return f"{where}: {first['msg']}, got {first['input']!r:.200}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +17,8 @@ from models_store.folder import open_bundle
 from tests.conftest import DATA
 from tests.docs.blocks import ROOT, elsewhere, in_bash
 from training.cli import main
+from training.config import read_experiment
+from training.places import check_writable
 
 Typed = Callable[..., tuple[object, str, str]]
 
@@ -43,8 +47,8 @@ def typed(
 def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(
     typed: Typed, tmp_path: Path
 ) -> None:
-    said = in_bash(elsewhere("README.md", "training/test_cli.py"), tmp_path)
-    assert "if anything stops this run, go on with --resume runs/tiny" in said
+    output = in_bash(elsewhere("README.md", "training/test_cli.py"), tmp_path)
+    assert "if anything stops this run, continue with --resume runs/tiny" in output
     bundle, resumed, further = (open_bundle(tmp_path / "store" / "tiny" / f"{n}") for n in (1, 2, 3))
     assert resumed.read("weights.safetensors") == bundle.read("weights.safetensors")
     assert further.read("weights.safetensors") != bundle.read("weights.safetensors")
@@ -61,16 +65,85 @@ def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(
         ("fit nmist", "no experiment file 'nmist'; built in are"),
         ("evaluate nmist", "no model 'nmist' in the store; there are"),
         ("fit tiny --resume nowhere", "nowhere holds no run to go on with"),
-        ("fit tiny --resume a --workdir b", "--resume goes on where it stopped"),
+        ("fit tiny --resume a --workdir b", "--resume continues a run in its own folder"),
         ("import nowhere", "nowhere holds no model: there is no model_config.json"),
         ("fit tiny --from tiny", "no model 'tiny' in the store"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_a_failure(typed: Typed, arguments: str, message: str) -> None:
-    code, _, told = typed(*arguments.split())
+    code, _, error = typed(*arguments.split())
     assert code == 1
-    assert told.startswith(f"anyview-train: {message}")
-    assert told.count("\n") == 1
+    assert error.startswith(f"anyview-train: {message}")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (f"init {DATA / 'patients.csv'} --output missing/e.toml", "--output: missing cannot be written"),
+        ("fit tiny --store afile/store", "--store: afile/store cannot be written"),
+        ("fit tiny --workdir afile/w", "--workdir: afile/w cannot be written"),
+        ("fit tiny --workdir afile", "--workdir: afile cannot be written"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named_before_the_training(
+    typed: Typed, arguments: str, place: str
+) -> None:
+    Path("afile").write_text("kept")
+    code, printed, error = typed(*arguments.split())
+    assert code == 1
+    assert error.startswith(f"anyview-train: {place}: ")
+    assert error.count("\n") == 1
+    assert printed == ""
+    assert Path("afile").read_text() == "kept"
+
+
+def test_a_full_disk_is_named_before_the_training(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_file: int, _start: int, _length: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    code, _, error = typed("fit", "tiny")
+    assert code == 1
+    assert error == (
+        "anyview-train: --store: store cannot be written: No space left on device; 32 MB must be free\n"
+    )
+
+
+def test_a_check_of_a_place_leaves_nothing_in_it(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b", "--workdir")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_the_folder_of_a_run_is_never_overwritten(typed: Typed) -> None:
+    last = Path("run") / "last.safetensors"
+    last.parent.mkdir()
+    last.write_bytes(b"hours of training")
+    code, _, error = typed("fit", "tiny", "--workdir", "run")
+    assert code == 1
+    assert error == (
+        "anyview-train: run holds a run: continue it with --resume run, or choose another folder with "
+        "--workdir\n"
+    )
+    assert last.read_bytes() == b"hours of training"
+
+
+def test_modules_of_an_experiment_are_imported_only_where_code_is_allowed(typed: Typed) -> None:
+    Path("intruder.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
+    network = 'network = { type = "custom", encoder = "intruder:go", decoder = "intruder:go" }'
+    text = re.sub("^network = .*", network, read_experiment("tiny")[1], count=1, flags=re.MULTILINE)
+    Path("e.toml").write_text(text)
+    code, _, error = typed("fit", "e.toml")
+    assert code == 1
+    assert error == (
+        "anyview-train: modalities.image.network imports and runs 'intruder:go' and 'intruder:go': "
+        "add --allow-code if you trust this code\n"
+    )
+    assert not Path("ran").exists()
+    code, _, error = typed("fit", "e.toml", "--allow-code")
+    assert code == 1
+    assert "has no attribute 'go'" in error
+    assert Path("ran").exists()
 
 
 def test_init_writes_an_experiment_and_never_over_one(typed: Typed) -> None:
@@ -80,9 +153,9 @@ def test_init_writes_an_experiment_and_never_over_one(typed: Typed) -> None:
     written = Path("experiment.toml")
     assert "[modalities.height]" in written.read_text()
     written.write_text("mine")
-    code, _, told = typed("init", str(DATA / "patients.csv"))
+    code, _, error = typed("init", str(DATA / "patients.csv"))
     assert code == 1
-    assert told.startswith("anyview-train: experiment.toml exists already")
+    assert error.startswith("anyview-train: experiment.toml exists already")
     assert written.read_text() == "mine"
 
 

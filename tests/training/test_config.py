@@ -42,6 +42,30 @@ def test_a_mistake_is_refused_with_its_place(text: str, message: str, tmp_path: 
         read_experiment(written(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'name="\xff"', r"x\.toml must be UTF-8 text: byte 6 is not"),
+        (b"a=" + b"[" * 3000 + b"]" * 3000, r"x\.toml: arrays or tables are nested too deeply"),
+        (b"seed=1" + b"0" * 5000, r"x\.toml: Exceeds the limit"),
+        (MINIMAL.encode() + b"[model]\nbeta = inf\n", r"x\.toml: model\.beta: .*finite number"),
+    ],
+    ids=["encoding", "nesting", "digits", "infinity"],
+)
+def test_a_file_that_cannot_be_parsed_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(content)
+    with pytest.raises(ExperimentError, match=message):
+        read_experiment(str(tmp_path / "x.toml"))
+
+
+def test_a_folder_named_as_a_built_in_experiment_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert read_experiment("tiny")[0].name == "tiny"
+
+
 def test_an_unknown_experiment_lists_the_built_in_ones() -> None:
     with pytest.raises(ExperimentError, match=r"no experiment file 'nmist'; built in are .*mnist"):
         read_experiment("nmist")

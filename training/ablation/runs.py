@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from models_store.manifest import Manifest
 from training import data
-from training.config import Evaluation, Experiment, read_experiment
+from training.config import Evaluation, Experiment, check_code, read_experiment
 from training.errors import ExperimentError
 from training.evaluation.evaluated import EvaluatedModel
 from training.export import TorchGraphs, described
@@ -44,10 +44,12 @@ def changed(name: str, settings: Sequence[str], **own: Any) -> Experiment:
             raise ExperimentError(f"a setting is KEY=VALUE, such as model.beta=0.5, got '{setting}'")
         _put(tree, key.strip().split("."), _value(text))
     try:
-        return Experiment.model_validate(tree)
+        experiment = Experiment.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         raise ExperimentError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    check_code(experiment, allowed=False)
+    return experiment
 
 
 def _value(text: str) -> Any:

@@ -70,9 +70,9 @@ def draft(
     epochs = min(300, max(1, math.ceil(STEPS * batch / rows)))
     latent = min(32, max(2, sum(min(guess.cells, 16) for guess in guesses)))
     lines = [
-        f"# Guessed from {joined(paths)} ({rows} rows): read it, correct it, then run",
+        f"# Guessed from {printable(joined(paths))} ({rows} rows): read it, correct it, then run",
         "#",
-        f"#   anyview-train fit {output}",
+        f"#   anyview-train fit {printable(str(output))}",
         "#",
         f"name = {quoted(called(paths[0].resolve().stem, set()))}",
         'description = ""',
@@ -88,10 +88,14 @@ def draft(
         f"validation = {held_out}     # random rows that choose the best epoch",
     ]
     for guess in guesses:
-        lines += ["", f"# {guess.comment}", f"[modalities.{guess.name}]", *guess.lines]
+        lines += ["", f"# {printable(guess.comment)}", f"[modalities.{guess.name}]", *guess.lines]
         lines += _network(guess)
     if left_out:
-        lines += ["", "# left out:", *(f"#   {name}: {reason}" for name, reason in left_out.items())]
+        lines += [
+            "",
+            "# left out:",
+            *(f"#   {printable(f'{name}: {reason}')}" for name, reason in left_out.items()),
+        ]
     lines += [
         "",
         "[model]",
@@ -134,8 +138,16 @@ def called(text: str, taken: set[str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """A TOML string; those of JSON are."""
-    return json.dumps(text, ensure_ascii=False)
+    """A TOML string: that of JSON, with DEL escaped too."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def printable(text: str) -> str:
+    """The text on one line: line breaks and control characters are escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def joined(paths: Sequence[Path]) -> str:

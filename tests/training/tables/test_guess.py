@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import tomllib
 from pathlib import Path
@@ -229,3 +230,27 @@ def test_what_cannot_be_guessed_is_refused_in_one_sentence(files: list[str], mes
     with pytest.raises(TrainingError, match=message) as refusal:
         experiment_for([Path(file) for file in files], Path("x.toml"))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        'd\n[modalities.evil]\nkind = "vector"\nnetwork = { type = "custom", encoder = "evil:go" } #',
+        "weight\n(kg)",
+        'quotes " and \\ and \'\'\' and """',
+        "control \x01 \x7f \x85 \u2028 \r here",
+        "# no comment = 1",
+    ],
+)
+def test_a_header_stays_text_in_the_experiment(header: str) -> None:
+    columns: dict[str, Any] = {"a": RNG.normal(size=N).round(3), "b": RNG.normal(size=N).round(3)}
+    same = {f"{header} same": ["one"] * N}
+    columns |= {header: RNG.normal(size=N).round(3), **same}
+    with Path("x.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([list(columns), *zip(*columns.values(), strict=True)])
+    modalities = guessed("x.csv")
+    assert list(modalities) == ["x"]
+    fields = [column.get("field", column["name"]) for column in modalities["x"]["columns"]]
+    assert fields == ["a", "b", header]
+    assert "network" not in modalities["x"] or "type" not in modalities["x"]["network"]
+    assert len(prepare(read_experiment("x.toml")[0]).train)
