@@ -94,11 +94,14 @@ async function namesAnyModel(content: Blob): Promise<void> {
 }
 
 /** Of each form of an answer, how its bytes begin. */
-const begins = { "image/png": "\x89PNG", "audio/wav": "RIFF", "application/zip": "PK", "application/x-npz": "PK" };
+const begins = {
+  "image/png": "\x89PNG", "image/gif": "GIF8", "audio/wav": "RIFF", "application/zip": "PK", "application/x-npz": "PK",
+};
+const targets: Record<string, "sound" | "clip"> = { "audio/wav": "sound", "image/gif": "clip" };
 
 async function takesFiles(): Promise<void> {
   for (const [accept, start] of Object.entries(begins)) {
-    const target = accept === "audio/wav" ? "sound" : "image";
+    const target = targets[accept] ?? "image";
     const { data, error, response } = await files.POST("/models/kinds/generate", {
       params: { query: { cond_mod: ["none"], gen_mod: [target] } },
       headers: { accept },
