@@ -1,4 +1,4 @@
-// What a model says of itself: its description, its card and its pictures, fetched when somebody looks.
+// About a model: its description, its card and its pictures, fetched when the panel is opened.
 
 import { ask } from "./client.js";
 import { h } from "./dom.js";

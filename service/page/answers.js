@@ -53,27 +53,27 @@ export function soundAnswer(modality, context) {
   const fixed = modality.range ?? (whole(modality.dtype) ? [0, 255] : null);
   const flipped = (bands) => [...bands].reverse(); // low tones below
   const { element, show } = gridOf(modality, (target) => fixed ?? extent(target.mean), flipped, true, "spectrum");
-  let asked;
-  const told = h("span", { class: "note", role: "status" });
+  let current;
+  const status = h("span", { class: "note", role: "status" });
   const player = button("▶ Play a sample", listen, { "aria-label": `Play a sample of ${modality.name}` });
 
   async function listen() {
     player.disabled = true;
-    told.textContent = "";
+    status.textContent = "";
     try {
-      const address = path(asked, "generate", { gen_mod: modality.name, N: 1, fields: "samples" });
-      await play(await fetchWav(address, post(address, asked.body, { accept: "audio/wav" })));
+      const address = path(current, "generate", { gen_mod: modality.name, N: 1, fields: "samples" });
+      await play(await fetchWav(address, post(address, current.body, { accept: "audio/wav" })));
     } catch (error) {
       context.fail(error);
-      told.textContent = error.message;
+      status.textContent = error.message;
     }
     player.disabled = false;
   }
 
   return {
-    element: h("div", {}, element, modality.spectrogram ? h("div", { class: "buttons" }, player, told) : null),
+    element: h("div", {}, element, modality.spectrogram ? h("div", { class: "buttons" }, player, status) : null),
     show(target, question) {
-      asked = question;
+      current = question;
       show(target);
     },
   };

@@ -112,7 +112,7 @@ async function imagine(modality, wantsSound) {
 // --- the service comes and goes ------------------------------------------------------------------------------
 
 function onHere(here, reason) {
-  $("away").textContent = here ? "" : `${reason} Nothing is lost; the page goes on as soon as it is back.`;
+  $("away").textContent = here ? "" : `${reason} Nothing is lost; the page continues as soon as it is back.`;
   document.body.classList.toggle("is-away", !here);
   if (!here) return;
   if (page) changed();

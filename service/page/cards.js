@@ -15,7 +15,7 @@ export class Cards {
     this.cards = new Map(
       manifest.modalities.map((modality, index) => [modality.name, new Card(modality, index, () => this.#changed(modality.name), imagine, examples)]),
     );
-    // What is chosen with one click comes first: whoever is new begins there, and sees the example.
+    // Kinds that take one click come first: a newcomer begins there, and sees the example.
     this.inOrder = [...this.cards.values()].sort((a, b) => a.effort - b.effort);
     this.elements = this.inOrder.map((card) => card.element);
     this.example = null;
@@ -32,7 +32,7 @@ export class Cards {
     return [...this.cards.values()].every((card) => !card.on);
   }
 
-  /** Something to look at before anything was done: a label, where the model has one. Whatever is done first replaces it. */
+  /** Shows an example before the first input: a label, if the model has one. The first input replaces it. */
   loadExample() {
     const category = this.manifest.modalities.find((modality) => modality.labels);
     if (!category) return null;

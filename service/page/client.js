@@ -1,10 +1,10 @@
-// Asks the service: one question at a time per view, and never twice about what has changed meanwhile.
+// Requests to the service: one at a time per view, and none about a state that has changed.
 
 const KEY = "anyview-key";
-/** What no header can carry is no key. */
+/** Characters that a header can carry. */
 const FIT = /^[!-~]+$/;
 
-/** The service answered no; the message is its own. */
+/** The service refused a request; the message is the one of the response. */
 export class Refused extends Error {
   constructor(status, detail, seconds) {
     super(detail);
@@ -13,10 +13,10 @@ export class Refused extends Error {
   }
 }
 
-/** Nobody answered, or nobody is ready to. */
+/** The service did not answer, or is not ready. */
 export class Away extends Error {}
 
-/** From now on every question brings this key, as long as this tab is open. */
+/** Sends this key with every request, until the tab is closed. */
 export function useKey(key) {
   sessionStorage.setItem(KEY, key);
 }
@@ -62,8 +62,8 @@ export function post(path, body, more = {}) {
 }
 
 /**
- * A view with at most one question on its way. What is wanted meanwhile is put once that is answered, as things
- * are then: who draws fast gets answers as fast as they come, and never a queue of old ones.
+ * A view with at most one request in flight. Changes during a request lead to one more, about the latest state: a fast
+ * drawing gets answers as fast as they come, without a queue of old ones.
  */
 export class Latest {
   #wanted = false;
@@ -111,7 +111,7 @@ export class Watch {
     setInterval(() => document.hidden || this.look(), 2500);
   }
 
-  /** A question found nobody. */
+  /** A request was not answered. */
   lost(reason) {
     this.#tell(false, reason);
   }

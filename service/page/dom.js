@@ -1,4 +1,4 @@
-// Elements without markup in strings: what a model is called is text, whatever it holds.
+// DOM elements without markup in strings, so that the name of a model is always text.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -54,7 +54,7 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** As many elements in the parent as there are items, each made once, and told of its item whenever there are new ones. */
+/** As many elements in the parent as there are items, each made once, and shown its item whenever there are new ones. */
 export function repeated(parent, make) {
   const made = [];
   return (items) => {

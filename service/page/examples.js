@@ -1,8 +1,8 @@
-// The cases that come with a model: what somebody can begin with who has nothing at hand.
+// Example cases that come with a model.
 
 import { ask, askJson } from "./client.js";
 
-/** Numbers at most, and cases: enough to see what they have in common, and soon there. */
+/** Most numbers and cases to load: enough to compare, and fast. */
 const MOST_NUMBERS = 100_000;
 const MOST_CASES = 32;
 

@@ -41,7 +41,7 @@ export function imageInput(modality, changed, examples) {
     }));
   }
 
-  /** The file itself is sent, so that the service reads it as it would read anybody's. */
+  /** The file itself is sent, so that the service reads it as it reads any other client's. */
   async function chosen(file) {
     pad.set([]);
     const content = await contentOf(file);
@@ -147,7 +147,7 @@ export function pointsInput(modality, changed) {
 
 // --- numbers with names ------------------------------------------------------------------------------------
 
-/** More are shown as a curve, and their table is folded away: nobody types hundreds of numbers. */
+/** More columns are shown as a curve, with the table folded: hundreds of numbers are pasted, not typed. */
 const MOST_LINES = 12;
 
 export function vectorInput(modality, changed) {
@@ -190,11 +190,11 @@ export function vectorInput(modality, changed) {
     read();
   }
 
-  const told = { unit: (column) => column.unit, range: ({ range }) => range && `${short(range[0])} … ${short(range[1])}` };
-  const more = Object.keys(told).filter((title) => columns.some(told[title]));
+  const extras = { unit: (column) => column.unit, range: ({ range }) => range && `${short(range[0])} … ${short(range[1])}` };
+  const more = Object.keys(extras).filter((title) => columns.some(extras[title]));
   const rows = columns.map((column, i) =>
     h("tr", {}, h("th", { scope: "row" }, column.name), h("td", {}, fields[i]),
-      more.map((title) => h("td", { class: "unit" }, told[title](column) ?? ""))));
+      more.map((title) => h("td", { class: "unit" }, extras[title](column) ?? ""))));
   const head = ["column", "value", ...more].map((title) => h("th", { scope: "col" }, title));
   const table = h("div", { class: "cells" }, h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows)));
   const curve = columns.length > MOST_LINES ? curveOf(modality) : null;
@@ -219,7 +219,7 @@ export function vectorInput(modality, changed) {
 function curveOf(modality) {
   const count = modality.shape[0];
   const line = h("svg:path", { class: "median" });
-  const told = h("figcaption", {});
+  const caption = h("figcaption", {});
   const drawing = h("svg:svg", { class: "bands", viewBox: "0 0 300 100", preserveAspectRatio: "none", role: "img",
     "aria-label": `The numbers of ${modality.name}, from left to right` }, line);
   const show = (values) => {
@@ -227,11 +227,11 @@ function curveOf(modality) {
     const at = (value, i) => `${((300 * i) / (count - 1)).toFixed(1)},${(96 - (92 * (value - low)) / (high - low || 1)).toFixed(2)}`;
     const steps = values.map((value, i) => (value === null ? "" : `${(values[i - 1] ?? null) === null ? "M" : "L"}${at(value, i)}`));
     line.setAttribute("d", steps.join(""));
-    const known = values.filter((value) => value !== null).length;
-    say(told, known ? `${known} of ${count} numbers, ${short(low)} to ${short(high)}` : `none of ${count} numbers yet`);
+    const present = values.filter((value) => value !== null).length;
+    say(caption, present ? `${present} of ${count} numbers, ${short(low)} to ${short(high)}` : `none of ${count} numbers yet`);
   };
   show(new Array(count).fill(null));
-  return { element: h("figure", { class: "curve" }, drawing, told), show };
+  return { element: h("figure", { class: "curve" }, drawing, caption), show };
 }
 
 // --- one of several ------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ export class Pad {
     this.render();
   }
 
-  /** Shows a picture until somebody draws. */
+  /** Shows a picture until the first stroke. */
   lay(canvas) {
     this.below = canvas;
     this.render();

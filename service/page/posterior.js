@@ -29,7 +29,7 @@ export function posteriorPanel(manifest) {
   };
 }
 
-/** What a nat is to somebody who has never heard of it: an answer of yes or no is worth log 2 of them. */
+/** Nats as answers to yes-or-no questions, each worth log 2 nats. */
 function answersOf(nats) {
   const answers = Math.round(nats / Math.LN2);
   return `as much as ${answers} ${answers === 1 ? "answer" : "answers"} of yes or no`;
@@ -67,13 +67,13 @@ function tint(manifest, name) {
 /** A sentence, where what is observed does not go together; compared with held-out rows where the model has some. */
 function contradiction(manifest, names, disagreement) {
   if (names.length < 2) return "";
-  const told = `${listed(names)} contradict each other`;
+  const claim = `${listed(names)} contradict each other`;
   const quantiles = referenceOf(manifest, names);
   if (!quantiles) {
-    return disagreement > CONTRADICTION ? `⚠ ${told} (disagreement ${disagreement.toFixed(1)} nats).` : "";
+    return disagreement > CONTRADICTION ? `⚠ ${claim} (disagreement ${disagreement.toFixed(1)} nats).` : "";
   }
   const below = quantiles.findLastIndex((value) => value < disagreement) / (quantiles.length - 1);
-  return 100 * below >= RARE ? `⚠ ${told}: of held-out cases, ${Math.floor(100 * below)} % agree better (disagreement ${disagreement.toFixed(1)} nats).` : "";
+  return 100 * below >= RARE ? `⚠ ${claim}: of held-out cases, ${Math.floor(100 * below)} % agree better (disagreement ${disagreement.toFixed(1)} nats).` : "";
 }
 
 /** The quantiles of the disagreement of these modalities, whichever of them was asked for. */

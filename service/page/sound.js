@@ -10,7 +10,7 @@ function output() {
   return speaker;
 }
 
-/** Mono samples at that rate, whatever the file is; an error where the browser cannot read it. */
+/** Mono samples of a sound file at that rate; throws if the browser cannot read it. */
 export async function decode(bytes, rate) {
   const sound = await new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes.slice().buffer);
   const mono = new Float32Array(sound.length);
