@@ -15,7 +15,14 @@ from training.tables.survey import unit_of
 
 MOST_HELD_OUT = 10_000
 STEPS = 8000
-"""Steps of the optimizer that a first training run should have."""
+"""Optimizer steps of a first training run on pictures, sounds and other large arrays."""
+TABLE_STEPS = 1000
+"""Optimizer steps on columns of numbers, labels and counts, ..."""
+LARGE_TABLE_STEPS = 4000
+"""... and on tables of at least LARGE_TABLE rows."""
+LARGE_TABLE = 5000
+MANY_VIEWS = 6
+"""From so many modalities on, `coherent` can diverge: see ``training/objective.py``."""
 
 LARGE_SIDE = 32
 """Pictures with at least so many pixels a side are learned by convolutions, ..."""
@@ -66,8 +73,7 @@ def draft(
         left_out: What became none of them, and why.
     """
     held_out = min(max(1, rows // 10), MOST_HELD_OUT)
-    batch = min(128, max(8, rows // 20))
-    epochs = min(300, max(1, math.ceil(STEPS * batch / rows)))
+    schedule = _schedule(rows - 2 * held_out, guesses)
     latent = min(32, max(2, sum(min(guess.cells, 16) for guess in guesses)))
     lines = [
         f"# Guessed from {printable(joined(paths))} ({rows} rows): read it, correct it, then run",
@@ -89,7 +95,7 @@ def draft(
     ]
     for guess in guesses:
         lines += ["", f"# {printable(guess.comment)}", f"[modalities.{guess.name}]", *guess.lines]
-        lines += _network(guess)
+        lines += _network(guess, schedule.layers)
     if left_out:
         lines += [
             "",
@@ -100,20 +106,67 @@ def draft(
         "",
         "[model]",
         f"latent_dim = {latent}",
-        "warmup = " + str(min(10, epochs // 3)),
+        "warmup = " + str(min(10, schedule.epochs // 3)),
+        *(
+            [f"objective = {quoted(schedule.objective)}     # {OBJECTIVE_REASON}"]
+            if schedule.objective
+            else []
+        ),
         "",
         "[fit]",
-        f"epochs = {epochs}",
-        f"batch_size = {batch}",
-        "learning_rate = 1e-3",
+        f"epochs = {schedule.epochs}",
+        f"batch_size = {schedule.batch}",
+        f"learning_rate = {schedule.learning_rate}",
+        f"patience = {max(20, schedule.epochs // 4)}     # epochs without a lower validation loss, then stop",
+        *(["average = 0.99     # validate and keep averaged weights"] if schedule.layers == 1 else []),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _network(guess: Guess) -> list[str]:
+OBJECTIVE_REASON = "stable for any number of views, and each view is learned from the others"
+
+
+@dataclass(frozen=True)
+class _Schedule:
+    """How a first run trains.
+
+    Arguments:
+        epochs: Number of epochs.
+        batch: Rows of a batch.
+        learning_rate: As TOML writes it.
+        layers: Hidden layers of a fully connected network.
+        objective: Name of the objective; None: the default.
+    """
+
+    epochs: int
+    batch: int
+    learning_rate: str
+    layers: int
+    objective: str | None
+
+
+def _schedule(rows: int, guesses: Sequence[Guess]) -> _Schedule:
+    """Chooses steps, rate and depth by the number of training rows and by what is learned.
+
+    On tables of a few hundred rows (pbc, breast, weak views; three splits) one hidden layer at 3e-3 with
+    averaged weights and 1,000 steps came within .03 R² of ridge regression, where two layers at 1e-3 learned
+    nothing of views of one column.
+    """
+    tabular = all(KINDS[guess.kind].tabular for guess in guesses)
+    objective = "conditional" if tabular or len(guesses) >= MANY_VIEWS else None
+    if tabular:
+        batch = min(64 if rows < LARGE_TABLE else 256, max(8, rows // 4))
+        steps, rate, layers = TABLE_STEPS if rows < LARGE_TABLE else LARGE_TABLE_STEPS, "3e-3", 1
+    else:
+        batch, steps, rate, layers = min(128, max(8, rows // 16)), STEPS, "1e-3", 2
+    epochs = min(300, max(1, math.ceil(steps / math.ceil(rows / batch))))
+    return _Schedule(epochs, batch, rate, layers, objective)
+
+
+def _network(guess: Guess, layers: int) -> list[str]:
     """Fully connected, but for pictures that are not small; of a picture the other choice, too."""
     width = 64 if guess.cells <= 32 else 256 if guess.cells <= 512 else 400
-    full = f"network = {{ hidden = [{width}, {width}] }}"
+    full = f"network = {{ hidden = {[width] * layers} }}"
     kind = KINDS[guess.kind]
     if kind.default_network != "conv":
         return [full]

@@ -105,7 +105,7 @@ def test_text_and_few_whole_numbers_are_categories_and_counts_are_counts() -> No
         "kind": "category",
         "field": "sex",
         "labels": ["f", "m"],
-        "network": {"hidden": [64, 64]},
+        "network": {"hidden": [64]},
     }
     assert found["stage"]["labels"] == ["0", "10", "20"]
     assert found["x_counts"]["kind"] == "counts"
