@@ -1,41 +1,250 @@
-"""HTTP/1.1 connections: uvicorn's protocol, and the limits on requests before the application sees them."""
+"""HTTP/1.1 as uvicorn speaks it, with limits on what arrives and on how long it may take.
+
+They hold before any key is looked at: a client that is not known costs no more than its limits. An offer to
+change the protocol (``Upgrade: h2c``, which the HTTP clients of Java and ``curl --http2`` send) is ignored,
+as RFC 9110, section 7.8, allows.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import resource
+from http import HTTPStatus
+from typing import Any
+
 import httptools
+import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Request line and headers, or trailers and chunk sizes, of one request."""
+MAX_HEADERS = 128
+HEAD_SECONDS = 10.0
+"""From the first byte of a request, or from the begin of its connection, to the end of its headers."""
+STALLED_SECONDS = 20.0
+"""A client that takes none of its response for so long is disconnected."""
+RESERVED_FILES = 64
+"""File descriptors that connections leave to graphs, logs and health checks."""
+HEALTH_PATHS = (b"/livez", b"/readyz", b"/v2/health/live", b"/v2/health/ready")
+MAX_CHUNK_OVERHEAD = 8
+"""Bytes of chunk sizes and extensions for each byte of a body, above MAX_HEAD_BYTES."""
+UPGRADE_HEADERS = (b"upgrade", b"http2-settings")
+
+
+def max_connections() -> int:
+    """Returns how many connections the process's limit of open files has room for."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 2**16
+    return max(1, soft - RESERVED_FILES)
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, but it ignores an offer of another protocol (RFC 9110, section 7.8).
+    """One connection.
 
-    Clients offer HTTP/2 with the header ``Upgrade: h2c``. The parser stops after such a head and does not
-    read the body. This class parses the head again without the header, and then the body.
+    A connection beyond :func:`max_connections` takes the place of the one that has waited longest for the
+    headers of a request. Where all are busy, it may ask for the health of the service and nothing else.
     """
+
+    _reason: tuple[HTTPStatus, str] | None
+    """Error with which the current request is refused."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._unsent = 0
+        self._crowded = False
+        self._since = self.loop.time()
+        self._expect_head()
+        self._arm_head_timer()
+        if len(self.connections) > max_connections():
+            self._make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._timer, self._stalled):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    # --- what arrives -----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        while data:
+        self._received += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(HTTPStatus.BAD_REQUEST, "this is not an HTTP request")
+            return
+        if self._reason is not None:
+            self._refuse(*self._reason)
+        elif self.waiting_for_head:
+            if self._received > MAX_HEAD_BYTES:
+                self._refuse(*_TOO_LONG_HEAD)
+            elif self._timer is None:
+                self._since = self.loop.time()
+                self._arm_head_timer()
+        elif self._received - self._body > MAX_HEAD_BYTES + MAX_CHUNK_OVERHEAD * self._body:
+            self._refuse(HTTPStatus.BAD_REQUEST, "the body has more chunk headers and trailers than content")
+
+    def _feed(self, data: bytes) -> None:
+        """Parses bytes; parses the rest again without the offer where a request offers an upgrade.
+
+        The parser takes what follows the headers of such a request for another protocol, and stops there.
+        """
+        while True:
             try:
                 self.parser.feed_data(data)
                 return
-            except httptools.HttpParserUpgrade as stop:
-                if not self._should_upgrade():  # CONNECT
-                    return
-                end_of_head: int = stop.args[0]
-                data = self._head_without_offer() + data[end_of_head:]
-            except httptools.HttpParserError:
-                message = "Invalid HTTP request received."
-                self.logger.warning(message)
-                self.send_400_response(message)
-                return
-
-    def _should_upgrade(self) -> bool:
-        """Whether the head offers another protocol; then uvicorn's callbacks leave the request alone."""
-        return any(name == b"upgrade" for name, _ in self.headers)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_offer() + data[upgrade.args[0] :]
+                self._received += len(data)
+                self.parser = httptools.HttpRequestParser(self)
 
     def _head_without_offer(self) -> bytes:
-        version = self.scope["http_version"].encode()
-        lines = [b"%b %b HTTP/%b" % (self.scope["method"].encode(), self.url, version)]
-        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                value = b", ".join(token for token in tokens if token.lower() not in UPGRADE_HEADERS)
+            if name not in UPGRADE_HEADERS and (value or name != b"connection"):
+                lines.append(name + b": " + value)
         return b"\r\n".join([*lines, b"", b""])
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect_head()
+
+    def on_url(self, url: bytes) -> None:
+        self._head += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head += len(name) + len(value) + 4
+        if self._head > MAX_HEAD_BYTES or len(self.headers) >= MAX_HEADERS:
+            self._reason = _TOO_LONG_HEAD
+            return
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            return  # _feed parses it again
+        self._disarm_head_timer()
+        self.waiting_for_head = False
+        if self._head > MAX_HEAD_BYTES:
+            self._reason = _TOO_LONG_HEAD
+        elif self._crowded and self.url.partition(b"?")[0] not in HEALTH_PATHS:
+            self._reason = (
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "the service has as many connections as it can hold",
+            )
+        if self._reason is None:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._body += len(body)
+        if self._reason is None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._reason is not None or self.waiting_for_head:
+            return  # refused, or parsed again by _feed
+        super().on_message_complete()
+        self._expect_head()
+
+    def _expect_head(self) -> None:
+        self.waiting_for_head = True
+        self._head = self._received = self._body = 0
+        self._reason = None
+
+    # --- how long it takes ------------------------------------------------------------------------
+
+    def _arm_head_timer(self) -> None:
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
+
+    def _disarm_head_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _head_is_late(self) -> None:
+        self._timer = None
+        if self._received:
+            self._refuse(
+                HTTPStatus.REQUEST_TIMEOUT, f"the headers were not complete within {HEAD_SECONDS:g} s"
+            )
+        else:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _watch_reader(self) -> None:
+        self._unsent = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(STALLED_SECONDS, self._check_reader)
+
+    def _check_reader(self) -> None:
+        if self.transport.get_write_buffer_size() >= self._unsent:
+            self.transport.abort()
+        else:
+            self._watch_reader()
+
+    # --- how many there are -----------------------------------------------------------------------
+
+    def _make_room(self) -> None:
+        """Closes the connection that has waited longest for headers, or keeps this one for health checks."""
+        others: list[Any] = [one for one in self.connections if one is not self]
+        waiting = [one for one in others if one.waiting_for_head and not one.transport.is_closing()]
+        idle = [one for one in waiting if one.cycle is None or one.cycle.response_complete]
+        if idle:
+            min(idle, key=lambda one: one._since).transport.close()
+        else:
+            self._crowded = True
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answers with an error and closes the connection; nothing more of it is read."""
+        if self.transport.is_closing():
+            return
+        self._disarm_head_timer()
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if not busy:  # else the response that is being written must not be cut by another
+            self.transport.write(_response(status, detail))
+        self.transport.close()
+
+
+_TOO_LONG_HEAD = (
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    f"a request may have {MAX_HEADERS} headers, and {MAX_HEAD_BYTES} bytes of them with its first line",
+)
+
+
+def _response(status: HTTPStatus, detail: str) -> bytes:
+    """Returns an error as RFC 9457 writes it, for a request that reached no layer above."""
+    body = orjson.dumps(
+        {
+            "type": "about:blank",
+            "title": status.phrase,
+            "status": status.value,
+            "detail": detail,
+            "error": detail,
+        }
+    )
+    retry = b"retry-after: 1\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else b""
+    return b"".join(
+        [
+            b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()),
+            b"content-type: application/problem+json\r\ncontent-length: %d\r\n" % len(body),
+            retry,
+            b"connection: close\r\n\r\n",
+            body,
+        ]
+    )

@@ -1,0 +1,179 @@
+"""Limits on what a connection may send, and on how long it may take, hold before any key is looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from service.http import protocol
+from service.http.protocol import MAX_HEAD_BYTES, MAX_HEADERS, Protocol
+
+POST = b"POST /models/tiny/encode?seed=1 HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\n"
+
+
+@contextmanager
+def connected(address: str) -> Iterator[socket.socket]:
+    host, _, port = address.partition(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        yield connection
+
+
+def response(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """Reads one response: status, headers, body."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += (piece := connection.recv(65536))
+        assert piece, received
+    head, _, body = received.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    while len(body) < int(headers["content-length"]):
+        body += connection.recv(65536)
+    return int(first.split()[1]), headers, body
+
+
+@pytest.mark.parametrize(
+    "head",
+    {
+        "one long header": b"x-long: " + bytes([97]) * (MAX_HEAD_BYTES + 1),
+        "many headers": b"".join(b"x-%d: 1\r\n" % i for i in range(MAX_HEADERS + 1)),
+        "a line that never ends": b"x-long: " + bytes([97]) * (4 * MAX_HEAD_BYTES),
+    }.values(),
+    ids=["one long header", "many headers", "a line that never ends"],
+)
+def test_more_headers_than_the_limit_are_refused_and_the_connection_closed(
+    oip_address: str, head: bytes
+) -> None:
+    with connected(oip_address) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: here\r\n")
+        try:
+            connection.sendall(head + b"\r\n\r\n")
+        except OSError:
+            return  # closed while it was sent
+        status, headers, body = response(connection)
+    assert status == 431
+    assert headers["connection"] == "close"
+    assert json.loads(body)["detail"] == json.loads(body)["error"]
+
+
+def test_a_long_address_is_refused(oip_address: str) -> None:
+    with connected(oip_address) as connection:
+        connection.sendall(b"GET /livez?" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.1\r\nhost: here\r\n\r\n")
+        assert response(connection)[0] == 431
+
+
+def test_endless_chunk_extensions_are_refused(oip_address: str) -> None:
+    with connected(oip_address) as connection:
+        connection.sendall(POST + b"transfer-encoding: chunked\r\n\r\n1;")
+        try:
+            for _ in range(64):
+                connection.sendall(b"a" * 2048)
+            connection.settimeout(60)
+            while connection.recv(65536):
+                pass  # closed by the service, with a response or without one
+        except ConnectionError:
+            return
+
+
+class Loop:
+    """An event loop's clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: list[tuple[float, Any, Mock]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, seconds: float, call: Any, *arguments: Any) -> Mock:
+        handle = Mock()
+        self.timers.append((self.now + seconds, lambda: call(*arguments), handle))
+        return handle
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        due = [timer for timer in self.timers if timer[0] <= self.now]
+        self.timers = [timer for timer in self.timers if timer[0] > self.now]
+        for _, call, handle in due:
+            if not handle.cancel.called:
+                call()
+
+
+def made(loop: Loop, connections: set[Any]) -> tuple[Protocol, Mock]:
+    """A connection of the protocol over a transport that records what is written."""
+    import uvicorn
+
+    config = uvicorn.Config(app=Mock(), http=Protocol, log_config=None, ws="none")
+    config.load()
+    state = Mock(connections=connections, tasks=set(), default_headers=[])
+    one = Protocol(config=config, server_state=state, app_state={}, _loop=loop)  # type: ignore[arg-type]
+    transport = Mock(spec=asyncio.Transport)
+    transport.is_closing.side_effect = lambda: transport.close.called or transport.abort.called
+    transport.get_extra_info.return_value = None
+    one.connection_made(transport)
+    return one, transport
+
+
+def test_headers_that_are_not_complete_in_time_end_the_connection() -> None:
+    loop = Loop()
+    one, transport = made(loop, set())
+    one.data_received(b"GET /livez HTTP/1.1\r\nhost")
+    loop.advance(protocol.HEAD_SECONDS - 1)
+    assert not transport.close.called
+    one.data_received(b": he")  # a byte now and then does not help
+    loop.advance(1)
+    assert transport.close.called
+    assert transport.write.call_args[0][0].startswith(b"HTTP/1.1 408")
+
+
+def test_a_connection_that_sends_nothing_is_closed_without_a_word() -> None:
+    loop = Loop()
+    _, transport = made(loop, set())
+    loop.advance(protocol.HEAD_SECONDS)
+    assert transport.close.called
+    assert not transport.write.called
+
+
+def test_a_client_that_reads_nothing_is_disconnected_and_one_that_reads_slowly_is_not() -> None:
+    loop = Loop()
+    one, transport = made(loop, set())
+    one.waiting_for_head = False
+    one._disarm_head_timer()
+    transport.get_write_buffer_size.return_value = 1000
+    one.pause_writing()
+    transport.get_write_buffer_size.return_value = 900
+    loop.advance(protocol.STALLED_SECONDS)
+    assert not transport.abort.called
+    loop.advance(protocol.STALLED_SECONDS)
+    assert transport.abort.called
+
+
+def test_the_connection_that_waited_longest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "max_connections", lambda: 2)
+    loop, connections = Loop(), set[Any]()
+    transports = []
+    for _ in range(3):
+        transports.append(made(loop, connections)[1])
+        loop.advance(1)
+    assert [transport.close.called for transport in transports] == [True, False, False]
+
+
+def test_where_all_are_busy_only_health_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "max_connections", lambda: 0)
+    one, transport = made(Loop(), set())
+    one.data_received(b"GET /models HTTP/1.1\r\nhost: here\r\n\r\n")
+    assert transport.write.call_args[0][0].startswith(b"HTTP/1.1 503")
+    assert transport.close.called
+
+
+def test_connections_leave_file_descriptors_to_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
+    assert protocol.max_connections() == 256 - protocol.RESERVED_FILES
