@@ -5,6 +5,7 @@ VENV := .venv
 SERVE := $(VENV)/serve
 FULL := $(VENV)/full
 BENCH := $(VENV)/bench
+DOCS := $(VENV)/docs
 PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 LOCK := pyproject.toml constraints.txt
 
@@ -23,15 +24,17 @@ test: $(FULL)/.done  ## Run all tests, or those of TESTS=tests/service WORKERS=0
 reference: $(FULL)/.done  ## Install the reference library beside ours, for the tests that compare the two
 	$(FULL)/bin/pip install $(PIP_FLAGS) --no-deps multivae pythae
 
-lint: $(FULL)/.done  ## Lint, format check, types, import contracts, Dockerfile
+lint: $(FULL)/.done  ## Lint, format check, types, import contracts, Dockerfile, workflow
 	$(FULL)/bin/ruff check .
 	$(FULL)/bin/ruff format --check .
 	$(FULL)/bin/mypy
 	$(FULL)/bin/lint-imports
 	$(FULL)/bin/hadolint Dockerfile
+	if [ -d tests/clients/node_modules ]; then node tests/clients/workflow.mjs .github/workflows/*.yml; fi
 
-docs: $(FULL)/.done  ## Write again what of docs/ follows from types
+docs: $(FULL)/.done $(DOCS)/.done  ## Write the generated pages of docs/ and build the site into build/site
 	$(FULL)/bin/python docs/generate.py
+	$(DOCS)/bin/mkdocs build --strict --quiet
 
 format: $(FULL)/.done  ## Format and mend what a linter can
 	$(FULL)/bin/ruff format .
@@ -78,6 +81,12 @@ $(FULL)/.done: $(LOCK) tests/clients/package-lock.json
 	$(PYTHON) -m venv $(FULL)
 	$(FULL)/bin/pip install $(PIP_FLAGS) -e '.[training,test]'
 	if command -v npm > /dev/null; then cd tests/clients && npm ci --silent; fi
+	touch $@
+
+# The site. mkdocstrings reads the sources, so nothing of the project is installed.
+$(DOCS)/.done: $(LOCK)
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install $(PIP_FLAGS) mkdocs-material 'mkdocstrings[python]'
 	touch $@
 
 # The service and the servers that it is compared with.

@@ -6,11 +6,11 @@ parameters, functions and classes. CONTRIBUTING.md explains the list.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import io
 import re
 import subprocess
-import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,4 +100,6 @@ def main(places: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description="Find coined words where the field has a term.")
+    parser.add_argument("places", nargs="*", metavar="PATH", help="file or folder; default: all")
+    print(main(parser.parse_args().places))
