@@ -21,7 +21,7 @@ test: export OMP_NUM_THREADS ?= 1
 test: $(FULL)/.done  ## Run all tests, or those of TESTS=tests/service WORKERS=0 in one process
 	$(FULL)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
-reference: $(FULL)/.done  ## Install the reference library beside ours, for the tests that compare the two
+reference: $(FULL)/.done  ## Install MultiVae, for the tests that compare with it
 	$(FULL)/bin/pip install $(PIP_FLAGS) --no-deps multivae pythae
 
 lint: $(FULL)/.done  ## Lint, format check, types, import contracts, Dockerfile, workflow
@@ -36,7 +36,7 @@ docs: $(FULL)/.done $(DOCS)/.done  ## Write the generated pages of docs/ and bui
 	$(FULL)/bin/python docs/generate.py
 	$(DOCS)/bin/mkdocs build --strict --quiet
 
-format: $(FULL)/.done  ## Format and mend what a linter can
+format: $(FULL)/.done  ## Format, and apply automatic fixes
 	$(FULL)/bin/ruff format .
 	$(FULL)/bin/ruff check --fix .
 
@@ -46,19 +46,19 @@ train: $(FULL)/.done  ## Train and publish an experiment: make train EXPERIMENT=
 bench-service: $(BENCH)/.done  ## Measure the service beside others; takes some minutes, on two idle cores
 	$(BENCH)/bin/python -m benchmarks.service
 
-bench-page: $(BENCH)/.done  ## How soon the page answers a stroke; wants a Chromium
+bench-page: $(BENCH)/.done  ## Measure the delay of the page after a stroke; needs Chromium
 	$(BENCH)/bin/python -m benchmarks.page
 
-soak: $(BENCH)/.done  ## Does memory grow? SOAK_REQUESTS=10000 for a short one
+soak: $(BENCH)/.done  ## Measure memory growth; SOAK_REQUESTS=10000 for a short run
 	$(BENCH)/bin/python -m benchmarks.soak
 
-bench-training: reference  ## Speed of training beside the reference library
+bench-training: reference  ## Speed of training relative to MultiVae
 	OMP_NUM_THREADS=1 $(FULL)/bin/python -m benchmarks.training
 
-bench-likelihood: reference  ## log p(x) of binarised MNIST beside the reference library; an hour
+bench-likelihood: reference  ## log p(x) of binarised MNIST beside MultiVae; an hour
 	OMP_NUM_THREADS=1 $(FULL)/bin/python -m benchmarks.likelihood
 
-# Each study goes on where it stopped; ABLATION="--epochs 1 --rows 500 --output somewhere" tries them in minutes.
+# Each study resumes where it stopped; ABLATION="--epochs 1 --rows 500 --output somewhere" tries them in minutes.
 ablation: export OMP_NUM_THREADS ?= 1
 ablation: $(FULL)/.done  ## Compare objectives, weak supervision, missing entries; many hours
 	$(FULL)/bin/python -m training.ablation objectives $(ABLATION)

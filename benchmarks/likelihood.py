@@ -1,6 +1,6 @@
-"""log p(x) of binarised MNIST: ours by `paper` and by the default objective, and the reference library.
+"""log p(x) of binarised MNIST: ours by `paper` and by the default objective, and MultiVae.
 
-The same networks (784-512-512-64 and 64-512-784, the reference library's own, without the sigmoid that its
+The same networks (784-512-512-64 and 64-512-784, MultiVae's, without the sigmoid that its
 decoder ends in though logits are expected), the same first weights, batches, epochs, warm-up and split; every
 model is scored by the same 1,000 importance samples per test row. Pixels are drawn once, with the grey value
 as their probability; the label is the second modality, its likelihood multiplied by 50.
@@ -66,7 +66,7 @@ def fields(warmup: int) -> dict[str, Any]:
 
 
 def trainee(objective: str | None, warmup: int, seed: int) -> Trainee:
-    """The reference library's model for None, else ours with that objective."""
+    """MultiVae's model for None, else ours with that objective."""
     library = reference()
     torch.manual_seed(seed)
     twin = library.MVAE(library.MVAEConfig(**fields(warmup)))

@@ -1,9 +1,9 @@
-"""How fast training is beside the reference library: samples/s of ours ÷ samples/s of theirs.
+"""How fast training is beside MultiVae: samples/s of ours ÷ samples/s of theirs.
 
-Objective `paper`, the reference library's own networks (784-512-512-20 and 20-512-784 for a picture),
+Objective `paper`, MultiVae's networks (784-512-512-20 and 20-512-784 for a picture),
 the same rows, batch 100, Adam. `step` is forward, backward and optimizer on batches that are in memory;
 `epoch` also takes them from the whole data in a new order, as each library's own loop does. The other lines
-are steps with what an experiment file may ask for and the reference library has no setting for.
+are steps with what an experiment file may ask for and MultiVae has no setting for.
 
 On a CPU the time is that of the process, which others who use the machine do not lengthen.
 """

@@ -58,10 +58,10 @@ def contents() -> dict[str, str]:
 
 
 def experiment() -> str:
-    known = ", ".join(
+    experiments = ", ".join(
         f"[{file.stem}](../training/experiments/{file.name})" for file in sorted(EXPERIMENTS.glob("*.toml"))
     )
-    head = "\n\n".join(_wrapped(paragraph) for paragraph in HEAD.format(known=known).split("\n\n"))
+    head = "\n\n".join(_wrapped(paragraph) for paragraph in HEAD.format(known=experiments).split("\n\n"))
     return "\n".join([f"{head}\n", *_section(Experiment, "At the top")])
 
 
