@@ -19,12 +19,13 @@ ROWS, VIEWS = 400, 9
 
 
 def weak_views(path: Path) -> None:
-    """Writes columns of one label each, of which every one follows a little from two common causes."""
+    """Writes columns of one label each, each of which follows in part from two common causes."""
     rng = np.random.default_rng(1)
     causes = rng.normal(size=(ROWS, 2))
     columns = []
     for _ in range(VIEWS):
-        x = causes @ rng.normal(size=2) + rng.normal(size=ROWS)
+        weights = rng.normal(size=2)
+        x = causes @ (weights / np.linalg.norm(weights)) + 0.5 * rng.normal(size=ROWS)
         columns.append(np.array(["low", "middle", "high"])[np.searchsorted(np.quantile(x, [0.33, 0.67]), x)])
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -49,7 +50,7 @@ def test_the_validation_loss_stays_near_its_best(fitted: tuple[Fitted, data.Prep
     assert losses[-1] < 1.2 * min(loss for loss in losses if loss is not None)
 
 
-def test_each_view_is_told_from_the_others_almost_as_by_logistic_regression(
+def test_each_view_is_predicted_from_the_others_almost_as_by_logistic_regression(
     fitted: tuple[Fitted, data.Prepared],
 ) -> None:
     model, rows = fitted[0].model, fitted[1]
