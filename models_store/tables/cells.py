@@ -1,0 +1,132 @@
+"""Numbers and missing values as people write them into cells."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from models_store.arrays import Array
+
+EMPTY = frozenset(
+    [
+        "<NA>",
+        "#N/A",
+        "#NA",
+        "-1.#IND",
+        "1.#IND",
+        "1.#QNAN",
+        "-1.#QNAN",
+        "#DIV/0!",
+        "#NULL!",
+        "#VALUE!",
+        "#REF!",
+        "#NUM!",
+        "#NAME?",
+    ]
+) | {"", "#N/A N/A"}
+"""Cells that never are a value: blanks, and what programs write for a missing one."""
+PERHAPS = frozenset(
+    [
+        "NA",
+        "N/A",
+        "n/a",
+        "na",
+        "NaN",
+        "nan",
+        "-NaN",
+        "-nan",
+        "NULL",
+        "null",
+        "None",
+        "none",
+        "?",
+        ".",
+        "-",
+        "--",
+        "n.a.",
+        "N.A.",
+        "nil",
+    ]
+)
+"""Words for a missing value that may also be labels."""
+
+_PLAIN = {
+    ".": re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII),
+    ",": re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?", re.ASCII),
+}
+_GROUPED = {
+    ".": re.compile(r"[+-]?\d{1,3}(?:(?:,\d{3})+|(?:'\d{3})+|(?:[ \u00a0\u202f]\d{3})+)(\.\d+)?", re.ASCII),
+    ",": re.compile(r"[+-]?\d{1,3}(?:(?:\.\d{3})+|(?:'\d{3})+|(?:[ \u00a0\u202f]\d{3})+)(,\d+)?", re.ASCII),
+}
+_GROUPS = re.compile(r"[' \u00a0\u202f]")
+_THREES = {mark: re.compile(rf"[+-]?[1-9]\d{{0,2}}(\{mark}\d{{3}})+", re.ASCII) for mark in ".,"}
+CENSORED = re.compile(r"[<>≤≥]=?\s*[+-]?\d+([.,]\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+"""A bound or an infinity in the place of a number, such as ``<0.5``."""
+
+
+def number(cell: str, decimal: str = ".") -> float | None:
+    """The number that a cell holds; None where it holds none.
+
+    A percent sign is dropped; thousands may be set off by a comma (a dot where the comma is the decimal
+    mark), a blank or an apostrophe.
+    """
+    text = cell.strip().replace("−", "-").removesuffix("%").rstrip()
+    if _PLAIN[decimal].fullmatch(text):
+        value = float(text.replace(",", ".") if decimal == "," else text)
+    elif _GROUPED[decimal].fullmatch(text):
+        text = _GROUPS.sub("", text)
+        value = float(text.replace(".", "").replace(",", ".") if decimal == "," else text.replace(",", ""))
+    else:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def decimal_vote(cell: str) -> str | None:
+    """The decimal mark that a cell can only have; None for whole numbers, groups of three and text."""
+    text = cell.strip().removesuffix("%").rstrip()
+    if "." not in text and "," not in text:
+        return None
+    for mark, other in ((".", ","), (",", ".")):
+        readable = number(text, mark) is not None and mark in text
+        if readable and (other in text or not _THREES[mark].fullmatch(text)):
+            return mark
+    return None
+
+
+def written(value: float, decimal: str = ".", percent: bool = False) -> str:
+    """A number as a cell with seven digits."""
+    text = f"{value:.7g}"
+    return (text.replace(".", ",") if decimal == "," else text) + ("%" if percent else "")
+
+
+def numbers(cells: Sequence[str | None], decimal: str, missing: Collection[str]) -> Array:
+    """Cells of a column of numbers as float64, NaN where missing: (n,).
+
+    Raises:
+        ValueError: A cell is neither a number nor missing; the text begins with its position.
+    """
+    if decimal == "." and not any(number(mark) is not None for mark in missing):
+        try:
+            quick = np.array([cell or "nan" for cell in cells], dtype=float)
+        except ValueError:
+            pass
+        else:
+            if np.isfinite(quick).sum() + sum(not cell for cell in cells) == len(cells):
+                return quick
+    values = np.full(len(cells), np.nan)
+    for row, cell in enumerate(cells):
+        if is_missing(cell, missing):
+            continue
+        value = number(cell or "", decimal)
+        if value is None:
+            raise ValueError(f"{row}: '{cell}' is no number")
+        values[row] = value
+    return values
+
+
+def is_missing(cell: str | None, missing: Collection[str]) -> bool:
+    """Whether a cell is empty or holds a mark for a missing value."""
+    return cell is None or (text := cell.strip()) in EMPTY or text in missing

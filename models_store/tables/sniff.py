@@ -1,0 +1,190 @@
+"""Finds out how a text of cells is written: encoding, delimiter, quotes, lines around the header."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import duckdb
+
+from models_store.tables.cells import EMPTY, PERHAPS, number
+from models_store.tables.dialect import Dialect
+
+SAMPLE = 2**18
+"""Characters of which the dialect is taken."""
+LINES = 200
+WIDEST = 4000
+"""Characters of one line that the sniffer sees: its time grows with the square of the columns."""
+DELIMITERS = ",;\t| "
+MOST_PREAMBLE = 50
+_UNIT = re.compile(r"[A-Za-zµμ°%/²³^*·. \d\[\]()-]{1,15}")
+
+
+def encoding_of(stream: BinaryIO) -> str:
+    """The encoding of a text: by its mark, else UTF-8 where all of it is, else Windows-1252, else Latin-1."""
+    start = stream.read(4)
+    stream.seek(0)
+    if start.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(start) == 4 and 0 in start:
+        return "utf-16-le" if start[1] == 0 else "utf-16-be"
+    return next((name for name in ("utf-8", "cp1252") if _decodes(stream, name)), "latin-1")
+
+
+def _decodes(stream: BinaryIO, encoding: str) -> bool:
+    stream.seek(0)
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        while block := stream.read(2**20):
+            decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def sniff(sample: str, encoding: str) -> Dialect:
+    """The dialect of a text, from its first characters; columns are left to be looked at.
+
+    Arguments:
+        sample: The beginning of the text; the last line may be cut.
+        encoding: Of the file.
+    """
+    line_end = "\r\n" if "\r\n" in sample else "\r" if "\r" in sample and "\n" not in sample else "\n"
+    lines = sample.split(line_end)
+    if len(sample) >= SAMPLE and len(lines) > 1:
+        lines = lines[:-1]
+    named = re.fullmatch(r'"?sep=(.)"?', lines[0].strip(" "), re.IGNORECASE)
+    preamble = 1 if named else 0
+    while preamble < min(len(lines) - 1, MOST_PREAMBLE) and (
+        lines[preamble].startswith("#") or not lines[preamble].strip()
+    ):
+        preamble += 1
+    delimiter = named[1] if named else _delimiter(lines[preamble:], line_end)
+    quote = _quote(lines[preamble:], delimiter)
+    preamble += _titles(lines[preamble:], delimiter, quote)
+    rows = split_lines(lines[preamble:], delimiter, quote, line_end)
+    has_header = _has_header(rows)
+    return Dialect(
+        encoding=encoding,
+        delimiter=delimiter,
+        quote=quote,
+        quote_all=_all_quoted(lines[preamble:], quote),
+        line_end=line_end,
+        preamble=tuple(lines[:preamble]),
+        has_header=has_header,
+        units=_units(rows) if has_header else (),
+    )
+
+
+def split_lines(lines: Sequence[str], delimiter: str, quote: str, line_end: str) -> list[list[str]]:
+    """The cells of some lines; a last line that is cut within quotes is dropped."""
+    found = csv.reader(
+        (line + line_end for line in lines),
+        delimiter=delimiter,
+        quotechar=quote,
+        skipinitialspace=delimiter == " ",
+    )
+    return [row for _, row in zip(range(LINES), found, strict=False) if row]
+
+
+def _delimiter(lines: Sequence[str], line_end: str) -> str:
+    """DuckDB's choice where the header has it, since it says comma for want of one; else the most regular."""
+    sample = [line[:WIDEST] for line in lines]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "sample.csv")
+        path.write_text("\n".join(sample) + "\n", encoding="utf-8", newline="")
+        try:
+            chosen = duckdb.connect().execute("SELECT Delimiter FROM sniff_csv(?)", [str(path)]).fetchone()
+        except duckdb.Error:
+            chosen = None
+    if chosen and chosen[0] in DELIMITERS and chosen[0] != " " and chosen[0] in sample[0]:
+        return str(chosen[0])
+    return _most_regular(sample, line_end)
+
+
+def _most_regular(lines: Sequence[str], line_end: str) -> str:
+    """The delimiter at which most lines have one number of cells above 1, and of these the most cells."""
+
+    def regularity(mark: str) -> tuple[float, int]:
+        widths = Counter(len(row) for row in split_lines(lines, mark, '"', line_end))
+        width, count = max(widths.items(), key=lambda item: item[1], default=(1, 0))
+        return (count / max(1, sum(widths.values())) if width > 1 else 0.0, width)
+
+    best = max(DELIMITERS, key=lambda mark: regularity(mark) if mark in lines[0] else (0.0, 0))
+    return best if best in lines[0] and regularity(best)[0] > 0.5 else ","
+
+
+def _quote(lines: Sequence[str], delimiter: str) -> str:
+    """A single quote where cells begin and end with it and none with a double quote."""
+    cells = [cell.strip() for line in lines[:LINES] for cell in line.split(delimiter)]
+    single = sum(len(cell) > 1 and cell[0] == cell[-1] == "'" for cell in cells)
+    return "'" if single and not any(cell.startswith('"') for cell in cells) else '"'
+
+
+def _all_quoted(lines: Sequence[str], quote: str) -> bool:
+    filled = [line for line in lines[:LINES] if line]
+    return bool(filled) and all(line[0] == quote and line[-1] == quote for line in filled)
+
+
+def _titles(lines: Sequence[str], delimiter: str, quote: str) -> int:
+    """Lines above the first one that fills the width of the table, where the table is wider than 1.
+
+    A line of cells of which all but the first are empty, or with fewer cells, is a title.
+    """
+    rows = [next(csv.reader([line], delimiter=delimiter, quotechar=quote), []) for line in lines[:LINES]]
+    widths = Counter(len(row) for row in rows if row)
+    width = max(widths, key=lambda size: widths[size], default=1)
+    if width < 3:
+        return 0
+    for index, row in enumerate(rows[:MOST_PREAMBLE]):
+        if len(row) == width and sum(bool(cell.strip()) for cell in row) > 1:
+            return index if all(len(other) <= width for other in rows[:index]) else 0
+    return 0
+
+
+def _has_header(rows: Sequence[Sequence[str]]) -> bool:
+    """No header where the first line has numbers above every column of numbers, unless it counts columns."""
+    if len(rows) < 2:
+        return True
+    first = [cell.strip() for cell in rows[0]]
+    numeric = [any(number(cell, mark) is not None for mark in ".,") for cell in first]
+    columns = list(zip(*(row for row in rows[1:] if len(row) == len(first)), strict=True))
+    if not any(numeric) or not columns:
+        return True
+    below = [_mostly_numbers(column) for column in columns]
+    if not all(numeric[at] for at, is_number in enumerate(below) if is_number) or not any(below):
+        return True
+    counting = [[str(start + at) for at in range(len(first))] for start in (0, 1)]
+    return first in counting
+
+
+def _mostly_numbers(column: Sequence[str]) -> bool:
+    filled = [cell for cell in column if cell.strip() not in EMPTY | PERHAPS]
+    return bool(filled) and sum(_is_number(cell) for cell in filled) > 0.66 * len(filled)
+
+
+def _is_number(cell: str) -> bool:
+    return number(cell, ".") is not None or number(cell, ",") is not None
+
+
+def _units(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The second line, where it has words like units above columns that below hold numbers alone."""
+    if len(rows) < 4 or len(rows[1]) != len(rows[0]):
+        return ()
+    columns = list(zip(*(row for row in rows[2:] if len(row) == len(rows[0])), strict=True))
+    at_numbers = [
+        cell.strip() for cell, column in zip(rows[1], columns, strict=False) if _mostly_numbers(column)
+    ]
+    words = [cell for cell in at_numbers if cell and cell not in EMPTY | PERHAPS]
+    if not words or any(_is_number(cell) or not _UNIT.fullmatch(cell) for cell in words):
+        return ()
+    return tuple(rows[1]) if 2 * len(words) > len(at_numbers) else ()

@@ -1,0 +1,246 @@
+"""Tables as people write them are read as they meant them, or refused in one sentence."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from contextlib import suppress
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+import zstandard
+
+from models_store.errors import InputRefused, UnreadableFile, WrongValue
+from models_store.tables import Dialect, Table, read_table
+
+ROWS = 40
+
+
+def column(table: Table, header: str) -> list[float]:
+    at = table.column(header)
+    return [float(value) for block in table.blocks(rows=7) for value in block.numbers(at)]
+
+
+def labels(table: Table, header: str) -> list[str | None]:
+    at = table.column(header)
+    return [text for block in table.blocks(rows=7) for text in block.texts(at)]
+
+
+def text_of(
+    delimiter: str = ",", decimal: str = ".", before: str = "", header: str = "height,note,sex"
+) -> str:
+    rows = [
+        delimiter.join([f"{150 + at / 4}".replace(".", decimal), f"n{at}", "fm"[at % 2]])
+        for at in range(ROWS)
+    ]
+    return before + "\n".join([header.replace(",", delimiter), *rows]) + "\n"
+
+
+HEIGHTS = [150 + at / 4 for at in range(ROWS)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(text_of().encode(), id="commas"),
+        pytest.param(text_of(";", ",").encode(), id="semicolons and decimal commas"),
+        pytest.param(text_of("\t", ",").encode(), id="tabs and decimal commas"),
+        pytest.param(text_of("|").encode(), id="bars"),
+        pytest.param(text_of(" ").encode(), id="blanks"),
+        pytest.param(text_of(";", before="sep=;\n").encode(), id="sep line"),
+        pytest.param(text_of(before="Report of the clinic,,\n,,\n").encode(), id="title lines"),
+        pytest.param(text_of(before="# exported by device 7\n").encode(), id="comment"),
+        pytest.param(text_of().replace("n1", "Köln").encode("cp1252"), id="Windows-1252"),
+        pytest.param(text_of().encode("utf-16"), id="UTF-16"),
+        pytest.param(text_of().encode("utf-8-sig"), id="UTF-8 with a mark"),
+        pytest.param(text_of().replace("\n", "\r\n").encode(), id="Windows lines"),
+        pytest.param(gzip.compress(text_of().encode()), id="gzip"),
+        pytest.param(zstandard.compress(text_of().encode()), id="zstd"),
+        pytest.param(text_of().replace("n3", '"two\nlines, one cell"').encode(), id="line break in quotes"),
+    ],
+)
+def test_one_table_in_many_dialects(content: bytes) -> None:
+    table = read_table(content)
+
+    assert table.dialect.headers == ("height", "note", "sex")
+    assert column(table, "height") == HEIGHTS
+    assert labels(table, "sex") == ["f", "m"] * (ROWS // 2)
+    assert Dialect.model_validate_json(table.dialect.model_dump_json()) == table.dialect
+
+
+@pytest.mark.parametrize(
+    "mark", [".", "-", "--", "<NA>", "#DIV/0!", "#NULL!", "n.a.", "nil", "missing", "<0.5", "-1.#IND", "None"]
+)
+def test_a_mark_in_a_column_of_numbers_is_missing_and_reported(mark: str) -> None:
+    text = text_of().replace("150.25,", f"{mark},").replace("151.0,", f"{mark},")
+
+    table = read_table(text.encode())
+
+    assert [at for at, value in enumerate(column(table, "height")) if np.isnan(value)] == [1, 4]
+    assert table.report == (f"'height' is a column of numbers; taken as missing: '{mark}' (2)",)
+
+
+def test_blank_cells_are_missing_without_a_word() -> None:
+    table = read_table(text_of().replace("150.25,", " ,").encode())
+
+    assert np.isnan(column(table, "height")[1])
+    assert table.report == ()
+
+
+@pytest.mark.parametrize("word", ["NA", "None", "null", "nan", "?"])
+def test_a_word_that_may_be_a_label_is_one(word: str) -> None:
+    table = read_table(text_of().replace(",f\n", f",{word}\n").encode())
+
+    assert labels(table, "sex") == [word, "m"] * (ROWS // 2)
+    assert table.report == (
+        f"'sex': kept as labels: '{word}' ({ROWS // 2}); if they mean missing, set missing",
+    )
+
+
+def test_a_word_that_columns_of_numbers_use_for_missing_is_missing_in_text_too() -> None:
+    table = read_table(text_of().replace("150.25,", "NA,").replace(",f\n", ",NA\n").encode())
+
+    assert labels(table, "sex") == [None, "m"] * (ROWS // 2)
+    assert table.report[1] == f"'sex': taken as missing: 'NA' ({ROWS // 2})"
+
+
+def test_a_repeated_extreme_code_is_pointed_at_and_can_be_named_missing() -> None:
+    text = text_of()
+    for value in ("150.25,", "150.5,", "150.75,"):
+        text = text.replace(value, "-999,")
+
+    assert read_table(text.encode()).report == (
+        "'height' has its extreme value -999 3 times; if that means missing, set missing = [\"-999\"]",
+    )
+    for table in (
+        read_table(text.encode(), missing=["-999"]),
+        read_table(text.encode(), missing_by_column={"height": ["-999"]}),
+    ):
+        assert np.isnan(column(table, "height")).sum() == 3
+        assert table.report == ()
+
+
+def test_a_dot_groups_thousands_in_a_file_of_decimal_commas() -> None:
+    lines = [f"{150 + at},5;{9 + at}.189;1.{200 + at},56" for at in range(ROWS)]
+    table = read_table("\n".join(["height;people;salary", *lines]).encode())
+
+    assert column(table, "people") == [9189 + 1000 * at for at in range(ROWS)]
+    assert column(table, "salary") == [1200.56 + at for at in range(ROWS)]
+
+
+def test_a_line_of_units_is_no_row() -> None:
+    table = read_table(text_of().replace("sex\n", "sex\ncm,,\n", 1).encode())
+
+    assert table.dialect.columns[0].unit == "cm"
+    assert column(table, "height") == HEIGHTS
+
+
+def test_a_table_without_a_header_loses_no_row() -> None:
+    table = read_table(text_of().partition("\n")[2].encode())
+
+    assert not table.dialect.has_header
+    assert column(table, "column 1") == HEIGHTS
+
+
+def test_units_that_would_make_two_names_equal_keep_their_headers() -> None:
+    table = read_table(b"height_cm,height_m,temp [K],temp [C]\n1,2,3,4\n5,6,7,8\n")
+
+    assert [c.name for c in table.dialect.columns] == ["height_cm", "height_m", "temp [K]", "temp [C]"]
+
+
+def test_labels_beside_few_numbers_stay_labels() -> None:
+    table = read_table(
+        ("n,x\n" + "".join(f"{['0', '1', '2', '3+'][at % 4]},{at}\n" for at in range(40))).encode()
+    )
+
+    assert table.dialect.columns[0].content == "text"
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "content"),
+    [
+        ("BOOLEAN", "i % 2 = 0", "text"),
+        ("DOUBLE", "CASE WHEN i = 3 THEN 'inf'::DOUBLE ELSE i + 0.5 END", "number"),
+        ("HUGEINT", "i * 100000000000000000000::HUGEINT", "number"),
+        ("DECIMAL(9, 2)", "i + 0.25", "number"),
+        ("DATE", "DATE '2024-01-01' + i::INTEGER", "text"),
+        ("FLOAT[]", "[i, i + 1, i + 2]", "vector"),
+        ("DOUBLE[]", "range(i % 3)", "unread"),
+        ("STRUCT(a INTEGER)", "{'a': i}", "unread"),
+        ("MAP(VARCHAR, INTEGER)", "map {'a': i}", "unread"),
+        ("BLOB", "'\\xFF'::BLOB", "unread"),
+        ("INTEGER", "NULL", "text"),
+    ],
+)
+def test_parquet_of_any_type_is_read_or_left_out_with_a_reason(
+    tmp_path: Path, kind: str, values: str, content: str
+) -> None:
+    path = tmp_path / "t.parquet"
+    duckdb.connect().execute(
+        f"COPY (SELECT i AS row, ({values})::{kind} AS it FROM range(20) t(i)) TO '{path}' (FORMAT parquet)"  # noqa: S608
+    )
+
+    table = read_table(path)
+
+    assert table.dialect.columns[1].content == content
+    assert bool(table.report) == (content == "unread" or "inf" in values)
+    assert table.rows == 20
+    if content == "vector":
+        assert next(table.blocks()).numbers(1)[4].tolist() == [4, 5, 6]
+
+
+def test_objects_are_rows() -> None:
+    for content in (b'[{"a": 1, "b": "x"}, {"b": "y"}]', b'{"a": 1, "b": "x"}\n{"b": "y"}\n'):
+        table = read_table(content)
+        assert labels(table, "b") == ["x", "y"]
+        assert np.isnan(column(table, "a")[1])
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty"),
+        (b"a,a\n1,2\n", "the header has 'a' more than once"),
+        (b"a,b\n1,2\n1,2,3\n", r"row 1 \(counted from 0\) has 3 cells, the header has 2"),
+        (b"PK\x03\x04nothing", "damaged archive"),
+        (b"PAR1nothing", "cannot be read as Parquet"),
+        (b"\x1f\x8bnothing", "damaged gzip"),
+        (b'{"a": ', "damaged JSON"),
+        (b"[1, 2]", "."),
+        (b"\xd0\xcf\x11\xe0", "old Excel book"),
+    ],
+)
+def test_refusals_are_one_sentence(content: bytes, sentence: str) -> None:
+    if content == b"[1, 2]":
+        assert read_table(content).rows == 0
+        return
+    with pytest.raises((UnreadableFile, WrongValue), match=sentence) as caught:
+        read_table(content)
+    assert "\n" not in str(caught.value)
+
+
+def test_ten_thousand_columns() -> None:
+    header = ",".join(f"g{at}" for at in range(10_000))
+    table = read_table("\n".join([header, *[",".join(["1.25"] * 10_000)] * 3]).encode())
+
+    assert len(table.dialect.columns) == 10_000
+    assert {c.content for c in table.dialect.columns} == {"number"}
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_damaged_tables_are_read_or_refused(seed: int, tmp_path: Path) -> None:
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    path = tmp_path / "t.parquet"
+    duckdb.connect().execute(f"COPY (SELECT i, i / 2 AS x FROM range(50) t(i)) TO '{path}' (FORMAT parquet)")  # noqa: S608
+    texts = [text_of(";", ",").encode(), text_of().encode("utf-16"), b'[{"a": 1, "b": "x"}, {"b": "y"}]']
+    whole = draw.choice([*texts, gzip.compress(texts[0]), path.read_bytes()])
+    content = bytearray(whole)
+    for _ in range(draw.randint(1, 8)):
+        content[draw.randrange(len(content))] = draw.randrange(256)
+    cut = bytes(content[: draw.randint(1, len(content))])
+
+    with suppress(InputRefused):
+        for block in read_table(cut).blocks():
+            block.texts(0)
