@@ -6,6 +6,7 @@ here is elementwise, one number per cell of ``x``. A NaN cell of ``x`` is missin
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +19,23 @@ from scipy import special
 from models_store.errors import ManifestError
 from models_store.fusion import LOG_2PI, Array
 
+LOG_2, LOG_PI = math.log(2), math.log(math.pi)
+
 Parameters: TypeAlias = Mapping[str, Array]
 """A decoder's outputs by name, each with shape (*, *shape), for a category (*, classes)."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Value of a parameter that the decoder does not return.
+
+    Arguments:
+        option: Its name in ``decoder_dist_params``.
+        value: Default of the option; the parameter is its logarithm.
+    """
+
+    option: str
+    value: float = 1.0
 
 
 class Likelihood(ABC):
@@ -27,6 +43,12 @@ class Likelihood(ABC):
 
     parameters: ClassVar[tuple[str, ...]]
     """The names of the decoder's outputs; the first is the one a network must give."""
+    constants: ClassVar[Mapping[str, Constant]] = {}
+    """By parameter after the first, its value where the decoder does not return it."""
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """By parameter, the range to which it is clipped."""
+    of_counts: ClassVar[bool] = False
+    """Whether x is a count and the first parameter the logarithm of its mean."""
 
     @abstractmethod
     def mean(self, parameters: Parameters) -> Array:
@@ -43,6 +65,11 @@ class Likelihood(ABC):
     @abstractmethod
     def _log_prob(self, x: Array, parameters: Parameters) -> Array:
         """The log-density where nothing is missing."""
+
+    def _clipped(self, parameters: Parameters, name: str) -> Array:
+        low, high = self.bounds[name]
+        value = parameters[name]
+        return array_namespace(value).clip(value, min=low, max=high)
 
     @final
     def log_prob(self, x: Array, parameters: Parameters) -> Array:
@@ -83,11 +110,6 @@ def _as_float(x: Array, like: Array) -> Array:
 
 def _log_gamma(x: Array) -> Array:
     return array_namespace(x).lgamma(x) if is_torch_array(x) else special.gammaln(x)
-
-
-def _bounded(log_total: Array) -> Array:
-    """Beyond e^16 a negative binomial is Poisson to within rounding, and e^-50 is as good as 0."""
-    return array_namespace(log_total).clip(log_total, min=-50.0, max=16.0)
 
 
 def _log_rising(count: Array, total: Array, log_total: Array) -> Array:
@@ -134,6 +156,7 @@ class Normal(Likelihood):
     r""":math:`\mathcal N(x; loc, scale^2)`, with ``log_scale`` = log of the standard deviation."""
 
     parameters = ("loc", "log_scale")
+    constants: ClassVar[Mapping[str, Constant]] = {"log_scale": Constant("scale")}
 
     def mean(self, parameters: Parameters) -> Array:
         return parameters["loc"]
@@ -154,10 +177,67 @@ class Normal(Likelihood):
 
 
 @final
+class StudentT(Likelihood):
+    r"""Student's t: :math:`loc + scale \cdot t_\nu`, with ``log_df`` :math:`= \log \nu` clipped to ±7.
+
+    .. math:: p(x) = \frac{\Gamma((\nu + 1) / 2)}{\Gamma(\nu / 2) \sqrt{\nu \pi}\, scale}
+        (1 + y^2 / \nu)^{-(\nu + 1) / 2}, \quad y = (x - loc) / scale
+
+    Its tails are heavier than those of a normal distribution, so that outliers weigh less. Reference:
+    Lange, Little & Taylor, Robust statistical modeling using the t distribution (1989).
+
+    >>> family = StudentT()
+    >>> parameters = {"loc": np.zeros(1), "log_scale": np.zeros(1), "log_df": np.log([4.0])}
+    >>> family.log_prob(np.zeros(1), parameters).round(4).tolist()
+    [-0.9808]
+    >>> family.variance(parameters).round(4).tolist()
+    [2.0]
+    """
+
+    parameters = ("loc", "log_scale", "log_df")
+    constants: ClassVar[Mapping[str, Constant]] = {
+        "log_scale": Constant("scale"),
+        "log_df": Constant("df", 5.0),
+    }
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {"log_df": (-7.0, 7.0)}
+
+    def mean(self, parameters: Parameters) -> Array:
+        """``loc``: the expected value where df > 1, the centre of symmetry everywhere."""
+        return parameters["loc"]
+
+    def variance(self, parameters: Parameters) -> Array:
+        """scale² df / (df - 2); infinite where df <= 2."""
+        log_scale = parameters["log_scale"]
+        xp = array_namespace(log_scale)
+        df = xp.exp(self._clipped(parameters, "log_df"))
+        finite = df > 2
+        factor = xp.where(finite, df / xp.where(finite, df - 2, 1.0), math.inf)
+        return factor * xp.exp(2 * log_scale)
+
+    def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:
+        """One draw of x per cell; draws of t beyond ±1e18 are set to it: their squares fit float32."""
+        loc = parameters["loc"]
+        df = np.exp(self._clipped(parameters, "log_df"))
+        drawn = rng.standard_t(np.broadcast_to(df, loc.shape)).clip(-1e18, 1e18)
+        return loc + np.exp(parameters["log_scale"]) * drawn.astype(loc.dtype)
+
+    def _log_prob(self, x: Array, parameters: Parameters) -> Array:
+        loc, log_scale = parameters["loc"], parameters["log_scale"]
+        xp = array_namespace(loc)
+        log_df = self._clipped(parameters, "log_df")
+        df = xp.exp(log_df)
+        squared = ((_as_float(x, loc) - loc) * xp.exp(-log_scale)) ** 2
+        half = xp.zeros_like(df) + 0.5
+        log_norm = _log_rising(half, df / 2, log_df - LOG_2) - (log_df + LOG_PI) / 2
+        return log_norm - log_scale - (df + 1) / 2 * xp.log1p(squared / df)
+
+
+@final
 class Laplace(Likelihood):
     r""":math:`e^{-|x - loc| / scale} / (2\, scale)`."""
 
     parameters = ("loc", "log_scale")
+    constants: ClassVar[Mapping[str, Constant]] = {"log_scale": Constant("scale")}
 
     def mean(self, parameters: Parameters) -> Array:
         return parameters["loc"]
@@ -246,6 +326,7 @@ class Poisson(Likelihood):
     r""":math:`\lambda^x e^{-\lambda} / x!` with ``log_rate`` :math:`= \log \lambda`."""
 
     parameters = ("log_rate",)
+    of_counts = True
 
     def mean(self, parameters: Parameters) -> Array:
         log_rate = parameters["log_rate"]
@@ -268,24 +349,27 @@ class NegativeBinomial(Likelihood):
     r"""Counts of mean :math:`m` and variance :math:`m + m^2 / r`; ``log_total_count`` is :math:`\log r`."""
 
     parameters = ("log_mean", "log_total_count")
+    constants: ClassVar[Mapping[str, Constant]] = {"log_total_count": Constant("total_count")}
+    # Beyond e^16 it is Poisson to within rounding, and e^-50 is as good as 0.
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {"log_total_count": (-50.0, 16.0)}
+    of_counts = True
 
     def mean(self, parameters: Parameters) -> Array:
         log_mean = parameters["log_mean"]
         return array_namespace(log_mean).exp(log_mean)
 
     def variance(self, parameters: Parameters) -> Array:
-        log_mean, log_total = parameters["log_mean"], _bounded(parameters["log_total_count"])
+        log_mean, log_total = parameters["log_mean"], self._clipped(parameters, "log_total_count")
         xp = array_namespace(log_mean)
         return xp.exp(log_mean) + xp.exp(2 * log_mean - log_total)
 
     def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:
-        total = np.exp(_bounded(parameters["log_total_count"]))
+        total = np.exp(self._clipped(parameters, "log_total_count"))
         return _draw_counts(rng.gamma(total, np.exp(parameters["log_mean"]) / total), rng)
 
     def _log_prob(self, x: Array, parameters: Parameters) -> Array:
-        log_mean, log_total = parameters["log_mean"], parameters["log_total_count"]
+        log_mean, log_total = parameters["log_mean"], self._clipped(parameters, "log_total_count")
         xp = array_namespace(log_mean)
-        log_total = _bounded(log_total)
         count, total = _as_float(x, log_mean), xp.exp(log_total)
         log_ratio = _softplus(log_mean - log_total)  # log (1 + m / r)
         ways = _log_rising(count, total, log_total) - _log_gamma(count + 1)
@@ -295,6 +379,7 @@ class NegativeBinomial(Likelihood):
 FAMILIES: Mapping[str, type[Likelihood]] = {
     "normal": Normal,
     "laplace": Laplace,
+    "student_t": StudentT,
     "bernoulli": Bernoulli,
     "categorical": Categorical,
     "poisson": Poisson,

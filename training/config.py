@@ -80,7 +80,8 @@ class ModalityChoice(_Frozen):
     spectrogram: Spectrogram | None = None
     """Of the source `table`: what a sound becomes."""
     likelihood: str | None = None
-    """``normal``, ``laplace``, ``bernoulli``, ``categorical``, ``poisson`` or ``negative_binomial``; default:
+    """``normal``, ``laplace``, ``student_t``, ``bernoulli``, ``categorical``, ``poisson`` or
+    ``negative_binomial``; default:
     what the source says."""
     labels: tuple[str, ...] | None = None
     """Of a category: its labels, in the order of their indices."""

@@ -281,15 +281,18 @@ class MVAE(nn.Module):
         output = run(self.decoders[name], z.reshape(-1, self.latent_dim))
         first, *rest = self.likelihoods[name].parameters
         flat = {first: output.reconstruction.to(self.weights.dtype)}  # networks may run in half precision
-        constant = flat[first].new_full((1,) * flat[first].ndim, log_constant_of(self.config, name))
+        constants = {}
         for parameter in rest:
             value = getattr(output, parameter, None)
-            flat[parameter] = constant if value is None else value
+            if value is None:
+                constant = self.likelihoods[name].constants[parameter]
+                value = log_constant_of(self.config, name, constant)
+                constants[parameter] = flat[first].new_full((1,) * flat[first].ndim, value)
+            else:
+                flat[parameter] = value
         leading = z.shape[:-1]
-        return {
-            key: value if value is constant else value.reshape(*leading, *value.shape[1:])
-            for key, value in flat.items()
-        }
+        varying = {key: value.reshape(*leading, *value.shape[1:]) for key, value in flat.items()}
+        return {key: {**varying, **constants}[key] for key in (first, *rest)}
 
     def draw_subsets(self, generator: torch.Generator | None = None) -> Tensor:
         """The subsets of one batch, as the configuration asks for: boolean (S, M), the joint one first."""

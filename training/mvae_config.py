@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from models_store.errors import listed
-from models_store.likelihoods import FAMILIES, Likelihood, likelihood
+from models_store.likelihoods import FAMILIES, Constant, Likelihood, likelihood
 from training.densities import FromFunction, LogDensity
 from training.objective import OBJECTIVES, Objective
 
@@ -27,11 +27,11 @@ class MVAEConfig:
             networks and for default rescaling.
         uses_likelihood_rescaling: Multiply each log-likelihood by its factor.
         rescale_factors: The factors; if None, largest number of cells ÷ the modality's own.
-        decoders_dist: Per modality a likelihood: normal (default), laplace, bernoulli, categorical,
-            poisson, negative_binomial; or a function of (reconstruction, x), both (batch, *shape), that
+        decoders_dist: Per modality a likelihood, a key of ``models_store.likelihoods.FAMILIES`` (default:
+            normal); or a function of (reconstruction, x), both (batch, *shape), that
             gives the log-density of each cell.
-        decoder_dist_params: Per modality what its likelihood needs: ``scale`` (normal and laplace, 1),
-            ``range`` (bernoulli, (0, 1)), ``total_count`` (negative_binomial, 1).
+        decoder_dist_params: Per modality what its likelihood needs: ``range`` (bernoulli, (0, 1)), and the
+            options in the likelihood's ``constants`` (such as ``scale`` and ``total_count``, both 1).
         custom_architectures: Names of the modalities whose networks were passed in; filled by MVAE.
         use_subsampling: Add the ELBOs of each modality alone and of k random subsets.
         k: The number of random subsets per batch.
@@ -107,10 +107,11 @@ def likelihood_of(config: MVAEConfig, name: str) -> Likelihood:
     if dist not in FAMILIES:
         raise ValueError(f"decoders_dist of '{name}' is '{dist}'; known are {listed(FAMILIES)}")
     params = (config.decoder_dist_params or {}).get(name, {})
-    unknown = params.keys() - {"scale", "range", "total_count"}
+    options = dict.fromkeys(["range", *(c.option for of in FAMILIES.values() for c in of.constants.values())])
+    unknown = params.keys() - options.keys()
     if unknown:
         raise ValueError(
-            f"decoder_dist_params of '{name}' has '{min(unknown)}'; known are scale, range, total_count"
+            f"decoder_dist_params of '{name}' has '{min(unknown)}'; known are {', '.join(options)}"
         )
     return likelihood(dist, params.get("range"))
 
@@ -132,10 +133,10 @@ def weights_of(config: MVAEConfig, names: Sequence[str]) -> list[float]:
     return [max(sizes) / size for size in sizes]
 
 
-def log_constant_of(config: MVAEConfig, name: str) -> float:
-    """The logarithm of the likelihood's second parameter, where the decoder does not give it."""
-    given = (config.decoder_dist_params or {}).get(name, {})
-    return math.log(given.get("scale", given.get("total_count", 1.0)))
+def log_constant_of(config: MVAEConfig, name: str, constant: Constant) -> float:
+    """Logarithm of a parameter of a modality's likelihood that its decoder does not return."""
+    options = (config.decoder_dist_params or {}).get(name, {})
+    return math.log(options.get(constant.option, constant.value))
 
 
 def shape_of(config: MVAEConfig, name: str) -> Sequence[int]:

@@ -40,6 +40,9 @@ def _examples() -> dict[str, Example]:
     reals, bits = rng.normal(0, 10, (20, CELLS)), rng.integers(0, 2, (20, CELLS)).astype(float)
     whole = rng.integers(0, 60, (20, CELLS)).astype(float)
     scale, mean, total = np.exp(log_scale), np.exp(log_mean), np.exp(log_total)
+    # More than four degrees of freedom: samples' variances have a variance.
+    log_df = np.log([4.5, 6.0, 9.0, 30.0, 100.0, 900.0])
+    df = np.exp(log_df)
     t_loc, t_scale, t_logits, t_mean, t_total = map(torch.tensor, (loc, scale, logits, mean, total))
     return {
         "normal": Example(
@@ -52,6 +55,12 @@ def _examples() -> dict[str, Example]:
             {"loc": loc, "log_scale": log_scale},
             stats.laplace(loc, scale),
             distributions.Laplace(t_loc, t_scale),
+            reals,
+        ),
+        "student_t": Example(
+            {"loc": loc, "log_scale": log_scale, "log_df": log_df},
+            stats.t(df, loc, scale),
+            distributions.StudentT(torch.tensor(df), t_loc, t_scale),
             reals,
         ),
         "bernoulli": Example(
@@ -105,7 +114,9 @@ def test_log_prob_agrees_with_scipy_and_torch(name: str, library: str) -> None:
     example = EXAMPLES[name]
     log_prob = likelihood(name).log_prob(LIBRARIES[library](example.x), within(library, example.parameters))
     density = (
-        getattr(example.scipy, "logpdf", None) if name in {"normal", "laplace"} else example.scipy.logpmf
+        getattr(example.scipy, "logpdf", None)
+        if name in {"normal", "laplace", "student_t"}
+        else example.scipy.logpmf
     )
     assert density is not None
     np.testing.assert_allclose(log_prob, density(example.x), rtol=1e-8)
@@ -379,3 +390,54 @@ def test_counts_beyond_any_integer_are_drawn_too(name: str) -> None:
     largest = {key: np.array([40.0, 80.0]) for key in family.parameters}
     drawn = family.sample(largest, np.random.default_rng(0))
     np.testing.assert_allclose(drawn, np.exp([40.0, 80.0]), rtol=0.01)
+
+
+@both_libraries
+def test_student_t_agrees_with_torch_at_every_number_of_degrees_of_freedom(library: str) -> None:
+    log_df = np.linspace(-7, 7, 57)
+    x = np.linspace(-50, 50, 11)[:, None]
+    parameters = {"loc": np.full(57, 0.3), "log_scale": np.full(57, -0.5), "log_df": log_df}
+    log_prob = likelihood("student_t").log_prob(LIBRARIES[library](x), within(library, parameters))
+    oracle = distributions.StudentT(torch.tensor(np.exp(log_df)), 0.3, math.exp(-0.5))
+    np.testing.assert_allclose(log_prob, oracle.log_prob(torch.tensor(x)), rtol=1e-6)
+
+
+@both_libraries
+def test_student_t_clips_degrees_of_freedom(library: str) -> None:
+    def log_prob(log_df: float) -> Any:
+        parameters = {"loc": np.zeros(3), "log_scale": np.zeros(3), "log_df": np.full(3, log_df)}
+        x = LIBRARIES[library](np.array([-4.0, 0.0, 9.0]))
+        return np.asarray(likelihood("student_t").log_prob(x, within(library, parameters)))
+
+    assert np.array_equal(log_prob(40.0), log_prob(7.0))
+    assert np.array_equal(log_prob(-40.0), log_prob(-7.0))
+
+
+def test_student_t_with_half_integrates_to_one_over_its_heavy_tails() -> None:
+    parameters = {"loc": np.full(1, 2.0), "log_scale": np.full(1, 0.5), "log_df": np.full(1, math.log(0.5))}
+    angle = np.linspace(-1, 1, 400_003)[1:-1, None]  # x = loc + (u / (1 - u^2))^5 reaches far
+    place = angle / (1 - angle**2)
+    slope = 5 * place**4 * (1 + angle**2) / (1 - angle**2) ** 2
+    density = np.exp(likelihood("student_t").log_prob(2.0 + place**5, parameters))
+    np.testing.assert_allclose(np.trapezoid(density * slope, angle, axis=0), 1, rtol=1e-2)
+
+
+@both_libraries
+def test_student_t_has_an_infinite_variance_up_to_two_degrees_of_freedom(library: str) -> None:
+    df = np.array([0.1, 1.0, 2.0, 3.0])
+    parameters = {"loc": np.zeros(4), "log_scale": np.zeros(4), "log_df": np.log(df)}
+    variance = likelihood("student_t").variance(within(library, parameters))
+    np.testing.assert_allclose(variance, [math.inf, math.inf, math.inf, 3.0])
+
+
+def test_student_t_draws_are_finite_with_the_heaviest_tails() -> None:
+    n = 10_000
+    parameters = {"loc": np.zeros(n), "log_scale": np.zeros(n), "log_df": np.full(n, -7.0)}
+    x = likelihood("student_t").sample(within("numpy", parameters, np.float32), np.random.default_rng(0))
+    assert x.dtype == np.float32
+    assert np.isfinite(x**2).all()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_further_parameter_has_a_constant(name: str) -> None:
+    assert set(FAMILIES[name].constants) == set(FAMILIES[name].parameters[1:])

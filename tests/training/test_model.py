@@ -184,3 +184,16 @@ def test_a_function_as_likelihood_says_what_it_lacks_and_which_likelihoods_have_
     ):
         with pytest.raises(ValueError, match=r"neither variances nor draws; name a likelihood .*normal"):
             ask()
+
+
+def test_each_further_parameter_has_its_own_constant() -> None:
+    config = MVAEConfig(
+        1,
+        input_dims={"a": (3,)},
+        decoders_dist={"a": "student_t"},
+        decoder_dist_params={"a": {"scale": 0.5, "df": 4.0}},
+    )
+    parameters = MVAE(config).parameters_of("a", torch.zeros(1, 10))
+    assert list(parameters) == ["loc", "log_scale", "log_df"]
+    assert np.allclose(parameters["log_scale"].exp(), 0.5)
+    assert np.allclose(parameters["log_df"].exp(), 4.0)

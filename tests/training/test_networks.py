@@ -134,6 +134,7 @@ CASES = {
     "audio": (modality("audio", (6, 9), "laplace"), CONV),
     "points": (modality("points", (8, 2), "normal"), CONV),
     "vector": (modality("vector", (4,), "normal"), MLP),
+    "robust vector": (modality("vector", (4,), "student_t"), MLP),
     "rates": (modality("counts", (4,), "poisson"), MLP),
     "counts": (modality("counts", (4,), "negative_binomial", "int64"), MLP),
     "category": (modality("category", (), "categorical", "int64", labels=("a", "b", "c")), MLP),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models_store.kinds import KINDS
+from models_store.likelihoods import FAMILIES
 from models_store.manifest import Modality
 from training.config import Network
 from training.errors import ExperimentError
@@ -80,11 +81,15 @@ def _ends(modality: Modality, x: Tensor, flag: bool) -> tuple[nn.Module, nn.Modu
         return Standardise(low, high - low), None
     inputs: nn.Module
     outputs: nn.Module
-    if modality.likelihood in {"poisson", "negative_binomial"}:
+    family = FAMILIES[modality.likelihood]
+    if family.of_counts:
         inputs = nn.Sequential(Logarithm(), Standardise(*column_scales(x, torch.log1p)))
-        outputs = AsCounts(column_scales(x)[0], dispersed=modality.likelihood == "negative_binomial")
+        outputs = AsCounts(column_scales(x)[0], dispersed="log_total_count" in family.parameters)
     else:
         shift, scale = column_scales(x)
-        inputs, outputs = Standardise(shift, scale), InUnits(shift, scale, modality.shape)
+        starts = {
+            key: math.log(constant.value) for key, constant in family.constants.items() if key != "log_scale"
+        }
+        inputs, outputs = Standardise(shift, scale), InUnits(shift, scale, modality.shape, starts)
     may_be_missing = modality.traits.cells_may_be_missing and x.is_floating_point()
     return (FillMissing(inputs, flag) if may_be_missing else inputs), outputs

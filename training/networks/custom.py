@@ -4,7 +4,8 @@
 and the ``options`` of the experiment file, and returns a module. An encoder takes standardised rows
 (batch, *shape), of a category one-hot rows (batch, classes), and returns something with ``.embedding`` and
 ``.log_covariance``; a decoder takes z (batch, latent_dim) and returns something with ``.reconstruction``,
-(batch, *shape), and, where it has one, ``.log_scale``, which is added to a learned one. Modules written
+(batch, *shape), and optionally further parameters of its likelihood (``.log_scale``, ``.log_df``,
+``.log_total_count``), which are added to learned ones. Modules written
 for the reference library do.
 """
 
@@ -19,7 +20,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from training.errors import ExperimentError
-from training.networks.outputs import ModelOutput
 
 
 class CustomEncoder(nn.Module):
@@ -57,10 +57,10 @@ class CustomDecoder(nn.Module):
         if self.outputs is None:
             return output
         scaled = self.outputs(output.reconstruction)
-        own = getattr(output, "log_scale", None)
-        if own is None or "log_scale" not in scaled:
-            return scaled
-        return ModelOutput({**scaled, "log_scale": scaled.log_scale + own})
+        for name in scaled.keys() - {"reconstruction"}:
+            if (offset := getattr(output, name, None)) is not None:
+                scaled[name] = scaled[name] + offset
+        return scaled
 
 
 def imported(

@@ -5,7 +5,7 @@ Each module keeps a copy of its constants: a file of weights holds no tensor twi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -74,26 +74,35 @@ class OneHot(nn.Module):
 
 
 class InUnits(nn.Module):
-    """Location and learned scale of a standardised quantity, back in the user's units.
+    """Location and learned scale (and shape) of a standardised quantity, in the user's units.
 
     Arguments:
         shift: As in ``Standardise``.
         scale: As in ``Standardise``.
         shape: One learned log-scale per cell of this shape.
+        starts: Further parameters without a unit, learned per cell likewise, and their first values.
     """
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, shift: Tensor, scale: Tensor, shape: Sequence[int]) -> None:
+    def __init__(
+        self, shift: Tensor, scale: Tensor, shape: Sequence[int], starts: Mapping[str, float] | None = None
+    ) -> None:
         super().__init__()
         self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32).clone())
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).clone())
         self.log_scale = nn.Parameter(torch.zeros(tuple(shape)))
+        self.further = nn.ParameterDict(
+            {name: torch.full(tuple(shape), start) for name, start in (starts or {}).items()}
+        )
 
     def forward(self, raw: Tensor) -> ModelOutput:
         log_scale = soft_bound(self.log_scale) + torch.log(self.scale)
-        return ModelOutput(reconstruction=self.shift + self.scale * raw, log_scale=log_scale.expand_as(raw))
+        further = {name: soft_bound(value).expand_as(raw) for name, value in self.further.items()}
+        return ModelOutput(
+            reconstruction=self.shift + self.scale * raw, log_scale=log_scale.expand_as(raw), **further
+        )
 
 
 class AsCounts(nn.Module):

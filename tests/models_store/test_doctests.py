@@ -1,0 +1,17 @@
+"""Examples in docstrings give what they show."""
+
+from __future__ import annotations
+
+import doctest
+from types import ModuleType
+
+import pytest
+
+from models_store import likelihoods
+
+
+@pytest.mark.parametrize("module", [likelihoods], ids=lambda module: module.__name__)
+def test_examples_in_docstrings_give_what_they_show(module: ModuleType) -> None:
+    results = doctest.testmod(module)
+    assert results.attempted
+    assert not results.failed
