@@ -38,6 +38,7 @@ from service.http.deadlines import Deadlines
 from service.http.edge import Edge
 from service.http.endpoints import EndpointTable, ErrorHandler
 from service.http.lifecycle import delayed_sigterm
+from service.http.origins import Origins
 from service.http.problems import problem
 from service.http.security import Keys
 from service.models import memory
@@ -167,9 +168,11 @@ def _handlers() -> dict[type[Exception], ErrorHandler]:
 
 
 def _protected(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """Keys, and outside them what browsers ask of other origins, which they ask without a key."""
+    """The app behind keys, or behind the check of host names where there are none; CORS outside of it."""
     if keys := settings.check_keys():
         app = Keys(app, keys)
+    else:
+        app = Origins(app, settings.allowed_hosts, settings.cors_origins)
     if settings.cors_origins:
         app = CORSMiddleware(
             app,

@@ -79,6 +79,11 @@ class Settings(BaseSettings):
         description="Keys; a request must bring one: `Authorization: Bearer KEY`. Default: no key is needed.",
     )
     api_keys_file: Path | None = Field(None, description="File of further keys, one per line.")
+    allowed_hosts: list[str] = Field(
+        [],
+        description="Host names that requests may be for where no keys are set, beside `localhost` and "
+        "addresses in numbers; `*`: any.",
+    )
     cors_origins: list[str] = Field(
         [], description="Origins whose pages may read answers, such as `https://example.org`."
     )
