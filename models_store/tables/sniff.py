@@ -88,7 +88,7 @@ def sniff(sample: str, encoding: str) -> Dialect:
 def split_lines(lines: Sequence[str], delimiter: str, quote: str, line_end: str) -> list[list[str]]:
     """The cells of some lines; a last line that is cut within quotes is dropped."""
     found = csv.reader(
-        (line + line_end for line in lines),
+        (line.replace("\r", " ").replace("\n", " ") + line_end for line in lines),
         delimiter=delimiter,
         quotechar=quote,
         skipinitialspace=delimiter == " ",
@@ -140,7 +140,12 @@ def _titles(lines: Sequence[str], delimiter: str, quote: str) -> int:
 
     A line of cells of which all but the first are empty, or with fewer cells, is a title.
     """
-    rows = [next(csv.reader([line], delimiter=delimiter, quotechar=quote), []) for line in lines[:LINES]]
+    rows = [
+        next(
+            csv.reader([line.replace("\r", " ").replace("\n", " ")], delimiter=delimiter, quotechar=quote), []
+        )
+        for line in lines[:LINES]
+    ]
     widths = Counter(len(row) for row in rows if row)
     width = max(widths, key=lambda size: widths[size], default=1)
     if width < 3:

@@ -106,7 +106,9 @@ def _splits(dialect: Dialect, fresh: Dialect, sample: str) -> bool:
     lines = sample.splitlines()[len(fresh.preamble) :]
     if not lines or not dialect.has_header:
         return bool(lines)
-    cells = next(csv.reader(lines[:1], delimiter=dialect.delimiter, quotechar=dialect.quote), [])
+    cells = next(
+        csv.reader([lines[0].replace("\r", " ")], delimiter=dialect.delimiter, quotechar=dialect.quote), []
+    )
     return len(cells) > 1 and bool(set(cells) & set(dialect.headers))
 
 

@@ -18,9 +18,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import compute, csv, parquet
+from pyarrow import compute, parquet
 
 from models_store.arrays import Array
+from models_store.errors import InputRefused
+from models_store.tables import Block as TableBlock
+from models_store.tables import read_table
 from training.errors import DataError
 
 Block: TypeAlias = Mapping[str, Any]
@@ -28,8 +31,6 @@ Block: TypeAlias = Mapping[str, Any]
 
 CELLS_AT_ONCE = 2**20
 """Numbers in a block; what is in memory at a time is a small multiple of this."""
-MISSING = ["", "NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "null", "None", "#N/A", "?"]
-"""How people write that a cell is empty."""
 
 
 class File(ABC):
@@ -61,53 +62,42 @@ class File(ABC):
         """Those fields of all rows, in the order of the file."""
 
 
-class CsvFile(File):
-    """Text with a header, its cells separated by commas, semicolons or tabs."""
+class TextFile(File):
+    """A table of text in any dialect, or of JSON; columns that cannot be read are left out."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        with path.open("rb") as stream:
-            header = stream.readline()
-        self._delimiter = max(",;\t|", key=lambda mark: header.count(mark.encode()))
-        with self._open([]) as reader:
-            self.names = reader.schema.names
-        twice = {name for name in self.names if self.names.count(name) > 1}
-        if twice:
-            raise DataError(f"{path}: the header has '{min(twice)}' more than once")
+        try:
+            self._table = read_table(path)
+        except InputRefused as error:
+            raise DataError(str(error)) from None
+        columns = self._table.dialect.columns
+        self._at = {column.header: at for at, column in enumerate(columns) if column.content != "unread"}
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return dict.fromkeys(self.names, ())
+        columns = self._table.dialect.columns
+        return {
+            name: (columns[at].width,) if columns[at].content == "vector" else ()
+            for name, at in self._at.items()
+        }
 
     @cached_property
     def rows(self) -> int:
-        return sum(len(block[self.names[0]]) for block in self.blocks(self.names[:1]))
+        return self._table.rows
 
     def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
-        with reading(self.path), self._open(fields) as reader:
-            for batch in reader:
-                yield {name: self._with_points(batch[name]) for name in fields}
+        try:
+            for block in self._table.blocks():
+                yield {name: self._values(block, self._at[name]) for name in fields}
+        except InputRefused as error:
+            raise DataError(str(error)) from None
 
-    def _open(self, fields: Sequence[str]) -> Any:
-        """A stream of text: what is a number is decided by who asks for one, not by the first block."""
-        return csv.open_csv(
-            self.path,
-            read_options=csv.ReadOptions(block_size=2**22, use_threads=False),
-            parse_options=csv.ParseOptions(delimiter=self._delimiter),
-            convert_options=csv.ConvertOptions(
-                column_types=dict.fromkeys(fields, pa.string()),
-                include_columns=list(fields),
-                null_values=MISSING,
-                strings_can_be_null=True,
-            ),
-        )
-
-    def _with_points(self, cells: Any) -> Any:
-        """Where semicolons separate cells, commas separate decimals."""
-        trimmed = compute.utf8_trim_whitespace(cells)
-        if self._delimiter != ";":
-            return trimmed
-        return compute.replace_substring_regex(trimmed, r"^(-?\d+),(\d+)$", r"\1.\2")
+    def _values(self, block: TableBlock, at: int) -> Any:
+        """Text, of which whoever asks for numbers makes numbers; vectors as float32."""
+        if self._table.dialect.columns[at].content == "vector":
+            return block.numbers(at).astype(np.float32)
+        return pa.array(block.texts(at), pa.string())
 
 
 class ParquetFile(File):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from training.errors import DataError
-from training.tables.files import ArrayFile, CsvFile, File, ParquetFile, reading
+from training.tables.files import ArrayFile, File, ParquetFile, TextFile, reading
 from training.tables.mudata import MuDataFile
 
+TEXT_WITH_ZEROS = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xff\xfe", b"\xfe\xff")
+"""Starts of gzip, zstd and UTF-16."""
 TABLES = (".csv", ".tsv", ".parquet")
 
 
@@ -33,8 +35,8 @@ def open_file(path: Path) -> File:
             return ArrayFile(path, zipped=start.startswith(b"PK"))
         if start.startswith((b"\x89HDF", b"MuData (")):  # MuData writes its name before the HDF5
             return MuDataFile(path)
-        if b"\0" not in start:
-            return CsvFile(path)
+        if b"\0" not in start or start.startswith(TEXT_WITH_ZEROS):
+            return TextFile(path)
     raise DataError(f"{path} is none of CSV, Parquet, npz, npy, h5mu: it begins with {start[:8]!r}")
 
 
