@@ -113,8 +113,6 @@ def rows(modality: ModalityFields, array: Array, cells_may_be_missing: bool) -> 
     """
     if array.shape[1:] != modality.shape or array.ndim != len(modality.shape) + 1:
         raise WrongValue(f"rows must have the shape {modality.shape}, got an array of shape {array.shape}")
-    if modality.labels:
-        _check_indices(array, len(modality.labels))
     target = modality.numpy_dtype
     if array.dtype == target and target.kind in "biu":  # no conversion, and always finite
         return array
@@ -149,12 +147,6 @@ def _parse(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
 
 
 _parsed = lru_cache(maxsize=256)(_parse)
-
-
-def _check_indices(array: Array, count: int) -> None:
-    wrong = array[(array < 0) | (array >= count)]
-    if len(wrong):
-        raise WrongValue(f"an index must be between 0 and {count - 1}, got {wrong[0]}")
 
 
 def _check_finite(array: Array, converted: Array, cells_may_be_missing: bool) -> None:

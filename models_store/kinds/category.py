@@ -1,17 +1,23 @@
-"""Categories: text is a label, an integer an index."""
+"""Categories: text is a label, an integer the label that reads so, or an index where labels are words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from models_store.arrays import Array
 from models_store.errors import UnreadableFile, WrongValue, shown
-from models_store.kinds import table
+from models_store.kinds import arrays, table
 from models_store.kinds.base import Kind
 from models_store.kinds.fields import ModalityFields
+
+INTEGER = re.compile(r"([+-]?[0-9]{1,19})(?:\.0*)?")
+"""Text of an integer: ``3``, ``-3``, ``3.0``."""
 
 
 def read_text(content: bytes) -> str:
@@ -28,26 +34,106 @@ def read_text(content: bytes) -> str:
         ) from None
 
 
+def integers(labels: tuple[str, ...]) -> tuple[int, ...]:
+    """Integer that stands for each label in requests and in answers, by index.
+
+    Where every label reads as an integer, such as ``3`` or ``3.0``, it is that integer; otherwise the index.
+    """
+    read = [_integer(label) for label in labels]
+    every = [number for number in read if number is not None]
+    return tuple(every) if len(every) == len(labels) else tuple(range(len(labels)))
+
+
+def samples_as_integers(modality: ModalityFields, samples: Array) -> Array:
+    """Samples with the integers of labels instead of indices; probabilities (floats) stay as they are."""
+    if samples.dtype.kind == "f":
+        return samples
+    return np.array(integers(modality.labels or ()), np.int64)[samples]
+
+
 def rows(modality: ModalityFields, values: Sequence[Any]) -> Array:
-    """Indices, (n,), of values that are labels or indices.
+    """Indices, (n,), of values that are labels or integers of labels; see :func:`integers`.
 
     Raises:
-        WrongValue: A label or an index does not exist.
+        WrongValue: A value stands for no label, or an integer for several.
     """
     labels = modality.labels or ()
-    positions = {label: index for index, label in enumerate(labels)}
-    return np.array([_index(value, labels, positions) for value in values], modality.numpy_dtype)
+    return np.array([_index(value, labels) for value in values], modality.numpy_dtype)
 
 
-def _index(value: Any, labels: Sequence[str], positions: dict[str, int]) -> int:
-    if isinstance(value, str) and value in positions:
-        return positions[value]
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(labels):
-        return value
-    choices = ", ".join(repr(label) for label in labels[:20]) + (", …" if len(labels) > 20 else "")
-    raise WrongValue(
-        f"must be a label ({choices}) or an index from 0 to {len(labels) - 1}, got {shown(value)}"
+class _Lookup(NamedTuple):
+    """Indices by the label and by its integer; an integer that several labels read as is left out."""
+
+    texts: Mapping[str, int]
+    integers: Mapping[int, int]
+    all_read: bool
+    """Every label reads as an integer."""
+    are_indices: bool
+    """The integer of every label is its index."""
+
+
+@lru_cache(maxsize=256)
+def _lookup(labels: tuple[str, ...]) -> _Lookup:
+    codes = integers(labels)
+    single = {code for code, count in Counter(codes).items() if count == 1}
+    return _Lookup(
+        {label: index for index, label in enumerate(labels)},
+        {code: index for index, code in enumerate(codes) if code in single},
+        all(_integer(label) is not None for label in labels),
+        codes == tuple(range(len(labels))),
     )
+
+
+def _integer(text: str) -> int | None:
+    """The integer that a text reads as, if it is one of at most 64 bits."""
+    match = INTEGER.fullmatch(text.strip())
+    number = int(match[1]) if match else None
+    return number if number is not None and -(2**63) <= number < 2**63 else None
+
+
+def _as_integer(value: Any) -> int | None:
+    """The integer that a text or a float is, as tables with gaps write integers."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return _integer(value) if isinstance(value, str) else None
+
+
+def _index(value: Any, labels: tuple[str, ...]) -> int:
+    lookup = _lookup(labels)
+    index = lookup.texts.get(value) if isinstance(value, str) else None
+    if index is None:
+        number = value if type(value) is int else _as_integer(value) if lookup.all_read else None
+        index = None if number is None else lookup.integers.get(number)
+    if index is None:
+        raise WrongValue(f"must be a label ({_choices(labels)}){_or_integer(labels)}, got {shown(value)}")
+    return index
+
+
+def _from_array(modality: ModalityFields, array: Array, numbers: Array) -> Array:
+    """Indices, (n,), of an array that was converted to whole numbers without loss."""
+    labels = modality.labels or ()
+    lookup = _lookup(labels)
+    if lookup.are_indices:
+        wrong = array[(numbers < 0) | (numbers >= len(labels))]
+        if len(wrong):
+            raise WrongValue(f"an index must be between 0 and {len(labels) - 1}, got {wrong[0]}")
+        return numbers
+    unique, inverse = np.unique(numbers, return_inverse=True)
+    indices = rows(modality, unique.tolist())
+    return indices[inverse] if len(unique) else numbers
+
+
+def _choices(labels: Sequence[str]) -> str:
+    return ", ".join(repr(label) for label in labels[:20]) + (", …" if len(labels) > 20 else "")
+
+
+def _or_integer(labels: tuple[str, ...]) -> str:
+    lookup = _lookup(labels)
+    if lookup.are_indices:
+        return f" or an index from 0 to {len(labels) - 1}"
+    if len(lookup.integers) < len(labels):
+        return ", as text where several labels read as one integer"
+    return ", as text or as an integer"
 
 
 class CategoryKind(Kind):
@@ -59,11 +145,20 @@ class CategoryKind(Kind):
     def fits(self, shape: tuple[int, ...]) -> bool:
         return shape == ()
 
+    def read_file(self, modality: ModalityFields, content: bytes) -> Array:
+        # what `read` returns are indices already, an array holds integers of labels
+        if content and not content.startswith(arrays.MAGIC):
+            return self.read(modality, content)
+        return super().read_file(modality, content)
+
     def read(self, modality: ModalityFields, content: bytes) -> Array:
         return rows(modality, [read_text(content)])
 
     def read_values(self, modality: ModalityFields, values: list[Any]) -> Array:
         return rows(modality, values)
+
+    def rows(self, modality: ModalityFields, array: Array) -> Array:
+        return _from_array(modality, array, super().rows(modality, array))
 
     def write(self, modality: ModalityFields, samples: Array) -> tuple[str, bytes]:
         """A CSV with a label per draw, or with the probabilities of all labels per mean."""

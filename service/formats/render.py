@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from models_store.arrays import Array
-from models_store.kinds import MEDIA
+from models_store.kinds import MEDIA, category
 from models_store.manifest import Manifest, Modality
 from service.engine.model import Encoded, Generated
 from service.engine.observations import Table
@@ -112,6 +112,8 @@ def _targets(manifest: Manifest, result: Generated, flatten: bool) -> dict[str, 
 
 def _target(modality: Modality, summary: dict[str, Any], flatten: bool) -> dict[str, Any]:
     """Fields of a target, and the labels or the columns and units of its last axis."""
+    if modality.labels and "samples" in summary:
+        summary = {**summary, "samples": category.samples_as_integers(modality, summary["samples"])}
     if flatten and "samples" in summary:
         summary = {**summary, "samples": _flat(summary["samples"])}
     if modality.labels:

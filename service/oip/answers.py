@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from models_store.kinds import category
 from models_store.manifest import Manifest
 from service.errors import WrongInput
 from service.http import encoding
@@ -37,7 +38,11 @@ def write(
     """
     written, contents = [], []
     for wanted, output, array in answers:
-        values = _classes(manifest, output, array, wanted.classes) if wanted.classes else _plain(array)
+        values = (
+            _classes(manifest, output, array, wanted.classes)
+            if wanted.classes
+            else _plain(manifest, output, array)
+        )
         tensor: dict[str, Any] = {
             "name": output.name,
             "datatype": tensors.datatype_of(values),
@@ -75,8 +80,11 @@ def compressed(reply: Reply, accepted: str | None) -> Reply:
     return Reply(reply.media, content, (*reply.headers, (b"content-encoding", coding.encode())))
 
 
-def _plain(array: Array) -> Array:
-    """Floats of 32 bits; indices stay what they are."""
+def _plain(manifest: Manifest, output: Output, array: Array) -> Array:
+    """Floats of 32 bits; samples of a category as the integers of its labels."""
+    if output.field == "samples" and output.target is not None and array.dtype.kind in "iu":
+        modality = manifest.modality(output.target)
+        array = category.samples_as_integers(modality, array) if modality.labels else array
     return np.ascontiguousarray(array, np.int64 if array.dtype.kind in "iu" else np.float32)
 
 

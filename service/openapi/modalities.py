@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from models_store.kinds import category
 from models_store.kinds.fields import Column
 from models_store.manifest import Modality
 
@@ -72,7 +73,7 @@ def target(modality: Modality) -> Schema:
     told: dict[str, Schema] = {"samples": nested((None, None, *one), item)}
     if modality.labels:
         text = _label(modality)
-        # With noise=true a sample is a label's index instead of all their probabilities.
+        # With noise=true a sample is the integer of a label instead of all their probabilities.
         told["samples"] = nested((None, None), {"anyOf": [nested(one, NUMBER), _index(modality)]})
         told["probabilities"] = nested((None, *one), NUMBER)
         told["ranked"] = nested((None, *one), text)
@@ -92,7 +93,7 @@ def target(modality: Modality) -> Schema:
 def _others(modality: Modality) -> list[Schema]:
     """Other ways to write a row in JSON."""
     if modality.labels:
-        return [{**_index(modality), "description": "Or its index."}]
+        return [{**_index(modality), "description": _index_words(modality)}]
     cells = nested(modality.shape, _cell(modality))
     if "columns" in modality.traits.fields and not modality.columns:
         by_number: Schema = {"type": "object", "additionalProperties": _cell(modality)}
@@ -106,7 +107,16 @@ def _label(modality: Modality) -> Schema:
 
 
 def _index(modality: Modality) -> Schema:
-    return {"type": "integer", "minimum": 0, "maximum": len(modality.labels or ()) - 1}
+    numbers = category.integers(modality.labels or ())
+    if len(numbers) > MOST_LABELS or numbers == (*range(len(numbers)),):
+        return {"type": "integer", "minimum": min(numbers), "maximum": max(numbers)}
+    return {"type": "integer", "enum": sorted(set(numbers))}
+
+
+def _index_words(modality: Modality) -> str:
+    labels = modality.labels or ()
+    are_indices = category.integers(labels) == (*range(len(labels)),)
+    return "Or its index." if are_indices else "Or the integer that it reads as."
 
 
 def _by_column(modality: Modality) -> Schema:

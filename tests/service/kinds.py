@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,15 @@ def modalities() -> list[Modality]:
     ]
 
 
-def publish(root: Path, **more: bytes) -> Path:
+def publish(root: Path, views: Sequence[Modality] | None = None, /, **more: bytes) -> Path:
     """Writes ``kinds/1`` into a store.
 
     Arguments:
         root: The folder of the store.
+        views: Its modalities; usually one of every kind.
         more: Further files, an underscore for every dot.
     """
-    described = manifest(name="kinds", latent_dim=DIMENSION, modalities=modalities())
+    described = manifest(name="kinds", latent_dim=DIMENSION, modalities=views or modalities())
     rng = np.random.default_rng(0)
     files = {}
     for modality in described.modalities:

@@ -1,7 +1,9 @@
-"""Text is a label, an integer an index; whatever else is refused with the labels that exist."""
+"""Text is a label, an integer the label that reads so or else an index; other values are refused."""
 
 from __future__ import annotations
 
+import io
+import math
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models_store.errors import InputRefused
-from models_store.kinds import read_file, read_values
+from models_store.kinds import read_file, read_values, rows
+from models_store.kinds.category import samples_as_integers
 from tests.models_store.examples import category, rows_or_refusal
 
 ANIMALS = category("cat", "dog", "blå hval")
 UPSIDE_DOWN = category("2", "1", "0")
+LIKERT = category("1", "2", "3", "4", "5")
 
 
 def test_text_is_a_label() -> None:
@@ -25,15 +29,58 @@ def test_an_integer_is_an_index() -> None:
     assert read_values(ANIMALS, [1, 2, 0]).tolist() == [1, 2, 0]
 
 
-def test_digits_in_quotes_are_a_label_all_the_same() -> None:
-    assert read_values(UPSIDE_DOWN, ["0", 0, "2", 2]).tolist() == [2, 0, 0, 2]
+def test_an_integer_is_the_label_that_reads_so() -> None:
+    assert read_values(UPSIDE_DOWN, ["0", 0, "2", 2]).tolist() == [2, 2, 0, 0]
+    assert read_values(LIKERT, [1, 5, "1", "5", 1.0, "1.0"]).tolist() == [0, 4, 0, 4, 0, 0]
+    assert read_values(category("1.0", "2.0", "4."), [4, "4", "1", 2, "2.0"]).tolist() == [2, 2, 0, 1, 1]
+    assert read_values(category("-1", "0", "+1"), [1, -1, 0, "1"]).tolist() == [2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint16, np.float32])
+def test_an_integer_in_an_array_is_the_label_that_reads_so(dtype: Any) -> None:
+    assert rows(LIKERT, np.array([1, 5, 3, 1], dtype)).tolist() == [0, 4, 2, 0]
+    stream = io.BytesIO()
+    np.save(stream, np.array([1, 5], dtype))
+    assert read_file(LIKERT, stream.getvalue()).tolist() == [0, 4]
+    assert rows(LIKERT, np.array([], dtype)).tolist() == []
+
+
+@pytest.mark.parametrize("value", [0, 6, "0", 1.5, True, None, 10**30, math.nan, math.inf])
+def test_an_integer_that_no_label_reads_as_is_refused_with_the_labels(value: Any) -> None:
+    with pytest.raises(InputRefused, match=r"'1', '2', '3', '4', '5'\), as text or as an integer, got "):
+        read_values(LIKERT, [value])
+
+
+def test_an_integer_in_an_array_that_no_label_reads_as_is_refused_with_the_labels() -> None:
+    with pytest.raises(InputRefused, match=r"'1', '2', '3', '4', '5'\), as text or as an integer, got 0"):
+        rows(LIKERT, np.array([1, 0]))
+
+
+def test_an_integer_that_two_labels_read_as_is_refused() -> None:
+    codes = category("1", "01", "2")
+    assert read_values(codes, ["1", "01", 2]).tolist() == [0, 1, 2]
+    for value in (1, "1.0"):
+        with pytest.raises(InputRefused, match="as text where several labels read as one integer, got "):
+            read_values(codes, [value])
+
+
+def test_an_integer_is_an_index_where_any_label_is_no_integer() -> None:
+    assert read_values(category("3", "2", "unknown"), [0, 2, "3"]).tolist() == [0, 2, 0]
+    assert read_values(category("1e3", "2.5"), [1]).tolist() == [1]
+
+
+def test_samples_are_what_a_client_sends() -> None:
+    assert samples_as_integers(LIKERT, np.array([[0, 4], [1, 0]])).tolist() == [[1, 5], [2, 1]]
+    assert samples_as_integers(ANIMALS, np.array([0, 2])).tolist() == [0, 2]
+    probabilities = np.full((1, 2, 5), 0.2)
+    assert samples_as_integers(LIKERT, probabilities) is probabilities
 
 
 @pytest.mark.parametrize("text", ["blå hval", "  blå hval\n", "blå hval\r\n"])
 def test_a_file_of_text_is_one_label(text: str) -> None:
-    rows = read_file(ANIMALS, text.encode())
-    assert rows.tolist() == [2]
-    assert rows.dtype == np.int64
+    row = read_file(ANIMALS, text.encode())
+    assert row.tolist() == [2]
+    assert row.dtype == np.int64
 
 
 def test_digits_in_a_file_are_a_label() -> None:
@@ -96,19 +143,19 @@ json_like = st.recursive(
 
 @given(values=st.lists(json_like, max_size=4))
 def test_any_values_give_indices_or_are_refused(values: list[Any]) -> None:
-    rows = rows_or_refusal(read_values, ANIMALS, values)
-    if isinstance(rows, str):
-        assert 0 < len(rows) < 200
+    read = rows_or_refusal(read_values, ANIMALS, values)
+    if isinstance(read, str):
+        assert 0 < len(read) < 200
     else:
-        assert rows.shape == (len(values),)
-        assert ((rows >= 0) & (rows < 3)).all()
+        assert read.shape == (len(values),)
+        assert ((read >= 0) & (read < 3)).all()
 
 
 @given(content=st.binary() | st.text().map(str.encode))
 def test_any_bytes_give_one_index_or_are_refused(content: bytes) -> None:
-    rows = rows_or_refusal(read_file, ANIMALS, content)
-    if isinstance(rows, str):
-        assert 0 < len(rows) < 200
+    read = rows_or_refusal(read_file, ANIMALS, content)
+    if isinstance(read, str):
+        assert 0 < len(read) < 200
     else:
-        assert rows.shape == (1,)
-        assert content.decode().strip() == ("cat", "dog", "blå hval")[rows[0]]
+        assert read.shape == (1,)
+        assert content.decode().strip() == ("cat", "dog", "blå hval")[read[0]]

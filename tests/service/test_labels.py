@@ -1,0 +1,101 @@
+"""An integer means one label in every media type, in requests and in answers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from tests.models_store.examples import category
+from tests.service.asking import ask, inputs, npy, npz, parts, table
+from tests.service.kinds import publish
+
+INFER = "/v2/models/kinds/infer"
+
+
+@pytest.fixture(scope="module")
+def scale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A model of two categories: ``label`` from 1 to 5, ``word`` without integers."""
+    store: Path = tmp_path_factory.mktemp("scale")
+    word = category("low", "high").model_copy(update={"name": "word"})
+    publish(store, [category("1", "2", "3", "4", "5"), word])
+    with TestClient(create_app(Settings(store=store))) as client:
+        yield client
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "JSON integers": inputs(label=[1, 4, 5]),
+    "JSON floats": inputs(label=[1.0, 4.0, 5.0]),
+    "JSON texts": inputs(label=["1", "4.0", "5"]),
+    "a form": parts(label=[b"1", b"4", b"5.0"]),
+    "a form of an array": parts(label=npy(np.array([1, 4, 5]))),
+    "npz": npz(label=np.array([1, 4, 5])),
+    "npz of floats": npz(label=np.array([1, 4, 5.0])),
+    "a table": table("label\n1\n4\n5.0\n"),
+}
+
+
+@pytest.mark.parametrize("body", FORMS.values(), ids=FORMS)
+def test_an_integer_is_the_label_that_reads_so(scale: TestClient, body: dict[str, Any]) -> None:
+    by_text = ask(scale, "/encode", **inputs(label=["1", "4", "5"]))["mu"]
+    assert len({tuple(row) for row in by_text}) == 3
+    assert ask(scale, "/encode", **body)["mu"] == by_text
+
+
+@pytest.mark.parametrize("datatype", ["INT64", "INT8", "UINT16"])
+def test_an_integer_tensor_holds_labels(scale: TestClient, datatype: str) -> None:
+    tensor = {"name": "label", "shape": [3], "datatype": datatype, "data": [1, 4, 5]}
+    answer = ask(scale, INFER, json={"inputs": [tensor], "outputs": [{"name": "mu"}]})
+    wanted = np.ravel(ask(scale, "/encode", **inputs(label=["1", "4", "5"]))["mu"])
+    np.testing.assert_allclose(answer["outputs"][0]["data"], wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "body", [inputs(label=[0]), inputs(label=[6]), npz(label=np.array([0])), table("label\n6\n")]
+)
+def test_an_integer_that_is_no_label_is_refused_with_the_labels(
+    scale: TestClient, body: dict[str, Any]
+) -> None:
+    response = scale.post("/encode", **body)
+    assert response.status_code == 422
+    assert "'1', '2', '3', '4', '5'" in response.json()["detail"]
+
+
+def test_an_integer_is_an_index_where_labels_are_words(scale: TestClient) -> None:
+    mu = ask(scale, "/encode", **inputs(word=["low", "high"]))["mu"]
+    assert ask(scale, "/encode", **inputs(word=[0, 1]))["mu"] == mu
+    assert ask(scale, "/encode", **npz(word=np.array([0, 1])))["mu"] == mu
+
+
+def test_samples_sent_back_are_the_same_labels(scale: TestClient) -> None:
+    path = "/generate?gen_mod=all&fields=samples&noise=true&N=40&seed=3"
+    targets = ask(scale, path, **inputs(word=["low"]))["targets"]
+    assert {*targets["label"]["samples"][0]} <= {1, 2, 3, 4, 5}
+    assert 5 in targets["label"]["samples"][0]
+    assert {*targets["word"]["samples"][0]} == {0, 1}
+    archive = np.load(io.BytesIO(ask(scale, path, accept="application/x-npz", **inputs(word=["low"]))))
+    assert archive["targets.label.samples"].tolist() == targets["label"]["samples"]
+
+
+def test_samples_of_a_tensor_are_integers_of_labels(scale: TestClient) -> None:
+    word = {"name": "word", "shape": [1], "datatype": "BYTES", "data": ["low"]}
+    body = {
+        "inputs": [word],
+        "outputs": [{"name": "label.samples"}],
+        "parameters": {"noise": True, "N": 40, "seed": 3},
+    }
+    path = "/generate?gen_mod=all&fields=samples&noise=true&N=40&seed=3"
+    samples = ask(scale, path, **inputs(word=["low"]))["targets"]["label"]["samples"]
+    assert ask(scale, INFER, json=body)["outputs"][0]["data"] == samples[0]
+
+
+def test_openapi_lists_the_integers(scale: TestClient) -> None:
+    text = scale.get("/openapi.json").text
+    assert '"type":"integer","enum":[1,2,3,4,5]' in text
