@@ -10,7 +10,9 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,7 +26,14 @@ SHIPPED = Path(__file__).parent / "bundles"
 """The models that come with the project."""
 
 MANIFEST = "manifest.json"
-VERSION = re.compile(r"[1-9][0-9]*")
+MAX_MANIFEST_BYTES = 2**26
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+READABLE_FOLDER, READABLE_FILE = 0o755, 0o644
+"""Modes of what is published: a service may run as another user, whatever the umask of training is."""
+DRAFT = re.compile(r"\.[1-9][0-9]*-[A-Za-z0-9_]+")
+STALE_SECONDS = 24 * 3600
+"""Age from which the draft of a killed process is removed."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +94,19 @@ def publish(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
     if target.exists():
         raise VersionExists(f"{_label(target)} is published already, and a version never changes")
     complete = completed(target, manifest, files)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (root, target.parent):
+        _make_readable_folder(folder)
+    _remove_stale_drafts(target.parent)
     _flush(root)
     # versions() skips a name with a dot, so readers do not open the draft.
     draft = Path(tempfile.mkdtemp(prefix=f".{manifest.version}-", dir=target.parent))
     try:
         for name, content in {**files, MANIFEST: complete.to_json()}.items():
             _write_flushed(inside(draft, name), content)
-        for directory in [draft, *(path for path in draft.rglob("*") if path.is_dir())]:
-            _flush(directory)
-        draft.chmod(0o755)  # mkdtemp makes it private, but a service may run as another user
+        for path in [draft, *draft.rglob("*")]:
+            path.chmod(READABLE_FOLDER if path.is_dir() else READABLE_FILE)
+            if path.is_dir():
+                _flush(path)
         _rename(draft, target)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -126,10 +138,17 @@ def completed(target: Path, manifest: Manifest, files: Mapping[str, bytes]) -> M
 
 
 def names(root: Path) -> list[str]:
-    """The models that have at least one version, in alphabetical order."""
+    """Names of the models that have at least one version, in alphabetical order.
+
+    A folder whose name no model can have, such as one that is not UTF-8, is passed over.
+    """
     if not root.is_dir():
         return []
-    return sorted(folder.name for folder in root.iterdir() if folder.is_dir() and versions(root, folder.name))
+    return sorted(
+        folder.name
+        for folder in root.iterdir()
+        if NAME.fullmatch(folder.name) and folder.is_dir() and versions(root, folder.name)
+    )
 
 
 def versions(root: Path, name: str) -> list[int]:
@@ -193,19 +212,43 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _read(folder: Path, name: str) -> bytes:
+def _read(folder: Path, name: str, limit: int = MAX_MANIFEST_BYTES) -> bytes:
+    """Read a regular file; a pipe, which would never end, or a device is refused."""
     path = inside(folder, name)
     try:
-        return path.read_bytes()
+        # Without O_NONBLOCK, to open a pipe would wait for its writer.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise BundleRefused(f"{_label(folder)}: {name} is no regular file")
+            if status.st_size > limit:
+                size = status.st_size
+                raise BundleRefused(f"{_label(folder)}: {name} has {size} bytes, and may have {limit}")
+            return file.read()
     except OSError:
         raise BundleRefused(f"{_label(folder)}: {name} is missing or unreadable") from None
 
 
 def _read_checked(folder: Path, name: str, entry: FileEntry) -> bytes:
-    content = _read(folder, name)
+    content = _read(folder, name, limit=2**63 - 1)
     if len(content) != entry.bytes or hashlib.sha256(content).hexdigest() != entry.sha256:
         raise BundleRefused(f"{_label(folder)}: {name} is not the file that was published (sha256 differs)")
     return content
+
+
+def _make_readable_folder(folder: Path) -> None:
+    """Make a folder that others may read; the mode of one that exists is its owner's choice."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(READABLE_FOLDER)
+
+
+def _remove_stale_drafts(folder: Path) -> None:
+    """Remove the drafts of processes that were killed while they published."""
+    oldest = time.time() - STALE_SECONDS
+    for draft in folder.glob(".*-*"):
+        if DRAFT.fullmatch(draft.name) and draft.stat().st_mtime < oldest:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_flushed(path: Path, content: bytes) -> None:

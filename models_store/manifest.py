@@ -54,6 +54,12 @@ class Modality(ModalityFields):
             raise ValueError("labels are for a category alone")
         if self.range is not None and not -math.inf < self.range[0] < self.range[1] < math.inf:
             raise ValueError(f"a range must go from low to high, got {self.range}")
+        recipe = self.spectrogram
+        if recipe is not None and self.shape != (recipe.bands, recipe.frames):
+            raise ValueError(
+                f"a spectrogram of {recipe.bands} bands and {recipe.frames} frames does not fit the shape "
+                f"{self.shape}"
+            )
         if self.columns is not None and len(self.columns) != math.prod(self.shape):
             raise ValueError(f"{len(self.columns)} columns do not fit the shape {self.shape}")
         return self

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Dtype = Literal[
@@ -39,6 +39,10 @@ class Column(Frozen):
     range: tuple[float, float] | None = None
 
 
+MAX_SPECTROGRAM_SAMPLES = 2**27
+"""Samples that the frames of one spectrogram may cover."""
+
+
 class Spectrogram(Frozen):
     """Parameters of the spectrogram (bands, frames) of a sound.
 
@@ -46,24 +50,36 @@ class Spectrogram(Frozen):
     height 1, +1e-10, decibels below the recording's peak, clipped at ``floor_db`` and rounded.
     """
 
-    rate: int
+    rate: Annotated[int, Field(ge=1_000, le=768_000)]
     """Samples per second."""
-    samples: int
+    samples: Annotated[int, Field(ge=1, le=2**26)]
     """Length in samples: a longer sound is cut, a shorter one is padded with zeros at its end."""
-    window: int
+    window: Annotated[int, Field(ge=2, le=2**17)]
     """Samples."""
-    hop: int
+    hop: Annotated[int, Field(ge=1, le=2**17)]
     """Samples from one frame to the next."""
-    frames: int
+    frames: Annotated[int, Field(ge=1, le=2**16)]
     """Number of frames."""
-    bands: int
+    bands: Annotated[int, Field(ge=1, le=2**12)]
     """Triangles on the mel scale."""
-    f_min: float
+    f_min: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """Hz."""
-    f_max: float
+    f_max: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     """Hz."""
-    floor_db: float
+    floor_db: Annotated[float, Field(ge=-1_000, lt=0)]
     """Decibels relative to the peak; lower levels are set to this one."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Spectrogram:
+        if not self.f_min < self.f_max <= self.rate / 2:
+            raise ValueError(
+                f"f_min, f_max and half the rate must rise, got {self.f_min}, {self.f_max}, {self.rate / 2}"
+            )
+        if self.frames * self.hop + self.window > MAX_SPECTROGRAM_SAMPLES:
+            raise ValueError(
+                f"{self.frames} frames of hop {self.hop} are longer than {MAX_SPECTROGRAM_SAMPLES} samples"
+            )
+        return self
 
 
 class ModalityFields(Frozen):
