@@ -70,6 +70,10 @@ class Kind(ABC):
             WrongValue: It can be read, but a value does not fit.
         """
 
+    def pixels(self, content: bytes) -> int:
+        """Pixels that decoding a file would make, by its header; 0 for what is no picture."""
+        return 0
+
     def read_file(self, modality: ModalityFields, content: bytes) -> Array:
         """See :func:`models_store.kinds.read_file`."""
         if not content:

@@ -99,6 +99,8 @@ class ModalityFields(Frozen):
     range: tuple[float, float] | None = None
     """Lowest and highest value, where the kind or the likelihood has them."""
     spectrogram: Spectrogram | None = None
+    background: Annotated[int, Field(ge=0, le=255)] | None = None
+    """Level, 0 … 255, of the background of the training pictures, on which transparent pictures are drawn."""
 
     @cached_property
     def numpy_dtype(self) -> np.dtype[Any]:

@@ -1,20 +1,35 @@
-"""Pictures: turned upright, converted and resized to the manifest's shape; and PNG out."""
+"""Pictures: turned upright, converted and resized to the manifest's shape; and PNG out.
+
+Transparency: a picture is composited on ``background`` (white where the manifest has none). Where all visible
+pixels have one grey, only alpha says what is drawn: alpha is the ink, see :func:`_ink`.
+Depth: more than 8 bits are scaled by what the file states, or else by its highest value, see :func:`_scale`.
+"""
 
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from models_store.arrays import Array
 from models_store.errors import UnreadableFile
-from models_store.kinds import levels
+from models_store.kinds import levels, repair
 from models_store.kinds.base import MediaKind
 from models_store.kinds.fields import ModalityFields
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 MAX_PIXELS = 50_000_000
+"""Pixels of one picture, and of all pictures of one request."""
+DEPTHS = (1, 255, 1023, 4095, 16_383, 65_535)
+"""Highest values of pictures of 1, 8, 10, 12, 14 and 16 bits."""
+MAXIMUM_TAGS = (341, 281)
+"""SMaxSampleValue and MaxSampleValue of a TIFF."""
+FLAT = 8
+"""Levels by which the visible pixels of one colour may differ, which resizing and rounding cause."""
+VISIBLE = 32
+"""Least alpha of a visible pixel; below, the colour is mostly rounding."""
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode by number of channels."""
 
@@ -28,26 +43,55 @@ def read(modality: ModalityFields, content: bytes) -> Array:
     Raises:
         UnreadableFile: The file has another format, is damaged, or is too large.
     """
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise UnreadableFile(
-                    f"a picture may have {MAX_PIXELS} pixels, this one has {width} × {height}"
-                )
-            upright = _eight_bits(ImageOps.exif_transpose(picture))
-            fitted = upright.convert(MODES[_channels(modality)])
-    except UnreadableFile:
-        raise
-    except Exception as error:  # Pillow's parsers raise exceptions of any type on damaged files
-        raise UnreadableFile(
-            f"no readable picture ({', '.join(FORMATS)}) in {len(content)} bytes that begin with "
-            f"{content[:8]!r}: {_one_line(error)}"
-        ) from None
+    fitted = _read(modality, content)
     rows, columns = modality.shape[:2]
     if fitted.size != (columns, rows):
         fitted = fitted.resize((columns, rows), Image.Resampling.LANCZOS)
     return levels.to_units(modality, np.asarray(fitted, np.uint8).reshape(modality.shape))
+
+
+def pixels(content: bytes) -> int:
+    """Pixels that the header of a picture states; 0 if it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            return picture.width * picture.height
+    except Exception:  # Pillow's parsers raise exceptions of any type on damaged files
+        return 0
+
+
+def _read(modality: ModalityFields, content: bytes) -> Image.Image:
+    """Upright picture of 8 bits with the channels of the modality."""
+    try:
+        return _decode(modality, content)
+    except UnreadableFile:
+        raise
+    except Exception as error:  # Pillow's parsers raise exceptions of any type on damaged files
+        damage = error
+    try:
+        repaired = repair.repaired(content)
+        if repaired is not None:
+            return _decode(modality, repaired)
+    except UnreadableFile:
+        raise
+    except Exception as error:  # the first error names the cause
+        del error
+    raise UnreadableFile(
+        f"no readable picture ({', '.join(FORMATS)}) in {len(content)} bytes that begin with "
+        f"{content[:8]!r}: {_one_line(damage)}"
+    )
+
+
+def _decode(modality: ModalityFields, content: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+        width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise UnreadableFile(f"a picture may have {MAX_PIXELS} pixels, this one has {width} × {height}")
+        maximum = _stated_maximum(picture)
+        upright = _eight_bits(ImageOps.exif_transpose(picture), maximum)
+        channels = _channels(modality)
+        if channels != 4 and upright.has_transparency_data:
+            upright = _opaque(upright.convert("RGBA"), channels, modality.background)
+        return upright.convert(MODES[channels])
 
 
 def write_png(modality: ModalityFields, values: Array) -> bytes:
@@ -75,13 +119,74 @@ def _channels(modality: ModalityFields) -> int:
     return modality.shape[2] if len(modality.shape) == 3 else 1
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Convert 16-bit grey to 8 bits by division, since Pillow clips; and palettes to colours."""
-    if picture.mode == "P" and "transparency" in picture.info:
-        return picture.convert("RGBA")
-    if not picture.mode.startswith("I"):
+def _opaque(picture: Image.Image, channels: int, background: int | None) -> Image.Image:
+    """Picture without alpha, on the background of the modality."""
+    alpha = picture.getchannel("A")
+    lowest, highest = alpha.getextrema()
+    if lowest == 255:
+        return picture.convert("RGB")
+    if lowest < highest and _is_flat(picture, channels):
+        return _ink(alpha, background)
+    level = 255 if background is None else background
+    canvas = Image.new("RGBA", picture.size, (level, level, level, 255))
+    return Image.alpha_composite(canvas, picture).convert("RGB")
+
+
+def _is_flat(picture: Image.Image, channels: int) -> bool:
+    """Whether the visible pixels have one colour, so that alpha alone says what is drawn.
+
+    In a modality with colours, a flat colour that is no grey is drawn on the background.
+    """
+    values = np.asarray(picture)
+    visible = values[values[..., 3] >= VISIBLE][:, :3].astype(int)
+    if not len(visible):
+        return False
+    grey = np.ptp(visible, axis=1).max() <= FLAT
+    return bool(np.ptp(visible, axis=0).max() <= FLAT) and (channels == 1 or bool(grey))
+
+
+def _ink(alpha: Image.Image, background: int | None) -> Image.Image:
+    """Alpha as grey: from the background to the far end of the scale; light on dark where it is unknown."""
+    start = background or 0
+    end = 0 if start > 127 else 255
+    return alpha.point([round(start + (end - start) * level / 255) for level in range(256)])
+
+
+def _stated_maximum(picture: Image.Image) -> float | None:
+    """Highest value that a TIFF states."""
+    tags = getattr(picture, "tag_v2", {})
+    stated = next((tags[tag] for tag in MAXIMUM_TAGS if tag in tags), None)
+    value = stated[0] if isinstance(stated, tuple) and stated else stated
+    return float(value) if isinstance(value, int | float) and 0 < value < math.inf else None
+
+
+def _eight_bits(picture: Image.Image, maximum: float | None) -> Image.Image:
+    """Scale integers of more than 8 bits and floats to 8 bits, which Pillow would clip."""
+    if picture.mode[0] not in "IF":
         return picture
-    return Image.fromarray((np.clip(np.asarray(picture), 0, 65535) // 257).astype(np.uint8))
+    values = np.asarray(picture).astype(np.float64)
+    scale = _scale(values, whole=picture.mode != "F", maximum=maximum)
+    return Image.fromarray(np.floor(values * 255 / scale + (0 if scale > 255 else 0.5)).astype(np.uint8))
+
+
+def _scale(values: Array, whole: bool, maximum: float | None) -> float:
+    """Value of white: stated by the file, or else the highest value of the least depth that holds all.
+
+    Raises:
+        UnreadableFile: A value is negative, not finite, or beyond 16 bits.
+    """
+    low, high = (float(values.min()), float(values.max())) if np.isfinite(values).all() else (0.0, math.nan)
+    if low >= 0 and maximum is not None and high <= maximum:
+        return maximum
+    depths = DEPTHS if whole else (1, 255, 65_535)
+    if low >= 0 and high <= depths[-1]:
+        return next(depth for depth in depths if high <= depth)
+    kind = "whole numbers" if whole else "floating-point numbers"
+    ends = "NaN or infinity" if math.isnan(high) else f"values from {low:g} to {high:g}"
+    raise UnreadableFile(
+        f"a picture of {kind} must go from 0 to 1, 255 or 65535, this one has {ends}; scale it, or save it "
+        "with 8 or 16 bits"
+    )
 
 
 def _one_line(error: Exception) -> str:
@@ -97,7 +202,7 @@ class ImageKind(MediaKind):
     suffix = ".png"
     noun = "shows one image"
     default_network = "conv"
-    suffixes = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+    suffixes = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
     layout = 2
 
     def fits(self, shape: tuple[int, ...]) -> bool:
@@ -105,6 +210,9 @@ class ImageKind(MediaKind):
 
     def suits_array(self, shape: tuple[int, ...], dtype: str, counted: bool) -> bool:
         return self.fits(shape) and shape[1:] != (2,) and dtype == "uint8"
+
+    def pixels(self, content: bytes) -> int:
+        return pixels(content)
 
     def read(self, modality: ModalityFields, content: bytes) -> Array:
         return read(modality, content)[None]
