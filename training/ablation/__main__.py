@@ -69,9 +69,9 @@ class Common:
         section, name = key.split(".")
         for value in values:
             for seed in self.seeds:
-                own = {f"{section}__{name}": value, "fit__epochs": self.epochs, "data__limit": self.rows}
-                chosen = changed(experiment, self.settings, seed=seed, **own)
-                yield chosen, _case(chosen, self.settings, self.variant, **{name: value})
+                changes = {f"{section}__{name}": value, "fit__epochs": self.epochs, "data__limit": self.rows}
+                settings_of_run = changed(experiment, self.settings, seed=seed, **changes)
+                yield settings_of_run, _case(settings_of_run, self.settings, self.variant, **{name: value})
 
 
 @app.command("objectives")
@@ -88,16 +88,16 @@ def objectives_command(
     """Objectives × seeds: label accuracy, coherence, variety, coverage of intervals, log p(x)."""
     judges: dict[str, Judges] = {}
 
-    def run(chosen: Experiment) -> Mapping[str, float]:
-        prepared = data.prepare(chosen)
-        if chosen.name not in judges:  # real rows only, so the same for every run
-            judges[chosen.name] = learn_judges(prepared.modalities, prepared.train)
-        return studies.summary(trained(chosen, prepared), judges[chosen.name])
+    def run(settings_of_run: Experiment) -> Mapping[str, float]:
+        prepared = data.prepare(settings_of_run)
+        if settings_of_run.name not in judges:  # real rows only, so the same for every run
+            judges[settings_of_run.name] = learn_judges(prepared.modalities, prepared.train)
+        return studies.summary(trained(settings_of_run, prepared), judges[settings_of_run.name])
 
     common = _study(studies.SHORT, "warmup 1", seed, epochs, rows, settings, variant)
     for name in experiment:
-        for chosen, case in common.runs(name, "model.objective", objective):
-            _once(output / "objectives.jsonl", case, partial(run, chosen))
+        for settings_of_run, case in common.runs(name, "model.objective", objective):
+            _once(output / "objectives.jsonl", case, partial(run, settings_of_run))
 
 
 @app.command("weak")
@@ -113,8 +113,8 @@ def weak_command(
 ) -> None:
     """Weak supervision: label accuracy by the share of training rows whose label is seen."""
     common = _study(weak.SETTINGS, "few labels", seed, epochs, rows, settings, variant)
-    for chosen, case in common.runs(experiment, "data.paired", paired):
-        _labels(output / weak.FILE, chosen, case)
+    for settings_of_run, case in common.runs(experiment, "data.paired", paired):
+        _labels(output / weak.FILE, settings_of_run, case)
 
 
 @app.command("missing")
@@ -130,8 +130,8 @@ def missing_command(
 ) -> None:
     """Missing entries: label accuracy by the share of all entries that training lacks."""
     common = _study(studies.SHORT, "warmup 1", seed, epochs, rows, settings, variant)
-    for chosen, case in common.runs(experiment, "data.missing", missing):
-        _labels(output / "missing.jsonl", chosen, case)
+    for settings_of_run, case in common.runs(experiment, "data.missing", missing):
+        _labels(output / "missing.jsonl", settings_of_run, case)
 
 
 @app.command("folds")
@@ -145,18 +145,18 @@ def folds_command(
 ) -> None:
     """Five folds of mfeat: any three views told from any three others, beside ridge regression."""
 
-    def run(chosen: Experiment, number: int) -> Mapping[str, float]:
-        prepared = folds.fold(data.prepare(chosen), number, chosen.data.validation)
+    def run(settings_of_run: Experiment, number: int) -> Mapping[str, float]:
+        prepared = folds.fold(data.prepare(settings_of_run), number, settings_of_run.data.validation)
         learned = [prepared.train, prepared.validation]
         everything = DataRows(
             {name: torch.cat([part.data[name] for part in learned]) for name in prepared.train.data}
         )
-        return folds.compare(trained(chosen, prepared), everything)
+        return folds.compare(trained(settings_of_run, prepared), everything)
 
     for number in fold:
-        chosen = changed(experiment, settings, fit__epochs=epochs)
-        case = _case(chosen, settings, variant, fold=number)
-        _once(output / "folds.jsonl", case, partial(run, chosen, number))
+        settings_of_run = changed(experiment, settings, fit__epochs=epochs)
+        case = _case(settings_of_run, settings, variant, fold=number)
+        _once(output / "folds.jsonl", case, partial(run, settings_of_run, number))
 
 
 @app.command("tables")
@@ -173,13 +173,15 @@ def _tables(folder: Path) -> Iterable[str]:
     yield "# Results of the studies\n"
     yield "Made by `python -m training.ablation tables` from the `.jsonl` files beside it: mean ± standard"
     yield "deviation over the runs. What the columns mean is in [training/README.md](../README.md).\n"
-    found = read(folder / "objectives.jsonl")
-    for experiment in dict.fromkeys(record.case["experiment"] for record in found):
-        own = [record for record in found if record.case["experiment"] == experiment]
+    results = read(folder / "objectives.jsonl")
+    for experiment in dict.fromkeys(record.case["experiment"] for record in results):
+        changes = [record for record in results if record.case["experiment"] == experiment]
         yield f"## Objectives, {experiment}\n"
         by = ("objective", *BY[1:])
-        yield table(own, by, studies.AVERAGES) + "\n"
-        yield table(own, by, [n for r in own[:1] for n in r.found if n not in studies.AVERAGES]) + "\n"
+        yield table(changes, by, studies.AVERAGES) + "\n"
+        yield (
+            table(changes, by, [n for r in changes[:1] for n in r.found if n not in studies.AVERAGES]) + "\n"
+        )
     for title, file, key in (
         ("Weak supervision", weak.FILE, "paired"),
         ("Missing entries", "missing.jsonl", "missing"),
@@ -195,7 +197,7 @@ def _tables(folder: Path) -> Iterable[str]:
 
 
 def _study(
-    own: Iterable[str],
+    changes: Iterable[str],
     called: str,
     seeds: list[int],
     epochs: int,
@@ -204,34 +206,34 @@ def _study(
     variant: str | None,
 ) -> Common:
     """A study with settings of its own, which ``called`` names unless there are further ones."""
-    return Common(seeds, epochs, rows, [*own, *settings], variant or " ".join(settings) or called)
+    return Common(seeds, epochs, rows, [*changes, *settings], variant or " ".join(settings) or called)
 
 
-def _labels(path: Path, chosen: Experiment, case: Case) -> None:
-    _once(path, case, lambda: studies.label_accuracy(trained(chosen, data.prepare(chosen))))
+def _labels(path: Path, settings_of_run: Experiment, case: Case) -> None:
+    _once(path, case, lambda: studies.label_accuracy(trained(settings_of_run, data.prepare(settings_of_run))))
 
 
-def _case(chosen: Experiment, settings: Iterable[str], variant: str | None, **own: Any) -> Case:
+def _case(settings_of_run: Experiment, settings: Iterable[str], variant: str | None, **changes: Any) -> Case:
     return {
-        "experiment": chosen.name,
+        "experiment": settings_of_run.name,
         "variant": variant or " ".join(settings) or "as it ships",
-        "epochs": chosen.fit.epochs,
-        "rows": chosen.data.limit,
-        **own,
-        "seed": chosen.seed,
+        "epochs": settings_of_run.fit.epochs,
+        "rows": settings_of_run.data.limit,
+        **changes,
+        "seed": settings_of_run.seed,
     }
 
 
 def _once(path: Path, case: Case, run: Callable[[], Mapping[str, float]]) -> None:
-    told = ", ".join(f"{key} {value}" for key, value in case.items() if value is not None)
+    description = ", ".join(f"{key} {value}" for key, value in case.items() if value is not None)
     if done(path, case):
-        print(f"done already: {told}")
+        print(f"done already: {description}")
         return
-    print(f"{told} …", flush=True)
+    print(f"{description} …", flush=True)
     started = time.monotonic()
-    found = run()
-    append(path, Record(case, found, time.monotonic() - started))
-    print("  " + ", ".join(f"{name} {value:.3f}" for name, value in list(found.items())[:8]), flush=True)
+    results = run()
+    append(path, Record(case, results, time.monotonic() - started))
+    print("  " + ", ".join(f"{name} {value:.3f}" for name, value in list(results.items())[:8]), flush=True)
 
 
 def main() -> None:

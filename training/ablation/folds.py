@@ -67,16 +67,16 @@ def compare(evaluated: EvaluatedModel, everything: Rows) -> Found:
     ours, theirs, covered = [], [], []
     by_target: dict[str, list[tuple[float, float, float]]] = {name: [] for name in views}
     for given, targets in questions(views):
-        asked = [evaluated.manifest.modality(target) for target in targets]
-        regression = ridge(everything, evaluated.test, given, asked)
-        for target in asked:
-            told = intervals(evaluated, target, given, evaluated.test)
-            ours.append(told["r2"])
+        target_modalities = [evaluated.manifest.modality(target) for target in targets]
+        regression = ridge(everything, evaluated.test, given, target_modalities)
+        for target in target_modalities:
+            metrics = intervals(evaluated, target, given, evaluated.test)
+            ours.append(metrics["r2"])
             theirs.append(regression[target.name])
-            covered.append((told["coverage_50"], told["coverage_90"]))
+            covered.append((metrics["coverage_50"], metrics["coverage_90"]))
             by_target[target.name].append((ours[-1], theirs[-1], covered[-1][1]))
     half, most = np.mean(covered, axis=0)
-    found = {
+    results = {
         "R²": float(np.mean(ours)),
         "R² of ridge": float(np.mean(theirs)),
         "in 50 %": float(half),
@@ -84,10 +84,10 @@ def compare(evaluated: EvaluatedModel, everything: Rows) -> Found:
         "questions won": float(np.mean(np.array(ours) >= np.array(theirs))),
     }
     for name, values in by_target.items():
-        own, linear, inside = np.mean(values, axis=0)
-        found |= {f"R² {name}": float(own), f"R² of ridge {name}": float(linear)}
-        found[f"in 90 % {name}"] = float(inside)
-    return found
+        model_r2, linear, inside = np.mean(values, axis=0)
+        results |= {f"R² {name}": float(model_r2), f"R² of ridge {name}": float(linear)}
+        results[f"in 90 % {name}"] = float(inside)
+    return results
 
 
 def ridge(train: Rows, test: Rows, given: Sequence[str], targets: Sequence[Modality]) -> dict[str, float]:
@@ -97,13 +97,13 @@ def ridge(train: Rows, test: Rows, given: Sequence[str], targets: Sequence[Modal
     answers = StandardScaler().fit(_flat(train, names))
     model = RidgeCV(PENALTIES, alpha_per_target=True)
     model.fit(inputs.transform(_flat(train, given)), answers.transform(_flat(train, names)))
-    said = answers.inverse_transform(model.predict(inputs.transform(_flat(test, given))))
-    found, start = {}, 0
+    predicted = answers.inverse_transform(model.predict(inputs.transform(_flat(test, given))))
+    results, start = {}, 0
     for target in targets:
         x = _flat(test, [target.name])
-        found[target.name] = r2(target, x, said[:, start : start + x.shape[1]])
+        results[target.name] = r2(target, x, predicted[:, start : start + x.shape[1]])
         start += x.shape[1]
-    return found
+    return results
 
 
 def _flat(rows: Rows, names: Sequence[str]) -> Array:

@@ -22,20 +22,20 @@ MEASURED = Evaluation(rows=500, importance_samples=1000, generated_per_label=200
 """How the runs of a study are measured."""
 
 
-def changed(name: str, settings: Sequence[str], **own: Any) -> Experiment:
+def changed(name: str, settings: Sequence[str], **changes: Any) -> Experiment:
     """A built-in experiment, or one of a file, with settings changed.
 
     Arguments:
         name: Of the experiment.
         settings: Such as ``model.beta=0.5``: a key with dots and a value as TOML writes it.
-        own: The same as arguments, dots written as ``__``; None changes nothing.
+        changes: The same as arguments, dots written as ``__``; None changes nothing.
 
     Raises:
         ExperimentError: There is no such experiment or key, or the value does not fit.
     """
-    chosen, _ = read_experiment(name)
-    tree: dict[str, Any] = chosen.model_dump(exclude_unset=True)
-    for key, value in own.items():
+    base, _ = read_experiment(name)
+    tree: dict[str, Any] = base.model_dump(exclude_unset=True)
+    for key, value in changes.items():
         if value is not None:
             _put(tree, key.split("__"), value)
     for setting in settings:

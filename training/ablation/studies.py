@@ -28,14 +28,16 @@ def summary(evaluated: EvaluatedModel, judges: Judges) -> Found:
     """
     answers, seen = answer_metrics(evaluated), generation_metrics(evaluated, judges)
     labels = [m.name for m in evaluated.manifest.modalities if m.labels is not None]
-    variety = {asked: found["mean"] for asked, found in seen["variety"].items()}
+    variety = {conditional: results["mean"] for conditional, results in seen["variety"].items()}
     covered = {
-        share: {asked: found[f"coverage_{share}"] for asked, found in answers["intervals"].items()}
+        share: {
+            conditional: results[f"coverage_{share}"] for conditional, results in answers["intervals"].items()
+        }
         for share in (50, 90)
     }
     names = evaluated.manifest.names
     rows = having(evaluated.test, names).head(evaluated.settings.rows)
-    found = {
+    results = {
         "label accuracy": _mean(answers["accuracy"].values()),
         "coherence from label": _mean(_given(seen["coherence"], labels, True)),
         "variety from label": _mean(_given(variety, labels, True)),
@@ -47,8 +49,8 @@ def summary(evaluated: EvaluatedModel, judges: Judges) -> Found:
     }
     detail = {"accuracy": answers["accuracy"], "coherence": seen["coherence"], "variety": variety}
     for what, by_question in detail.items():
-        found |= {f"{what} {asked}": value for asked, value in by_question.items()}
-    return {name: value for name, value in found.items() if np.isfinite(value)}
+        results |= {f"{what} {conditional}": value for conditional, value in by_question.items()}
+    return {name: value for name, value in results.items() if np.isfinite(value)}
 
 
 AVERAGES = (
@@ -65,21 +67,25 @@ AVERAGES = (
 
 def label_accuracy(evaluated: EvaluatedModel) -> Found:
     """How often labels are right, given each other modality alone, on all held-out rows."""
-    found = {}
+    results = {}
     for category in evaluated.manifest.modalities:
         for given in evaluated.manifest.names:
             if category.labels is not None and given != category.name:
                 rows = having_all(evaluated.test, [category.name, given])
-                said = label_probabilities(evaluated, category.name, [given], rows).argmax(axis=1)
-                right = said == rows.data[category.name].numpy()
-                found[f"accuracy {category.name}|{given}"] = float(right.mean())
-    return found
+                predicted = label_probabilities(evaluated, category.name, [given], rows).argmax(axis=1)
+                right = predicted == rows.data[category.name].numpy()
+                results[f"accuracy {category.name}|{given}"] = float(right.mean())
+    return results
 
 
-def _given(by_question: Mapping[str, float], labels: Iterable[str], wanted: bool) -> list[float]:
+def _given(by_question: Mapping[str, float], labels: Iterable[str], from_label: bool) -> list[float]:
     """The values of the questions that are asked given a label alone, or given anything else."""
-    chosen = set(labels)
-    return [value for asked, value in by_question.items() if (asked.split("|")[1] in chosen) == wanted]
+    label_names = set(labels)
+    return [
+        value
+        for conditional, value in by_question.items()
+        if (conditional.split("|")[1] in label_names) == from_label
+    ]
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -67,9 +67,9 @@ def picture(records: list[Record]) -> bytes:
     axes = figure.subplots()
     question = next(iter(records[0].found))
     for variant in dict.fromkeys(record.case["variant"] for record in records):
-        own = [record for record in records if record.case["variant"] == variant]
-        shares = sorted({record.case["paired"] for record in own})
-        means = [mean_of([r for r in own if r.case["paired"] == share], question) for share in shares]
+        selected = [record for record in records if record.case["variant"] == variant]
+        shares = sorted({record.case["paired"] for record in selected})
+        means = [mean_of([r for r in selected if r.case["paired"] == share], question) for share in shares]
         axes.plot(shares, means, ".-", label=variant)
     axes.plot(SHARES, RECALLED, "--", color="gray", label="Wu & Goodman (2018), recalled")
     axes.set_xscale("log")

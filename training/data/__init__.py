@@ -49,38 +49,38 @@ def prepare(experiment: Experiment) -> Prepared:
         ExperimentError: The source or one of its modalities is unknown, or too few rows are left.
         DataError: Files are missing or damaged.
     """
-    wanted = experiment.data
-    if wanted.source not in SOURCES:
-        raise ExperimentError(f"data.source is '{wanted.source}'; known are {', '.join(SOURCES)}")
-    if wanted.source != "table":
+    settings = experiment.data
+    if settings.source not in SOURCES:
+        raise ExperimentError(f"data.source is '{settings.source}'; known are {', '.join(SOURCES)}")
+    if settings.source != "table":
         _refuse_what_tables_have(experiment)
-    splits = SOURCES[wanted.source](experiment)
-    known = {modality.name: modality for modality in splits.modalities}
+    splits = SOURCES[settings.source](experiment)
+    described = {modality.name: modality for modality in splits.modalities}
     for name in experiment.modalities:
-        if name not in known:
+        if name not in described:
             raise ExperimentError(
-                f"modalities.{name}: '{wanted.source}' has no such modality, it has {', '.join(known)}"
+                f"modalities.{name}: '{settings.source}' has no such modality, it has {', '.join(described)}"
             )
     names = tuple(experiment.modalities)
-    train, test = splits.train.only(names).head(wanted.limit), splits.test.only(names).head(wanted.limit)
+    train, test = splits.train.only(names).head(settings.limit), splits.test.only(names).head(settings.limit)
     if splits.validation is not None:
         source, validation = train, splits.validation.only(names)
-    elif wanted.validation < len(train):
-        source, validation = train.hold_out(wanted.validation, experiment.seed)
+    elif settings.validation < len(train):
+        source, validation = train.hold_out(settings.validation, experiment.seed)
     else:
-        raise ExperimentError(f"data.validation is {wanted.validation}, but there are {len(train)} rows")
-    modalities = tuple(choice.of(known[name]) for name, choice in experiment.modalities.items())
+        raise ExperimentError(f"data.validation is {settings.validation}, but there are {len(train)} rows")
+    modalities = tuple(choice.of(described[name]) for name, choice in experiment.modalities.items())
     categories = [modality.name for modality in modalities if modality.labels is not None]
 
     def anew(epoch: int) -> Rows:
         rows = source.in_epoch(experiment.seed, epoch)
-        return with_gaps(rows, wanted, categories, experiment.seed, epoch)
+        return with_gaps(rows, settings, categories, experiment.seed, epoch)
 
     return Prepared(modalities=modalities, train=anew(0), validation=validation, test=test, anew=anew)
 
 
-def _digits(wanted: Data) -> Splits:
-    return digits.load(_folder(wanted, "mnist"), _needed(wanted, "fsdd"), _needed(wanted, "pendigits"))
+def _digits(settings: Data) -> Splits:
+    return digits.load(_folder(settings, "mnist"), _needed(settings, "fsdd"), _needed(settings, "pendigits"))
 
 
 SOURCES: Mapping[str, Callable[[Experiment], Splits]] = {
@@ -93,32 +93,34 @@ SOURCES: Mapping[str, Callable[[Experiment], Splits]] = {
 
 
 def _refuse_what_tables_have(experiment: Experiment) -> None:
-    said = [f"data.{key}" for key in ("files", "key", "test") if getattr(experiment.data, key)]
+    table_keys = [f"data.{key}" for key in ("files", "key", "test") if getattr(experiment.data, key)]
     for name, choice in experiment.modalities.items():
-        own = ("field", "shape", "spectrogram")
-        said += [f"modalities.{name}.{key}" for key in own if getattr(choice, key) is not None]
-    if said:
-        raise ExperimentError(f"{said[0]} is for the source 'table', not for '{experiment.data.source}'")
+        keys = ("field", "shape", "spectrogram")
+        table_keys += [f"modalities.{name}.{key}" for key in keys if getattr(choice, key) is not None]
+    if table_keys:
+        raise ExperimentError(
+            f"{table_keys[0]} is for the source 'table', not for '{experiment.data.source}'"
+        )
 
 
-def _folder(wanted: Data, part: str | None = None) -> Path | None:
+def _folder(settings: Data, part: str | None = None) -> Path | None:
     """Where the source lies on this machine, if anywhere; a ``part`` of it in a folder of that name."""
-    if wanted.path is not None:
-        folder = wanted.path / (part or "")
+    if settings.path is not None:
+        folder = settings.path / (part or "")
         if not folder.is_dir():
             raise DataError(f"data.path: there is no folder {folder}")
         return folder
     for root in (os.environ.get("ANYVIEW_DATA"), HOME):
-        if root and (Path(root) / (part or wanted.source)).is_dir():
-            return Path(root) / (part or wanted.source)
+        if root and (Path(root) / (part or settings.source)).is_dir():
+            return Path(root) / (part or settings.source)
     return None
 
 
-def _needed(wanted: Data, part: str) -> Path:
+def _needed(settings: Data, part: str) -> Path:
     """The same where nothing can be downloaded."""
-    folder = _folder(wanted, part if wanted.source != part else None)
+    folder = _folder(settings, part if settings.source != part else None)
     if folder is None:
         raise DataError(
-            f"the source '{wanted.source}' needs a folder '{part}'; set ANYVIEW_DATA to the folder above it"
+            f"the source '{settings.source}' needs a folder '{part}'; set ANYVIEW_DATA to the folder above it"
         )
     return folder

@@ -37,8 +37,8 @@ class Pools:
 
     def only(self, names: Sequence[str]) -> Pools:
         """The modalities of these names, in their order; the largest of their pools leads."""
-        wanted = [name for name in self.pools if name in names]
-        lead = max(wanted, key=lambda name: len(self.pools[name]), default=self.lead)
+        indices = [name for name in self.pools if name in names]
+        lead = max(indices, key=lambda name: len(self.pools[name]), default=self.lead)
         return replace(self, lead=lead, names=tuple(names))
 
     def head(self, count: int | None) -> Pools:
@@ -63,10 +63,10 @@ class Pools:
         data, masks = {self.label: labels, self.lead: leading.data[self.lead]}, {}
         for name, pool in self.pools.items():
             if name in self.names and name != self.lead:
-                partner, found = _partners(labels, pool.data[self.label], rng)
+                partner, positions = _partners(labels, pool.data[self.label], rng)
                 data[name] = pool.data[name][partner]
-                if not found.all():
-                    masks[name] = found
+                if not positions.all():
+                    masks[name] = positions
         return Rows(data, masks).only(self.names)
 
 
@@ -75,19 +75,19 @@ def _partners(labels: Tensor, pool: Tensor, rng: np.random.Generator) -> tuple[T
     classes = 1 + max(int(x.max()) if len(x) else 0 for x in (labels, pool))
     counts = np.bincount(pool.numpy(), minlength=classes)
     first = counts.cumsum() - counts
-    wanted = labels.numpy()
-    drawn = first[wanted] + np.floor(rng.random(len(wanted)) * counts[wanted]).astype(np.int64)
+    indices = labels.numpy()
+    drawn = first[indices] + np.floor(rng.random(len(indices)) * counts[indices]).astype(np.int64)
     by_label = np.argsort(pool.numpy(), kind="stable")
     partner = by_label[np.minimum(drawn, len(pool) - 1)]
-    return torch.from_numpy(partner), torch.from_numpy(counts[wanted] > 0)
+    return torch.from_numpy(partner), torch.from_numpy(counts[indices] > 0)
 
 
 def _share_of_each(labels: Tensor, share: float, seed: int) -> Tensor:
     """A random selection with at least that share of the rows of every label, boolean (n,)."""
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    picked = torch.zeros(len(labels), dtype=torch.bool)
     for label in np.unique(labels.numpy()):
         rows = (labels == label).nonzero()[:, 0]
         order = torch.randperm(len(rows), generator=generator)
-        chosen[rows[order[: math.ceil(share * len(rows))]]] = True
-    return chosen
+        picked[rows[order[: math.ceil(share * len(rows))]]] = True
+    return picked

@@ -40,16 +40,16 @@ def answer_metrics(evaluated: EvaluatedModel) -> dict[str, dict[str, Any]]:
     """
     metrics: dict[str, dict[str, Any]] = {"accuracy": {}, "calibration": {}, "intervals": {}}
     for target, given, rows in questions(evaluated):
-        asked = question([target.name], given)
+        conditional = question([target.name], given)
         if target.labels is not None:
             probabilities = label_probabilities(evaluated, target.name, given, rows)
             right = rows.data[target.name].numpy()
-            metrics["accuracy"][asked] = round(float((probabilities.argmax(axis=1) == right).mean()), 4)
-            metrics["calibration"][asked] = calibration(probabilities, right)
+            metrics["accuracy"][conditional] = round(float((probabilities.argmax(axis=1) == right).mean()), 4)
+            metrics["calibration"][conditional] = calibration(probabilities, right)
         else:
             most = max(2, CELLS // (DRAWS * math.prod(target.shape)))
             some = rows.head(min(evaluated.settings.rows, most))
-            metrics["intervals"][asked] = intervals(evaluated, target, given, some)
+            metrics["intervals"][conditional] = intervals(evaluated, target, given, some)
     return metrics
 
 
@@ -81,13 +81,15 @@ def calibration(probabilities: Array, right: Array) -> dict[str, Any]:
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
     bins = []
     for number in np.unique(place):
-        own = place == number
-        bins.append((float(confidence[own].mean()), float(correct[own].mean()), int(own.sum())))
-    chosen = np.take_along_axis(probabilities, right[:, None], axis=1)
+        selected = place == number
+        bins.append(
+            (float(confidence[selected].mean()), float(correct[selected].mean()), int(selected.sum()))
+        )
+    selection = np.take_along_axis(probabilities, right[:, None], axis=1)
     return {
-        "log_loss": round(float(-np.log(np.maximum(chosen, 1e-12)).mean()), 4),
-        "ece": round(sum(abs(said - was) * n for said, was, n in bins) / len(right), 4),
-        "bins": [[round(said, 4), round(was, 4), n] for said, was, n in bins],
+        "log_loss": round(float(-np.log(np.maximum(selection, 1e-12)).mean()), 4),
+        "ece": round(sum(abs(predicted - was) * n for predicted, was, n in bins) / len(right), 4),
+        "bins": [[round(predicted, 4), round(was, 4), n] for predicted, was, n in bins],
     }
 
 
@@ -138,9 +140,9 @@ def r2(target: Modality, x: Array, mean: Array) -> float:
     points, which have one unit, the variances of all cells are added up first: else a pixel in the corner
     that is grey in one of a thousand pictures would count as much as all others.
     """
-    flat, said = x.reshape(len(x), -1).astype(np.float64), mean.reshape(len(x), -1)
+    flat, predicted = x.reshape(len(x), -1).astype(np.float64), mean.reshape(len(x), -1)
     seen = np.maximum((~np.isnan(flat)).sum(axis=0), 1)
-    left = np.nansum((flat - said) ** 2, axis=0)
+    left = np.nansum((flat - predicted) ** 2, axis=0)
     total = np.nansum((flat - np.nansum(flat, axis=0) / seen) ** 2, axis=0)
     if "columns" not in target.traits.fields:
         left, total = left.sum(keepdims=True), total.sum(keepdims=True)

@@ -186,29 +186,29 @@ def _of_the_model(manifest: Manifest) -> Iterator[Section]:
     )
 
 
-def _variety(found: Mapping[str, float] | None) -> tuple[str, str]:
-    return ("–", "–") if found is None else (f"{found['mean']:.2f}", f"{found['lowest']:.2f}")
+def _variety(entry: Mapping[str, float] | None) -> tuple[str, str]:
+    return ("–", "–") if entry is None else (f"{entry['mean']:.2f}", f"{entry['lowest']:.2f}")
 
 
 def _priors(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
     if "latent" not in metrics:
         return []
-    found = metrics["latent"]
-    titles = {"standard": "standard normal", "mixture": f"mixture of {found['components']}"}
+    entry = metrics["latent"]
+    titles = {"standard": "standard normal", "mixture": f"mixture of {entry['components']}"}
     return [
-        (title, f"{found[prior]:.2f}", *(f"{rates[prior]:.3f}" for rates in metrics["agreement"].values()))
+        (title, f"{entry[prior]:.2f}", *(f"{rates[prior]:.3f}" for rates in metrics["agreement"].values()))
         for prior, title in titles.items()
     ]
 
 
 def _reference(manifest: Manifest) -> list[tuple[str, ...]]:
     rows = []
-    for asked, found in (manifest.reference or {}).items():
-        scores = [f"{found.quantiles[level]:.1f}" for level in (5, 50, 95)]
+    for conditional, entry in (manifest.reference or {}).items():
+        scores = [f"{entry.quantiles[level]:.1f}" for level in (5, 50, 95)]
         apart = ["–", "–"]
-        if found.disagreement is not None:
-            apart = [f"{found.disagreement[level]:.1f}" for level in (50, 95)]
-        rows.append((f"`{asked}`", *scores, *apart))
+        if entry.disagreement is not None:
+            apart = [f"{entry.disagreement[level]:.1f}" for level in (50, 95)]
+        rows.append((f"`{conditional}`", *scores, *apart))
     return rows
 
 

@@ -118,10 +118,10 @@ def _learn(network: nn.Module, x: Tensor, labels: Tensor) -> None:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     picture = isinstance(network[0], nn.Unflatten) if isinstance(network, nn.Sequential) else False
     for _ in range(steps):
-        chosen = torch.randint(len(x), (min(BATCH, len(x)),))
-        seen = _moved(x[chosen]) if picture else x[chosen]
+        batch_rows = torch.randint(len(x), (min(BATCH, len(x)),))
+        seen = _moved(x[batch_rows]) if picture else x[batch_rows]
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(network(seen), labels[chosen])
+        loss = nn.functional.cross_entropy(network(seen), labels[batch_rows])
         torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
@@ -140,13 +140,13 @@ Judges = Mapping[tuple[str, str], Judge]
 
 def learn_judges(modalities: Sequence[Modality], train: Rows) -> Judges:
     """A judge of each modality by each category, where there are rows enough."""
-    found = {
+    deviation = {
         (category.name, target.name): Judge.learn(train, category.name, target.name)
         for category in modalities
         for target in modalities
         if category.labels is not None and target.labels is None
     }
-    return {pair: judge for pair, judge in found.items() if judge is not None}
+    return {pair: judge for pair, judge in deviation.items() if judge is not None}
 
 
 def generation_metrics(
@@ -171,8 +171,8 @@ def generation_metrics(
             modality = evaluated.manifest.modality
             _judge(evaluated, modality(category), modality(target), judge, metrics)
     for category in dict.fromkeys(category for category, _ in judges):
-        own = {target: judge for (by, target), judge in judges.items() if by == category}
-        metrics["agreement"][category] = _agreement(evaluated, category, own, latent)
+        selected = {target: judge for (by, target), judge in judges.items() if by == category}
+        metrics["agreement"][category] = _agreement(evaluated, category, selected, latent)
     return metrics
 
 
@@ -185,23 +185,23 @@ def _judge(
 ) -> None:
     several = sum(m.labels is not None for m in evaluated.manifest.modalities) > 1
     by = f" by {category.name}" if several else ""
-    own = question([target.name], [category.name])
-    metrics["judge_accuracy"][own] = round(judge.accuracy(evaluated.test), 4)
+    selected = question([target.name], [category.name])
+    metrics["judge_accuracy"][selected] = round(judge.accuracy(evaluated.test), 4)
     others = [name for name in evaluated.manifest.names if name != target.name]
     for given in evaluated.subsets(others):
         if given == (category.name,):
-            wanted, generated = _from_labels(evaluated, category, target.name)
+            true_labels, generated = _from_labels(evaluated, category, target.name)
         else:
             rows = having_all(evaluated.test, [category.name, *given]).head(GENERATED)
             if len(rows) < 2:
                 continue
-            wanted = rows.data[category.name].numpy()
+            true_labels = rows.data[category.name].numpy()
             generated = generate(evaluated, given, target.name, rows)
-        asked = question([target.name], given) + by
-        metrics["coherence"][asked] = round(float((judge.predict(generated) == wanted).mean()), 4)
-        ratios = variance_ratios(evaluated.test, category.name, target.name, generated, wanted)
+        conditional = question([target.name], given) + by
+        metrics["coherence"][conditional] = round(float((judge.predict(generated) == true_labels).mean()), 4)
+        ratios = variance_ratios(evaluated.test, category.name, target.name, generated, true_labels)
         if len(ratios):
-            metrics["variety"][asked] = {
+            metrics["variety"][conditional] = {
                 "mean": round(float(ratios.mean()), 3),
                 "lowest": round(float(ratios.min()), 3),
             }
@@ -241,8 +241,8 @@ def variance_ratios(test: Rows, category: str, target: str, generated: Array, la
 
 def spread(x: Array) -> Array:
     """What makes cells comparable: each column of a vector has its own unit, a picture has one."""
-    found = np.nanstd(x.astype(np.float32), axis=0 if x.ndim == 2 else None)
-    return np.where(found > 0, found, np.float32(1))
+    deviation = np.nanstd(x.astype(np.float32), axis=0 if x.ndim == 2 else None)
+    return np.where(deviation > 0, deviation, np.float32(1))
 
 
 def _agreement(
@@ -258,6 +258,6 @@ def _agreement(
 
 
 def _agreed(evaluated: EvaluatedModel, category: str, judges: dict[str, Judge], z: Array) -> float:
-    said = evaluated.means(category, z).argmax(axis=1)
+    predicted = evaluated.means(category, z).argmax(axis=1)
     votes = [judge.predict(evaluated.means(name, z)) for name, judge in judges.items()]
-    return float(np.all([vote == said for vote in votes], axis=0).mean())
+    return float(np.all([vote == predicted for vote in votes], axis=0).mean())

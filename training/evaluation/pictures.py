@@ -113,9 +113,9 @@ def latent_map(latent: Latent, shown: Sequence[Modality]) -> bytes:
     else:
         index: Array = latent.map.labels[category.name]
         for label in np.unique(index[index >= 0]):
-            own = points[index == label]
+            selected = points[index == label]
             name, colour = (category.labels or ())[label], colormaps["tab20"](label % 20)
-            axes.plot(own[:, 0], own[:, 1], ".", markersize=4, color=colour, label=name)
+            axes.plot(selected[:, 0], selected[:, 1], ".", markersize=4, color=colour, label=name)
         if len(np.unique(index)) <= 20:
             axes.legend(title=category.name, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set_aspect("equal", adjustable="datalim")
@@ -128,9 +128,9 @@ def losses(history: Mapping[str, Sequence[float | None]]) -> bytes:
     figure = Figure(figsize=(5.5, 3), dpi=DPI)
     axes = figure.subplots()
     for key, title in (("train_loss", "training"), ("validation_loss", "validation")):
-        told = [(epoch, loss) for epoch, loss in enumerate(history.get(key, ()), 1) if loss is not None]
-        if told:
-            axes.plot(*zip(*told, strict=True), label=title, linewidth=1)
+        values = [(epoch, loss) for epoch, loss in enumerate(history.get(key, ()), 1) if loss is not None]
+        if values:
+            axes.plot(*zip(*values, strict=True), label=title, linewidth=1)
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss, nats per row")
     axes.legend(fontsize=8)
@@ -143,9 +143,9 @@ def reliability(calibration: Mapping[str, Any]) -> bytes:
     figure = Figure(figsize=(4.5, 4), dpi=DPI)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="lightgray", linewidth=1)
-    for asked, how in _some(calibration):
-        said, was, _ = zip(*how["bins"], strict=True)
-        axes.plot(said, was, ".-", linewidth=0.8, label=asked)
+    for conditional, how in _some(calibration):
+        predicted, was, _ = zip(*how["bins"], strict=True)
+        axes.plot(predicted, was, ".-", linewidth=0.8, label=conditional)
     axes.set_xlabel("probability that the model states")
     axes.set_ylabel("share of rows in which it is right")
     axes.legend(fontsize=7)
@@ -155,5 +155,5 @@ def reliability(calibration: Mapping[str, Any]) -> bytes:
 
 def _some(calibration: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The questions of one modality alone: more lines than these cannot be told apart."""
-    alone = [(asked, how) for asked, how in calibration.items() if "," not in asked]
+    alone = [(conditional, how) for conditional, how in calibration.items() if "," not in conditional]
     yield from alone[:MOST_MODALITIES]

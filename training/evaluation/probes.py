@@ -20,7 +20,7 @@ def probes(evaluated: EvaluatedModel) -> dict[str, float]:
 
     Of each modality alone, and of all but the category that is asked for.
     """
-    found = {}
+    results = {}
     for category in evaluated.manifest.modalities:
         others = tuple(name for name in evaluated.manifest.names if name != category.name)
         if category.labels is None or not others:
@@ -36,5 +36,5 @@ def probes(evaluated: EvaluatedModel) -> dict[str, float]:
                 warnings.simplefilter("ignore", ConvergenceWarning)  # the last digit is of no interest
                 probe.fit(evaluated.posterior(train, given).mu, labels)
             right = probe.predict(evaluated.posterior(test, given).mu) == test.data[category.name].numpy()
-            found[question([category.name], given)] = round(float(right.mean()), 4)
-    return found
+            results[question([category.name], given)] = round(float(right.mean()), 4)
+    return results

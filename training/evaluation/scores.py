@@ -59,38 +59,38 @@ Asked = tuple[Subset, Subset]
 
 def questions(names: Sequence[str]) -> list[Asked]:
     """What is scored: subsets alone and given all others, and each modality given each other one."""
-    asked: list[Asked] = []
+    conditional: list[Asked] = []
     for targets in subsets(names):
         rest = tuple(name for name in names if name not in targets)
-        asked += [(targets, ()), (targets, rest)] if rest else [(targets, ())]
+        conditional += [(targets, ()), (targets, rest)] if rest else [(targets, ())]
         if len(names) <= PAIRS and len(targets) == 1:
-            asked += [(targets, (other,)) for other in rest if (other,) != rest]
-    return asked
+            conditional += [(targets, (other,)) for other in rest if (other,) != rest]
+    return conditional
 
 
 def score(evaluated: EvaluatedModel) -> dict[Asked, Scores]:
     """How held-out rows score on every question that at least two of them can be asked."""
     names = evaluated.manifest.names
-    asked = questions(names)
-    many = [(targets, given) for targets, given in asked if given or 1 < len(targets) < len(names)]
+    conditional = questions(names)
+    many = [(targets, given) for targets, given in conditional if given or 1 < len(targets) < len(names)]
     decoded = sum(len(targets + given) for targets, given in many) * evaluated.settings.importance_samples
     few = min(evaluated.settings.rows, max(FEWEST, DECODED // max(decoded, 1)))
-    found = {}
-    for one in asked:
+    estimates = {}
+    for one in conditional:
         scores = _score(evaluated, one, few if one in many else evaluated.settings.rows)
         if len(scores.complete) > 1:
-            found[one] = scores
-    return found
+            estimates[one] = scores
+    return estimates
 
 
-def _score(evaluated: EvaluatedModel, asked: Asked, most: int) -> Scores:
+def _score(evaluated: EvaluatedModel, conditional: Asked, most: int) -> Scores:
     """The whole is scored of all rows that have something of it; all else of those that have it all."""
-    targets, given = asked
+    targets, given = conditional
     names = tuple(name for name in evaluated.manifest.names if name in targets + given)
-    chosen = observed_all(evaluated.test, names)
+    complete_rows = observed_all(evaluated.test, names)
     if targets == evaluated.manifest.names:
-        chosen = np.any([observed(evaluated.test, name) for name in names], axis=0)
-    rows = evaluated.test.take(torch.from_numpy(np.flatnonzero(chosen)[:most]))
+        complete_rows = np.any([observed(evaluated.test, name) for name in names], axis=0)
+    rows = evaluated.test.take(torch.from_numpy(np.flatnonzero(complete_rows)[:most]))
     estimate = log_prob(evaluated, rows, targets, given)
     experts, present = evaluated.experts(rows, names)
     wide = Gaussian(experts.mu.astype(np.float64), experts.log_var.astype(np.float64))
@@ -123,7 +123,7 @@ def _log_prob(
     rng: np.random.Generator,
 ) -> Evidence:
     names = [*targets, *given]
-    posteriors = [evaluated.posterior(row, known) for known in (names, given) if known]
+    posteriors = [evaluated.posterior(row, names_given) for names_given in (names, given) if names_given]
     proposals = defensive(posteriors, evaluated.settings.importance_samples)
     shape = (1, evaluated.manifest.latent_dim)
     (z,) = proposals.sample(
@@ -144,14 +144,14 @@ def log_probs(
     evaluated: EvaluatedModel, scores: Mapping[Asked, Scores]
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Of every question: the mean, in nats per row, and its standard error over the rows."""
-    for (targets, given), found in scores.items():
-        values = found.log_prob
+    for (targets, given), estimates in scores.items():
+        values = estimates.log_prob
         yield (
             question(targets, given),
             {
                 "mean": round(float(values.mean()), 3),
                 "std_error": round(float(values.std(ddof=1) / np.sqrt(len(values))), 3),
-                "median_ess": round(float(np.median(found.ess)), 1),
+                "median_ess": round(float(np.median(estimates.ess)), 1),
                 "rows": len(values),
                 "K": evaluated.settings.importance_samples,
             },
@@ -160,21 +160,21 @@ def log_probs(
 
 def references(evaluated: EvaluatedModel, scores: Mapping[Asked, Scores]) -> dict[str, Reference]:
     """By question, how the held-out rows that have all of it scored: what ``p_value`` compares with."""
-    found = {}
-    for (targets, given), asked in scores.items():
-        values = asked.log_prob[asked.complete]
+    estimates = {}
+    for (targets, given), conditional in scores.items():
+        values = conditional.log_prob[conditional.complete]
         if len(values) < FEWEST_REFERENCE or not np.isfinite(values).all():
             continue
         apart = None
         if not given and len(targets) > 1:
-            apart = _quantiles(asked.disagreement[asked.complete])
-        found[question(targets, given)] = Reference(
+            apart = _quantiles(conditional.disagreement[conditional.complete])
+        estimates[question(targets, given)] = Reference(
             K=evaluated.settings.importance_samples,
             rows=len(values),
             quantiles=_quantiles(values),
             disagreement=apart,
         )
-    return found
+    return estimates
 
 
 def _quantiles(values: Array) -> tuple[float, ...]:

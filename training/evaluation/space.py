@@ -46,7 +46,7 @@ def fit_mixture(z: Array, seed: int) -> Mixture:
     wide = z.astype(np.float64)
     possible = [c for c in COMPONENTS if c == 1 or c * ROWS_PER_COMPONENT <= (~kept).sum()]
     fitted = [_em(wide[~kept], components, seed) for components in possible]
-    best = max(fitted, key=lambda found: float(found.score(wide[kept] if kept.any() else wide)))
+    best = max(fitted, key=lambda mixture_fit: float(mixture_fit.score(wide[kept] if kept.any() else wide)))
     return Mixture(
         best.weights_.astype(np.float32),
         best.means_.astype(np.float32),
@@ -113,10 +113,12 @@ def _axes(z: Array, labels: Array | None) -> Array:
         return np.array([[1.0], [0.0]], np.float32)
     directions = np.linalg.svd(z, full_matrices=False)[2][:2]
     if labels is not None:
-        known = labels >= 0
-        classes = len(np.unique(labels[known]))
-        if classes > 1 and known.sum() > dimension + classes:
-            parting = LinearDiscriminantAnalysis(solver="svd").fit(z[known], labels[known]).scalings_.T[:2]
+        labelled = labels >= 0
+        classes = len(np.unique(labels[labelled]))
+        if classes > 1 and labelled.sum() > dimension + classes:
+            parting = (
+                LinearDiscriminantAnalysis(solver="svd").fit(z[labelled], labels[labelled]).scalings_.T[:2]
+            )
             directions = np.concatenate([parting, directions])
     # Gram-Schmidt in the order of the directions; signs as they were
     orthonormal, triangle = np.linalg.qr(directions.T.astype(np.float64))

@@ -70,7 +70,7 @@ def load_keys(files: Sequence[File], key: str | None) -> Cases:
 
 
 def _keys(file: File, key: str, block: Block) -> list[str]:
-    found = texts(block[key])
-    if None in found:
+    positions = texts(block[key])
+    if None in positions:
         raise DataError(f"{file.path}: the key '{key}' is empty in a row")
-    return [value for value in found if value is not None]
+    return [value for value in positions if value is not None]

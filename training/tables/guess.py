@@ -97,8 +97,8 @@ def _modalities(fields: Sequence[Field], key: str | None) -> tuple[list[Guess], 
             counted.append(field)
         else:
             measured.append(field)
-    for kind, suffix, chosen in (("vector", "", measured), ("counts", "_counts", counted)):
-        for name, group in _groups(chosen, suffix).items():
+    for kind, suffix, members in (("vector", "", measured), ("counts", "_counts", counted)):
+        for name, group in _groups(members, suffix).items():
             guesses.append(_columns(group, kind, called(name, taken), fields))
     return guesses, left_out
 
@@ -172,9 +172,9 @@ def _first_word(field: Field, fields: Sequence[Field]) -> str | None:
         parts = re.split(r"[_.:/ ]", unit_of(one.name)[0], maxsplit=1)
         return parts[0] if len(parts) > 1 and parts[0] else None
 
-    own = word(field)
-    alike = [one for one in fields if one.file is field.file and word(one) == own]
-    return own if own is not None and len(alike) > 1 else None
+    first = word(field)
+    alike = [one for one in fields if one.file is field.file and word(one) == first]
+    return first if first is not None and len(alike) > 1 else None
 
 
 # --- the lines of a modality ---------------------------------------------------------------------------
@@ -190,8 +190,8 @@ def _columns(group: Sequence[Field], kind: str, name: str, fields: Sequence[Fiel
         called, unit = unit_of(field.name)
         spelled = _spelled(field, fields)
         keys = {"name": called, "unit": unit, "field": spelled if spelled != called else None}
-        said = ", ".join(f"{key} = {quoted(value)}" for key, value in keys.items() if value is not None)
-        lines.append(f"    {{ {said} }},")
+        pairs = ", ".join(f"{key} = {quoted(value)}" for key, value in keys.items() if value is not None)
+        lines.append(f"    {{ {pairs} }},")
     lines.append("]")
     together = (
         ", missing together"

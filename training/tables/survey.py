@@ -97,16 +97,16 @@ class Field:
         cells = values if isinstance(values, np.ndarray) else self._single(values)
         if cells is None:
             return
-        found = cells[np.isfinite(cells)]
+        finite = cells[np.isfinite(cells)]
         if not isinstance(values, np.ndarray):
             self._see_missing(~np.isnan(cells))
-            self.steps &= bool((np.diff(found) == 1).all()) and len(found) == len(cells)
+            self.steps &= bool((np.diff(finite) == 1).all()) and len(finite) == len(cells)
         else:
             self.rows, self.present = self.rows + len(values), self.present + len(values)
-        if found.size:
-            self.low, self.high = min(self.low, float(found.min())), max(self.high, float(found.max()))
-            self.zeros += int((found == 0).sum())
-            self.whole &= bool((found == np.floor(found)).all())
+        if finite.size:
+            self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
+            self.zeros += int((finite == 0).sum())
+            self.whole &= bool((finite == np.floor(finite)).all())
             self.labels = self.labels if self.whole else None
 
     def _single(self, values: Any) -> Array | None:
@@ -118,17 +118,17 @@ class Field:
             except ValueError:
                 self.numeric = self.whole = False
         if cells is None or (self.labels is not None and self.whole):
-            said = texts(values)
-            self._see_labels(said)
+            cell_texts = texts(values)
+            self._see_labels(cell_texts)
             if cells is None:
-                self._see_missing(np.array([text is not None for text in said], bool))
+                self._see_missing(np.array([text is not None for text in cell_texts], bool))
         return cells
 
-    def _see_labels(self, said: list[str | None]) -> None:
+    def _see_labels(self, cell_texts: list[str | None]) -> None:
         if self.example is None:
-            self.example = next((text for text in said if text is not None), None)
+            self.example = next((text for text in cell_texts if text is not None), None)
         if self.labels is not None:
-            self.labels |= {text for text in said if text is not None}
+            self.labels |= {text for text in cell_texts if text is not None}
             if len(self.labels) > MOST_LABELS:
                 self.labels = None
 
