@@ -1,7 +1,7 @@
-"""What a run tells TensorBoard, Weights & Biases or MLflow: its settings, every epoch, what was measured.
+"""Logs of a run to TensorBoard, Weights & Biases or MLflow: settings, epochs, and the final metrics.
 
-An epoch is first saved and then told, so a run that was killed may have told one less than it knows: whoever
-goes on with it tells what is missing, and what a tracker has already it is not told twice.
+A run saves an epoch before it logs it, so a killed run may lack the last saved epoch in its logs. A resumed
+run logs the missing epochs, and no epoch twice.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ if TYPE_CHECKING:
     from training.checkpoint import EpochReport
 
 IDENTITY = "tracking.json"
-"""In the workdir: by tracker the run that a resumed one goes on with, and the last epoch that it was told."""
+"""File in the workdir: for each tracker, the id of its run and the last epoch that it has logged."""
 LONGEST = 500
-"""Characters of a parameter that every MLflow server takes."""
+"""Longest value of a parameter, in characters, that every MLflow server accepts."""
 
 
 class Tracker(Protocol):
-    """Where the numbers of one run go."""
+    """Destination for the scalars of one run."""
 
     run: str
-    """What the tracker calls the run; a resumed run is opened by it."""
-    told: int
-    """The last epoch that it has; 0: none."""
+    """Id of the run in the tracker; a resumed run is opened by it."""
+    last_epoch: int
+    """The last epoch that was logged; 0 for none."""
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
-        """The numbers of one epoch."""
+        """Logs the scalars of one epoch."""
 
     def close(self, failed: bool) -> None:
-        """The run is over, or was given up."""
+        """Marks the run as finished or as failed."""
 
 
 class TensorBoard:
-    """Events in WORKDIR/tensorboard."""
+    """Event files in WORKDIR/tensorboard."""
 
-    def __init__(self, experiment: Experiment, folder: Path, run: str | None, told: int) -> None:
+    def __init__(self, experiment: Experiment, folder: Path, run: str | None, last_epoch: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.run, self.told = "tensorboard", told
-        # What was written of an epoch that is told again is not shown any more.
-        again = told + 1 if run else None
-        self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=again)
+        self.run, self.last_epoch = "tensorboard", last_epoch
+        # TensorBoard hides events from this step on, which this run logs again.
+        purge_step = last_epoch + 1 if run else None
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=purge_step)
         if run is None:
             rows = [f"| {key} | {value} |" for key, value in settings_of(experiment).items()]
             self._writer.add_text("experiment", "\n".join(["| setting | value |", "| --- | --- |", *rows]))
@@ -60,19 +60,19 @@ class TensorBoard:
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
 
-    def close(self, failed: bool) -> None:  # noqa: ARG002 - it does not say
+    def close(self, failed: bool) -> None:  # noqa: ARG002 - TensorBoard has no state of a run
         self._writer.close()
 
 
 class WeightsAndBiases:
-    """A run of the project $WANDB_PROJECT, else `anyview`; with WANDB_MODE=offline in WORKDIR/wandb.
+    """A run in the project $WANDB_PROJECT, by default `anyview`; in WORKDIR/wandb with WANDB_MODE=offline.
 
-    Its steps are epochs, and what was measured at the end one more. What it was told may still be on its way
-    when a run is killed, so a resumed one asks the server which step comes next; offline that is the first,
-    and the new folder has the whole run.
+    Steps are epochs; the final metrics are one further step. A killed run may have lost rows that it had not
+    sent yet, so a resumed run asks the server for the next step. Offline, the next step is the first, and the
+    new folder holds the whole run.
     """
 
-    def __init__(self, experiment: Experiment, folder: Path, run: str | None, told: int) -> None:  # noqa: ARG002
+    def __init__(self, experiment: Experiment, folder: Path, run: str | None, last_epoch: int) -> None:  # noqa: ARG002
         import wandb
 
         self._run = wandb.init(
@@ -84,7 +84,7 @@ class WeightsAndBiases:
             resume="allow" if run else None,
         )
         self.run = str(self._run.id)
-        self.told = self._step = max(self._run.step - 1, 0)
+        self.last_epoch = self._step = max(self._run.step - 1, 0)
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         self._step = max(epoch, self._step + 1)
@@ -95,23 +95,23 @@ class WeightsAndBiases:
 
 
 class MLflow:
-    """A run of the experiment of that name, where MLFLOW_TRACKING_URI says."""
+    """A run in the MLflow experiment of the same name, at MLFLOW_TRACKING_URI."""
 
-    def __init__(self, experiment: Experiment, folder: Path, run: str | None, told: int) -> None:
+    def __init__(self, experiment: Experiment, folder: Path, run: str | None, last_epoch: int) -> None:
         from mlflow import MlflowClient
 
-        self._client, self.told = MlflowClient(), told
+        self._client, self.last_epoch = MlflowClient(), last_epoch
         self._last: dict[str, int] = {}
         if run is None:
-            known = self._client.get_experiment_by_name(experiment.name)
-            number = known.experiment_id if known else self._client.create_experiment(experiment.name)
+            existing = self._client.get_experiment_by_name(experiment.name)
+            number = existing.experiment_id if existing else self._client.create_experiment(experiment.name)
             run = self._client.create_run(number, run_name=folder.name).info.run_id
             for key, value in settings_of(experiment).items():
                 self._client.log_param(run, key, str(value)[:LONGEST])
         else:
             self._client.update_run(run, "RUNNING")
             for name in self._client.get_run(run).data.metrics:
-                self._last[name] = max(one.step for one in self._client.get_metric_history(run, name))
+                self._last[name] = max(m.step for m in self._client.get_metric_history(run, name))
         self.run = str(run)
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
@@ -131,70 +131,74 @@ TRACKERS: Mapping[str, Callable[[Experiment, Path, str | None, int], Tracker]] =
 
 
 class Tracked:
-    """All trackers of a run, each told the same.
+    """The trackers of a run; logs everything to each of them.
 
     Arguments:
-        trackers: By name.
-        identity: Where it is written down which runs they are, and what they were told.
-        known: What is written there.
+        trackers: Trackers by name.
+        identity: File with the run and the last logged epoch of each tracker.
+        recorded: Content of that file.
     """
 
-    def __init__(self, trackers: Mapping[str, Tracker], identity: Path, known: Mapping[str, Any]) -> None:
+    def __init__(self, trackers: Mapping[str, Tracker], identity: Path, recorded: Mapping[str, Any]) -> None:
         self._trackers = trackers
         self._identity = identity
-        self._known = dict(known)
+        self._recorded = dict(recorded)
         self._epoch = 0
 
     def resumed(self, reports: Sequence[EpochReport]) -> None:
-        """The epochs that are done; whoever lacks some is told them, a tracker that is new all."""
+        """Replays finished epochs to each tracker that has not recorded them."""
         for report in reports:
             self.epoch(report)
 
     def epoch(self, report: EpochReport) -> None:
+        """Logs one epoch to each tracker that has not recorded it."""
         self._epoch = report.epoch
         for tracker in self._trackers.values():
-            if tracker.told < report.epoch:
+            if tracker.last_epoch < report.epoch:
                 tracker.scalars(scalars_of(report), report.epoch)
-                tracker.told = report.epoch
+                tracker.last_epoch = report.epoch
         self.note()
 
     def measured(self, metrics: Mapping[str, Any]) -> None:
-        """The metrics of the finished model, as they are in its manifest."""
+        """Logs the metrics of the manifest of the finished model."""
         values = dict(_numbers("test", metrics))
         for tracker in self._trackers.values():
             tracker.scalars(values, self._epoch)
 
     def note(self) -> None:
-        """Writes down who was told what, for the run that goes on with this one."""
+        """Writes the run and the last epoch of each tracker, for a run that resumes this one."""
         if self._trackers:
-            self._known |= {name: {"run": one.run, "epoch": one.told} for name, one in self._trackers.items()}
+            self._recorded |= {
+                name: {"run": tracker.run, "epoch": tracker.last_epoch}
+                for name, tracker in self._trackers.items()
+            }
             self._identity.parent.mkdir(parents=True, exist_ok=True)
             draft = self._identity.with_suffix(".part")
-            draft.write_text(json.dumps(self._known))
+            draft.write_text(json.dumps(self._recorded))
             draft.replace(self._identity)
 
 
 @contextmanager
 def tracked(names: Sequence[str], experiment: Experiment, folder: Path, resume: bool) -> Iterator[Tracked]:
-    """Opens the trackers of these names, and closes them, however the run ends.
+    """Opens trackers by name, and closes them when the run ends or fails.
 
     Raises:
-        TrainingError: A tracker is unknown, not installed, or refuses.
+        TrainingError: A tracker is unknown, not installed, or cannot be opened.
     """
     unknown = [name for name in names if name not in TRACKERS]
     if unknown:
         raise TrainingError(f"--track {unknown[0]}: known are {', '.join(TRACKERS)}")
     identity = folder / IDENTITY
-    known = json.loads(identity.read_text()) if resume and identity.exists() else {}
+    recorded = json.loads(identity.read_text()) if resume and identity.exists() else {}
     trackers: dict[str, Tracker] = {}
     failed = True
     try:
         for name in dict.fromkeys(names):
-            before = known.get(name, {"run": None, "epoch": 0})
+            before = recorded.get(name, {"run": None, "epoch": 0})
             trackers[name] = _opened(name, experiment, folder, before["run"], before["epoch"])
-        told = Tracked(trackers, identity, known)
-        told.note()
-        yield told
+        log = Tracked(trackers, identity, recorded)
+        log.note()
+        yield log
         failed = False
     finally:
         for tracker in trackers.values():
@@ -202,12 +206,12 @@ def tracked(names: Sequence[str], experiment: Experiment, folder: Path, resume: 
 
 
 def settings_of(experiment: Experiment) -> dict[str, Any]:
-    """Every setting of an experiment under its dotted name, such as ``fit.batch_size``."""
+    """Settings of an experiment by dotted name, such as ``fit.batch_size``."""
     return dict(_leaves("", experiment.model_dump(mode="json", exclude_none=True)))
 
 
 def scalars_of(report: EpochReport) -> dict[str, float]:
-    """The numbers of an epoch under the names that trackers show."""
+    """Scalars of an epoch by the names that trackers show; losses and log-probabilities in nats per row."""
     validation = {} if report.validation_loss is None else {"loss/validation": report.validation_loss}
     return {
         "loss/train": report.train_loss,
@@ -220,12 +224,12 @@ def scalars_of(report: EpochReport) -> dict[str, float]:
     }
 
 
-def _opened(name: str, experiment: Experiment, folder: Path, run: str | None, told: int) -> Tracker:
+def _opened(name: str, experiment: Experiment, folder: Path, run: str | None, last_epoch: int) -> Tracker:
     try:
-        return TRACKERS[name](experiment, folder, run, told)
+        return TRACKERS[name](experiment, folder, run, last_epoch)
     except ImportError:
         raise TrainingError(f"--track {name} needs: pip install 'anyview[training,{name}]'") from None
-    except Exception as error:  # each library has its own: no key, no server, no such store
+    except Exception as error:  # each library raises its own type: no key, no server, no such store
         raise TrainingError(f"--track {name}: {str(error).strip().splitlines()[0]}") from error
 
 
@@ -238,7 +242,7 @@ def _leaves(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _numbers(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The numbers of a tree of metrics; ``label|image,sound`` reads ``label given image and sound``."""
+    """Yields the numbers of nested metrics; ``label|image,sound`` becomes ``label given image and sound``."""
     for key, value in tree.items():
         plain = re.sub(r"[^\w. /-]", " ", str(key).replace("|", " given ").replace(",", " and "))
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What a run tells TensorBoard, Weights & Biases and MLflow, read back from what they wrote; all offline."""
+"""Logs of a run in TensorBoard, Weights & Biases and MLflow, read back from their files; all offline."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def report(epoch: int) -> EpochReport:
 
 
 def run(name: str, experiment: Experiment, folder: Path, epochs: Iterable[int], done: int = 0) -> None:
-    """A run of some epochs, which goes on where so many were done."""
-    with tracked([name], experiment, folder, resume=bool(done)) as told:
-        told.resumed([report(epoch + 1) for epoch in range(done)])
+    """Logs some epochs; resumes after ``done`` epochs."""
+    with tracked([name], experiment, folder, resume=bool(done)) as log:
+        log.resumed([report(epoch + 1) for epoch in range(done)])
         for epoch in epochs:
-            told.epoch(report(epoch))
-        told.measured(METRICS)
+            log.epoch(report(epoch))
+        log.measured(METRICS)
 
 
 def killed(name: str, experiment: Experiment, folder: Path) -> None:
-    """A run whose second epoch was saved, and of which nobody was told."""
+    """Starts a run that is killed before it logs its second epoch."""
 
     def epochs() -> Iterator[int]:
         yield 1
@@ -62,32 +62,32 @@ def test_tensorboard_shows_every_number_of_every_epoch_and_the_settings(
 
     run("tensorboard", experiment, tmp_path, [1, 2])
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    told = {name: {e.step: e.value for e in events.Scalars(name)} for name in events.Tags()["scalars"]}
+    scalars = {name: {e.step: e.value for e in events.Scalars(name)} for name in events.Tags()["scalars"]}
     for epoch in (1, 2):
-        assert {name: told[name][epoch] for name in scalars_of(report(epoch))} == pytest.approx(
+        assert {name: scalars[name][epoch] for name in scalars_of(report(epoch))} == pytest.approx(
             scalars_of(report(epoch))
         )
-    assert {name: told[name][2] for name in SHOWN} == SHOWN
+    assert {name: scalars[name][2] for name in SHOWN} == SHOWN
     (text,) = events.Tensors("experiment/text_summary")
     assert b"| fit.batch_size | 50 |" in text.tensor_proto.string_val[0]
 
 
 @needs("tensorboard")
 def test_tensorboard_shows_each_epoch_of_a_resumed_run_once(experiment: Experiment, tmp_path: Path) -> None:
-    """Also one that had been written when nobody knew yet that it had."""
+    """An epoch is shown once even if it was logged, and the identity file was not updated."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     killed("tensorboard", experiment, tmp_path)
     (tmp_path / IDENTITY).write_text(json.dumps({"tensorboard": {"run": "tensorboard", "epoch": 0}}))
     run("tensorboard", experiment, tmp_path, [3], done=2)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    told = [(event.step, event.value) for event in events.Scalars("loss/train")]
-    assert told == [(epoch, pytest.approx(100 / epoch)) for epoch in (1, 2, 3)]
+    losses = [(event.step, event.value) for event in events.Scalars("loss/train")]
+    assert losses == [(epoch, pytest.approx(100 / epoch)) for epoch in (1, 2, 3)]
     assert len(events.Tensors("experiment/text_summary")) == 1
 
 
 @needs("tensorboard")
-def test_a_tracker_that_a_resumed_run_names_first_is_told_of_every_epoch(
+def test_a_tracker_that_is_added_to_a_resumed_run_logs_every_epoch(
     experiment: Experiment, tmp_path: Path
 ) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -95,8 +95,8 @@ def test_a_tracker_that_a_resumed_run_names_first_is_told_of_every_epoch(
     short = experiment.model_copy(update={"fit": experiment.fit.model_copy(update={"epochs": 2})})
     prepared = data.prepare(short)
     fit(short, prepared, tmp_path)
-    with tracked(["tensorboard"], short, tmp_path, resume=True) as told:
-        reports = fit(short, prepared, tmp_path, Progress(resumed=told.resumed), resume=True).reports
+    with tracked(["tensorboard"], short, tmp_path, resume=True) as log:
+        reports = fit(short, prepared, tmp_path, Progress(resumed=log.resumed), resume=True).reports
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.value for event in events.Scalars("elbo")] == pytest.approx([one.elbo for one in reports])
 
@@ -113,7 +113,7 @@ def test_mlflow_keeps_settings_numbers_and_the_end_and_a_resumed_run_is_the_same
     number = json.loads((tmp_path / IDENTITY).read_text())["mlflow"]["run"]
     assert MlflowClient().get_run(number).info.status == "FAILED"
     run("mlflow", experiment, tmp_path, [3], done=2)
-    run("mlflow", experiment, tmp_path, [], done=3)  # it was finished; nothing is told twice
+    run("mlflow", experiment, tmp_path, [], done=3)  # finished already: nothing is logged twice
     kept = MlflowClient().get_run(number)
     assert kept.info.status == "FINISHED"
     assert kept.data.metrics == pytest.approx({**scalars_of(report(3)), **SHOWN})
@@ -146,7 +146,7 @@ def key_of(item: Any) -> str:
 
 
 def whole(path: Path) -> list[Any]:
-    """All records, once the last is there: another process writes them."""
+    """All records, once the last one is there: another process writes them."""
     until(lambda: any(record.HasField("exit") for record in records(path)))
     return list(records(path))
 
@@ -189,7 +189,7 @@ def test_wandb_offline_writes_settings_numbers_and_what_was_measured(
 def test_wandb_offline_keeps_the_whole_of_a_resumed_run_in_its_last_folder(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the run that was killed had told may never have reached the disk."""
+    """Rows of the killed run may never have reached the disk."""
     for key, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "HOME": str(tmp_path)}.items():
         monkeypatch.setenv(key, value)
     killed("wandb", experiment, tmp_path)

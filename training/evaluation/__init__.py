@@ -1,6 +1,7 @@
-"""What a stored model is worth, measured on held-out rows through its ONNX graphs.
+"""Measures a stored model on held-out rows through its ONNX graphs.
 
-A question is written as in the service: `label|image` is the label given the image, `image,label` both.
+Conditional distributions are written as in the service: `label|image` is p(label | image), `image,label` is
+the joint p(image, label).
 """
 
 from training.evaluation.evaluated import EvaluatedModel

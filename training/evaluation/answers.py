@@ -1,4 +1,4 @@
-"""How well one modality is told from others: labels and how sure of them, numbers and their intervals."""
+"""Measures predictions of one modality from others: accuracy and calibration, R² and coverage."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from training.data.rows import Rows
 from training.evaluation.evaluated import CHUNK, EvaluatedModel, having_all, question
 
 DRAWS = 100
-"""Draws of z behind one predictive distribution, as in the service."""
+"""Draws of z for each predictive distribution, as in the service."""
 CELLS = 20_000_000
-"""Numbers drawn for the intervals of one question; a large modality is asked about fewer rows."""
+"""Limit of values drawn for the intervals of one target; large modalities are measured on fewer rows."""
 BINS = 10
-"""Of the reliability table: equal ranges of the probability of the most probable label."""
+"""Bins of the reliability table: equal ranges of the probability of the most probable label."""
 
 
 def questions(evaluated: EvaluatedModel) -> Iterator[tuple[Modality, tuple[str, ...], Rows]]:
-    """Each target, given each subset of the others, and the held-out rows that have all of both."""
+    """Yields each target, each subset of the others, and the held-out rows that have all of both."""
     for target in evaluated.manifest.modalities:
         others = [name for name in evaluated.manifest.names if name != target.name]
         for given in evaluated.subsets(others):
@@ -33,7 +33,7 @@ def questions(evaluated: EvaluatedModel) -> Iterator[tuple[Modality, tuple[str, 
 
 
 def answer_metrics(evaluated: EvaluatedModel) -> dict[str, dict[str, Any]]:
-    """Every question, answered.
+    """Measures every target given every subset of the others.
 
     Returns:
         ``accuracy`` and ``calibration`` of categories, ``intervals`` of everything else.
@@ -54,7 +54,7 @@ def answer_metrics(evaluated: EvaluatedModel) -> dict[str, dict[str, Any]]:
 
 
 def label_probabilities(evaluated: EvaluatedModel, category: str, given: Sequence[str], rows: Rows) -> Array:
-    """p(label | x_S) of every row, z integrated out: (n, labels)."""
+    """Returns p(label | x_S) of every row, averaged over draws of z: (n, labels)."""
     posterior = evaluated.posterior(rows, given)
     rng = evaluated.rng()
     total = np.zeros(())
@@ -65,16 +65,14 @@ def label_probabilities(evaluated: EvaluatedModel, category: str, given: Sequenc
 
 
 def calibration(probabilities: Array, right: Array) -> dict[str, Any]:
-    """Whether labels that are said to be 70 % probable are right in 70 of 100 cases.
+    """Compares the probability of the most probable label with its accuracy.
 
     Arguments:
         probabilities: (n, labels).
-        right: The index of the right label, (n,).
+        right: Indices of the true labels, (n,).
 
     Returns:
-        ``log_loss`` (nats); ``ece``: the mean distance between how probable the chosen label is said to be
-        and how often it is right, weighed by rows; ``bins``: of each range of the former
-        [mean probability, share right, rows].
+        The log-loss, the expected calibration error and the bins of the reliability table.
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == right
@@ -96,7 +94,7 @@ def calibration(probabilities: Array, right: Array) -> dict[str, Any]:
 def intervals(
     evaluated: EvaluatedModel, target: Modality, given: Sequence[str], rows: Rows
 ) -> dict[str, float]:
-    """Holds the predictive distribution of a target against what was observed.
+    """Compares the predictive distribution of a target with the observed values.
 
     Returns:
         ``r2`` of its mean; ``coverage_50`` and ``coverage_90``, the shares of
@@ -117,7 +115,7 @@ def intervals(
 def predictive(
     evaluated: EvaluatedModel, target: Modality, given: Sequence[str], rows: Rows
 ) -> tuple[Array, Array]:
-    """The mean of the target, (n, *shape), and its quantiles at 5, 25, 75 and 95 %, (4, n, *shape)."""
+    """Returns the mean of the target, (n, *shape), and its 5, 25, 75 and 95 % quantiles, (4, n, *shape)."""
     posterior = evaluated.posterior(rows, given)
     rng = evaluated.rng()
     means, quantiles = [], []
@@ -134,11 +132,16 @@ def predictive(
 
 
 def r2(target: Modality, x: Array, mean: Array) -> float:
-    """One less the share of the variance that is left, (n, *shape) both.
+    """Returns R² of a predicted mean.
 
-    Averaged over the columns that vary, where columns have units of their own; of a picture, a sound or
-    points, which have one unit, the variances of all cells are added up first: else a pixel in the corner
-    that is grey in one of a thousand pictures would count as much as all others.
+    Vectors and counts: R² of each column that varies, averaged over columns, because columns differ in unit.
+    Other kinds: residual and total variance are summed over cells first, because a pixel that hardly varies
+    would otherwise weigh as much as any other.
+
+    Arguments:
+        target: The predicted modality.
+        x: Observed values, (n, *shape), NaN where missing.
+        mean: Predicted mean, (n, *shape).
     """
     flat, predicted = x.reshape(len(x), -1).astype(np.float64), mean.reshape(len(x), -1)
     seen = np.maximum((~np.isnan(flat)).sum(axis=0), 1)

@@ -1,4 +1,4 @@
-"""The model card: what a stored model is, what it was measured to do, and the command that measures it."""
+"""The model card: description of a stored model, its metrics, and the command that measures them."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ CAPTIONS = {
 
 Table = Sequence[Sequence[str]]
 Section = tuple[str, str, Sequence[str], Table]
-"""Title, explanation, header and rows."""
+"""A section of the card: title, explanation, header and rows of its table."""
 
 
 class Study(NamedTuple):
-    """What runs of their own found about the experiment, beside this model.
+    """Results of an ablation study of the experiment, shown on the card.
 
     Arguments:
-        title: Of its section.
-        lines: Of the section, in Markdown.
-        file: The name of its picture.
-        picture: As PNG.
-        caption: Of the picture.
+        title: Title of the section.
+        lines: Lines of the section, in Markdown.
+        file: File name of the picture.
+        picture: The picture, PNG.
+        caption: Caption of the picture.
     """
 
     title: str
@@ -48,13 +48,13 @@ class Study(NamedTuple):
 def report(
     evaluated: EvaluatedModel, latent: Latent | None, manifest: Manifest, studies: Sequence[Study] = ()
 ) -> dict[str, bytes]:
-    """The files of the folder ``report/``: the card and its pictures.
+    """Returns the files of the folder ``report/`` by name: the card and its pictures.
 
     Arguments:
         evaluated: The model.
-        latent: Its latent space.
-        manifest: With the numbers in it.
-        studies: Of its experiment.
+        latent: Its latent space, if it was fitted.
+        manifest: Its manifest, with metrics.
+        studies: Ablation studies of its experiment.
     """
     drawn = pictures(evaluated, latent, manifest.metrics)
     captions = {
@@ -107,7 +107,7 @@ def _card(manifest: Manifest, captions: Mapping[str, str], studies: Sequence[Stu
 
 
 def _of_answers(metrics: Mapping[str, Any]) -> Iterator[Section]:
-    """How good what is answered about modalities is."""
+    """Yields the sections about predictions of modalities."""
     yield (
         "Labels",
         "The most probable label, z integrated out with 100 draws: how often it is right, the log-loss, and "
@@ -148,7 +148,7 @@ def _of_answers(metrics: Mapping[str, Any]) -> Iterator[Section]:
 
 
 def _of_the_model(manifest: Manifest) -> Iterator[Section]:
-    """How good the densities behind the answers are."""
+    """Yields the sections about log-likelihoods, the latent space and reference scores."""
     metrics = manifest.metrics
     yield (
         "Likelihood",
@@ -223,6 +223,6 @@ def _trained(trained: Mapping[str, Any]) -> list[str]:
 
 
 def _table(head: Sequence[str], rows: Table, align: str = "---:") -> list[str]:
-    """In Markdown; all columns but the first are aligned as told, numbers to the right."""
+    """Returns a Markdown table; ``align`` aligns all columns but the first, by default to the right."""
     lines = [head, ["---", *[align] * (len(head) - 1)], *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

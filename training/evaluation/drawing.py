@@ -1,4 +1,4 @@
-"""One row of a modality, drawn as its kind is looked at, and figures of many of them."""
+"""Draws rows of modalities, by kind, and figures of many rows."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Limits: TypeAlias = tuple[float, float]
 """Lowest and highest value."""
 DPI = 80
 CELL = 0.62
-"""Inches on a side of one small drawing."""
+"""Side of one small drawing, in inches."""
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One line of a figure: what it shows, of which modality, and its rows.
+    """One line of a figure.
 
     Arguments:
-        title: Stands to the left.
-        modality: How it is drawn.
-        rows: (columns, *shape); of a category, indices.
+        title: Text to the left.
+        modality: Modality of the rows; its kind selects the drawing.
+        rows: (columns, *shape); indices of labels for a category.
     """
 
     title: str
@@ -37,7 +37,7 @@ class Strip:
 
 
 def figure_of(strips: Sequence[Strip]) -> bytes:
-    """A PNG with one strip below the other."""
+    """Returns a PNG with one strip below the other."""
     across = max(len(strip.rows) for strip in strips)
     figure = Figure(figsize=(1.6 + CELL * across, CELL * len(strips)), dpi=DPI)
     grid = figure.subplots(len(strips), across, squeeze=False)
@@ -60,19 +60,19 @@ def figure_of(strips: Sequence[Strip]) -> bytes:
 
 
 def draw(axes: Axes, modality: Modality, row: Array, limits: Limits) -> None:
-    """One row of a modality.
+    """Draws one row of a modality.
 
     Arguments:
-        axes: Where.
-        modality: What.
-        row: Of shape ``modality.shape``; of a category, an index.
-        limits: The lowest and highest value of the strip, for kinds that have no range of their own.
+        axes: Axes to draw on.
+        modality: Modality of the row.
+        row: Array of shape ``modality.shape``; index of a label for a category.
+        limits: The lowest and highest value of the strip, for modalities without a range.
     """
     DRAWINGS.get(modality.kind, _curve)(axes, modality, row, limits)
 
 
 def ends(modality: Modality, limits: Limits) -> Limits:
-    """The modality's range, or else the limits of the strip; the second end is above the first."""
+    """Returns the modality's range, or else the limits of the strip; the upper end exceeds the lower."""
     low, high = modality.range or limits
     return low, high if high > low else low + 1
 
@@ -82,7 +82,7 @@ def _label(axes: Axes, modality: Modality, row: Array, _limits: Limits) -> None:
 
 
 def picture(axes: Axes, modality: Modality, row: Array, limits: Limits) -> None:
-    """Pixels, (H, W) or (H, W, C), black at the lower limit."""
+    """Draws pixels, (H, W) or (H, W, C), black at the lower limit."""
     low, high = ends(modality, limits)
     scaled = np.clip((row.astype(np.float32) - low) / (high - low), 0, 1)
     axes.imshow(scaled[..., 0] if scaled.shape[2:] == (1,) else scaled, cmap="gray", vmin=0, vmax=1)
@@ -119,7 +119,7 @@ DRAWINGS: Mapping[str, Callable[[Axes, Modality, Array, Limits], None]] = {
     "points": _path,
     "video": _middle_frame,
 }
-"""By kind; rows of the other kinds are curves."""
+"""Drawings by kind; rows of other kinds are drawn as curves."""
 
 
 def png(figure: Figure) -> bytes:

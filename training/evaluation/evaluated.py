@@ -1,4 +1,4 @@
-"""The stored model that is examined, the rows that it is asked about, and the questions."""
+"""The evaluated model, its held-out rows, and the subsets of modalities on which it is evaluated."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from training.config import Evaluation
 from training.data.rows import Rows
 
 CHUNK = 10_000
-"""Rows decoded at a time."""
+"""Rows decoded in one call of a graph."""
 ALL_SUBSETS = 4
-"""With more modalities than this, of the subsets only singles, pairs and the whole are asked about."""
+"""Number of modalities up to which all subsets are evaluated; with more: singles, pairs and the whole."""
 PAIRS = 8
-"""With more than this, no pairs either: nothing here grows like 2^M."""
+"""Number of modalities up to which pairs are evaluated; no cost grows like 2^M."""
 
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A stored model and the rows that it is asked about.
+    """A stored model and the rows on which it is evaluated.
 
     Arguments:
-        manifest: The model.
-        graphs: What runs it.
-        train: Real rows from which judges and probes learn.
+        manifest: Manifest of the model.
+        graphs: Encoders and decoders of the model.
+        train: Training rows, from which judges and probes learn.
         test: Held-out rows.
-        settings: How many rows and draws.
-        seed: Of every draw.
-        examples: Whether real rows may be shown.
-        alone: Ask about each modality given each other one alone, and about no larger subsets.
+        settings: Numbers of rows and draws.
+        seed: Seed of every random draw.
+        examples: Whether the report may show real rows.
+        alone: Whether to condition on single modalities only, and on no larger subset.
     """
 
     manifest: Manifest
@@ -49,21 +49,21 @@ class EvaluatedModel:
     alone: bool = False
 
     def subsets(self, names: Sequence[str]) -> list[tuple[str, ...]]:
-        """The subsets of these that are asked about."""
+        """Returns the subsets of these modalities that are evaluated."""
         return [(name,) for name in names] if self.alone else subsets(names)
 
     def experts(self, rows: Rows, names: Sequence[str]) -> tuple[Gaussian, Array]:
-        """The experts of these modalities, (M, n, latent_dim), and who is present, (M, n)."""
+        """Returns the experts of these modalities, (M, n, latent_dim), and their presence, (M, n)."""
         experts = [self.graphs.encode(name, rows.data[name].numpy()) for name in names]
         present = np.stack([observed(rows, name) for name in names])
         return Gaussian(np.stack([e.mu for e in experts]), np.stack([e.log_var for e in experts])), present
 
     def posterior(self, rows: Rows, names: Sequence[str]) -> Gaussian:
-        """q(z | x_S) of every row, S intersected with what it has: (n, latent_dim)."""
+        """Returns q(z | x_S) of every row, S intersected with the row's modalities: (n, latent_dim)."""
         return product(*self.experts(rows, names))
 
     def means(self, name: str, z: Array) -> Array:
-        """The mean of p(x | z), with the leading axes of z."""
+        """Returns the mean of p(x | z): the leading axes of z, then the shape of the modality."""
         flat = z.reshape(-1, z.shape[-1]).astype(np.float32)
         modality = self.manifest.modality(name)
         pieces = [
@@ -74,12 +74,12 @@ class EvaluatedModel:
         return joined.reshape(*z.shape[:-1], *joined.shape[1:])
 
     def rng(self) -> np.random.Generator:
-        """A new generator; every measurement has its own, so that none depends on the others."""
+        """Returns a new generator; each metric uses one, so that no metric depends on another."""
         return np.random.default_rng(self.seed)
 
 
 def subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """The subsets that are asked about, each in the order of the names: all of them where there are few."""
+    """Returns the evaluated subsets, in the order of names; all of them up to ``ALL_SUBSETS`` names."""
     if len(names) <= ALL_SUBSETS:
         sizes = list(range(1, len(names) + 1))
     else:
@@ -88,27 +88,27 @@ def subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def question(targets: Sequence[str], given: Sequence[str] = ()) -> str:
-    """As the service writes it."""
+    """Returns the service's notation of a conditional or joint distribution, such as ``label|image``."""
     return "|".join(",".join(names) for names in (targets, given) if names)
 
 
 def observed(rows: Rows, name: str) -> Array:
-    """Which rows have that modality."""
+    """Returns whether each row has the modality: boolean, (n,)."""
     return rows.masks[name].numpy() if name in rows.masks else np.ones(len(rows), bool)
 
 
 def observed_all(rows: Rows, names: Sequence[str]) -> Array:
-    """Which rows have every one of these."""
+    """Returns whether each row has all of these modalities: boolean, (n,)."""
     return np.all([observed(rows, name) for name in names], axis=0)
 
 
 def having(rows: Rows, names: Sequence[str]) -> Rows:
-    """The rows that have at least one of these modalities."""
+    """Returns the rows that have at least one of these modalities."""
     if all(name in rows.masks for name in names):
         return rows.take(torch.from_numpy(np.any([observed(rows, name) for name in names], axis=0)))
     return rows
 
 
 def having_all(rows: Rows, names: Sequence[str]) -> Rows:
-    """The rows that have every one of these modalities."""
+    """Returns the rows that have all of these modalities."""
     return rows if not rows.masks else rows.take(torch.from_numpy(observed_all(rows, names)))

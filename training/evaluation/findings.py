@@ -1,4 +1,4 @@
-"""All the numbers of a model card."""
+"""Computes all metrics of a model card."""
 
 from __future__ import annotations
 
@@ -18,29 +18,25 @@ from training.evaluation.space import fits
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found out about a model.
+    """Metrics of a model and the reference scores of held-out rows.
 
     Arguments:
-        metrics: By what is measured, then by question: ``log_prob`` (nats per row, with its standard
-            error), ``accuracy`` and ``calibration`` of categories, ``intervals`` of everything else,
-            ``judge_accuracy``, ``coherence`` and ``variety`` of what is generated, ``agreement`` of draws
-            from the priors, ``probe``; and ``latent``, how well either prior fits. A question that no
-            held-out row can answer is left out.
-        reference: By question, how held-out rows scored.
+        metrics: Metrics of the card. A distribution for which no held-out row has all modalities is left out.
+        reference: Reference scores by distribution, such as ``label|image``.
     """
 
     metrics: Mapping[str, Any]
     reference: Mapping[str, Reference]
 
     def stated_in(self, manifest: Manifest) -> Manifest:
-        """The manifest with these numbers."""
+        """Returns the manifest with these metrics and reference scores."""
         return manifest.model_copy(
             update={"metrics": dict(self.metrics), "reference": dict(self.reference) or None}
         )
 
 
 def measure_model(evaluated: EvaluatedModel, latent: Latent | None = None) -> Findings:
-    """Asks every question; the same evaluated gives the same numbers to the last digit."""
+    """Computes all metrics; deterministic for the same model, rows and seed."""
     scores = score(evaluated)
     judges = learn_judges(evaluated.manifest.modalities, evaluated.train)
     metrics: dict[str, Any] = {"log_prob": dict(log_probs(evaluated, scores))}

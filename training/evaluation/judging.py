@@ -1,6 +1,7 @@
-"""Is what is generated what it ought to be, and not all alike? A classifier of real rows is the judge.
+"""Coherence and variety of generated rows, judged by classifiers of real rows.
 
-Coherent and all alike is a failure, and so is varied and wrong: the two numbers stand side by side.
+Coherence is the share of generated rows with the right label; variety is their variance within a label,
+relative to real rows. Both are needed: identical rows can be coherent, and wrong rows can vary.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from training.data.rows import Rows
 from training.evaluation.evaluated import EvaluatedModel, having_all, observed_all, question
 
 MOST_JUDGED = 60_000
-"""Training rows from which a judge learns; the others stay where they are, perhaps on a disk."""
+"""Limit of training rows per judge; the other rows, perhaps on disk, are not read."""
 FEWEST_JUDGED = 20
-"""With fewer rows than this nobody learns to judge."""
+"""Least number of rows from which a judge is trained."""
 GENERATED = 2000
-"""Held-out rows from which something is generated, once each, to be judged."""
+"""Limit of held-out rows from which rows are generated, one from each."""
 STEPS, EPOCHS, BATCH = 1400, 20, 128
-"""A judge learns for that many steps, or epochs if they are fewer."""
+"""Limits of a judge's training: optimizer steps and epochs, and rows of a batch."""
 SMALLEST_PICTURE = 12
-"""Pixels on a side from which convolutions are worth it."""
+"""Least pixels on a side for a convolutional judge."""
 SHIFT = 2
-"""Pixels by which a picture is moved at random while a judge learns."""
+"""Largest random shift of training pictures, in pixels."""
 
 
 @dataclass(frozen=True)
 class Judge:
-    """A classifier of one modality that was trained on real rows alone."""
+    """A classifier of one modality, trained on real rows only."""
 
     network: nn.Module
     category: str
@@ -48,14 +49,14 @@ class Judge:
 
     @classmethod
     def learn(cls, train: Rows, category: str, target: str) -> Judge | None:
-        """A judge, or None where there are too few rows, or only one label, to learn from."""
+        """Trains a judge; returns None if there are too few rows, or only one label."""
         some = train.head(MOST_JUDGED)
         both = observed_all(some, [category, target])
         x, labels = some.data[target].numpy()[both].astype(np.float32), some.data[category].numpy()[both]
         if len(x) < FEWEST_JUDGED or len(np.unique(labels)) < 2:
             return None
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of a column that nobody has
+            warnings.simplefilter("ignore", RuntimeWarning)  # a column without values
             shift, scale = np.nan_to_num(np.nanmean(x, axis=0)), spread(x)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -64,18 +65,18 @@ class Judge:
         return judge
 
     def scaled(self, x: Array) -> Array:
-        """What the classifier sees; a missing cell is an average one."""
+        """Returns the standardised input of the classifier; a missing cell becomes 0, the mean."""
         wide = x.astype(np.float32)
         return np.where(np.isnan(wide), np.float32(0), (wide - self.shift) / self.scale)
 
     @torch.no_grad()
     def predict(self, x: Array) -> Array:
-        """The index of the label that each row seems to have: (n,)."""
+        """Returns the index of the predicted label of each row: (n,)."""
         pieces = [self.network(torch.from_numpy(self.scaled(part))) for part in _parts(x)]
         return torch.cat(pieces).argmax(dim=1).numpy()
 
     def accuracy(self, rows: Rows) -> float:
-        """How often it is right about the rows that have both."""
+        """Returns the accuracy on the rows that have both modalities."""
         both = having_all(rows, [self.category, self.target])
         right = self.predict(both.data[self.target].numpy()) == both.data[self.category].numpy()
         return float(right.mean())
@@ -129,35 +130,35 @@ def _learn(network: nn.Module, x: Tensor, labels: Tensor) -> None:
 
 
 def _moved(x: Tensor) -> Tensor:
-    """The whole batch, a few pixels to one side: what leaves there comes in where it is as empty."""
+    """Shifts the whole batch by a few pixels, cyclically: opposite borders of pictures are alike."""
     down, right = (int(n) for n in torch.randint(-SHIFT, SHIFT + 1, (2,)))
     return x.roll((down, right), dims=(1, 2))
 
 
 Judges = Mapping[tuple[str, str], Judge]
-"""By category and target."""
+"""Judges by category and target."""
 
 
 def learn_judges(modalities: Sequence[Modality], train: Rows) -> Judges:
-    """A judge of each modality by each category, where there are rows enough."""
-    deviation = {
+    """Trains a judge of each modality for each category, where there are enough rows."""
+    judges = {
         (category.name, target.name): Judge.learn(train, category.name, target.name)
         for category in modalities
         for target in modalities
         if category.labels is not None and target.labels is None
     }
-    return {pair: judge for pair, judge in deviation.items() if judge is not None}
+    return {pair: judge for pair, judge in judges.items() if judge is not None}
 
 
 def generation_metrics(
     evaluated: EvaluatedModel, judges: Judges, latent: Latent | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Every modality that is no category, generated from every subset of the others.
+    """Judges each modality but categories, generated from every subset of the others.
 
     Arguments:
-        evaluated: What generates.
-        judges: They have never seen what it generates.
-        latent: Where a second prior is to be compared.
+        evaluated: The model that generates.
+        judges: Classifiers trained on real rows.
+        latent: Latent space with a second prior to compare, if any.
 
     Returns:
         ``judge_accuracy`` on real held-out rows, ``coherence`` and ``variety`` of what is generated, by
@@ -208,26 +209,26 @@ def _judge(
 
 
 def _from_labels(evaluated: EvaluatedModel, category: Modality, target: str) -> tuple[Array, Array]:
-    """Each label, ``generated_per_label`` times, and what is generated from it."""
+    """Returns each label ``generated_per_label`` times, and a row generated from each."""
     labels = np.arange(len(category.labels or ())).repeat(evaluated.settings.generated_per_label)
     rows = Rows({category.name: torch.from_numpy(labels.astype(category.numpy_dtype))})
     return labels, generate(evaluated, [category.name], target, rows)
 
 
 def generate(evaluated: EvaluatedModel, given: Sequence[str], target: str, rows: Rows) -> Array:
-    """The mean of p(x | z) at one draw of z for each row: (n, *shape)."""
+    """Returns the mean of p(x | z) at one draw of z for each row: (n, *shape)."""
     posterior: Gaussian = evaluated.posterior(rows, given)
     noise = evaluated.rng().standard_normal(posterior.mu.shape, np.float32)
     return evaluated.means(target, posterior.sample(noise))
 
 
 def variance_ratios(test: Rows, category: str, target: str, generated: Array, labels: Array) -> Array:
-    """Per label: the variance of a cell among generated rows ÷ that among real ones, summed over cells."""
+    """Returns, per label, the variance of generated rows ÷ that of real rows, each summed over cells."""
     rows = having_all(test, [category, target])
     real, real_labels = rows.data[target].numpy(), rows.data[category].numpy()
     ratios = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a column that no row of a label has
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column without values in a label
         unit = spread(real)
         for label in np.unique(labels):
             ours, theirs = generated[labels == label], real[real_labels == label]
@@ -240,7 +241,7 @@ def variance_ratios(test: Rows, category: str, target: str, generated: Array, la
 
 
 def spread(x: Array) -> Array:
-    """What makes cells comparable: each column of a vector has its own unit, a picture has one."""
+    """Returns the standard deviation: of each column of a vector, of all cells of other shapes."""
     deviation = np.nanstd(x.astype(np.float32), axis=0 if x.ndim == 2 else None)
     return np.where(deviation > 0, deviation, np.float32(1))
 
@@ -248,7 +249,7 @@ def spread(x: Array) -> Array:
 def _agreement(
     evaluated: EvaluatedModel, category: str, judges: dict[str, Judge], latent: Latent | None
 ) -> dict[str, float]:
-    """How often, at draws of z from a prior, all judges and the decoder of the label say the same."""
+    """Returns, per prior, the share of draws of z for which all judges agree with the label decoder."""
     rng = evaluated.rng()
     noise = rng.standard_normal((GENERATED, evaluated.manifest.latent_dim), np.float32)
     priors = {"standard": noise}

@@ -1,4 +1,4 @@
-"""The pictures of a model card: what is generated from what, the latent map, the losses, reliability."""
+"""The pictures of a model card: reconstructions, generated rows, latent map, losses, reliability."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from training.evaluation.judging import generate
 ACROSS = 10
 """Columns of a figure."""
 MOST_MODALITIES = 8
-"""A model of more shows the first of them."""
+"""Limit of modalities that are shown."""
 MOST_LINES = 13
 
 
 def pictures(
     evaluated: EvaluatedModel, latent: Latent | None, metrics: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """By file name; without real rows where the experiment wants none shown."""
+    """Returns PNG files by name; without real rows if the experiment does not publish examples."""
     shown = evaluated.manifest.modalities[:MOST_MODALITIES]
     drawn: dict[str, bytes | None] = {}
     if evaluated.examples and len(evaluated.test):
@@ -47,7 +47,7 @@ def pictures(
 
 
 def reconstructions(evaluated: EvaluatedModel, shown: Sequence[Modality]) -> bytes | None:
-    """Held-out rows of each modality; below, what is made of them alone, and of all that the row has."""
+    """Draws held-out rows, and below their reconstruction from themselves and from all modalities."""
     strips = []
     for modality in shown:
         rows = _examples(evaluated, [modality.name])
@@ -61,7 +61,7 @@ def reconstructions(evaluated: EvaluatedModel, shown: Sequence[Modality]) -> byt
 
 
 def _from(evaluated: EvaluatedModel, source: Modality, targets: Sequence[Modality]) -> bytes | None:
-    """Examples of the source; below, each target generated from them, with a new z in every line."""
+    """Draws examples of the source, and below each target generated from them, with a new z in each line."""
     if source.labels is not None:
         strip = _labels_of(source)
         rows = Rows({source.name: torch.from_numpy(strip.rows)})
@@ -91,7 +91,7 @@ def _labels_of(category: Modality) -> Strip:
 
 
 def _examples(evaluated: EvaluatedModel, names: Sequence[str]) -> Rows:
-    """Held-out rows with these modalities: one per label where there is a category, else the first ones."""
+    """Returns held-out rows with these modalities: one per label if there are labels, else the first ones."""
     rows = having_all(evaluated.test, names)
     category = next((m for m in evaluated.manifest.modalities if m.labels is not None), None)
     if category is None or not len(rows):
@@ -103,7 +103,7 @@ def _examples(evaluated: EvaluatedModel, names: Sequence[str]) -> Rows:
 
 
 def latent_map(latent: Latent, shown: Sequence[Modality]) -> bytes:
-    """The map as the page of the service draws it, coloured by the first category."""
+    """Draws the latent map like the page of the service, coloured by the first category."""
     figure = Figure(figsize=(5.5, 4.5), dpi=DPI)
     axes = figure.subplots()
     points = latent.map.points
@@ -124,7 +124,7 @@ def latent_map(latent: Latent, shown: Sequence[Modality]) -> bytes:
 
 
 def losses(history: Mapping[str, Sequence[float | None]]) -> bytes:
-    """The loss of every epoch, in nats per row."""
+    """Draws the loss of every epoch, in nats per row."""
     figure = Figure(figsize=(5.5, 3), dpi=DPI)
     axes = figure.subplots()
     for key, title in (("train_loss", "training"), ("validation_loss", "validation")):
@@ -139,7 +139,7 @@ def losses(history: Mapping[str, Sequence[float | None]]) -> bytes:
 
 
 def reliability(calibration: Mapping[str, Any]) -> bytes:
-    """How often the most probable label is right, by how probable it is said to be."""
+    """Draws the accuracy of the most probable label by its predicted probability."""
     figure = Figure(figsize=(4.5, 4), dpi=DPI)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="lightgray", linewidth=1)
@@ -154,6 +154,6 @@ def reliability(calibration: Mapping[str, Any]) -> bytes:
 
 
 def _some(calibration: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The questions of one modality alone: more lines than these cannot be told apart."""
+    """Yields the conditionals on one modality; more lines could not be distinguished."""
     alone = [(conditional, how) for conditional, how in calibration.items() if "," not in conditional]
     yield from alone[:MOST_MODALITIES]

@@ -1,4 +1,4 @@
-"""Linear probes: how much of a label a straight cut through the latent space finds."""
+"""Linear probes: accuracy of a logistic regression from the latent space to a label."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sklearn.linear_model import LogisticRegression
 from training.evaluation.evaluated import EvaluatedModel, having_all, question
 
 LEARNED = 5000
-"""Training rows from which a probe learns."""
+"""Limit of training rows per probe."""
 FEWEST = 20
 
 
 def probes(evaluated: EvaluatedModel) -> dict[str, float]:
-    """By question, such as `label|image`: how often a logistic regression on mu of q(z | x_S) is right.
+    """Returns the accuracy of logistic regressions on mu of q(z | x_S), by name such as `label|image`.
 
-    Of each modality alone, and of all but the category that is asked for.
+    S is each other modality alone, and all other modalities.
     """
     results = {}
     for category in evaluated.manifest.modalities:

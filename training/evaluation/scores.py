@@ -1,7 +1,7 @@
-"""log p(x_T | x_S) of held-out rows: their mean for the card, their quantiles for ``p_value``.
+"""log p(x_T | x_S) of held-out rows: means for the card, quantiles for ``p_value``.
 
-A subset alone is scored of the rows that have all of it, the whole of those that have anything; a
-conditional of those that have all of both sides.
+log p(x_S) uses the rows with all of S; the joint of all modalities uses the rows with any modality;
+log p(x_T | x_S) uses the rows with all of T and S.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from training.evaluation.evaluated import (
 )
 
 DECODED = 6_000_000
-"""Rows that may be decoded for the subsets between the single modalities and the whole."""
+"""Budget of decoded rows for all conditionals and for subsets between one modality and the whole."""
 FEWEST = 100
-"""Rows for each of those subsets, even if that is more."""
+"""Least number of rows for each of those, even beyond the budget."""
 LEVELS = np.linspace(0, 1, 101)
 FEWEST_REFERENCE = 20
-"""A quantile of fewer rows says nothing."""
+"""Least number of rows for reference quantiles."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How rows score on one question.
+    """Scores of n rows under one distribution p(x_T | x_S).
 
     Arguments:
-        complete: Whether such a row has all of the question: (n,).
-        log_prob: (n,).
-        ess: (n,).
-        disagreement: Between the experts of all that the question names: (n,).
+        complete: Whether the row has all of T and S: boolean, (n,).
+        log_prob: Estimate of log p(x_T | x_S), in nats: (n,).
+        ess: Effective sample size of the estimate: (n,).
+        disagreement: Disagreement between the experts of T and S, in nats: (n,).
     """
 
     complete: Array
@@ -53,13 +53,13 @@ class Scores:
 
 
 Subset = tuple[str, ...]
-Asked = tuple[Subset, Subset]
-"""T and S; () for nothing given."""
+Conditional = tuple[Subset, Subset]
+"""T and S of p(x_T | x_S); S is () for a marginal."""
 
 
-def questions(names: Sequence[str]) -> list[Asked]:
-    """What is scored: subsets alone and given all others, and each modality given each other one."""
-    conditional: list[Asked] = []
+def questions(names: Sequence[str]) -> list[Conditional]:
+    """Returns the scored distributions: subsets alone, subsets given all others, and single given single."""
+    conditional: list[Conditional] = []
     for targets in subsets(names):
         rest = tuple(name for name in names if name not in targets)
         conditional += [(targets, ()), (targets, rest)] if rest else [(targets, ())]
@@ -68,8 +68,8 @@ def questions(names: Sequence[str]) -> list[Asked]:
     return conditional
 
 
-def score(evaluated: EvaluatedModel) -> dict[Asked, Scores]:
-    """How held-out rows score on every question that at least two of them can be asked."""
+def score(evaluated: EvaluatedModel) -> dict[Conditional, Scores]:
+    """Scores held-out rows under every distribution for which at least two rows have all modalities."""
     names = evaluated.manifest.names
     conditional = questions(names)
     many = [(targets, given) for targets, given in conditional if given or 1 < len(targets) < len(names)]
@@ -83,8 +83,8 @@ def score(evaluated: EvaluatedModel) -> dict[Asked, Scores]:
     return estimates
 
 
-def _score(evaluated: EvaluatedModel, conditional: Asked, most: int) -> Scores:
-    """The whole is scored of all rows that have something of it; all else of those that have it all."""
+def _score(evaluated: EvaluatedModel, conditional: Conditional, most: int) -> Scores:
+    """Scores rows with any modality under the joint of all, and complete rows under other distributions."""
     targets, given = conditional
     names = tuple(name for name in evaluated.manifest.names if name in targets + given)
     complete_rows = observed_all(evaluated.test, names)
@@ -141,9 +141,9 @@ def _log_prob(
 
 
 def log_probs(
-    evaluated: EvaluatedModel, scores: Mapping[Asked, Scores]
+    evaluated: EvaluatedModel, scores: Mapping[Conditional, Scores]
 ) -> Iterator[tuple[str, dict[str, float]]]:
-    """Of every question: the mean, in nats per row, and its standard error over the rows."""
+    """Yields the name and the summary of each distribution's scores."""
     for (targets, given), estimates in scores.items():
         values = estimates.log_prob
         yield (
@@ -158,8 +158,8 @@ def log_probs(
         )
 
 
-def references(evaluated: EvaluatedModel, scores: Mapping[Asked, Scores]) -> dict[str, Reference]:
-    """By question, how the held-out rows that have all of it scored: what ``p_value`` compares with."""
+def references(evaluated: EvaluatedModel, scores: Mapping[Conditional, Scores]) -> dict[str, Reference]:
+    """Returns the reference scores of complete held-out rows by distribution, for ``p_value``."""
     estimates = {}
     for (targets, given), conditional in scores.items():
         values = conditional.log_prob[conditional.complete]

@@ -16,14 +16,14 @@ from training.data.rows import Rows
 from training.evaluation.evaluated import EvaluatedModel, having, observed
 
 FITTED = 10_000
-"""Training rows that the mixture is fitted to."""
+"""Limit of training rows for the fit of the mixture."""
 COMPONENTS = (1, 4, 16, 32)
-"""Tried in turn; the one that explains rows best to which it was not fitted is kept."""
+"""Numbers of components to try; the one with the highest held-out likelihood is kept."""
 ROWS_PER_COMPONENT = 50
 SHOWN = 1000
-"""Points on the map."""
+"""Limit of points on the map."""
 FLOOR = 1e-4
-"""Added to every variance: draws of z are at least that wide, and a component may have few of them."""
+"""Added to every variance, because a component may have few draws."""
 
 
 def fit_latent(evaluated: EvaluatedModel) -> Latent:
@@ -36,11 +36,11 @@ def fit_latent(evaluated: EvaluatedModel) -> Latent:
 
 
 def fit_mixture(z: Array, seed: int) -> Mixture:
-    """The mixture of ``COMPONENTS`` under which a fifth of the draws, kept aside, is most likely.
+    """Fits mixtures of each size in ``COMPONENTS``; returns the most likely for a held-out fifth of draws.
 
     Arguments:
         z: Draws from the aggregate posterior, (n, D), in any order.
-        seed: Of the first guess of EM.
+        seed: Seed of the initial means of EM.
     """
     kept = np.arange(len(z)) % 5 == 0 if len(z) >= ROWS_PER_COMPONENT else np.zeros(len(z), bool)
     wide = z.astype(np.float64)
@@ -55,7 +55,7 @@ def fit_mixture(z: Array, seed: int) -> Mixture:
 
 
 def log_density(mixture: Mixture, z: Array) -> Array:
-    """The logarithm of the mixture's density, (n,), at z of shape (n, D)."""
+    """Returns the log-density of the mixture, in nats, (n,), at z of shape (n, D)."""
     terms = []
     for weight, mean, factor in zip(mixture.weights, mixture.means, mixture.factors, strict=True):
         wide = factor.astype(np.float64)
@@ -66,7 +66,7 @@ def log_density(mixture: Mixture, z: Array) -> Array:
 
 
 def fits(evaluated: EvaluatedModel, latent: Latent) -> dict[str, float]:
-    """How likely draws from the posteriors of held-out rows are under either prior, in nats."""
+    """Returns the mean log-density of draws from held-out posteriors under either prior."""
     names = evaluated.manifest.names
     posterior = evaluated.posterior(having(evaluated.test, names).head(SHOWN), names)
     z = _draws(posterior, evaluated.rng())
@@ -84,7 +84,9 @@ def _draws(posterior: Gaussian, rng: np.random.Generator) -> Array:
 
 def _em(z: Array, components: int, seed: int) -> GaussianMixture:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the held-out draws judge, not the last digit
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # the choice is made on held-out draws, not by convergence
         return GaussianMixture(components, max_iter=50, reg_covar=FLOOR, random_state=seed).fit(z)
 
 
@@ -102,12 +104,12 @@ def _map(evaluated: EvaluatedModel, train: Rows, z: Array) -> Map:
 
 
 def _labels(rows: Rows, category: str) -> Array:
-    """The index of each row's label, -1 where it has none."""
+    """Returns the index of each row's label, -1 where it has none."""
     return np.where(observed(rows, category), rows.data[category].numpy(), -1)
 
 
 def _axes(z: Array, labels: Array | None) -> Array:
-    """Two orthonormal directions, (2, D): those that part labels best, else those of most variance."""
+    """Returns two orthonormal directions, (2, D): those that separate labels best, else of most variance."""
     dimension = z.shape[1]
     if dimension == 1:
         return np.array([[1.0], [0.0]], np.float32)
@@ -116,10 +118,10 @@ def _axes(z: Array, labels: Array | None) -> Array:
         labelled = labels >= 0
         classes = len(np.unique(labels[labelled]))
         if classes > 1 and labelled.sum() > dimension + classes:
-            parting = (
+            separating = (
                 LinearDiscriminantAnalysis(solver="svd").fit(z[labelled], labels[labelled]).scalings_.T[:2]
             )
-            directions = np.concatenate([parting, directions])
+            directions = np.concatenate([separating, directions])
     # Gram-Schmidt in the order of the directions; signs as they were
     orthonormal, triangle = np.linalg.qr(directions.T.astype(np.float64))
     axes = (orthonormal * np.where(np.diag(triangle) < 0, -1, 1)).T[:2]
