@@ -1,6 +1,6 @@
 """``anyview-train``: guess an experiment, fit it or import a model, publish it; evaluate it again."""
 
-# What needs torch is imported by the command that does: help, `init` and mistakes are answered at once.
+# Commands import torch themselves, so that help, `init` and error messages do not wait for it.
 from __future__ import annotations
 
 import sys
@@ -41,7 +41,7 @@ def init_command(
     ],
     output: Annotated[Path, typer.Option(help="The experiment file to write.")] = Path("experiment.toml"),
 ) -> None:
-    """Looks at files, and writes an experiment file for them, to be read and edited."""
+    """Writes a first experiment file for some files, to be read and edited."""
     if output.exists():
         raise ExperimentError(f"{output} exists already; choose another name with --output")
     check_writable(output.parent, "--output", create=False)
@@ -95,7 +95,7 @@ def evaluate_command(
         Path | None, typer.Option(help="A folder for the card and its pictures, as they are in the bundle.")
     ] = None,
 ) -> None:
-    """Computes the numbers of a published model's card again, from its graphs, and prints them."""
+    """Measures a published model again, from its graphs, and prints its card."""
     bundle = open_named(store_at(store), model)
     if output is not None:
         check_writable(output, "--output")
@@ -109,7 +109,7 @@ def evaluate_command(
 def import_command(
     folder: Annotated[Path, typer.Argument(help="The folder that MultiVae's MVAE.save wrote.")],
     store: Store = "store",
-    name: Annotated[str | None, typer.Option(help="Of the model; default: the folder's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; default: the folder's.")] = None,
     networks: Annotated[
         str | None, typer.Option(help="package.module:function that makes encoders and decoders.")
     ] = None,

@@ -29,19 +29,19 @@ class Network(_Frozen):
 
     type: Literal["mlp", "conv", "custom"] = "mlp"
     """``mlp``: fully connected; ``conv``: convolutions first, for kinds whose cells have neighbours, such
-    as an image; ``custom``: modules of one's own, see ``training/networks/custom.py``."""
+    as an image; ``custom``: imported modules, see ``training/networks/custom.py``."""
     hidden: tuple[Positive, ...] = (512, 512)
-    """Of the fully connected layers of the encoder: how wide each is; the decoder has them in reverse."""
+    """Widths of the fully connected layers of the encoder; the decoder has them in reverse."""
     activation: Literal["relu", "silu"] = "silu"
-    """Between layers."""
+    """Activation between layers."""
     channels: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64)
-    """Of ``conv``: what each convolution gives; each halves the size."""
+    """For ``conv``: output channels of each convolution; each halves the size."""
     encoder: str | None = None
-    """Of ``custom``: the import path, ``package.module:name``."""
+    """For ``custom``: import path of the encoder, ``package.module:name``."""
     decoder: str | None = None
-    """Of ``custom``: the same for the decoder."""
+    """For ``custom``: import path of the decoder."""
     options: dict[str, Any] = {}
-    """Of ``custom``: keyword arguments for both."""
+    """For ``custom``: keyword arguments of both."""
 
     @model_validator(mode="after")
     def _complete(self) -> Network:
@@ -51,16 +51,16 @@ class Network(_Frozen):
 
 
 class TableColumn(_Frozen):
-    """One column of a vector or counts, and where it is found."""
+    """One column of a vector or counts, and its place in the file."""
 
     name: str
-    """In answers, and in tables that are sent."""
+    """Name of the column in requests and responses."""
     unit: str | None = None
-    """Such as ``cm``; said beside every value."""
+    """Unit such as ``cm``, shown beside every value."""
     range: tuple[float, float] | None = None
-    """The lowest and the highest value that people should expect; nothing is clipped."""
+    """Lowest and highest expected value, for display; values are not clipped."""
     field: str | None = None
-    """Its header in the file; default: its name."""
+    """Header of the column in the file; default: its name."""
 
     @property
     def column(self) -> Column:
@@ -71,32 +71,31 @@ class ModalityChoice(_Frozen):
     """The settings of one modality; the data source supplies what is left out."""
 
     kind: KindName | None = None
-    """Default: what the source says."""
+    """Kind of the modality; default: that of the source."""
     field: str | None = None
-    """Of the source `table`: the column or array that holds it, where it is one; ``FILE:FIELD`` where
-    several files have one of that name. Of a vector of several columns, each column names its own."""
+    """For the source `table`: the column or array with the values; ``FILE:FIELD`` if several files have a
+    field of that name. For a vector of several columns, each column has its own ``field``."""
     shape: tuple[Positive, ...] | None = None
-    """Of the source `table`: what pictures are resized to."""
+    """For the source `table`: shape to which pictures are resized."""
     spectrogram: Spectrogram | None = None
-    """Of the source `table`: what a sound becomes."""
+    """For the source `table`: spectrogram that is computed from a sound."""
     likelihood: str | None = None
     """``normal``, ``laplace``, ``student_t``, ``bernoulli``, ``categorical``, ``poisson`` or
-    ``negative_binomial``; default:
-    what the source says."""
+    ``negative_binomial``; default: that of the source."""
     labels: tuple[str, ...] | None = None
-    """Of a category: its labels, in the order of their indices."""
+    """For a category: its labels, in the order of their indices."""
     columns: tuple[TableColumn, ...] | None = None
-    """Of a vector or counts: its columns, in their order."""
+    """For a vector or counts: its columns, in order."""
     range: tuple[float, float] | None = None
-    """Lowest and highest value, which ``bernoulli`` and pictures need; default: what the source says."""
+    """Lowest and highest value, needed for ``bernoulli`` and pictures; default: that of the source."""
     weight: Annotated[float, Field(gt=0)] | None = None
-    """lambda: by how much the log-likelihood of this modality is multiplied in the objective; default: the
+    """lambda, the factor of this modality's log-likelihood in the objective; default: the
     square root of (numbers of the largest modality ÷ its own), see ``training/fit.py``."""
     network: Network = Network()
-    """Its encoder and decoder."""
+    """Encoder and decoder."""
 
     def of(self, modality: Modality) -> Modality:
-        """Returns the source's description with the settings of the experiment in it."""
+        """Returns the source's description with the settings of the experiment."""
         keys = ("kind", "likelihood", "labels", "range")
         changes = {key: value for key in keys if (value := getattr(self, key)) is not None}
         if self.columns is not None:
@@ -105,61 +104,61 @@ class ModalityChoice(_Frozen):
 
 
 class Data(_Frozen):
-    """Where the rows come from."""
+    """Data source, and selection of its rows."""
 
     source: str
-    """``mnist``, ``fashion_mnist``, ``mfeat``, ``digits``, or ``table``: files of one's own."""
+    """``mnist``, ``fashion_mnist``, ``mfeat``, ``digits``, or ``table`` for other files."""
     path: Path | None = None
-    """The folder of the source (of `digits`: of its three); default: ``$ANYVIEW_DATA/SOURCE``, else
+    """Folder of the source (for `digits`: of its three folders); default: ``$ANYVIEW_DATA/SOURCE``, else
     ``../shared/data/SOURCE``."""
     files: tuple[Path, ...] = ()
-    """Of the source `table`: CSV, Parquet, npz, npy, or folders with one table in each."""
+    """For the source `table`: CSV, Parquet, npz, npy, or folders with one table in each."""
     key: str | None = None
-    """Of the source `table`: the column that joins the rows of several files; default: row by row."""
+    """For the source `table`: the column that joins the rows of several files; default: row by row."""
     test: Annotated[int, Field(ge=0)] = 0
-    """Of the source `table`: random rows that are kept from training to measure the model on."""
+    """For the source `table`: number of random rows held out of training to measure the model."""
     validation: Annotated[int, Field(ge=0)] = 0
     """Rows held out of training for the validation loss; 0: none, and the last epoch is the best."""
     limit: Positive | None = None
     """Use only the first rows of each split."""
     paired: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """The share of training rows whose categories are seen; of the others they are taken away."""
+    """Share of training rows that keep their categories; the others lose them."""
     paired_share: Annotated[float, Field(gt=0, le=1)] | None = None
-    """How many rows of an epoch are such rows, repeated where there are fewer; default: as they come."""
+    """Share of an epoch's rows that keep their categories, by repetition; default: no repetition."""
     missing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The share of all entries, a modality of a training row, that is taken away at random."""
+    """Share of entries (a modality of a training row) that are removed at random."""
 
 
 class Model(_Frozen):
-    """The fields of MVAEConfig that an experiment chooses."""
+    """Fields of MVAEConfig that an experiment sets."""
 
     latent_dim: Positive = 10
-    """D, the dimensions of z."""
+    """D, the number of dimensions of z."""
     objective: str = "coherent"
     """``coherent``, ``matched``, ``conditional``, ``cross`` or ``paper``: see training/README.md."""
     use_subsampling: bool = True
     """Whether each modality alone is a subset of the objective, beside all together."""
     k: Annotated[int, Field(ge=0)] = 0
-    """How many random subsets are drawn for each batch, beside all and each alone."""
+    """Number of random subsets drawn for each batch, beside all and each alone."""
     warmup: Annotated[int, Field(ge=0)] = 10
-    """Over how many epochs the weight of the divergence rises from 0 to beta."""
+    """Number of epochs in which the weight of the divergence rises from 0 to beta."""
     beta: Annotated[float, Field(gt=0)] = 1.0
     """The weight of the divergence."""
 
 
 class Fit(_Frozen):
-    """The loop: Adam, and what surrounds it."""
+    """Settings of the training loop, which uses Adam."""
 
     epochs: Positive = 100
     """Passes over the training rows."""
     batch_size: Positive = 128
-    """Of all processes together."""
+    """Rows of a batch, over all processes."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Of Adam, at its highest."""
+    """Highest learning rate of Adam."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """``cosine``: the rate rises over the first 5 % of the steps and falls to 0; ``constant``: it stays."""
     clip: Annotated[float, Field(gt=0)] | None = None
-    """The largest norm of a gradient; longer ones are shortened to it. Default: none is."""
+    """Largest norm of the gradient; larger gradients are scaled down to it. Default: no limit."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Validate and keep a moving average of the weights with this decay, such as 0.999; 0: the weights."""
     patience: Positive | None = None
@@ -167,7 +166,7 @@ class Fit(_Frozen):
     the same noise every time. Default: train for all ``epochs``."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto``: a GPU where there is one. All training rows are held there if they take less than half of
-    what is free."""
+    the free memory."""
     precision: Literal["32", "bf16"] = "32"
     """``bf16``: networks run in half precision, on a CPU too; weights, posteriors and likelihoods stay in
     single precision."""
@@ -175,18 +174,18 @@ class Fit(_Frozen):
     """Compile the loss with torch.compile: a minute or two at the start, then faster steps. On a CPU it
     needs a C++ compiler; on a GPU steps are recorded as CUDA graphs."""
     processes: Positive = 1
-    """On each machine, one per GPU."""
+    """Processes on each machine, one per GPU."""
     nodes: Positive = 1
-    """Machines; environment variables number them, as with torchrun."""
+    """Number of machines; environment variables number them, as with torchrun."""
 
 
 class Evaluation(_Frozen):
-    """How the numbers of the model card are made."""
+    """Settings of the metrics of the model card."""
 
     rows: Positive = 1000
     """Held-out rows whose log-likelihood and intervals are estimated."""
     importance_samples: Positive = 1000
-    """K; ``/score`` answers a p-value where it is asked for as many, and its default is 1000."""
+    """K; ``/score`` returns a p-value for requests with the same K, and its default is 1000."""
     generated_per_label: Positive = 500
     """Rows generated from each label, to be judged."""
 
@@ -195,27 +194,27 @@ class Experiment(_Frozen):
     """One training run."""
 
     name: Name
-    """Of the published model."""
+    """Name of the published model."""
     description: str = ""
-    """One sentence for its card."""
+    """One sentence for the card."""
     licence: str = ""
-    """Of the weights and of the data."""
+    """Licence of the weights and of the data."""
     seed: int = 0
-    """Of the initial weights, the order of rows and every draw: the same seed, the same model."""
+    """Seed of the initial weights, the order of rows and every draw; determines the model."""
     examples: bool = True
     """Whether real rows may be part of the bundle: as golden inputs, which the service shows as examples,
     points on the latent map, pictures in the report. With false golden inputs and report show generated
     rows alone."""
     data: Data
-    """Where the rows come from."""
+    """Data source, and selection of its rows."""
     modalities: dict[Name, ModalityChoice]
-    """A table for each modality that is to be learned, by its name."""
+    """Settings of each learned modality by name."""
     model: Model = Model()
     """The latent space and the objective."""
     fit: Fit = Fit()
     """The training loop."""
     evaluation: Evaluation = Evaluation()
-    """How the published numbers are made."""
+    """Settings of the published metrics."""
 
 
 def check_code(experiment: Experiment, allowed: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a training run asks of the machine: processes, precision, where the rows lie, and a compiled loss."""
+"""Devices of a training run: processes, precision, placement of rows, and the compiled loss."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from training.errors import TrainingError
 from training.model import MVAE
 
 SHARE = 0.5
-"""Of the free memory of a device, for the training rows: the rest is for weights and what they compute."""
+"""Share of a device's free memory for training rows; the rest is for weights and activations."""
 
 
 def fabric_for(settings: Fit) -> Fabric:
-    """Device, precision and processes; with several, starts the others."""
+    """Sets up device, precision and processes; starts the other processes if there are several."""
     accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}[settings.device]
-    together = settings.processes * settings.nodes > 1
+    distributed = settings.processes * settings.nodes > 1
     fabric = Fabric(
         accelerator=accelerator,
         devices=settings.processes,
         num_nodes=settings.nodes,
-        strategy="ddp" if together else "auto",
+        strategy="ddp" if distributed else "auto",
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
     )
-    if together:
+    if distributed:
         fabric.launch()
     return fabric
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes."""
+    """Returns the free memory of a GPU in bytes."""
     return int(torch.cuda.mem_get_info(device)[0])
 
 
 class Placement:
-    """Puts the training rows where the model is, if they fit; else batches travel one by one.
+    """Copies the training rows to the device of the model if they fit; else each batch is copied.
 
     Arguments:
-        device: Where the model is.
-        free: Tells how many bytes are free there.
+        device: Device of the model.
+        free: Returns the free memory of a device in bytes.
     """
 
     def __init__(self, device: torch.device, free: Callable[[torch.device], int] = free_memory) -> None:
@@ -55,27 +55,27 @@ class Placement:
         self._placed: Rows | None = None
 
     def __call__(self, rows: Rows) -> Rows:
-        """The rows to take batches from; the same ones are moved once."""
+        """Returns the rows to take batches from; copies the same rows once."""
         if self._device.type == "cpu":
             return rows
         if self._placed is None or rows is not self._source:
-            self._placed = None  # gives back the memory of those before
+            self._placed = None  # releases the memory of the previous rows
             fits = rows.size_in_bytes < SHARE * self._free(self._device)
             self._source, self._placed = rows, rows.to(self._device) if fits else rows
         return self._placed
 
 
 def compile_loss(model: MVAE, device: torch.device) -> None:
-    """From now on the model computes the loss of a training batch as one compiled graph.
+    """Makes the model compute the loss of a training batch as one compiled graph.
 
     Raises:
-        TrainingError: On a CPU, there is no C++ compiler.
+        TrainingError: The device is a CPU and there is no C++ compiler.
     """
     compilers = [os.environ.get("CXX"), "g++", "clang++"]
     if device.type == "cpu" and not any(shutil.which(name) for name in compilers if name):
         raise TrainingError(
             "fit.compile needs a C++ compiler on a CPU: install g++ or clang++, or set it to false"
         )
-    # array-api-compat caches which library an array is of; tracing through the cache is what is wanted.
+    # array-api-compat caches the library of an array; tracing through the cache is intended.
     warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
     model.compile_loss("default" if device.type == "cpu" else "reduce-overhead")

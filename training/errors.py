@@ -1,23 +1,23 @@
-"""What a person who trains can get wrong; each text is one sentence for them."""
+"""Errors of training and import; each message is one sentence for the user."""
 
 from __future__ import annotations
 
 
 class TrainingError(Exception):
-    """Whatever the command refuses or cannot finish."""
+    """The command was refused or cannot finish."""
 
 
 class ExperimentError(TrainingError):
-    """The experiment file says what cannot be."""
+    """The experiment file is inconsistent or unreadable."""
 
 
 class DataError(TrainingError):
-    """The data is missing, damaged, or not what the experiment says."""
+    """The data is missing, damaged, or does not match the experiment."""
 
 
 class ExportError(TrainingError):
-    """A graph does not answer as the network that it was made from."""
+    """A network cannot be exported, or its graph returns other values."""
 
 
 class ImportRefused(TrainingError):
-    """A folder that no model of ours can be made of."""
+    """A folder cannot be imported as a model."""

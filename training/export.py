@@ -1,4 +1,4 @@
-"""Torch to ONNX, checked against torch before anything is published."""
+"""Exports a model to ONNX and checks the graphs against torch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TorchGraphs:
 
 
 class OnnxGraphs:
-    """The same from a bundle's files, run by onnxruntime."""
+    """The encoders and decoders of a bundle's files, run by onnxruntime."""
 
     def __init__(self, manifest: Manifest, files: Mapping[str, bytes]) -> None:
         self.manifest = manifest
@@ -77,18 +77,18 @@ def export(
     number: int,
     reports: Sequence[EpochReport] = (),
 ) -> tuple[Manifest, dict[str, bytes]]:
-    """Everything of a bundle but its report.
+    """Returns the manifest and the files of a bundle, without the report.
 
     Arguments:
-        model: What was trained.
-        experiment: How.
-        text: The text of the experiment file.
-        prepared: Its data; held-out rows become the golden inputs.
-        number: The version that this is to be.
-        reports: Of the epochs that it was trained for.
+        model: The trained model.
+        experiment: Its experiment.
+        text: Text of the experiment file.
+        prepared: Data of the experiment; held-out rows become the golden inputs.
+        number: Version of the bundle.
+        reports: Reports of the training epochs.
 
     Raises:
-        ExportError: There is no graph, or one that does not agree with torch.
+        ExportError: A network cannot be exported, or its graph does not agree with torch.
     """
     model = model.eval().cpu()
     manifest = described(model, experiment, prepared, number, reports)
@@ -119,13 +119,16 @@ def check_parity(
     """Compares the two graphs of one modality, batch by batch.
 
     Raises:
-        ExportError: They differ by more than the tolerance; the text says where.
+        ExportError: They differ by more than the tolerance; the message names modality, output and size.
     """
     for size in PARITY_BATCHES:
         ours, theirs = expected.encode(modality.name, x[:size]), actual.encode(modality.name, x[:size])
         pairs = {"mu": (ours.mu, theirs.mu), "log_var": (ours.log_var, theirs.log_var)}
-        wanted, got = expected.decode(modality.name, z[:size]), actual.decode(modality.name, z[:size])
-        pairs |= {name: (wanted[name], got[name]) for name in modality.parameters}
+        expected_values, values = (
+            expected.decode(modality.name, z[:size]),
+            actual.decode(modality.name, z[:size]),
+        )
+        pairs |= {name: (expected_values[name], values[name]) for name in modality.parameters}
         for name, (a, b) in pairs.items():
             if not golden.agree(b, a):
                 raise ExportError(
@@ -136,7 +139,7 @@ def check_parity(
 def described(
     model: MVAE, experiment: Experiment, prepared: Prepared, number: int, reports: Sequence[EpochReport] = ()
 ) -> Manifest:
-    """What a model says of itself before it is measured; the arguments are those of :func:`export`."""
+    """Returns the manifest of a model without metrics; for the arguments see :func:`export`."""
     return Manifest(
         name=experiment.name,
         version=number,
@@ -152,7 +155,7 @@ def described(
 def golden_inputs(
     experiment: Experiment, prepared: Prepared, graphs: golden.Graphs, z: Array
 ) -> dict[str, Array]:
-    """By modality, as many rows as of z: held-out ones, or generated from z where those must not be shown."""
+    """Returns as many rows as z by modality: held-out rows, or generated ones if examples are private."""
     if experiment.examples:
         return {name: golden_rows(x.numpy(), len(z)) for name, x in prepared.test.data.items()}
     rng = np.random.default_rng(experiment.seed)
@@ -160,12 +163,12 @@ def golden_inputs(
 
 
 def golden_rows(x: Array, count: int) -> Array:
-    """``count`` rows, from the start again where there are fewer."""
+    """Returns ``count`` rows, repeated from the start if there are fewer."""
     return np.resize(x, (count, *x.shape[1:]))
 
 
 def _generated(modality: Modality, parameters: Parameters, rng: np.random.Generator) -> Array:
-    """Rows that nobody has, in the dtype of the modality."""
+    """Draws artificial rows, clipped to the range and dtype of the modality."""
     drawn = modality.distribution.sample(parameters, rng)
     low, high = modality.range or (-np.inf, np.inf)
     if modality.numpy_dtype.kind in "iu":

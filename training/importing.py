@@ -42,7 +42,7 @@ FIELDS = {
 }
 """Fields of the configuration that MVAEConfig takes unchanged."""
 SMALL = 2**24
-"""Weights that default networks may have whatever the size of the file of weights."""
+"""Number of weights that default networks may always have, even if the file of weights is smaller."""
 
 Size = Annotated[StrictInt, Field(gt=0, lt=2**62)]
 

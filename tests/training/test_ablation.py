@@ -1,4 +1,4 @@
-"""Studies: resumable, told apart, and their tables; with the tiniest of runs."""
+"""Studies: resumption, separation of runs, and tables; with the smallest of runs."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def test_a_table_has_mean_and_deviation_over_the_seeds() -> None:
 
 
 def test_a_setting_changes_what_it_names_and_a_misspelt_one_is_refused() -> None:
-    chosen = changed("mnist", ["model.beta=0.5", "model.objective=paper"], seed=7, data__paired=0.1)
-    assert (chosen.model.beta, chosen.model.objective) == (0.5, "paper")
-    assert (chosen.seed, chosen.data.paired) == (7, 0.1)
-    assert chosen.modalities["label"].weight == changed("mnist", []).modalities["label"].weight
+    experiment = changed("mnist", ["model.beta=0.5", "model.objective=paper"], seed=7, data__paired=0.1)
+    assert (experiment.model.beta, experiment.model.objective) == (0.5, "paper")
+    assert (experiment.seed, experiment.data.paired) == (7, 0.1)
+    assert experiment.modalities["label"].weight == changed("mnist", []).modalities["label"].weight
     with pytest.raises(ExperimentError, match=r"model\.betta: Extra inputs"):
         changed("mnist", ["model.betta=1"])
     with pytest.raises(ExperimentError, match="a setting is KEY=VALUE"):
@@ -56,7 +56,7 @@ def rows(n: int) -> Rows:
     return Rows({"x": torch.arange(n), "label": torch.arange(n) % 3})
 
 
-def test_gaps_are_where_they_were_in_every_epoch_and_as_many_as_wanted() -> None:
+def test_gaps_are_where_they_were_in_every_epoch_and_of_the_set_share() -> None:
     first, second = (
         with_gaps(rows(4000), Data(source="x", missing=0.2), ["label"], seed=1, epoch=e) for e in (1, 2)
     )
@@ -67,13 +67,13 @@ def test_gaps_are_where_they_were_in_every_epoch_and_as_many_as_wanted() -> None
 
 
 def test_unpaired_rows_lack_their_label_alone_and_paired_ones_fill_their_share() -> None:
-    wanted = Data(source="x", paired=0.01)
-    plain = with_gaps(rows(1000), wanted, ["label"], seed=1, epoch=1)
+    settings = Data(source="x", paired=0.01)
+    plain = with_gaps(rows(1000), settings, ["label"], seed=1, epoch=1)
     assert int(plain.masks["label"].sum()) == 10
     assert bool(plain.masks["x"].all())
     seen = set(plain.data["x"][plain.masks["label"]].tolist())
     mixed = with_gaps(
-        rows(1000), wanted.model_copy(update={"paired_share": 0.25}), ["label"], seed=1, epoch=1
+        rows(1000), settings.model_copy(update={"paired_share": 0.25}), ["label"], seed=1, epoch=1
     )
     assert len(mixed) == 1000
     assert int(mixed.masks["label"].sum()) == 250
@@ -96,9 +96,9 @@ def test_the_regression_explains_what_is_linear() -> None:
     split = Rows({"a": torch.from_numpy(x), "b": torch.from_numpy(y)})
     train, test = split.take(slice(200)), split.take(slice(200, None))
     modality = array("vector", 2).model_copy(update={"name": "b"})
-    found = folds.ridge(train, test, ["a"], [modality])["b"]
+    r2 = folds.ridge(train, test, ["a"], [modality])["b"]
     plain = LinearRegression().fit(x[:200], y[:200]).score(x[200:], y[200:])
-    assert found == pytest.approx(plain, abs=0.01)
+    assert r2 == pytest.approx(plain, abs=0.01)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The numbers of a model card."""
+"""Metrics of a model card."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_judge_learns_from_real_rows(evaluated: EvaluatedModel) -> None:
 
 
 class Alike:
-    """Graphs that know nothing: the same picture whatever z is."""
+    """Graphs that ignore their inputs: every z decodes to the same picture."""
 
     def encode(self, modality: str, x: Array) -> Gaussian:  # noqa: ARG002
         return Gaussian(np.zeros((len(x), 2), np.float32), np.zeros((len(x), 2), np.float32))
@@ -142,11 +142,11 @@ def linear_gaussian(n: int, masks: dict[str, torch.Tensor] | None = None) -> Eva
 def test_intervals_of_an_exact_model_cover_as_often_as_they_say() -> None:
     evaluated = linear_gaussian(3000)
     b = evaluated.manifest.modality("b")
-    found = intervals(evaluated, b, ["a"], evaluated.test)
-    assert found["coverage_50"] == pytest.approx(0.5, abs=0.025)
-    assert found["coverage_90"] == pytest.approx(0.9, abs=0.015)
+    metrics = intervals(evaluated, b, ["a"], evaluated.test)
+    assert metrics["coverage_50"] == pytest.approx(0.5, abs=0.025)
+    assert metrics["coverage_90"] == pytest.approx(0.9, abs=0.015)
     # z has the variance 1/5 given a, so b = (2 z, -z) + noise has 4/5 + 1 of 5 and 1/5 + 1 of 2
-    assert found["r2"] == pytest.approx(1 - (1.8 / 5 + 1.2 / 2) / 2, abs=0.03)
+    assert metrics["r2"] == pytest.approx(1 - (1.8 / 5 + 1.2 / 2) / 2, abs=0.03)
 
 
 def test_a_model_of_vectors_alone_with_rows_that_lack_things_is_measured_on_what_they_have() -> None:
@@ -188,15 +188,15 @@ def test_a_judge_bears_missing_cells_and_wants_enough_rows() -> None:
 
 def test_a_reference_holds_the_quantiles_of_the_very_scores() -> None:
     evaluated = linear_gaussian(400)
-    found = measure_model(evaluated).reference
-    assert set(found) == {"a", "b", "a,b", "a|b", "b|a"}
+    reference = measure_model(evaluated).reference
+    assert set(reference) == {"a", "b", "a,b", "a|b", "b|a"}
     # a is normal of variance 5/4: so is its log-density a shifted chi-square, whose median is known
     median = -0.5 * (np.log(2 * np.pi * 1.25) + 0.4549)
-    assert found["a"].quantiles[50] == pytest.approx(median, abs=0.1)
-    assert [name for name, one in found.items() if one.disagreement is not None] == ["a,b"]
-    assert (np.diff(found["a,b"].quantiles) >= 0).all()
-    assert len(found["a"].quantiles) == 101
-    assert found["a"].rows == 400
+    assert reference["a"].quantiles[50] == pytest.approx(median, abs=0.1)
+    assert [name for name, one in reference.items() if one.disagreement is not None] == ["a,b"]
+    assert (np.diff(reference["a,b"].quantiles) >= 0).all()
+    assert len(reference["a"].quantiles) == 101
+    assert reference["a"].rows == 400
 
 
 def test_no_number_of_modalities_makes_the_questions_explode() -> None:

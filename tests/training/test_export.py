@@ -61,9 +61,9 @@ def test_a_graph_that_differs_from_torch_is_not_exported(
 
 def test_the_weights_in_the_bundle_are_those_of_the_model(bundle_folder: Path, fitted: Fitted) -> None:
     _, files = files_of(bundle_folder)
-    stored, own = load(files["weights.safetensors"]), fitted.model.state_dict()
-    assert stored.keys() == own.keys()
-    assert all(torch.equal(stored[key], own[key]) for key in own)
+    stored, trained = load(files["weights.safetensors"]), fitted.model.state_dict()
+    assert stored.keys() == trained.keys()
+    assert all(torch.equal(stored[key], trained[key]) for key in trained)
 
 
 def test_scaling_and_one_hot_are_part_of_the_graph(bundle_folder: Path) -> None:

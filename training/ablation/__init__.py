@@ -1,5 +1,5 @@
 """Controlled comparisons: the same data, networks and epochs, several seeds, one thing changed.
 
-Every run is one JSON line in a file beside this one; a run that is there is not done again, and the tables
-are made from the files alone.
+Every run is one JSON line in a file of this folder. A recorded run is not repeated, and the tables are made
+from the files alone.
 """

@@ -1,7 +1,7 @@
-"""``python -m training.ablation``: runs studies, skips what is done, and writes their tables.
+"""``python -m training.ablation``: runs studies, skips recorded runs, and writes their tables.
 
-Without options these are the runs whose results stand in ``RESULTS.md``: hours on one core.
-``--epochs 1 --rows 500`` tries them; their lines are told apart from those of the long runs.
+The default options repeat the runs of ``RESULTS.md``, which take hours on one core. ``--epochs 1 --rows 500``
+is a trial; its runs are recorded apart from the long ones.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ Rows = Annotated[int | None, typer.Option(help="Use only the first rows of each 
 Settings = Annotated[
     list[str], typer.Option("--set", help="A setting of the experiment, such as model.beta=0.5; repeatable.")
 ]
-Variant = Annotated[str | None, typer.Option(help="What to call these settings in the tables.")]
-Folder = Annotated[Path, typer.Option(help="Where the results are.")]
+Variant = Annotated[str | None, typer.Option(help="Name of these settings in the tables.")]
+Folder = Annotated[Path, typer.Option(help="Folder of the results.")]
 
 
 @dataclass(frozen=True)
 class Common:
-    """What every study of one setting may be told.
+    """Options common to the studies of one setting.
 
     Arguments:
-        seeds: Each value is tried with each of them.
-        epochs: Of each run.
-        rows: Use only the first of each split.
-        settings: Changes, KEY=VALUE.
-        variant: What they are called in the tables.
+        seeds: Seeds; each value of the setting is run with each of them.
+        epochs: Epochs of each run.
+        rows: Rows used of each split, from its start; None for all.
+        settings: Further changes, KEY=VALUE.
+        variant: Name of these changes in the tables.
     """
 
     seeds: list[int]
@@ -65,7 +65,7 @@ class Common:
     variant: str
 
     def runs(self, experiment: str, key: str, values: Iterable[Any]) -> Iterator[tuple[Experiment, Case]]:
-        """The experiment with each value of a setting and each seed, and what the tables call it."""
+        """Yields the experiment with each value of a setting and each seed, and its case in the tables."""
         section, name = key.split(".")
         for value in values:
             for seed in self.seeds:
@@ -90,7 +90,7 @@ def objectives_command(
 
     def run(settings_of_run: Experiment) -> Mapping[str, float]:
         prepared = data.prepare(settings_of_run)
-        if settings_of_run.name not in judges:  # real rows only, so the same for every run
+        if settings_of_run.name not in judges:  # trained on real rows only, so the same for every run
             judges[settings_of_run.name] = learn_judges(prepared.modalities, prepared.train)
         return studies.summary(trained(settings_of_run, prepared), judges[settings_of_run.name])
 
@@ -143,7 +143,7 @@ def folds_command(
     variant: Variant = None,
     output: Folder = HERE,
 ) -> None:
-    """Five folds of mfeat: any three views told from any three others, beside ridge regression."""
+    """Five folds of mfeat: any three views predicted from any three others, beside ridge regression."""
 
     def run(settings_of_run: Experiment, number: int) -> Mapping[str, float]:
         prepared = folds.fold(data.prepare(settings_of_run), number, settings_of_run.data.validation)
@@ -163,7 +163,7 @@ def folds_command(
 def tables_command(
     output: Folder = HERE,
 ) -> None:
-    """Writes RESULTS.md from the results that are there."""
+    """Writes RESULTS.md from the recorded results."""
     text = "\n".join(_tables(output))
     (output / "RESULTS.md").write_text(text)
     print(text, end="")
@@ -180,7 +180,8 @@ def _tables(folder: Path) -> Iterable[str]:
         by = ("objective", *BY[1:])
         yield table(changes, by, studies.AVERAGES) + "\n"
         yield (
-            table(changes, by, [n for r in changes[:1] for n in r.found if n not in studies.AVERAGES]) + "\n"
+            table(changes, by, [n for r in changes[:1] for n in r.results if n not in studies.AVERAGES])
+            + "\n"
         )
     for title, file, key in (
         ("Weak supervision", weak.FILE, "paired"),
@@ -198,15 +199,15 @@ def _tables(folder: Path) -> Iterable[str]:
 
 def _study(
     changes: Iterable[str],
-    called: str,
+    label: str,
     seeds: list[int],
     epochs: int,
     rows: int | None,
     settings: list[str],
     variant: str | None,
 ) -> Common:
-    """A study with settings of its own, which ``called`` names unless there are further ones."""
-    return Common(seeds, epochs, rows, [*changes, *settings], variant or " ".join(settings) or called)
+    """Returns the options of a study with its changes; ``label`` names them if there are no others."""
+    return Common(seeds, epochs, rows, [*changes, *settings], variant or " ".join(settings) or label)
 
 
 def _labels(path: Path, settings_of_run: Experiment, case: Case) -> None:

@@ -1,7 +1,7 @@
-"""Five folds of mfeat: any three views told from any three others, beside ridge regression for the same.
+"""Five folds of mfeat: any three views predicted from any three others, beside ridge regression.
 
-The regression is fitted anew for every question, with a penalty of its own for every column, chosen by
-leave-one-out on the training rows; the model is fitted once.
+The regression is fitted for each set of inputs, with a penalty per column, selected by leave-one-out on the
+training rows; the model is fitted once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from models_store.arrays import Array
 from models_store.manifest import Modality
-from training.ablation.studies import Found
+from training.ablation.studies import Results
 from training.data import Prepared
 from training.data.rows import Rows
 from training.evaluation.answers import intervals, r2
@@ -29,12 +29,12 @@ PENALTIES = np.logspace(-2, 4, 13)
 
 
 def fold(prepared: Prepared, number: int, validation: int) -> Prepared:
-    """The same rows with another fifth held out.
+    """Returns the same rows with another fifth held out.
 
     Arguments:
-        prepared: All rows, however they are split.
-        number: Which fifth, 0 … 4.
-        validation: Rows of the others that are held out of training, for the validation loss.
+        prepared: All rows, in any split.
+        number: Number of the fifth to hold out, 0 … 4.
+        validation: Number of the other rows to hold out for the validation loss.
     """
     parts = [prepared.train, prepared.validation, prepared.test]
     rows = Rows({name: torch.cat([part.data[name] for part in parts]) for name in prepared.train.data})
@@ -51,17 +51,17 @@ def fold(prepared: Prepared, number: int, validation: int) -> Prepared:
 
 
 def questions(names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """What is given, and what is asked for: every three views, and the others."""
+    """Yields every three views as inputs, and the others as targets."""
     for given in combinations(names, GIVEN):
         yield given, tuple(name for name in names if name not in given)
 
 
-def compare(evaluated: EvaluatedModel, everything: Rows) -> Found:
-    """R² and coverage of the model, R² of the regression; averages over columns, then over questions.
+def compare(evaluated: EvaluatedModel, everything: Rows) -> Results:
+    """Returns R² and coverage of the model and R² of the regression, averaged over columns, then targets.
 
     Arguments:
         evaluated: The model, with the rows of the fold held out.
-        everything: The rows that the regression learns from: training and validation.
+        everything: Training and validation rows, for the regression.
     """
     views = [m.name for m in evaluated.manifest.modalities if m.labels is None]
     ours, theirs, covered = [], [], []
@@ -91,7 +91,7 @@ def compare(evaluated: EvaluatedModel, everything: Rows) -> Found:
 
 
 def ridge(train: Rows, test: Rows, given: Sequence[str], targets: Sequence[Modality]) -> dict[str, float]:
-    """R² of each target, as :func:`r2` has it."""
+    """Returns R² of ridge regression for each target, see :func:`r2`."""
     names = [target.name for target in targets]
     inputs = StandardScaler().fit(_flat(train, given))
     answers = StandardScaler().fit(_flat(train, names))

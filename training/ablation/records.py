@@ -1,4 +1,4 @@
-"""What runs found, one JSON line each: appended when a run ends, so that a study goes on where it stopped."""
+"""Results of runs, one JSON line each, appended when a run ends, so that a stopped study can resume."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 HERE = Path(__file__).parent
 
 Case = Mapping[str, Any]
-"""All that tells one run from another."""
+"""Settings that identify a run."""
 
 
 @dataclass(frozen=True)
@@ -20,18 +20,18 @@ class Record:
     """One run.
 
     Arguments:
-        case: What was run.
-        found: Flat names to numbers.
-        seconds: How long it took, on whatever machine.
+        case: Settings of the run.
+        results: Metrics by name.
+        seconds: Duration of the run.
     """
 
     case: Case
-    found: Mapping[str, float]
+    results: Mapping[str, float]
     seconds: float
 
 
 def read(path: Path) -> list[Record]:
-    """The runs of a file, in their order; none if there is no file."""
+    """Reads the runs of a file in order; none if there is no file."""
     if not path.is_file():
         return []
     lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
@@ -40,26 +40,26 @@ def read(path: Path) -> list[Record]:
 
 def append(path: Path, record: Record) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = {name: round(value, 5) for name, value in record.found.items()}
-    line = {"case": dict(record.case), "found": found, "seconds": round(record.seconds, 1)}
+    results = {name: round(value, 5) for name, value in record.results.items()}
+    line = {"case": dict(record.case), "found": results, "seconds": round(record.seconds, 1)}
     with path.open("a") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def done(path: Path, case: Case) -> bool:
-    """Whether that very case is in the file."""
+    """Whether the file has a run of this case."""
     return any(record.case == json.loads(json.dumps(case)) for record in read(path))
 
 
 def table(records: Sequence[Record], by: Sequence[str], columns: Sequence[str] | None = None) -> str:
-    """Mean ± standard deviation over the seeds, in Markdown: a row per case, whatever its seed or fold.
+    """Returns a Markdown table of mean ± standard deviation, a row per combination of ``by``.
 
     Arguments:
-        records: Those to show.
+        records: Runs to show.
         by: Keys of the cases, the first columns.
-        columns: Names of what was found; default: all, in the order in which they were found.
+        columns: Names of results; default: all, in order of first appearance.
     """
-    names = columns or list(dict.fromkeys(name for record in records for name in record.found))
+    names = columns or list(dict.fromkeys(name for record in records for name in record.results))
     grouped: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         grouped.setdefault(tuple(_text(record.case.get(key)) for key in by), []).append(record)
@@ -71,7 +71,7 @@ def table(records: Sequence[Record], by: Sequence[str], columns: Sequence[str] |
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean ± standard deviation, with digits that fit their size."""
+    """Returns mean ± standard deviation, with one digit from 20 on, else three."""
     if not values:
         return "–"
     digits = 1 if abs(fmean(values)) >= 20 else 3
@@ -84,7 +84,7 @@ def mean_of(runs: Iterable[Record], name: str) -> float:
 
 
 def _values(runs: Iterable[Record], name: str) -> list[float]:
-    return [run.found[name] for run in runs if name in run.found]
+    return [run.results[name] for run in runs if name in run.results]
 
 
 def _text(value: Any) -> str:

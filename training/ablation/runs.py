@@ -1,4 +1,4 @@
-"""One run of an experiment with something changed: trained, and measured without being stored."""
+"""Trains an experiment with changed settings, to be evaluated without being published."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from training.export import TorchGraphs, described
 from training.fit import fit
 
 MEASURED = Evaluation(rows=500, importance_samples=1000, generated_per_label=200)
-"""How the runs of a study are measured."""
+"""Evaluation settings of the runs of a study."""
 
 
 def changed(name: str, settings: Sequence[str], **changes: Any) -> Experiment:
-    """A built-in experiment, or one of a file, with settings changed.
+    """Returns a built-in experiment, or one of a file, with changed settings.
 
     Arguments:
-        name: Of the experiment.
-        settings: Such as ``model.beta=0.5``: a key with dots and a value as TOML writes it.
-        changes: The same as arguments, dots written as ``__``; None changes nothing.
+        name: Name or path of the experiment.
+        settings: Changes such as ``model.beta=0.5``: a dotted key and a TOML value.
+        changes: Changes as keyword arguments, with ``__`` for dots; None changes nothing.
 
     Raises:
         ExperimentError: There is no such experiment or key, or the value does not fit.
@@ -67,11 +67,11 @@ def _put(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
 
 
 def trained(experiment: Experiment, prepared: data.Prepared) -> EvaluatedModel:
-    """The model of an experiment, ready to be asked about each modality given each other one alone.
+    """Trains a model, to be evaluated on each modality given each other one.
 
     Arguments:
-        experiment: What to train.
-        prepared: On what.
+        experiment: The experiment.
+        prepared: Its data.
     """
     with tempfile.TemporaryDirectory() as workdir:
         model = fit(experiment, prepared, Path(workdir)).model

@@ -1,4 +1,4 @@
-"""The studies: what is changed, and what is measured of it."""
+"""Settings and metrics of the studies."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from training.evaluation.evaluated import EvaluatedModel, having, having_all
 from training.evaluation.judging import Judges, generation_metrics
 from training.evaluation.scores import log_prob
 
-Found = dict[str, float]
+Results = dict[str, float]
 
 SHORT = ("model.warmup=1",)
-"""What goes with few epochs: the divergence counts in full from the second on."""
+"""Settings for few epochs: the divergence has its full weight from the second epoch on."""
 OBJECTIVE_EPOCHS, MISSING_EPOCHS = 3, 4
-"""Enough to tell one from another, with three seeds; a model that is shipped takes more."""
+"""Epochs that suffice to rank variants over three seeds; shipped models are trained longer."""
 
 
-def summary(evaluated: EvaluatedModel, judges: Judges) -> Found:
-    """Label accuracy, coherence, variety, coverage and log p(x): averages first, then every question.
+def summary(evaluated: EvaluatedModel, judges: Judges) -> Results:
+    """Returns label accuracy, coherence, variety, coverage and log p(x): averages, then single values.
 
     Arguments:
-        evaluated: What was trained.
+        evaluated: The trained model.
         judges: Classifiers of real rows.
     """
     answers, seen = answer_metrics(evaluated), generation_metrics(evaluated, judges)
@@ -65,8 +65,8 @@ AVERAGES = (
 )
 
 
-def label_accuracy(evaluated: EvaluatedModel) -> Found:
-    """How often labels are right, given each other modality alone, on all held-out rows."""
+def label_accuracy(evaluated: EvaluatedModel) -> Results:
+    """Returns label accuracy given each other modality, on all held-out rows."""
     results = {}
     for category in evaluated.manifest.modalities:
         for given in evaluated.manifest.names:
@@ -79,7 +79,7 @@ def label_accuracy(evaluated: EvaluatedModel) -> Found:
 
 
 def _given(by_question: Mapping[str, float], labels: Iterable[str], from_label: bool) -> list[float]:
-    """The values of the questions that are asked given a label alone, or given anything else."""
+    """Returns the values of conditionals on a label alone, or on anything else."""
     label_names = set(labels)
     return [
         value

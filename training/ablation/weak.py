@@ -13,7 +13,7 @@ from training.evaluation.drawing import DPI, png
 FILE = "weak.jsonl"
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
 RECALLED = (0.284, 0.625, 0.859, 0.884, 0.939, 0.958, 0.971, 0.968, 0.968)
-"""Wu & Goodman (2018), the MVAE on MNIST, at these shares: recalled, not measured by us."""
+"""Accuracies of the MVAE on MNIST at these shares in Wu & Goodman (2018); quoted from memory."""
 EPOCHS = 4
 SETTINGS = (
     'modalities.image.network={type="conv", channels=[16, 32], hidden=[128]}',
@@ -23,15 +23,15 @@ SETTINGS = (
     "model.warmup=1",
     "fit.average=0.99",
 )
-"""What was found to make most of few labels: they come often and weigh much, and the image's networks are
-convolutional. What an image says beside its label matters less here than in the model that is shipped."""
+"""Settings with the best accuracy at few labels: labelled rows are repeated and weighted, and the image's
+networks are convolutional. Other contents of the image matter less than in the shipped model."""
 SOURCE = "Wu & Goodman (2018), recalled: " + ", ".join(
     f"{100 * share:g} %: {value:.3f}" for share, value in zip(SHARES, RECALLED, strict=True)
 )
 
 
 def curve(experiment: str, folder: Path = HERE) -> list[Record]:
-    """The runs of that experiment on all its rows; none if nobody has run them."""
+    """Reads the recorded runs of an experiment on all its rows."""
     return [
         record
         for record in read(folder / FILE)
@@ -40,7 +40,7 @@ def curve(experiment: str, folder: Path = HERE) -> list[Record]:
 
 
 def studies(experiment: str, folder: Path = HERE) -> list[Study]:
-    """For the card of that experiment; none if nobody has run the curve."""
+    """Returns the studies for the card of an experiment; empty if the curve was not recorded."""
     runs = curve(experiment, folder)
     if not runs:
         return []
@@ -49,7 +49,7 @@ def studies(experiment: str, folder: Path = HERE) -> list[Study]:
 
 
 def _section(records: list[Record]) -> list[str]:
-    """The table, and what it is compared with."""
+    """Returns the lines of the table and of its reference."""
     return [
         "How often labels are right by the share of training rows whose label was seen: mean ± standard "
         "deviation over the seeds, by `python -m training.ablation weak`, of models trained for this curve "
@@ -62,10 +62,10 @@ def _section(records: list[Record]) -> list[str]:
 
 
 def picture(records: list[Record]) -> bytes:
-    """Accuracy by share, one line per variant, and the recalled values."""
+    """Draws accuracy by share, one line per variant, and the values of Wu & Goodman."""
     figure = Figure(figsize=(5.5, 3.5), dpi=DPI)
     axes = figure.subplots()
-    question = next(iter(records[0].found))
+    question = next(iter(records[0].results))
     for variant in dict.fromkeys(record.case["variant"] for record in records):
         selected = [record for record in records if record.case["variant"] == variant]
         shares = sorted({record.case["paired"] for record in selected})

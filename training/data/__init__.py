@@ -15,20 +15,20 @@ from training.data.rows import Rows, Splits
 from training.errors import DataError, ExperimentError
 
 HOME = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-"""Where a working copy may have the data beside it."""
+"""Default folder of data, beside a working copy."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The splits as an experiment wants them, and its modalities.
+    """The splits and modalities of an experiment.
 
     Arguments:
-        modalities: In the order of the experiment file.
-        train: What is fitted.
-        validation: Held out of the training split; empty if the experiment asks for none.
-        test: The source's own test split.
-        anew: Gives the training rows of an epoch, where they are paired anew in each; ``train`` is then
-            one such pairing.
+        modalities: Modalities in the order of the experiment file.
+        train: Training rows.
+        validation: Rows held out of the training split; empty if the experiment has none.
+        test: The test split of the source.
+        anew: Returns the training rows of an epoch, for sources that pair rows anew in each epoch;
+            ``train`` is then the pairing of epoch 0.
     """
 
     modalities: tuple[Modality, ...]
@@ -38,12 +38,12 @@ class Prepared:
     anew: Callable[[int], Rows] | None = None
 
     def in_epoch(self, epoch: int) -> Rows:
-        """The training rows of that epoch; always as many."""
+        """Returns the training rows of an epoch; their number is the same in all epochs."""
         return self.train if self.anew is None else self.anew(epoch)
 
 
 def prepare(experiment: Experiment) -> Prepared:
-    """Loads the source and takes from it what the experiment names.
+    """Loads the source and selects the modalities and rows of the experiment.
 
     Raises:
         ExperimentError: The source or one of its modalities is unknown, or too few rows are left.
@@ -104,7 +104,7 @@ def _refuse_what_tables_have(experiment: Experiment) -> None:
 
 
 def _folder(settings: Data, part: str | None = None) -> Path | None:
-    """Where the source lies on this machine, if anywhere; a ``part`` of it in a folder of that name."""
+    """Returns the folder of the source, or of a ``part`` of it, on this machine; None if there is none."""
     if settings.path is not None:
         folder = settings.path / (part or "")
         if not folder.is_dir():
@@ -117,7 +117,11 @@ def _folder(settings: Data, part: str | None = None) -> Path | None:
 
 
 def _needed(settings: Data, part: str) -> Path:
-    """The same where nothing can be downloaded."""
+    """Returns the folder of a source that cannot be downloaded.
+
+    Raises:
+        DataError: There is no such folder.
+    """
     folder = _folder(settings, part if settings.source != part else None)
     if folder is None:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Arrays of one ``.npz`` file, each checked against what is wanted of it."""
+"""Reads arrays of one ``.npz`` file and checks their shapes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.errors import DataError
 
 
 def read(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
-    """The arrays of these names.
+    """Reads the arrays of these names.
 
     Raises:
         DataError: The file or an array in it is missing or damaged.
@@ -30,10 +30,10 @@ def read(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
 
 
 def check(path: Path, arrays: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> None:
-    """Whether all arrays have the same number of rows, of the wanted shapes.
+    """Checks that all arrays have the same number of rows, each of the expected shape.
 
     Raises:
-        DataError: They do not.
+        DataError: An array has another shape.
     """
     rows = len(next(iter(arrays.values())))
     for name, shape in shapes.items():

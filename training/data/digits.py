@@ -1,7 +1,7 @@
-"""Digits to see, to hear and to write: `image`, `sound`, `strokes`, and the `label` that pairs them.
+"""Images, sounds and pen strokes of digits: `image`, `sound`, `strokes`, paired by `label`.
 
 An image is from MNIST, a sound from the Free Spoken Digit Dataset, strokes of a pen from pendigits. The
-three are of different people; what a case has in common is the digit alone, so every epoch pairs anew.
+three come from different people and share only the digit, so rows are paired anew in every epoch.
 Test cases are paired once, from the official test rows of all three.
 
 References:
@@ -56,7 +56,7 @@ MODALITIES = (mnist.IMAGE, SOUND, STROKES, mnist.LABEL)
 
 
 def load(images: Path | None, sounds: Path, strokes: Path) -> Splits:
-    """Training rows to be paired anew in every epoch, and test rows that are paired already.
+    """Loads training rows, to be paired anew in every epoch, and test rows, paired once.
 
     Arguments:
         images: The folder of MNIST; None to download it once.

@@ -1,7 +1,6 @@
-"""Gaps made on purpose: to measure what a model loses when labels are rare, or entries are missing.
+"""Removes labels or entries at random, to measure the loss of accuracy when they are missing.
 
-Which entries are taken away is drawn once, from the seed: a row that lacks something lacks it in every
-epoch, and nothing is seen that was taken away.
+The removed entries are drawn once, from the seed, so they are the same in every epoch.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from training.data.rows import Rows
 Index = np.ndarray[Any, np.dtype[np.int64]]
 
 UNPAIRED, MISSING, DRAWN = 11, 12, 13
-"""Which draw a generator is for."""
+"""Purposes of random generators, part of their seeds."""
 
 
 def with_gaps(rows: Rows, settings: Data, categories: Sequence[str], seed: int, epoch: int) -> Rows:
-    """The rows of an epoch, as ``data.paired``, ``data.paired_share`` and ``data.missing`` want them.
+    """Applies ``data.paired``, ``data.paired_share`` and ``data.missing`` to the rows of an epoch.
 
     Arguments:
-        rows: As the source gives them, always as many and, but for what is paired anew, in the same order.
-        settings: The settings.
-        categories: What an unpaired row lacks.
-        seed: Of the experiment.
-        epoch: From 1; 0 for the rows outside of any.
+        rows: Rows of the source, in the same number and order in every epoch.
+        settings: The settings of the data.
+        categories: Modalities removed from unpaired rows.
+        seed: Seed of the experiment.
+        epoch: Number of the epoch from 1; 0 outside of training.
     """
     if settings.paired == 1 and settings.missing == 0:
         return rows
@@ -51,10 +50,10 @@ def with_gaps(rows: Rows, settings: Data, categories: Sequence[str], seed: int, 
 
 
 def _mixed(paired: Index, unpaired: Index, share: float, seed: int, epoch: int) -> Index:
-    """As many rows as there are, of which ``share`` are paired, each of them as often as any other."""
+    """Returns indices of as many rows, of which ``share`` are paired rows, repeated evenly: (n,)."""
     rng = np.random.default_rng([seed, DRAWN, epoch])
     n = len(paired) + len(unpaired)
-    settings = max(len(paired), round(share * n))
-    repeats = -(-settings // len(paired))
-    often = np.concatenate([rng.permutation(paired) for _ in range(repeats)])[:settings]
-    return np.concatenate([often, rng.permutation(unpaired)[: n - settings]])
+    count = max(len(paired), round(share * n))
+    repeats = -(-count // len(paired))
+    often = np.concatenate([rng.permutation(paired) for _ in range(repeats)])[:count]
+    return np.concatenate([often, rng.permutation(unpaired)[: n - count]])

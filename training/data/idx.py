@@ -1,4 +1,4 @@
-"""Pictures and labels in idx files, the format of MNIST and of those that followed it."""
+"""Reads images and labels from idx files, the format of MNIST and Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.errors import DataError
 
 
 def split(folder: Path, prefix: str) -> Rows:
-    """`image` and `label` of one split, ``train`` or ``t10k``.
+    """Reads `image` and `label` of one split, ``train`` or ``t10k``.
 
     Raises:
         DataError: A file is missing, damaged, or has another number of rows than its companion.
@@ -33,7 +33,7 @@ def split(folder: Path, prefix: str) -> Rows:
 
 
 def read(path: Path) -> Tensor:
-    """The unsigned bytes of a gzip-compressed idx file, in the shape that its header gives.
+    """Reads a gzip-compressed idx file of unsigned bytes, in the shape of its header.
 
     Raises:
         DataError: The file is missing, or not of that format.
@@ -55,12 +55,12 @@ def read(path: Path) -> Tensor:
 
 
 def download(folder: Path, mirror: str, md5s: Mapping[str, str]) -> Path:
-    """Fetches what is not there yet, and keeps only files whose md5 is that of the authors.
+    """Downloads missing files, and keeps only files with the md5 of the authors.
 
     Arguments:
-        folder: Where the files are kept.
-        mirror: The address that they lie under.
-        md5s: By name of a file.
+        folder: Folder of the files.
+        mirror: URL of their folder, with a final slash.
+        md5s: Hexadecimal md5 by file name.
 
     Raises:
         DataError: The mirror does not answer, or answers with something else.
@@ -79,7 +79,7 @@ def download(folder: Path, mirror: str, md5s: Mapping[str, str]) -> Path:
 
 
 def cache(source: str) -> Path:
-    """Where a source is kept once it was fetched."""
+    """Returns the cache folder of a source."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anyview" / source
 
 

@@ -18,7 +18,7 @@ from training.data.mnist import LABEL
 from training.data.rows import Rows, Splits
 
 TEST_SHARE = 0.2
-"""There is no official split; rows are sorted by class, so they are shuffled, always in the same way."""
+"""Share of test rows. There is no official split; rows are sorted by class, so they are shuffled once."""
 
 
 def _vector(name: str, columns: int, dtype: str) -> Modality:
@@ -52,10 +52,10 @@ MODALITIES = (
 
 
 def load(folder: Path) -> Splits:
-    """Four fifths to train on, the rest to test on, shuffled.
+    """Loads four fifths as training rows and one fifth as test rows, shuffled.
 
     Arguments:
-        folder: Where ``mfeat.npz`` lies.
+        folder: Folder of ``mfeat.npz``.
 
     Raises:
         DataError: The file is missing or damaged.

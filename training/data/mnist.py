@@ -39,10 +39,10 @@ LABEL = Modality(
 
 
 def load(folder: Path | None) -> Splits:
-    """Both official splits.
+    """Loads both official splits.
 
     Arguments:
-        folder: Where the four files lie; None to download them once.
+        folder: Folder of the four files; None to download them once.
 
     Raises:
         DataError: A file is missing, damaged, or cannot be fetched.

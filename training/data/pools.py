@@ -1,4 +1,4 @@
-"""Data sets that have only a category in common: one row of each, with the same label, makes a case."""
+"""Data sets that share only a category; one row of each, with the same label, makes a case."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from training.data.rows import Rows
 class Pools:
     """Rows to be paired by label, anew in every epoch.
 
-    Each row of the leading pool makes one case of an epoch: it meets a random row of every other pool that
-    has its label, and lacks that modality where there is none.
+    Each row of the leading pool makes one case per epoch, with a random row of every other pool that has its
+    label. Without such a row the modality is missing.
 
     Arguments:
-        label: The category that all pools have.
-        lead: The modality whose pool leads.
-        pools: By modality, its own rows, each with that modality and the label.
-        names: The modalities wanted, in their order.
+        label: Name of the category that all pools have.
+        lead: Modality of the leading pool.
+        pools: Rows of each modality, with that modality and the label.
+        names: Names of the selected modalities, in order.
     """
 
     label: str
@@ -36,13 +36,13 @@ class Pools:
         return len(self.pools[self.lead])
 
     def only(self, names: Sequence[str]) -> Pools:
-        """The modalities of these names, in their order; the largest of their pools leads."""
-        indices = [name for name in self.pools if name in names]
-        lead = max(indices, key=lambda name: len(self.pools[name]), default=self.lead)
+        """Selects modalities, in this order; the largest of their pools leads."""
+        candidates = [name for name in self.pools if name in names]
+        lead = max(candidates, key=lambda name: len(self.pools[name]), default=self.lead)
         return replace(self, lead=lead, names=tuple(names))
 
     def head(self, count: int | None) -> Pools:
-        """The first rows of the leading pool; the others stay whole."""
+        """Selects the first rows of the leading pool; the other pools stay whole."""
         return replace(self, pools={**self.pools, self.lead: self.pools[self.lead].head(count)})
 
     def hold_out(self, count: int, seed: int) -> tuple[Pools, Rows]:
@@ -63,15 +63,15 @@ class Pools:
         data, masks = {self.label: labels, self.lead: leading.data[self.lead]}, {}
         for name, pool in self.pools.items():
             if name in self.names and name != self.lead:
-                partner, positions = _partners(labels, pool.data[self.label], rng)
+                partner, present = _partners(labels, pool.data[self.label], rng)
                 data[name] = pool.data[name][partner]
-                if not positions.all():
-                    masks[name] = positions
+                if not present.all():
+                    masks[name] = present
         return Rows(data, masks).only(self.names)
 
 
 def _partners(labels: Tensor, pool: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """For every label a random row of the pool that has it, and whether there is one: (n,) each."""
+    """Returns for every label a random row of the pool with it, and whether there is one: (n,) each."""
     classes = 1 + max(int(x.max()) if len(x) else 0 for x in (labels, pool))
     counts = np.bincount(pool.numpy(), minlength=classes)
     first = counts.cumsum() - counts
@@ -83,7 +83,7 @@ def _partners(labels: Tensor, pool: Tensor, rng: np.random.Generator) -> tuple[T
 
 
 def _share_of_each(labels: Tensor, share: float, seed: int) -> Tensor:
-    """A random selection with at least that share of the rows of every label, boolean (n,)."""
+    """Selects at random at least that share of the rows of every label: boolean, (n,)."""
     generator = torch.Generator().manual_seed(seed)
     picked = torch.zeros(len(labels), dtype=torch.bool)
     for label in np.unique(labels.numpy()):

@@ -13,31 +13,32 @@ from models_store.manifest import Modality
 
 
 class Source(Protocol):
-    """What rows to train on come from: rows as they are, or pools that are paired anew in every epoch."""
+    """A source of training rows: fixed rows, or pools that are paired anew in every epoch."""
 
     def __len__(self) -> int:
-        """The number of rows in an epoch."""
+        """Returns the number of rows in an epoch."""
 
     def only(self, names: Sequence[str]) -> Self:
-        """The modalities of these names, in their order."""
+        """Selects modalities, in this order."""
 
     def head(self, count: int | None) -> Self:
-        """The first rows; all of them for None."""
+        """Selects the first rows; all of them for None."""
 
     def hold_out(self, count: int, seed: int) -> tuple[Self, Rows]:
-        """What is left without ``count`` rows, and these rows; nothing is in both."""
+        """Splits off ``count`` rows; returns the remaining rows and the held-out ones."""
 
     def in_epoch(self, seed: int, epoch: int) -> Rows:
-        """The rows of one epoch, the same whatever came before it."""
+        """Returns the rows of one epoch; they depend on the seed and the epoch only."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What MVAE takes as inputs.
+    """Inputs of MVAE.
 
     Arguments:
-        data: By modality, (n, *shape) in the user's units and dtype.
-        masks: By modality, boolean (n,): True where observed. A modality without a mask is always there.
+        data: Values by modality, (n, *shape), in the user's units and dtype.
+        masks: Boolean masks by modality, (n,), True where observed. A modality without a mask is observed
+            in all rows.
     """
 
     data: Mapping[str, Tensor]
@@ -47,11 +48,11 @@ class Rows:
         return len(next(iter(self.data.values())))
 
     def take(self, index: Tensor | slice) -> Rows:
-        """The rows of that index, in its order."""
+        """Selects rows, in the order of the index."""
         return self._each(lambda x: x[index])
 
     def to(self, device: torch.device) -> Rows:
-        """The same rows there."""
+        """Copies the rows to a device."""
         return self._each(lambda x: x.to(device))
 
     @property
@@ -69,18 +70,18 @@ class Rows:
         )
 
     def head(self, count: int | None) -> Rows:
-        """The first rows; all of them for None."""
+        """Selects the first rows; all of them for None."""
         return self.take(slice(count))
 
     def only(self, names: Sequence[str]) -> Rows:
-        """The modalities of these names, in their order."""
+        """Selects modalities, in this order."""
         return Rows(
             {name: self.data[name] for name in names},
             {name: self.masks[name] for name in names if name in self.masks},
         )
 
     def hold_out(self, count: int, seed: int) -> tuple[Rows, Rows]:
-        """The rows without ``count`` random ones, in their order, and those."""
+        """Splits off ``count`` random rows; the remaining rows keep their order."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self.take(order[count:].sort().values), self.take(order[:count])
 
@@ -90,13 +91,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Splits:
-    """What a source gives: its modalities, each with the likelihood usual for its kind, and its rows.
+    """Modalities of a source, each with the usual likelihood of its kind, and its rows.
 
     Arguments:
-        modalities: All that it has.
-        train: To train on.
-        test: Never trained on.
-        validation: Held out already; None: to be taken from ``train``.
+        modalities: All modalities of the source.
+        train: Training rows.
+        test: Test rows.
+        validation: Validation rows; None to take them from ``train``.
     """
 
     modalities: tuple[Modality, ...]

@@ -1,4 +1,4 @@
-"""Arrays to be filled: in memory while they are small, else in a nameless file that is mapped."""
+"""Allocates arrays: small ones in memory, large ones in an unnamed memory-mapped file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from training.data.idx import cache
 from training.errors import DataError
 
 IN_MEMORY = 2**26
-"""Bytes up to which an array is held in memory."""
+"""Size in bytes up to which an array is held in memory."""
 
 
 def allocate(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
-    """Zeros of that shape.
+    """Returns an array of zeros.
 
     A large array is a file under ``$XDG_CACHE_HOME/anyview/rows``, whose pages the system reads and drops as
-    needed. It has no name, so it is gone with the process, however that ends.
+    needed. The file has no name, so the system deletes it when the process ends.
 
     Raises:
         DataError: The disk has no room for it.
@@ -39,7 +39,7 @@ def allocate(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
 
 
 def _reserve(descriptor: int, size: int, folder: Path) -> None:
-    """Takes the room at once: a disk that fills up later would kill the process that writes to the map."""
+    """Reserves the space at once: a full disk would kill a process that writes to the map."""
     try:
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:

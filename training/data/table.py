@@ -1,9 +1,9 @@
-"""Tables of one's own: columns, arrays and files named in columns, as modalities.
+"""The source `table`: columns, arrays and files named in columns, as modalities.
 
-Two passes, a block at a time. The first counts rows and, where a key joins several files, finds out which
-row belongs to which case. Then every case is given to a split, and the second pass writes every value to
-its place, checked, in the dtype of its modality. What is large lies in mapped files, so that a million
-rows need no more memory than a thousand.
+The files are read twice, block by block. The first pass counts rows and, if a key joins several files, maps
+rows to cases. Every case is then assigned to a split, and the second pass checks every value and writes it to
+its place in the dtype of its modality. Large arrays are memory-mapped, so a million rows need no more memory
+than a thousand.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ BLANK = Modality(
     dtype="float32",
     likelihood="normal",
 )
-"""What a modality is before anything is said of it."""
+"""Default fields of a modality."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One modality: where its values are, and how a block of them is read.
+    """One modality, its fields in a file, and the function that reads a block of them.
 
     Arguments:
-        modality: What the rows are.
-        file: Where they come from.
-        fields: Of that file.
-        read: Gives the rows of a block, (n, *shape), and which of them are observed, (n,).
+        modality: Description of the rows.
+        file: File of the fields.
+        fields: Names of the fields.
+        read: Returns the rows of a block, (n, *shape), and whether each is observed, (n,).
     """
 
     modality: Modality
@@ -58,24 +58,24 @@ class View:
 
 
 def load(experiment: Experiment) -> Splits:
-    """All that the experiment names, split at random by its seed.
+    """Loads the modalities of an experiment, split at random by its seed.
 
     Raises:
-        ExperimentError: A file, field or key is not there, or what is said of a modality cannot be.
+        ExperimentError: A file, field or key is not there, or the settings of a modality are inconsistent.
         DataError: A file is damaged, or a value in it is not what the experiment says.
     """
-    wanted = experiment.data
-    if not wanted.files:
+    settings = experiment.data
+    if not settings.files:
         raise ExperimentError("data.files: the source 'table' needs at least one file")
-    files = [open_file(path) for path in wanted.files]
-    views = [_view(name, choice, files, wanted.files) for name, choice in experiment.modalities.items()]
-    cases = load_keys(files, wanted.key)
-    if wanted.test + wanted.validation >= len(cases):
+    files = [open_file(path) for path in settings.files]
+    views = [_view(name, choice, files, settings.files) for name, choice in experiment.modalities.items()]
+    cases = load_keys(files, settings.key)
+    if settings.test + settings.validation >= len(cases):
         raise ExperimentError(
-            f"data.test and data.validation hold out {wanted.test} and {wanted.validation} rows, but there "
-            f"are {len(cases)}"
+            f"data.test and data.validation hold out {settings.test} and {settings.validation} rows, "
+            f"but there are {len(cases)}"
         )
-    places = _Places.drawn(len(cases), wanted.test, wanted.validation, experiment.seed)
+    places = _Places.drawn(len(cases), settings.test, settings.validation, experiment.seed)
     splits: list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]] = [({}, {}) for _ in places.sizes]
     for view in views:
         for (data, masks), (values, present) in zip(splits, _filled(view, cases, places), strict=True):
@@ -87,7 +87,7 @@ def load(experiment: Experiment) -> Splits:
 
 @dataclass(frozen=True)
 class _Places:
-    """Where every case goes: the split (0 training, 1 validation, 2 test) and the row in it."""
+    """Split of every case (0 training, 1 validation, 2 test), its row there, and the sizes of splits."""
 
     split: Array
     row: Array
@@ -106,7 +106,7 @@ class _Places:
 
 
 def _filled(view: View, cases: Cases, places: _Places) -> list[tuple[Array, Array]]:
-    """Of each split, the rows of one modality and which of them are observed."""
+    """Returns, for each split, the rows of one modality and whether each is observed."""
     modality = view.modality
     filled = [
         (allocate((size, *modality.shape), modality.numpy_dtype), np.zeros(size, bool))
@@ -128,7 +128,7 @@ def _read(view: View, block: Block) -> tuple[Array, Array]:
         raise DataError(f"{view.file.path}: modality '{view.modality.name}': {error}") from None
 
 
-# --- what an experiment says of a modality, and how it is read -------------------------------------------
+# --- views of modalities by kind -------------------------------------------
 
 
 def _view(name: str, choice: ModalityChoice, files: Sequence[File], paths: Sequence[Path]) -> View:
@@ -141,9 +141,9 @@ def _view(name: str, choice: ModalityChoice, files: Sequence[File], paths: Seque
     named = [choice.field] if choice.field else [c.field or c.name for c in choice.columns or ()]
     if not named:
         raise ExperimentError(f"{where} needs a field, or columns that each have one")
-    found = [_found(where, field, files, paths) for field in named]
-    file, fields = found[0][0], tuple(field for _, field in found)
-    if any(other is not file for other, _ in found):
+    located = [_locate(where, field, files, paths) for field in named]
+    file, fields = located[0][0], tuple(field for _, field in located)
+    if any(other is not file for other, _ in located):
         raise ExperimentError(f"{where}: its columns are in several files; make one modality of each")
     if by_column and not file.shapes[fields[0]]:
         return _of_columns(name, choice, file, fields)
@@ -154,8 +154,8 @@ def _view(name: str, choice: ModalityChoice, files: Sequence[File], paths: Seque
     return _of_paths(name, choice, file, fields)
 
 
-def _found(where: str, field: str, files: Sequence[File], paths: Sequence[Path]) -> tuple[File, str]:
-    """The file that has a field; ``FILE:FIELD`` names both."""
+def _locate(where: str, field: str, files: Sequence[File], paths: Sequence[Path]) -> tuple[File, str]:
+    """Returns the file that has a field, and the field's name; ``FILE:FIELD`` names both."""
     holders = [file for file in files if field in file.shapes]
     if len(holders) == 1:
         return holders[0], field
@@ -166,14 +166,16 @@ def _found(where: str, field: str, files: Sequence[File], paths: Sequence[Path])
         prefix = f"{file.path.name}:"
         if field.startswith(prefix) and field.removeprefix(prefix) in file.shapes:
             return file, field.removeprefix(prefix)
-    known = some_of([name for file in files for name in file.shapes])
-    raise ExperimentError(f"{where}: {', '.join(map(str, paths))} has no field '{field}'; there are {known}")
+    available = some_of([name for file in files for name in file.shapes])
+    raise ExperimentError(
+        f"{where}: {', '.join(map(str, paths))} has no field '{field}'; there are {available}"
+    )
 
 
 def _modality(
     name: str, choice: ModalityChoice, shape: tuple[int, ...], dtype: str, **usual: Any
 ) -> Modality:
-    """What the experiment says, with what is usual where it says nothing."""
+    """Returns the modality with the settings of the experiment, and defaults where it has none."""
     described = {
         "name": name,
         "kind": choice.kind,
@@ -185,12 +187,12 @@ def _modality(
         "range": choice.range,
         "spectrogram": choice.spectrogram,
     }
-    said = {key: value for key, value in described.items() if value is not None}
-    return BLANK.with_changes({**usual, **said})
+    settings = {key: value for key, value in described.items() if value is not None}
+    return BLANK.with_changes({**usual, **settings})
 
 
 def _of_columns(name: str, choice: ModalityChoice, file: File, fields: tuple[str, ...]) -> View:
-    """Numbers side by side; a row without any is missing, an empty cell is NaN."""
+    """Reads columns of numbers; an empty cell is NaN, and a row of empty cells is missing."""
     columns = [Column(name=field) for field in fields]
     modality = _modality(name, choice, (len(fields),), "float32", columns=columns)
     whole = modality.traits.lowest == 0
@@ -226,18 +228,18 @@ def _of_labels(name: str, choice: ModalityChoice, file: File, fields: tuple[str,
     positions = {label: index for index, label in enumerate(choice.labels)}
 
     def read(block: Block) -> tuple[Array, Array]:
-        found = texts(block[fields[0]])
-        for label in found:
+        cells = texts(block[fields[0]])
+        for label in cells:
             if label is not None and label not in positions:
                 raise ValueError(f"column '{fields[0]}' has '{label}', which is none of its labels")
-        present = np.array([label is not None for label in found], bool)
-        return np.array([0 if label is None else positions[label] for label in found], np.int64), present
+        present = np.array([label is not None for label in cells], bool)
+        return np.array([0 if label is None else positions[label] for label in cells], np.int64), present
 
     return View(modality, file, fields, read)
 
 
 def _of_array(name: str, choice: ModalityChoice, file: File, fields: tuple[str, ...]) -> View:
-    """Rows of an array as they are; one that is NaN throughout is missing."""
+    """Reads rows of an array; a row of NaN is missing."""
     if choice.shape is not None:
         raise ExperimentError(f"modalities.{name}.shape: an array has a shape of its own")
     modality = _modality(name, choice, file.shapes[fields[0]], file.dtype(fields[0]))
@@ -256,7 +258,7 @@ def _of_array(name: str, choice: ModalityChoice, file: File, fields: tuple[str, 
 
 
 def _of_paths(name: str, choice: ModalityChoice, file: File, fields: tuple[str, ...]) -> View:
-    """Pictures or sounds whose paths, seen from the folder of the table, are in a column."""
+    """Reads files whose paths, relative to the folder of the table, are in a column."""
     sound = choice.spectrogram
     shape = (sound.bands, sound.frames) if sound else choice.shape
     kind = KINDS[choice.kind or BLANK.kind]

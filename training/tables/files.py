@@ -94,7 +94,7 @@ class TextFile(File):
             raise DataError(str(error)) from None
 
     def _values(self, block: TableBlock, at: int) -> Any:
-        """Text, of which whoever asks for numbers makes numbers; vectors as float32."""
+        """Returns cells as text, which the caller converts to numbers where needed; vectors as float32."""
         if self._table.dialect.columns[at].content == "vector":
             return block.numbers(at).astype(np.float32)
         return pa.array(block.texts(at), pa.string())

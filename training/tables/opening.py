@@ -14,7 +14,7 @@ TABLES = (".csv", ".tsv", ".parquet")
 
 
 def open_file(path: Path) -> File:
-    """The file, whose format is told by its first bytes; of a folder, the one table in it.
+    """Opens a file, whose format its first bytes determine; of a folder, the one table in it.
 
     Raises:
         DataError: There is no such file, or it is of no known format.

@@ -75,8 +75,8 @@ def as_parquet(rows: int) -> str:
     with parquet.ParquetWriter("x.parquet", schema, compression="none", use_dictionary=False) as file:
         for _ in range(0, rows, 50_000):
             file.write_table(pa.table(dict(zip(names, block(rng, 50_000).T, strict=True))))
-    said = ", ".join(f'{{ name = "{name}" }}' for name in names)
-    return EXPERIMENT.replace("FILE", "x.parquet").replace("SAID", f"columns = [{said}]")
+    columns = ", ".join(f'{{ name = "{name}" }}' for name in names)
+    return EXPERIMENT.replace("FILE", "x.parquet").replace("SAID", f"columns = [{columns}]")
 
 
 @pytest.mark.slow

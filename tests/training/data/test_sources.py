@@ -70,8 +70,8 @@ def test_the_parts_of_a_digit_have_one_label() -> None:
     rows = train.in_epoch(1, 1)
     with np.load(DATA / "fsdd" / "fsdd_logmel32.npz") as archive:
         labels = {sound.tobytes(): label for sound, label in zip(archive["logmel"], archive["labels"])}  # noqa: B905
-    found = [labels[sound.numpy().tobytes()] for sound in rows.data["sound"]]
-    assert found == rows.data["label"].tolist()
+    expected = [labels[sound.numpy().tobytes()] for sound in rows.data["sound"]]
+    assert expected == rows.data["label"].tolist()
 
 
 def test_digits_are_paired_anew_in_each_epoch_and_the_same_way_for_a_seed() -> None:

@@ -48,52 +48,52 @@ def prepared(text: str) -> Prepared:
 
 
 def test_numbers_side_by_side_are_a_vector_and_an_empty_cell_is_nan() -> None:
-    found = prepared(HEAD + BODY)
+    splits = prepared(HEAD + BODY)
     nan = torch.nan
     expected = torch.tensor([[170, 60], [nan, nan], [180, nan], [nan, nan]])
-    assert torch.equal(found.train.data["body"].nan_to_num(-1), expected.nan_to_num(-1))
-    assert found.train.masks["body"].tolist() == [True, False, True, False]
-    (modality,) = found.modalities
+    assert torch.equal(splits.train.data["body"].nan_to_num(-1), expected.nan_to_num(-1))
+    assert splits.train.masks["body"].tolist() == [True, False, True, False]
+    (modality,) = splits.modalities
     assert [(c.name, c.unit) for c in modality.columns or ()] == [("height", "cm"), ("weight", None)]
     assert (modality.dtype, modality.likelihood) == ("float32", "normal")
 
 
 def test_text_is_a_category_and_an_empty_cell_a_missing_one() -> None:
-    found = prepared(HEAD + SEX)
-    assert found.train.data["sex"][:2].tolist() == [0, 1]
-    assert found.train.masks["sex"].tolist() == [True, True, False, False]
+    splits = prepared(HEAD + SEX)
+    assert splits.train.data["sex"][:2].tolist() == [0, 1]
+    assert splits.train.masks["sex"].tolist() == [True, True, False, False]
 
 
 def test_counts_are_counts() -> None:
-    found = prepared(HEAD + '[modalities.visits]\nkind = "counts"\ncolumns = [{ name = "visits" }]\n')
-    assert found.modalities[0].likelihood == "negative_binomial"
-    assert found.train.data["visits"][[0, 2, 3], 0].tolist() == [1, 0, 3]
-    assert found.train.masks["visits"].tolist() == [True, False, True, True]
+    splits = prepared(HEAD + '[modalities.visits]\nkind = "counts"\ncolumns = [{ name = "visits" }]\n')
+    assert splits.modalities[0].likelihood == "negative_binomial"
+    assert splits.train.data["visits"][[0, 2, 3], 0].tolist() == [1, 0, 3]
+    assert splits.train.masks["visits"].tolist() == [True, False, True, True]
 
 
 def test_a_picture_that_is_not_there_is_missing() -> None:
-    found = prepared(HEAD + '[modalities.photo]\nkind = "image"\nfield = "photo"\nshape = [3, 4]\n')
-    assert found.train.data["photo"].shape == (4, 3, 4)
-    assert found.train.data["photo"][:, 0, 0].tolist() == [10, 200, 0, 0]
-    assert found.train.masks["photo"].tolist() == [True, True, False, False]
+    splits = prepared(HEAD + '[modalities.photo]\nkind = "image"\nfield = "photo"\nshape = [3, 4]\n')
+    assert splits.train.data["photo"].shape == (4, 3, 4)
+    assert splits.train.data["photo"][:, 0, 0].tolist() == [10, 200, 0, 0]
+    assert splits.train.masks["photo"].tolist() == [True, True, False, False]
 
 
 def test_rows_of_several_files_meet_by_their_key() -> None:
     blood = '[modalities.blood]\nkind = "vector"\ncolumns = [{ name = "iron" }, { name = "heme" }]\n'
     head = HEAD.replace('["people.csv"]', '["people.csv", "labs.csv"]\nkey = "id"')
-    found = prepared(head + BODY + blood)
-    assert len(found.train) == 5
-    assert found.train.masks["body"].tolist() == [True, False, True, False, False]
-    assert found.train.masks["blood"].tolist() == [False, False, True, False, True]
-    assert found.train.data["blood"][[2, 4]].tolist() == [[1.5, 2], [3.5, 4]]
+    splits = prepared(head + BODY + blood)
+    assert len(splits.train) == 5
+    assert splits.train.masks["body"].tolist() == [True, False, True, False, False]
+    assert splits.train.masks["blood"].tolist() == [False, False, True, False, True]
+    assert splits.train.data["blood"][[2, 4]].tolist() == [[1.5, 2], [3.5, 4]]
 
 
 def test_files_without_key_meet_row_by_row() -> None:
     np.save("scan.npy", np.arange(4 * 5, dtype=np.int16).reshape(4, 5))
     head = HEAD.replace('["people.csv"]', '["people.csv", "scan.npy"]')
-    found = prepared(head + SEX + '[modalities.scan]\nkind = "vector"\nfield = "scan"\n')
-    assert found.train.data["scan"].dtype == torch.int16
-    assert found.train.data["scan"][3].tolist() == [15, 16, 17, 18, 19]
+    splits = prepared(head + SEX + '[modalities.scan]\nkind = "vector"\nfield = "scan"\n')
+    assert splits.train.data["scan"].dtype == torch.int16
+    assert splits.train.data["scan"][3].tolist() == [15, 16, 17, 18, 19]
 
 
 def test_arrays_are_taken_as_they_are() -> None:
@@ -106,11 +106,11 @@ def test_arrays_are_taken_as_they_are() -> None:
         '[modalities.picture]\nkind = "image"\nfield = "picture"\nrange = [0, 255]\n'
         '[modalities.signal]\nkind = "vector"\nfield = "signal"\n'
     )
-    found = prepared(text)
-    assert np.array_equal(found.train.data["picture"].numpy(), pictures)
-    assert found.train.data["signal"].dtype == torch.float64
-    assert found.train.masks["signal"].tolist() == [True, False, True, True]
-    assert found.train.data["signal"][2].isnan().tolist() == [True] + 6 * [False]
+    splits = prepared(text)
+    assert np.array_equal(splits.train.data["picture"].numpy(), pictures)
+    assert splits.train.data["signal"].dtype == torch.float64
+    assert splits.train.masks["signal"].tolist() == [True, False, True, True]
+    assert splits.train.data["signal"][2].isnan().tolist() == [True] + 6 * [False]
 
 
 def test_every_row_is_in_one_split_and_the_seed_says_which() -> None:
@@ -208,13 +208,13 @@ def test_sounds_become_spectrograms() -> None:
     pytest.importorskip("models_store.kinds.audio")
     times = np.arange(8000) / 8000
     soundfile.write("a.png", np.sin(2 * np.pi * 440 * times), 8000, format="WAV")
-    said = "rate = 8000, samples = 8192, window = 512, hop = 256, frames = 32, bands = 32"
-    said += ", f_min = 50, f_max = 4000, floor_db = -80"
+    fields = "rate = 8000, samples = 8192, window = 512, hop = 256, frames = 32, bands = 32"
+    fields += ", f_min = 50, f_max = 4000, floor_db = -80"
     Path("b.png").unlink()
-    kind = f'kind = "audio"\nfield = "photo"\nspectrogram = {{ {said} }}\n'
-    found = prepared(HEAD + f"[modalities.tone]\n{kind}")
-    assert found.train.masks["tone"].tolist() == [True, False, False, False]
-    levels = found.train.data["tone"][0, :, 5:25].float()
+    kind = f'kind = "audio"\nfield = "photo"\nspectrogram = {{ {fields} }}\n'
+    splits = prepared(HEAD + f"[modalities.tone]\n{kind}")
+    assert splits.train.masks["tone"].tolist() == [True, False, False, False]
+    levels = splits.train.data["tone"][0, :, 5:25].float()
     loudest = levels.mean(dim=1).argmax()
     assert levels.max() == 255
     assert 5 <= loudest <= 9  # 440 Hz on 32 bands of the mel scale from 50 to 4000 Hz

@@ -1,4 +1,4 @@
-"""Files of rows: whatever the format, the same values come out, and damage is named."""
+"""Files of rows: all formats give the same values, and errors name the damage."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_a_table_gives_numbers_and_texts_with_gaps(write: Callable[[Path], Path]
     cells = {name: np.concatenate([numbers(b[name]) for b in blocks]) for name in ("height", "visits")}
     assert np.array_equal(cells["height"], [1.5, np.nan, 3.0], equal_nan=True)
     assert np.array_equal(cells["visits"], [0, 7, np.nan], equal_nan=True)
-    said = {name: [text for b in blocks for text in texts(b[name])] for name in ("sex", "fit", "visits")}
-    assert said == {"sex": ["f", None, "m"], "fit": ["true", "false", None], "visits": ["0", "7", None]}
+    labels = {name: [text for b in blocks for text in texts(b[name])] for name in ("sex", "fit", "visits")}
+    assert labels == {"sex": ["f", None, "m"], "fit": ["true", "false", None], "visits": ["0", "7", None]}
 
 
 @pytest.mark.parametrize(

@@ -75,10 +75,10 @@ def test_numbers_missing_in_the_same_rows_are_one_vector() -> None:
     write_csv(
         "x.csv", **{"a [cm]": gaps(x[0], 3), "b_kg": gaps(x[1], 3), "c": gaps(x[2], 4), "d": gaps(x[3], 4)}
     )
-    found = guessed("x.csv")
-    assert list(found) == ["a", "c"]
-    assert found["a"]["kind"] == "vector"
-    assert found["a"]["columns"] == [
+    modalities = guessed("x.csv")
+    assert list(modalities) == ["a", "c"]
+    assert modalities["a"]["kind"] == "vector"
+    assert modalities["a"]["columns"] == [
         {"name": "a", "unit": "cm", "field": "a [cm]"},
         {"name": "b", "unit": "kg", "field": "b_kg"},
     ]
@@ -100,16 +100,16 @@ def test_text_and_few_whole_numbers_are_categories_and_counts_are_counts() -> No
         n_visits=counts,
         age=range(30, 70),
     )
-    found = guessed("x.csv")
-    assert found["sex"] == {
+    modalities = guessed("x.csv")
+    assert modalities["sex"] == {
         "kind": "category",
         "field": "sex",
         "labels": ["f", "m"],
         "network": {"hidden": [64]},
     }
-    assert found["stage"]["labels"] == ["0", "10", "20"]
-    assert found["x_counts"]["kind"] == "counts"
-    assert found["x_counts"]["likelihood"] == "negative_binomial"
+    assert modalities["stage"]["labels"] == ["0", "10", "20"]
+    assert modalities["x_counts"]["kind"] == "counts"
+    assert modalities["x_counts"]["likelihood"] == "negative_binomial"
 
 
 def test_what_tells_nothing_is_left_out_with_the_reason() -> None:
@@ -149,8 +149,8 @@ def test_several_files_are_joined_by_the_column_that_they_share() -> None:
     write_csv("people.csv", case=[f"k{i}" for i in range(N)], age=RNG.normal(size=N).round(3))
     blood = pa.table({"case": [f"k{i}" for i in range(5, N + 5)], "iron_g_l": RNG.normal(size=N)})
     parquet.write_table(blood, "blood.parquet")
-    found = guessed("people.csv", "blood.parquet")
-    assert found["blood"]["columns"] == [{"name": "iron", "unit": "g/l", "field": "iron_g_l"}]
+    modalities = guessed("people.csv", "blood.parquet")
+    assert modalities["blood"]["columns"] == [{"name": "iron", "unit": "g/l", "field": "iron_g_l"}]
     experiment, _ = read_experiment("x.toml")
     assert experiment.data.key == "case"
     prepared = prepare(experiment)
@@ -178,8 +178,8 @@ def test_a_folder_of_pictures_with_a_table() -> None:
         pixels = RNG.integers(0, 256, (20, 30, 3), np.uint8)
         Image.fromarray(pixels).save(f"shop/{index}.png")
     write_csv("shop/items.csv", photo=[f"{i}.png" for i in range(N)], price_eur=RNG.normal(size=N).round(2))
-    found = guessed("shop")
-    assert found["photo"]["shape"] == [20, 30, 3]
+    modalities = guessed("shop")
+    assert modalities["photo"]["shape"] == [20, 30, 3]
     prepared = prepare(read_experiment("x.toml")[0])
     masks = [rows.masks["photo"] for rows in (prepared.train, prepared.validation, prepared.test)]
     assert sum(int(mask.sum()) for mask in masks) == N - 5
@@ -194,12 +194,12 @@ def test_pictures_that_are_not_small_are_learned_by_convolutions(
 ) -> None:
     """Beside the choice stands the other one, to be taken by moving a `#`."""
     np.savez("x.npz", picture=RNG.integers(0, 256, (N, *shape), np.uint8))
-    chosen = guessed("x.npz")["picture"]["network"]
+    network = guessed("x.npz")["picture"]["network"]
     text = Path("x.toml").read_text()
     swapped = re.sub(r"^(network.*)\n# (network.*)$", r"# \1\n\2", text, flags=re.MULTILINE)
     other = tomllib.loads(swapped)["modalities"]["picture"]["network"]
-    assert chosen.get("channels") == channels
-    assert {chosen.get("type"), other.get("type")} == {"conv", None}
+    assert network.get("channels") == channels
+    assert {network.get("type"), other.get("type")} == {"conv", None}
 
 
 def test_sounds_get_a_spectrogram_of_their_rate_and_length() -> None:
