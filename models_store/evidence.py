@@ -171,6 +171,14 @@ def evidence(log_weights: Array, counts: Sequence[int] = ()) -> Evidence:
     Arguments:
         log_weights: :math:`\log w_k`, with shape (K, *), source by source; averaged over K.
         counts: How many draws come from each source; default: all from one.
+
+    Example:
+        The average of the weights 1, 1, 1 and 5 is 2; their effective sample size 8² / 28.
+
+        >>> import numpy as np
+        >>> estimate = evidence(np.log([1.0, 1.0, 1.0, 5.0]))
+        >>> np.exp(estimate.log_prob).round(6).item(), estimate.ess.round(4).item()
+        (2.0, 2.2857)
     """
     log_prob, shares, ess = _average(log_weights)
     return Evidence(log_prob, _spread(shares, ess > 0, counts or [log_weights.shape[0]]), ess)

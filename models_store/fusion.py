@@ -1,4 +1,4 @@
-r"""The product of experts: one posterior from whatever was observed.
+r"""The product of experts: one posterior from the observed modalities.
 
 For a row with observed set :math:`A`,
 
@@ -91,30 +91,41 @@ def product(experts: Gaussian, present: Array | None = None) -> Gaussian:
 
     Precisions add up: :math:`\sigma^{-2} = 1 + \sum_{m \in A} \sigma_m^{-2}`. They are summed relative to
     the largest, so that log-variances up to :math:`\pm 500` stay finite in float32. A missing expert has
-    weight zero, whatever its values (NaN too); a row with nothing observed is the prior, exactly.
+    weight zero for any values, NaN included; a row with nothing observed is the prior, exactly.
 
     Arguments:
         experts: The experts :math:`q_m(z \mid x_m)`, with shape :math:`(M, *, D)`.
-        present: Which modality is observed in which row, with shape :math:`(M, *)`. Broadcasts with the
+        present: Whether a row has a modality, boolean with shape :math:`(M, *)`. Broadcasts with the
             experts, so that many subsets of the same experts are fused at once. None: missing experts have a
-            mean of 0 and an infinite log-variance, which says nothing.
+            mean of 0 and an infinite log-variance.
 
     Returns:
         The posterior :math:`q(z \mid x_A)`, with shape :math:`(*, D)`.
+
+    Example:
+        Two experts of variance 1 and the prior of variance 1; the second row lacks the second expert.
+
+        >>> import numpy as np
+        >>> experts = Gaussian(mu=np.array([[[3.0], [3.0]], [[0.0], [np.nan]]]), log_var=np.zeros((2, 2, 1)))
+        >>> posterior = product(experts, present=np.array([[True, True], [True, False]]))
+        >>> posterior.mu.tolist()
+        [[1.0], [1.5]]
+        >>> (1 / np.exp(posterior.log_var)).round(6).tolist()
+        [[3.0], [2.0]]
     """
     return _product(experts if present is None else _masked(experts, present))[0]
 
 
 def product_with_shares(experts: Gaussian, present: Array | None = None) -> tuple[Gaussian, Array]:
-    r"""The product, and who it comes from: shares of its precision, averaged over the dimensions.
+    r"""The product, and the shares of prior and experts in its precision, averaged over the dimensions.
 
     Arguments:
         experts: As for :func:`product`, with shape :math:`(M, *, D)`.
         present: As for :func:`product`.
 
     Returns:
-        The posterior, with shape :math:`(*, D)`; and the share of the prior, then of each expert, 0 where it
-        is missing: shape :math:`(M + 1, *)`.
+        The posterior, with shape :math:`(*, D)`; and the share of the prior, then of each expert (0 for a
+        missing one), with shape :math:`(M + 1, *)`.
     """
     xp = array_namespace(experts.mu, experts.log_var)
     posterior, prior, weights, total = _product(experts if present is None else _masked(experts, present))
@@ -123,14 +134,14 @@ def product_with_shares(experts: Gaussian, present: Array | None = None) -> tupl
 
 
 def _masked(experts: Gaussian, present: Array) -> Gaussian:
-    """The same, in which missing experts say nothing."""
+    """The experts, with mean 0 and an infinite variance where one is missing."""
     xp = array_namespace(experts.mu, experts.log_var)
     observed = present[..., None]
     return Gaussian(xp.where(observed, experts.mu, 0.0), xp.where(observed, experts.log_var, math.inf))
 
 
 def _product(experts: Gaussian) -> tuple[Gaussian, Array, Array, Array]:
-    """The product; and precisions relative to the largest: of the prior, of each expert, and their sum."""
+    """The product, and the precisions of prior, each expert and sum, relative to the largest."""
     xp = array_namespace(experts.mu, experts.log_var)
     # One after the other: there are few experts, and a reduction over them takes longer to begin.
     lowest = reduce(xp.minimum, experts.log_var)
@@ -143,7 +154,7 @@ def _product(experts: Gaussian) -> tuple[Gaussian, Array, Array, Array]:
 
 
 def _constant(x: Array) -> Array:
-    """Without gradient: what is taken off and added again has none."""
+    """The value without a gradient: it is subtracted and added again."""
     return x.detach() if is_torch_array(x) else x
 
 
@@ -175,7 +186,7 @@ def log_normaliser(experts: Gaussian, present: Array) -> Array:
 
 
 def disagreement(experts: Gaussian, present: Array) -> Array:
-    r"""How much less the experts overlap than if each knew of the prior alone, in nats.
+    r"""Loss of overlap of the experts, compared with each expert's overlap with the prior, in nats.
 
     .. math:: \sum_{m \in A} \log Z_{\{m\}} - \log Z_A
 
@@ -187,6 +198,6 @@ def disagreement(experts: Gaussian, present: Array) -> Array:
     """
     xp = array_namespace(experts.mu, experts.log_var)
     observed = present[..., None]
-    known = Gaussian(xp.where(observed, experts.mu, 0.0), xp.where(observed, experts.log_var, 0.0))
-    alone = xp.where(present, standard_normal(known.mu).log_overlap(known), 0.0)
-    return xp.sum(alone, axis=0) - log_normaliser(experts, present)
+    masked = Gaussian(xp.where(observed, experts.mu, 0.0), xp.where(observed, experts.log_var, 0.0))
+    single = xp.where(present, standard_normal(masked.mu).log_overlap(masked), 0.0)
+    return xp.sum(single, axis=0) - log_normaliser(experts, present)

@@ -67,7 +67,7 @@ def check_known(names: Iterable[str], modalities: Sequence[str]) -> None:
             raise ValueError(f"unknown modality '{name}'; this model knows {listed(modalities)}")
 
 
-def chosen(modalities: Sequence[str], names: str | Iterable[str]) -> list[str]:
+def select(modalities: Sequence[str], names: str | Iterable[str]) -> list[str]:
     """The modalities that ``names`` names, all of them for ``all``, in the order of the model.
 
     Raises:
@@ -75,9 +75,9 @@ def chosen(modalities: Sequence[str], names: str | Iterable[str]) -> list[str]:
     """
     if names == "all":
         return list(modalities)
-    wanted = [names] if isinstance(names, str) else list(names)
-    check_known(wanted, modalities)
-    return [name for name in modalities if name in wanted]
+    selected = [names] if isinstance(names, str) else list(names)
+    check_known(selected, modalities)
+    return [name for name in modalities if name in selected]
 
 
 def names_of(

@@ -1,13 +1,23 @@
-r"""The objectives: evidence lower bounds of several subsets of the modalities, in one pass.
+r"""Training objectives: evidence lower bounds (ELBOs) of several subsets of the modalities, in one pass.
 
-Each encoder has run once; what is fused here is its output, for all subsets at once. For a row with
-observed set :math:`A` and a subset :math:`S` (always intersected with :math:`A`), the ELBO of `paper` is
+Each encoder runs once; the subsets' posteriors are products of the encoders' outputs. For one row, :math:`A`
+is the set of modalities that the row has, :math:`C \subseteq A` its categories, :math:`S` a subset (always
+intersected with :math:`A`), :math:`M` the number of modalities of the model, :math:`\lambda_m` the weight of
+a modality, :math:`\beta` the weight of every divergence, :math:`sg` a value whose gradient is stopped, and
 
 .. math:: \mathcal L_S = \sum_{m \in S} \lambda_m \, E_{q(z \mid x_S)} \log p(x_m \mid z)
-    - \beta \, KL(q(z \mid x_S) \,\|\, p(z))
+    - \beta \, KL(q(z \mid x_S) \,\|\, p(z)),
+    \qquad R_S = \sum_{c \in C \setminus S} \lambda_c \, E_{q(z \mid x_S)} \log p(x_c \mid z)
 
-and a row's bounds are averaged over the subsets that it has something of, then multiplied by the number
-of subsets: on complete data this is the sum of the paper, and no row weighs more for what it lacks.
+Expectations are estimated by one draw of z for each subset and row. A row's bounds are averaged over the
+subsets of which it has a modality, then multiplied by the number of subsets. On complete data this is their
+sum, and a row with missing modalities weighs as much as a complete one.
+
+Example:
+    >>> subsets(3, k=0).int().tolist()
+    [[1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    >>> OBJECTIVES["matched"].reconstructs(subsets(2, k=0), torch.tensor([False, True])).int().tolist()
+    [[1, 1], [1, 1], [0, 1]]
 
 References:
     | Multimodal Generative Models for Scalable Weakly-Supervised Learning (Wu & Goodman, 2018), eq. 5
@@ -18,27 +28,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from models_store.fusion import Gaussian, product
 
-Reconstruct = Callable[[int, Tensor], Tensor]
-"""(modality, z of shape (S, B, D)) to the log-likelihood of that modality's x, of shape (S, B)."""
-
-Recognise = Callable[[int, Tensor], Tensor]
-"""(modality, z of shape (S, B, D)) to the weighted log-likelihood of the row's categories given that
-modality as z generates it, of shape (S, B)."""
+STRONGEST_MATCHING = 4.0
+r"""Greatest weight, as a multiple of :math:`\beta`, of the matching summed over all single modalities."""
 
 
 def possible(n_modalities: int, n_subsets: int, choose: Callable[[Tensor], Tensor]) -> Tensor:
-    """What ``choose`` may give for any family of :func:`subsets` of that size: boolean (S, M).
+    """Cells that ``choose`` may select in any family of :func:`subsets` of that size: boolean (S, M).
 
     Arguments:
         n_modalities: M.
         n_subsets: S.
-        choose: Cell by cell from a family (S, M) to what some subset asks for, (S, M).
+        choose: Maps a family (S, M), cell by cell, to a selection (S, M).
     """
     fixed = subsets(n_modalities, 0)[:n_subsets]
     drawn = (n_subsets - len(fixed), n_modalities)
@@ -47,13 +54,13 @@ def possible(n_modalities: int, n_subsets: int, choose: Callable[[Tensor], Tenso
 
 
 def subsets(n_modalities: int, k: int, generator: torch.Generator | None = None) -> Tensor:
-    """The family of subsets of the paper: the joint one first, then each modality alone, then k random ones.
+    """The paper's family of subsets: the joint one first, then each modality alone, then k random ones.
 
     A random subset is uniform among those with at least two modalities that are not all of them (there are
     none below three modalities); nothing enumerates the :math:`2^M`.
 
     Returns:
-        Which modality is in which subset, boolean, with shape :math:`(S, M)`.
+        Membership of each modality in each subset, boolean, with shape :math:`(S, M)`.
     """
     joint = torch.ones(1, n_modalities, dtype=torch.bool)
     if n_modalities == 1:
@@ -70,19 +77,77 @@ def subsets(n_modalities: int, k: int, generator: torch.Generator | None = None)
     return torch.cat(family)
 
 
+class Networks(Protocol):
+    """The model's networks on one batch, as objectives call them; S subsets, B rows, D dimensions of z."""
+
+    def log_prob(self, modality: int, z: Tensor, *, fixed: bool = False) -> Tensor:
+        r""":math:`\log p(x_m \mid z)`: (S, B) for z of shape (S, B, D).
+
+        ``fixed`` gives gradients to z and none to the decoder's weights. Rows without the modality may
+        have any finite value.
+        """
+
+    def reencode(self, modality: int, z: Tensor) -> Tensor:
+        r""":math:`z' = E \, q(z \mid \hat x_m)` with :math:`\hat x_m = E \, p(x_m \mid z)`.
+
+        z and z' have the shape (S, B, D).
+        Gradients reach z and none of the networks' weights.
+        """
+
+
+@dataclass(frozen=True)
+class Batch:
+    r"""Inputs of an objective; S subsets, M modalities, B rows, D dimensions of z.
+
+    Arguments:
+        experts: The encoders' outputs, with shape (M, B, D).
+        present: Whether a row has a modality: boolean (M, B).
+        family: Membership of modalities in subsets, the joint subset first: boolean (S, M).
+        category: Whether a modality is a category: boolean (M,).
+        noise: Standard normal draws: (S, B, D).
+        weights: :math:`\lambda_m`: (M,).
+        beta: The weight of every divergence: ().
+    """
+
+    experts: Gaussian
+    present: Tensor
+    family: Tensor
+    category: Tensor
+    noise: Tensor
+    weights: Tensor
+    beta: Tensor
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Subsets for which each modality's networks run: at least those whose bound needs them.
+
+    They are passed beside the family, as indices, because sizes of computed tensors depend on them, and
+    reading those sizes from a tensor on a GPU would wait for the GPU.
+
+    Arguments:
+        reconstructed: For each modality, indices of subsets whose z is decoded to it, the joint one first.
+        reencoded: For each modality, indices of subsets whose z is decoded to it and encoded again.
+        categories: Indices of the modalities that are categories.
+    """
+
+    reconstructed: Sequence[Tensor]
+    reencoded: Sequence[Tensor]
+    categories: Sequence[int]
+
+
 @dataclass(frozen=True)
 class Terms:
-    r"""What an objective may combine; S subsets, M modalities, B rows.
+    r"""Terms that an objective combines; S subsets, M modalities, B rows.
 
     Arguments:
         posterior: :math:`q(z | x_S)`, with shape (S, B, D); the first subset is the joint one.
-        kl: Its divergence from the prior: (S, B).
-        log_likelihood: The sum over what is asked for and observed of
-            :math:`\lambda_m \log p(x_m | z_S)`: (S, B).
-        at_joint: The same of each modality alone, at z of the joint posterior: (M, B).
-        recognised: The weighted log-likelihood of the row's categories given what z of a subset generates,
-            summed over the modalities that it generates so; 0 where nothing is asked for: (S, B).
-        family: Which modality is in which subset: (S, M).
+        kl: :math:`KL(q(z | x_S) \| p(z))`: (S, B).
+        log_likelihood: The sum of :math:`\lambda_m \log p(x_m | z_S)` over the modalities that a row has and
+            ``Objective.reconstructs`` selects: (S, B).
+        at_joint: :math:`\lambda_m \log p(x_m | z_A)` of each modality, at z of the joint posterior: (M, B).
+        recognition: :func:`recognition` of the modalities that ``Objective.reencodes`` selects: (S, B).
+        family: Membership of modalities in subsets: (S, M).
         beta: The weight of every divergence.
     """
 
@@ -90,7 +155,7 @@ class Terms:
     kl: Tensor
     log_likelihood: Tensor
     at_joint: Tensor
-    recognised: Tensor
+    recognition: Tensor
     family: Tensor
     beta: Tensor
 
@@ -100,37 +165,109 @@ class Terms:
         return Gaussian(self.posterior.mu[:1], self.posterior.log_var[:1])
 
     def elbo(self) -> Tensor:
-        """What each subset reconstructs, less its divergence from the prior: (S, B)."""
+        """Each subset's log-likelihood less its divergence from the prior: (S, B)."""
         return self.log_likelihood - self.beta * self.kl
 
     def rest_from_joint(self) -> Tensor:
-        """The log-likelihood, at z of the joint posterior, of what each subset lacks: (S, B)."""
+        """The log-likelihood, at z of the joint posterior, of modalities outside each subset: (S, B)."""
         return (~self.family).to(self.at_joint) @ self.at_joint
 
 
-def _paper(terms: Terms) -> Tensor:
+def paper(terms: Terms) -> Tensor:
+    r""":math:`\sum_S \mathcal L_S`: each subset reconstructs its members (Wu & Goodman 2018, eq. 5).
+
+    Nothing ties one subset's posterior to a modality outside the subset. ``cross`` has the same bound with
+    the sum over :math:`m \in A` in place of :math:`m \in S`: its labels are right, its posteriors too narrow.
+    """
     return terms.elbo()
 
 
-def _matched(terms: Terms) -> Tensor:
-    joint = Gaussian(terms.joint.mu.detach(), terms.joint.log_var.detach())
-    return terms.elbo() - terms.beta * joint.kl(terms.posterior)
+def conditional(terms: Terms) -> Tensor:
+    r"""`paper`, and each proper subset bounds :math:`\log p(x_{A \setminus S} \mid x_S)`.
 
+    .. math:: \sum_S \mathcal L_S + \sum_{S \subset A} \Big[ R_S
+        + E_{q(z \mid x_A)} \sum_{m \in A \setminus S} \lambda_m \log p(x_m \mid z)
+        - \beta \, KL(q(z \mid x_A) \,\|\, q(z \mid x_S)) \Big]
 
-def _coherent(terms: Terms) -> Tensor:
-    # beta, which warms up: what an untrained network generates is no picture of anything yet.
-    return _matched(terms) + terms.beta * terms.recognised
-
-
-def _conditional(terms: Terms) -> Tensor:
+    References:
+        | Learning Structured Output Representation using Deep Conditional Generative Models
+          (Sohn, Lee & Yan, 2015)
+        | Neural Processes (Garnelo et al., 2018), https://arxiv.org/abs/1807.01622
+    """
     return terms.elbo() + terms.rest_from_joint() - terms.beta * terms.joint.kl(terms.posterior)
 
 
-def _own(family: Tensor, _category: Tensor) -> Tensor:
+def matched(terms: Terms) -> Tensor:
+    r"""`paper`, and each proper subset's posterior is drawn to the joint one, whose gradient is stopped.
+
+    .. math:: \sum_S \mathcal L_S + \sum_{S \subset A} \big[ R_S
+        - \beta w \, KL(sg[q(z \mid x_A)] \,\|\, q(z \mid x_S)) \big], \qquad w = \min(1, 4 / M)
+
+    The weight :math:`w` keeps training bounded. The joint posterior is a product of the experts that are
+    drawn to it, so an expert that moves towards it moves it further away. Take M experts
+    :math:`N(m, 1 / \tau)` that depend on no x. A single posterior has the mean
+    :math:`a = \tau m / (1 + \tau)`, the joint one :math:`J = M \tau m / (1 + M \tau)`, and the gradient of m
+    is :math:`\tau` times :math:`J / (1 + M \tau) + a / (1 + \tau) - w (J - a)`.
+    With :math:`w = 1` this is negative for some :math:`\tau` from M = 6 on, and with learned variances
+    the means grow without bound for M > 7. With :math:`w = \min(1, 4 / M)` it is positive for every
+    :math:`\tau`: uninformative experts return to the prior.
+
+    References:
+        | Posterior Matching for Arbitrary Conditioning (Strauss & Oliva, 2022), https://arxiv.org/abs/2201.12414
+        | Joint Multimodal Learning with Deep Generative Models (JMVAE-kl; Suzuki, Nakayama & Matsuo, 2016),
+          https://arxiv.org/abs/1611.01891
+    """
+    joint = Gaussian(terms.joint.mu.detach(), terms.joint.log_var.detach())
+    weight = min(1.0, STRONGEST_MATCHING / terms.family.shape[1])
+    return terms.elbo() - weight * terms.beta * joint.kl(terms.posterior)
+
+
+def coherent(terms: Terms) -> Tensor:
+    r"""`matched`, and the categories must be recognised in what a proper subset generates.
+
+    .. math:: \text{matched} + \beta \sum_S E_{q(z \mid x_S)} \sum_{m \notin S \cup C}
+        \sum_{c \in C} \lambda_c \log p(x_c \mid z'),
+        \qquad z' = E \, q(z \mid \hat x_m), \quad \hat x_m = E \, p(x_m \mid z)
+
+    with the networks held fixed (see :func:`recognition`). A subset's posterior is one Gaussian and covers
+    regions of z that no complete row's posterior covers. This term draws it away from regions where the
+    decoders generate modalities of another category. Its weight is :math:`\beta` because :math:`\beta` warms
+    up: an untrained decoder's output is of no category.
+    """
+    return matched(terms) + terms.beta * terms.recognition
+
+
+def recognition(batch: Batch, runs: Runs, selected: Tensor, z: Tensor, networks: Networks) -> Tensor:
+    r"""The term of :func:`coherent`, without :math:`\beta`: (S, B) for z of shape (S, B, D).
+
+    The networks are held fixed: they learn from real rows alone, so that no decoder learns to draw what only
+    the encoder can read. Gradients reach z, and so the posteriors that z is drawn from.
+
+    Arguments:
+        batch: The batch; its ``present`` says which categories a row has.
+        runs: Subsets for which the networks run.
+        selected: The modalities to encode again, by subset: boolean (S, M).
+        z: One draw from each subset's posterior.
+        networks: Networks of the model.
+    """
+    total = z.new_zeros(z.shape[:2])
+    for m, rows in enumerate(runs.reencoded):
+        if len(rows):
+            reencoded = networks.reencode(m, z.index_select(0, rows))
+            log_prob = total.new_zeros(reencoded.shape[:2])
+            for c in runs.categories:
+                recognised = networks.log_prob(c, reencoded, fixed=True)
+                log_prob = log_prob + batch.weights[c] * torch.where(batch.present[c], recognised, 0.0)
+            counted = torch.where(selected[:, m, None].index_select(0, rows), log_prob, 0.0)
+            total = total.index_add(0, rows, counted)
+    return total
+
+
+def _members(family: Tensor, _category: Tensor) -> Tensor:
     return family
 
 
-def _own_and_categories(family: Tensor, category: Tensor) -> Tensor:
+def _members_and_categories(family: Tensor, category: Tensor) -> Tensor:
     return family | category
 
 
@@ -142,65 +279,43 @@ def _nothing(family: Tensor, _category: Tensor) -> Tensor:
     return torch.zeros_like(family)
 
 
-def _lacking_views(family: Tensor, category: Tensor) -> Tensor:
+def _missing_views(family: Tensor, category: Tensor) -> Tensor:
     return ~family & ~category
 
 
 @dataclass(frozen=True)
 class Objective:
-    """One way to weigh subsets against each other.
+    """A bound to maximise, and the cells (subset, modality) whose networks it needs.
 
     Arguments:
-        reconstructs: (family (S, M), is a category (M,)) to which subset reconstructs which modality, (S, M).
-        bound: What is maximised, per subset and row, with shape (S, B).
-        generates: Likewise, which subset generates which modality to have its category recognised.
+        reconstructs: Maps (family (S, M), category (M,)) to the modalities that each subset's z is decoded to
+            for their log-likelihood: boolean (S, M).
+        bound: Maps the terms to the bound of each subset and row: (S, B).
+        reencodes: Maps the same two to the modalities that each subset's z is decoded to and encoded again.
     """
 
     reconstructs: Callable[[Tensor, Tensor], Tensor]
     bound: Callable[[Terms], Tensor]
-    generates: Callable[[Tensor, Tensor], Tensor] = _nothing
+    reencodes: Callable[[Tensor, Tensor], Tensor] = _nothing
 
 
 OBJECTIVES: Mapping[str, Objective] = {
-    # Each subset reconstructs itself. Nothing ties what one posterior says of another modality.
-    "paper": Objective(_own, _paper),
-    # Each subset reconstructs all that the row has: right labels, but posteriors that are too narrow.
-    "cross": Objective(_everything, _paper),
-    # `paper`, and each proper subset bounds log p(x_rest | x_S) with z drawn from the joint posterior.
-    "conditional": Objective(_own_and_categories, _conditional),
-    # `paper`, and each proper subset's posterior is drawn towards the (fixed) joint one: posterior matching.
-    "matched": Objective(_own_and_categories, _matched),
-    # `matched`, and what a proper subset generates of the other modalities must be recognised: encoded
-    # again, it tells the row's categories. A posterior that is one Gaussian covers places where no row ever
-    # was; this draws it away from those where the decoders (held fixed) generate something else.
-    "coherent": Objective(_own_and_categories, _coherent, _lacking_views),
+    "paper": Objective(_members, paper),
+    "cross": Objective(_everything, paper),
+    "conditional": Objective(_members_and_categories, conditional),
+    "matched": Objective(_members_and_categories, matched),
+    "coherent": Objective(_members_and_categories, coherent, _missing_views),
 }
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Per modality the numbers of the subsets for which its networks run, at least of those that want it.
-
-    They stand beside the family because the size of what is computed depends on them, and a look at a tensor
-    on a GPU would wait for it.
-
-    Arguments:
-        reconstructed: For their log-likelihood, the joint one first.
-        generated: To have what comes of it recognised.
-    """
-
-    reconstructed: Sequence[Tensor]
-    generated: Sequence[Tensor]
-
-
-@dataclass(frozen=True)
 class Loss:
-    """The number to minimise and what it is made of, averaged over the rows that have anything.
+    """The number to minimise and its parts, averaged over the rows that have any modality.
 
     Arguments:
-        loss: Minus the weighted bounds, in nats per row.
-        elbo: The ELBO of the joint subset, with the weights and beta of training.
-        kl: The divergence of the joint posterior from the prior.
+        loss: Minus the weighted bounds, in nats per row: ().
+        elbo: The ELBO of the joint subset, with the weights and beta of training: ().
+        kl: The divergence of the joint posterior from the prior: ().
         reconstruction: The weighted log-likelihood of each modality at z of the joint posterior, per row
             that has it: (M,).
     """
@@ -211,62 +326,41 @@ class Loss:
     reconstruction: Tensor
 
 
-def evaluate(
-    objective: Objective,
-    experts: Gaussian,
-    present: Tensor,
-    family: Tensor,
-    category: Tensor,
-    asked: Asked,
-    noise: Tensor,
-    weights: Tensor,
-    beta: Tensor,
-    reconstruct: Reconstruct,
-    recognise: Recognise,
-) -> Loss:
-    r"""The objective on one batch; every decoder runs once, over the z of all subsets that may ask for it.
+def evaluate(objective: Objective, batch: Batch, runs: Runs, networks: Networks) -> Loss:
+    """The objective on one batch; each decoder runs once for the log-likelihoods of all subsets.
 
     Arguments:
-        objective: One of ``OBJECTIVES``.
-        experts: The encoders' outputs, with shape (M, B, D).
-        present: Which modality is observed in which row: (M, B).
-        family: The subsets, the joint one first: (S, M).
-        category: Which modality is a category: (M,).
-        asked: What is computed for which subset.
-        noise: Standard normal draws: (S, B, D).
-        weights: :math:`\lambda_m`: (M,).
-        beta: The weight of the divergences: ().
-        reconstruct: The decoders.
-        recognise: The decoders, then the same networks once more to see what came of it.
+        objective: A value of ``OBJECTIVES``.
+        batch: Encoders' outputs, observed modalities, subsets, noise and weights.
+        runs: Subsets for which the networks run.
+        networks: Networks of the model.
     """
-    seen = family[:, :, None] & present  # (S, M, B)
-    posterior = product(Gaussian(experts.mu[:, None], experts.log_var[:, None]), seen.movedim(1, 0))
-    z = posterior.sample(noise)
-    wanted = objective.reconstructs(family, category)
+    seen = batch.family[:, :, None] & batch.present  # (S, M, B)
+    experts = Gaussian(batch.experts.mu[:, None], batch.experts.log_var[:, None])
+    posterior = product(experts, seen.movedim(1, 0))
+    z = posterior.sample(batch.noise)
+    selected = objective.reconstructs(batch.family, batch.category)
     log_likelihood, at_joint = z.new_zeros(z.shape[:2]), []
-    for m, rows in enumerate(asked.reconstructed):
-        counted = wanted[:, m, None].index_select(0, rows) & present[m]
-        log_prob = weights[m] * torch.where(counted, reconstruct(m, z.index_select(0, rows)), 0.0)
+    for m, rows in enumerate(runs.reconstructed):
+        counted = selected[:, m, None].index_select(0, rows) & batch.present[m]
+        decoded = networks.log_prob(m, z.index_select(0, rows))
+        log_prob = batch.weights[m] * torch.where(counted, decoded, 0.0)
         log_likelihood = log_likelihood.index_add(0, rows, log_prob)
         at_joint.append(log_prob[0])
-    recognised = _recognised(objective.generates(family, category), asked.generated, z, recognise)
-    kl = posterior.kl_from_prior()
-    terms = Terms(posterior, kl, log_likelihood, torch.stack(at_joint), recognised, family, beta)
-    return _summarise(terms, objective.bound(terms), seen.any(dim=1), present)
+    terms = Terms(
+        posterior=posterior,
+        kl=posterior.kl_from_prior(),
+        log_likelihood=log_likelihood,
+        at_joint=torch.stack(at_joint),
+        recognition=recognition(batch, runs, objective.reencodes(batch.family, batch.category), z, networks),
+        family=batch.family,
+        beta=batch.beta,
+    )
+    return _averaged(terms, objective.bound(terms), seen.any(dim=1), batch.present)
 
 
-def _recognised(wanted: Tensor, asked: Sequence[Tensor], z: Tensor, recognise: Recognise) -> Tensor:
-    """The sum over the modalities that each subset generates: (S, B)."""
-    total = z.new_zeros(z.shape[:2])
-    for m, rows in enumerate(asked):
-        if len(rows):
-            counted = wanted[:, m, None].index_select(0, rows)
-            log_prob = torch.where(counted, recognise(m, z.index_select(0, rows)), 0.0)
-            total = total.index_add(0, rows, log_prob)
-    return total
-
-
-def _summarise(terms: Terms, bound: Tensor, nonempty: Tensor, present: Tensor) -> Loss:
+def _averaged(terms: Terms, bound: Tensor, nonempty: Tensor, present: Tensor) -> Loss:
+    """The loss of the bounds (S, B); ``nonempty`` (S, B): the row has a modality of the subset."""
     per_row = torch.where(nonempty, bound, 0.0).sum(dim=0) / nonempty.sum(dim=0).clamp(min=1)
     rows = nonempty[0].sum().clamp(min=1)
     with torch.no_grad():

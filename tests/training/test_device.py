@@ -53,7 +53,7 @@ def test_no_subset_that_is_drawn_asks_for_more_than_what_a_compiled_loss_compute
     objective: Objective,
 ) -> None:
     category = torch.tensor([True, False, False, False])
-    for choose in (objective.reconstructs, objective.generates):
+    for choose in (objective.reconstructs, objective.reencodes):
         may_be = possible(4, 8, lambda family, choose=choose: choose(family, category))  # type: ignore[misc]
         for seed in range(20):
             family = subsets(4, 3, torch.Generator().manual_seed(seed))

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 
+import training.objective
+from models_store.fusion import Gaussian, product
 from tests.training.examples import NAMES, incomplete_rows, small_model
 from training.data.rows import Rows
 from training.model import MVAE
-from training.objective import OBJECTIVES, subsets
+from training.objective import OBJECTIVES, Batch, Runs, evaluate, subsets
 
 BETA = 0.7
 EPOCH = 8  # of a warm-up of 10: beta is 0.7 at its start
@@ -23,13 +25,14 @@ def posterior_of(model: MVAE, rows: Rows, row: int, names: list[str]) -> Normal:
     precision, weighted = torch.ones(model.latent_dim), torch.zeros(model.latent_dim)
     for name in names:
         expert = model.encoders[name](rows.data[name][row : row + 1])
-        own = torch.exp(-expert.log_covariance[0])
-        precision, weighted = precision + own, weighted + own * expert.embedding[0]
+        expert_precision = torch.exp(-expert.log_covariance[0])
+        precision = precision + expert_precision
+        weighted = weighted + expert_precision * expert.embedding[0]
     return Normal(weighted / precision, precision.rsqrt())
 
 
 def log_prob_of(model: MVAE, rows: Rows, row: int, name: str, z: Tensor) -> Tensor:
-    """lambda_m log p(x_m | z) of one row, by torch's own distributions."""
+    """lambda_m log p(x_m | z) of one row, by torch's distributions."""
     output, x = model.decoders[name](z[None]).reconstruction[0], rows.data[name][row]
     weight = model.weights[model.modalities.index(name)]
     if name == "label":
@@ -46,12 +49,12 @@ def naive_loss(model: MVAE, objective: str, rows: Rows, family: Tensor, noise: T
         has = [name for name in NAMES if name not in rows.masks or rows.masks[name][row]]
         bounds = []
         for s, members in enumerate(family):
-            own = [name for name, member in zip(NAMES, members, strict=True) if member and name in has]
-            if own:
-                bound = naive_bound(model, objective, rows, row, own, has, noise[s, row], noise[0, row])
+            inside = [name for name, member in zip(NAMES, members, strict=True) if member and name in has]
+            if inside:
+                bound = naive_bound(model, objective, rows, row, inside, has, noise[s, row], noise[0, row])
                 if objective == "coherent" and "label" in has:
                     lacking = [n for n, m in zip(NAMES, members, strict=True) if not m and n != "label"]
-                    q = posterior_of(model, rows, row, own)
+                    q = posterior_of(model, rows, row, inside)
                     z = q.mean + q.stddev * noise[s, row]
                     seen = [seen_again(model, rows, row, name, z) for name in lacking]
                     bound = bound + BETA * sum(seen, torch.zeros(()))
@@ -62,7 +65,7 @@ def naive_loss(model: MVAE, objective: str, rows: Rows, family: Tensor, noise: T
 
 
 def seen_again(model: MVAE, rows: Rows, row: int, name: str, z: Tensor) -> Tensor:
-    """lambda log p(label | what z generates of a modality); copies of the networks look at it."""
+    """lambda log p(label | the modality generated from z, encoded again by copies of the networks)."""
     fixed = copy.deepcopy(model).requires_grad_(False)
     output = fixed.decoders[name](z[None]).reconstruction
     generated = 255 * torch.sigmoid(output) if name == "image" else output
@@ -75,22 +78,22 @@ def naive_bound(
     objective: str,
     rows: Rows,
     row: int,
-    own: list[str],
+    inside: list[str],
     has: list[str],
     noise: Tensor,
     joint_noise: Tensor,
 ) -> Tensor:
-    q, joint = posterior_of(model, rows, row, own), posterior_of(model, rows, row, has)
+    q, joint = posterior_of(model, rows, row, inside), posterior_of(model, rows, row, has)
     z, joint_z = q.mean + q.stddev * noise, joint.mean + joint.stddev * joint_noise
     categories = [name for name in has if name == "label"]
-    reconstructed = {"paper": own, "cross": has}.get(objective, sorted({*own, *categories}))
+    reconstructed = {"paper": inside, "cross": has}.get(objective, sorted({*inside, *categories}))
     bound = torch.stack([log_prob_of(model, rows, row, name, z) for name in reconstructed]).sum()
     bound = bound - BETA * kl_divergence(q, Normal(0.0, 1.0)).sum()
     if objective in ("matched", "coherent"):
         fixed = Normal(joint.mean.detach(), joint.stddev.detach())
         bound = bound - BETA * kl_divergence(fixed, q).sum()
     if objective == "conditional":
-        for name in set(has) - set(own):
+        for name in set(has) - set(inside):
             bound = bound + log_prob_of(model, rows, row, name, joint_z)
         bound = bound - BETA * kl_divergence(joint, q).sum()
     return bound
@@ -187,3 +190,63 @@ def test_the_family_has_the_joint_each_alone_and_k_more_where_there_are_any(
     n: int, k: int, expected: int
 ) -> None:
     assert subsets(n, k).shape == (expected, n)
+
+
+class Uninformative:
+    """Networks whose outputs do not depend on z: every modality has the log-likelihood 0."""
+
+    def log_prob(self, modality: int, z: Tensor, *, fixed: bool = False) -> Tensor:  # noqa: ARG002
+        return torch.zeros_like(z[..., 0])
+
+    def reencode(self, modality: int, z: Tensor) -> Tensor:  # noqa: ARG002
+        return torch.zeros_like(z)
+
+
+def loss_of_uninformative(objective: str, experts: Gaussian) -> Tensor:
+    """The loss of experts (M, B, 1) that depend on no x, under decoders that ignore z."""
+    n, rows = experts.mu.shape[:2]
+    family, one_run = subsets(n, 0), [torch.tensor([0])] * n
+    batch = Batch(
+        experts,
+        present=torch.ones(n, rows, dtype=torch.bool),
+        family=family,
+        category=torch.zeros(n, dtype=torch.bool),
+        noise=experts.mu.new_zeros(len(family), rows, 1),
+        weights=experts.mu.new_ones(n),
+        beta=experts.mu.new_ones(()),
+    )
+    return evaluate(OBJECTIVES[objective], batch, Runs(one_run, one_run, []), Uninformative()).loss
+
+
+def pull_to_prior(objective: str, n_modalities: int) -> Tensor:
+    """The gradient of the loss for an expert's mean of 1, at precisions from 0.001 to 1,000: (601,)."""
+    log_var = torch.linspace(-7, 7, 601, dtype=torch.float64)[None, :, None].repeat(n_modalities, 1, 1)
+    mu = torch.ones_like(log_var, requires_grad=True)
+    (gradient,) = torch.autograd.grad(loss_of_uninformative(objective, Gaussian(mu, log_var)), mu)
+    return gradient[0, :, 0]
+
+
+@pytest.mark.parametrize("n_modalities", [2, 4, 7, 9, 18, 64])
+@pytest.mark.parametrize("objective", ["conditional", "matched", "coherent"])
+def test_every_objective_pulls_uninformative_experts_to_the_prior(objective: str, n_modalities: int) -> None:
+    assert bool((pull_to_prior(objective, n_modalities) > 0).all())
+
+
+@pytest.mark.parametrize(
+    ("weight", "diverges"), [(training.objective.STRONGEST_MATCHING, False), (9.0, True)]
+)
+def test_nine_uninformative_experts_diverge_unless_their_matching_is_weighed(
+    weight: float, diverges: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Means and variances are both learned; a weight of 9 stands for the full matching of nine modalities."""
+    monkeypatch.setattr(training.objective, "STRONGEST_MATCHING", weight)
+    assert bool((pull_to_prior("matched", 9) < 0).any()) is diverges
+    mu = torch.full((9, 1, 1), 0.1, requires_grad=True)
+    log_var = torch.full((9, 1, 1), 2.3, requires_grad=True)
+    adam = torch.optim.Adam([mu, log_var], lr=0.02, fused=True)
+    for _ in range(500):
+        adam.zero_grad()
+        loss_of_uninformative("matched", Gaussian(mu, log_var)).backward()
+        adam.step()
+    joint = product(Gaussian(mu.detach(), log_var.detach())).mu.abs().item()
+    assert joint > 5 if diverges else joint < 0.02

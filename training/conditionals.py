@@ -1,4 +1,4 @@
-r"""Log-likelihoods of some modalities given others, by importance sampling from the model's own posteriors.
+r"""Log-likelihoods of some modalities given others, by importance sampling from the model's posteriors.
 
 .. math:: \log p(x_T \mid x_S) = \log p(x_T, x_S) - \log p(x_S)
 
@@ -15,18 +15,18 @@ from torch import Tensor
 
 from models_store.evidence import Evidence, Proposals, defensive, estimate, log_weights
 from models_store.fusion import Gaussian
-from training.mvae_config import chosen
+from training.mvae_config import select
 
 
 @dataclass(frozen=True)
 class Draws:
-    """How many draws of z an estimate is made of.
+    """Number and source of the draws of z of an estimate.
 
     Arguments:
-        count: All of them, K.
-        at_once: How many are decoded together.
-        generator: Where they come from.
-        propose: From posteriors and how many draws there are to where each comes from.
+        count: Number of draws, K.
+        at_once: Number of draws that are decoded together.
+        generator: Source of the draws.
+        propose: Maps posteriors and the number of draws to the distributions that the draws come from.
 
     Raises:
         ValueError: A number is below 1.
@@ -43,28 +43,28 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class Question:
-    """What log p(x_T | x_S) is estimated from.
+class Conditional:
+    """The distribution p(x_T | x_S) of a batch, as an estimate of its log-density needs it.
 
     Arguments:
         posteriors: q(z | x_{T ∪ S}), and q(z | x_S) where S is not empty: each (n_data, D).
-        present: Which of T, then of S, is observed in which row: (|T| + |S|, n_data).
-        asked: |T|.
-        log_probs: From z (K, n_data, D) to the log-likelihood of each of them, (K, n_data).
+        present: Whether a row has each modality of T, then of S: (|T| + |S|, n_data).
+        n_targets: |T|.
+        log_probs: Maps z (K, n_data, D) to the log-likelihood of each modality of T, then of S: (K, n_data).
     """
 
     posteriors: Sequence[Gaussian]
     present: Tensor
-    asked: int
+    n_targets: int
     log_probs: Callable[[Tensor], Iterable[Tensor]]
 
     def evidence(self, draws: Draws) -> Evidence:
-        """The log-likelihood of each row, of what it has of T given what it has of S."""
+        """log p(x_T | x_S) of each row, T and S each intersected with the modalities of the row."""
         proposals = draws.propose(self.posteriors, draws.count)
         weights = []
         for z in proposals.sample(self._noise(draws.generator), draws.at_once):
             pairs = list(zip(self.log_probs(z), self.present, strict=True))
-            weights.append(log_weights(z, proposals, pairs[: self.asked], pairs[self.asked :]))
+            weights.append(log_weights(z, proposals, pairs[: self.n_targets], pairs[self.n_targets :]))
         return estimate(torch.cat(weights, dim=1), proposals)
 
     def _noise(self, generator: torch.Generator | None) -> Callable[[int], Tensor]:
@@ -75,16 +75,16 @@ class Question:
 def scored_and_given(
     modalities: Sequence[str], subset: str | Iterable[str], given: str | Iterable[str]
 ) -> tuple[list[str], list[str]]:
-    """T and S of a question, in the order of the model; ``all`` of T is what is not given.
+    """T and S in the order of the model; ``all`` for T stands for every modality that is not in S.
 
     Raises:
         ValueError: A modality is unknown, or both scored and given, or none is left to score.
     """
-    condition = chosen(modalities, given)
+    condition = select(modalities, given)
     if subset == "all":
         target = [name for name in modalities if name not in condition]
     else:
-        target = chosen(modalities, subset)
+        target = select(modalities, subset)
     both = [name for name in target if name in condition]
     if both:
         raise ValueError(f"'{both[0]}' is both scored and given")
