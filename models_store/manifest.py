@@ -141,6 +141,7 @@ class Manifest(Frozen):
     licence: str = ""
     latent_dim: Annotated[int, Field(gt=0)]
     fusion: Literal["poe"] = "poe"
+    """Rule that joins the experts of a row: their product, with the prior."""
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1)]
     files: dict[str, FileEntry] = Field(default={})
     trained: dict[str, Any] = Field(default={})
@@ -192,6 +193,8 @@ def _first_message(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if where == "format":
         return f"format is {first['input']!r}, this program reads format {FORMAT}"
+    if where == "fusion":
+        return f"fusion is {first['input']!r}, this program serves 'poe', the product of experts"
     return f"{where}: {first['msg']}" if where else first["msg"]
 
 

@@ -211,6 +211,12 @@ def test_another_format_is_refused_with_the_one_that_is_read(other: Any) -> None
     assert "reads format 1" in sentence
 
 
+def test_another_rule_of_fusion_is_refused_with_the_one_that_is_served() -> None:
+    assert "fusion is 'moe', this program serves 'poe', the product of experts" in refusal(
+        written(fusion="moe")
+    )
+
+
 def test_an_unknown_format_is_the_first_thing_said() -> None:
     assert "this program reads format 1" in refusal(b'{"format": 2, "layers": []}')
 
