@@ -14,12 +14,12 @@ import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from models_store.errors import shown
 from service import impute
 from service.app import create_app, described, served
+from service.errors import invalid
 from service.http.protocol import Protocol
 from service.models.catalog import Catalog
-from service.settings import Settings, UnfitKeys
+from service.settings import Settings, UnusableKeys
 from service.telemetry import logs
 from service.telemetry.metrics import counted_together
 from service.telemetry.tracing import NotInstalled, check_installed
@@ -37,15 +37,15 @@ def main() -> None:
         settings.check_keys()
         check_installed(settings.trace_endpoint)
     except ValidationError as error:
-        sys.exit("\n".join(f"anyview-serve: {_sentence(one)}" for one in error.errors()))
-    except (SettingsError, UnfitKeys, NotInstalled) as error:
+        sys.exit("\n".join(f"anyview-serve: {_describe(one)}" for one in error.errors()))
+    except (SettingsError, UnusableKeys, NotInstalled) as error:
         sys.exit(f"anyview-serve: {error}")
     with counted_together(settings.workers):
         _serve(settings)
 
 
 def _print_openapi(arguments: list[str]) -> None:
-    """``anyview-serve openapi [FILE] [--store …]``: the description of the service, without a server."""
+    """Runs ``anyview-serve openapi [FILE] [--store …]``: writes the OpenAPI document without a server."""
     file = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
     settings = CliApp.run(Settings, cli_args=arguments)
     catalog = Catalog(settings)
@@ -61,9 +61,9 @@ def _print_openapi(arguments: list[str]) -> None:
 
 
 def _serve(settings: Settings) -> None:
-    # When uvicorn has finished it raises the signal once more, and to be killed by it is no success.
+    # uvicorn raises the signal again after it has ended; death by a signal would not be exit code 0.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    os.environ.update(settings.to_environment())  # processes of their own read it from there
+    os.environ.update(settings.to_environment())  # worker processes read their settings from there
     uvicorn.run(
         "service.app:worker" if settings.workers > 1 else served(settings),
         interface="asgi3",
@@ -72,20 +72,18 @@ def _serve(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         http=Protocol,
-        proxy_headers=False,  # nothing here depends on who asked, or by which scheme
-        ws="none",  # there are none, and those tried would be logged with their query
+        proxy_headers=False,  # no response depends on the client's address or the scheme
+        ws="none",  # there are no websockets; attempts would be logged with their query
         server_header=False,
-        access_log=False,  # ours says which request it was, and not what its query held
+        access_log=False,  # the service's own log has the request id, and does not show the query
         log_config=logs.config(settings.log_format, settings.log_level, settings.log_requests),
         timeout_graceful_shutdown=math.ceil(settings.deadline_seconds) + 1,
     )
 
 
-def _sentence(error: Any) -> str:
-    """One validation error; a key that is wrong is not shown."""
-    where = " ".join(str(part) for part in error["loc"])
-    got = "" if where.startswith("api_keys") else f", got {shown(error['input'])}"
-    return f"{where}: {error['msg']}{got}"
+def _describe(error: Any) -> str:
+    """Describes one validation error; the value of a key is not shown."""
+    return invalid(error, show_input=not error["loc"] or error["loc"][0] != "api_keys")
 
 
 if __name__ == "__main__":

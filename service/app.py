@@ -1,4 +1,4 @@
-"""Joins the parts, and says which error becomes which status."""
+"""The application: joins the parts, and maps errors to status codes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any, TypedDict
 
 from fastapi import FastAPI, Request, Response
@@ -15,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from models_store.errors import BundleRefused, StoreAway, shown
+from models_store.errors import BundleRefused, StoreAway
 from service.engine.workers import WorkerLost
 from service.errors import (
     ClientDisconnected,
@@ -33,6 +34,7 @@ from service.errors import (
     UnknownMediaType,
     Unparsable,
     WrongInput,
+    invalid,
 )
 from service.http.deadlines import Deadlines
 from service.http.edge import Edge
@@ -78,7 +80,7 @@ ROUTERS = (
 
 
 class State(TypedDict):
-    """What every request finds in ``request.state``."""
+    """Fields of ``request.state``."""
 
     catalog: Catalog
     deadlines: Deadlines
@@ -90,30 +92,30 @@ def create_app(
     catalog_of: Callable[[Settings], Catalog] = Catalog,
     tracer_of: Callable[[str | None], Tracer | None] = tracer_to,
 ) -> FastAPI:
-    """The service.
+    """Creates the application.
 
     Arguments:
-        settings: Everything that it depends on.
-        catalog_of: Makes the catalog that it answers from.
-        tracer_of: Makes what sends traces to an endpoint.
+        settings: Settings of the service.
+        catalog_of: Creates the catalog of models.
+        tracer_of: Creates the tracer for the address of a collector; None: no traces.
     """
     metrics, tracer = Metrics(), tracer_of(settings.trace_endpoint)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         catalog = catalog_of(settings)
-        app.openapi = lambda: described(app, catalog)  # type: ignore[method-assign]  # as FastAPI wants it
+        app.openapi = lambda: described(app, catalog)  # type: ignore[method-assign]  # documented by FastAPI
         async with _serving(catalog, settings, metrics, tracer) as state:
             yield state
 
     app = FastAPIOffline(
         title="AnyView",
-        description="Any view in, any view out: send whatever modalities you have, get the others.",
-        version="0.1.0",
+        description="Any view in, any view out: send the modalities that you have, get the others.",
+        version=version("anyview"),
         lifespan=lifespan,
         redoc_url=None,
-        redirect_slashes=False,  # behind a proxy the address would be wrong
-        # Traces are the edge's; FastAPI's own would look for their settings in every request.
+        redirect_slashes=False,  # a redirect would have the wrong address behind a proxy
+        # Edge writes the traces; FastAPI's own tracing would read its settings in every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     for router in ROUTERS:
@@ -121,10 +123,10 @@ def create_app(
     handlers = _handlers()
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
-    app.add_exception_handler(Exception, _to_the_edge)
+    app.add_exception_handler(Exception, _raise)
     endpoints = (*inference.ENDPOINTS, *oip.ENDPOINTS)
     table = EndpointTable(app.build_middleware_stack(), endpoints, handlers, _is_draining)
-    # Around the framework, not within it: each of its own layers would cost every question.
+    # These layers stand around the framework, since each layer within it adds its cost to every request.
     app.middleware_stack = Edge(_protected(table, settings), metrics, tracer)
     return app
 
@@ -133,7 +135,7 @@ def create_app(
 async def _serving(
     catalog: Catalog, settings: Settings, metrics: Metrics, tracer: Tracer | None
 ) -> AsyncIterator[State]:
-    """The catalog loaded and kept fresh, from the start of the service to its end."""
+    """Loads the catalog and keeps it up to date until the service ends."""
     catalog.watch = metrics.watch
     await asyncio.to_thread(catalog.refresh)
     try:
@@ -156,7 +158,7 @@ def _is_draining(state: Mapping[str, Any]) -> bool:
 
 
 def _handlers() -> dict[type[Exception], ErrorHandler]:
-    """By class of error, what says it to the client."""
+    """Returns the functions that write error responses, by class of error."""
     return {
         Refusal: _on_refusal,
         RequestValidationError: _on_invalid,
@@ -168,7 +170,7 @@ def _handlers() -> dict[type[Exception], ErrorHandler]:
 
 
 def _protected(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """The app behind keys, or behind the check of host names where there are none; CORS outside of it."""
+    """Puts the check of keys before the app, or of host names where no keys are set; and CORS before both."""
     if keys := settings.check_keys():
         app = Keys(app, keys)
     else:
@@ -185,20 +187,20 @@ def _protected(app: ASGIApp, settings: Settings) -> ASGIApp:
 
 
 def described(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
-    """OpenAPI of the service as it stands, with the modalities of the models that are loaded."""
+    """Returns the OpenAPI document, with the modalities of the loaded models."""
     manifests = {name: loaded.bundle.manifest for name, loaded in catalog.loaded.items()}
     default = manifests.get(catalog.default) if catalog.default else None
-    of = ([(manifest.name, manifest.version) for manifest in manifests.values()], catalog.default)
-    known, document = getattr(app.state, "described", (None, {}))
-    if known != of:  # to make it takes longer than a question
+    loaded_models = ([(manifest.name, manifest.version) for manifest in manifests.values()], catalog.default)
+    described_models, document = getattr(app.state, "described", (None, {}))
+    if described_models != loaded_models:  # it takes longer than an inference request
         keyed = catalog.settings.api_keys or catalog.settings.api_keys_file
         document = describe(FastAPI.openapi(app), list(manifests.values()), default, bool(keyed))
-        app.state.described = (of, document)
+        app.state.described = (loaded_models, document)
     return dict(document)
 
 
 def served(settings: Settings) -> ASGIApp:
-    """The service as a server runs it: a request passes nothing of the framework that it does not need."""
+    """Returns the service as a server runs it: requests go straight to its middleware stack."""
     memory.collect_seldom()
     app = create_app(settings)
 
@@ -211,12 +213,12 @@ def served(settings: Settings) -> ASGIApp:
 
 
 def worker() -> ASGIApp:
-    """The same in one of several processes, which have their settings from the environment."""
+    """Returns the service in one of several processes, with settings from the environment."""
     return served(Settings())
 
 
-async def _to_the_edge(_request: Request, error: Exception) -> Response:
-    """What nobody expected is answered where every answer passes, and logged there."""
+async def _raise(_request: Request, error: Exception) -> Response:
+    """Passes an unexpected error to ``Edge``, which logs and answers it."""
     raise error
 
 
@@ -232,18 +234,18 @@ async def _on_refusal(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     errors: Sequence[Any] = error.errors() if isinstance(error, RequestValidationError) else []
-    detail = "; ".join(map(_sentence, errors))
+    detail = "; ".join(map(_describe, errors))
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, request.state.request_id)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    told = {
+    reason = {
         HTTPStatus.NOT_FOUND: "there is no such path",
         HTTPStatus.METHOD_NOT_ALLOWED: f"this path takes {(error.headers or {}).get('Allow')}",
     }.get(HTTPStatus(error.status_code), error.detail)
-    detail = f"{request.method} {request.url.path}: {told}"
+    detail = f"{request.method} {request.url.path}: {reason}"
     return problem(HTTPStatus(error.status_code), detail, request.state.request_id, error.headers)
 
 
@@ -251,9 +253,7 @@ async def _on_unavailable(request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), request.state.request_id)
 
 
-def _sentence(error: Any) -> str:
-    """One validation error: where, what is wrong, what came."""
-    where = " ".join(str(part) for part in error["loc"])
+def _describe(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown parameter '{error['loc'][-1]}'"
-    return f"{where}: {error['msg']}, got {shown(error['input'])}"
+    return invalid(error)

@@ -1,39 +1,39 @@
-"""What a request can get wrong, in the words of the domain; app.py says which HTTP status each one is."""
+"""Reasons to refuse a request; ``app.STATUS`` maps each class to an HTTP status."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from models_store.errors import UnreadableFile, WrongValue
+from models_store.errors import UnreadableFile, WrongValue, shown
 
 
 class Refusal(Exception):
-    """A request that gets no answer; the text says what came, what was wanted, and where."""
+    """The request is refused; the text states what came, what is accepted, and where."""
 
 
 class Unparsable(Refusal):
-    """Bytes that are not what they claim to be: half a form, damaged JSON, a broken picture."""
+    """The bytes cannot be read as their declared type: a cut form, damaged JSON, a broken picture."""
 
 
 class WrongInput(Refusal):
-    """Readable, but no question for this model: a wrong subset, shape, label or parameter."""
+    """The input can be read but does not fit the model: a wrong subset, shape, label or parameter."""
 
 
 class TooLarge(Refusal):
-    """More bytes, rows or draws than the service is set to take."""
+    """The request has more bytes, rows or draws than the settings allow."""
 
 
 class UnknownMediaType(Refusal):
-    """A request body in a form that is not known."""
+    """The media type of the body is not supported."""
 
 
 class UnknownCoding(UnknownMediaType):
-    """A content coding that is not known.
+    """The content coding of the body is not supported.
 
     Arguments:
-        detail: The coding that came, and the known ones.
-        codings: The known ones, for the header ``Accept-Encoding`` (RFC 9110, section 12.5.3).
+        detail: The coding that came, and the supported ones.
+        codings: Supported codings, for the header ``Accept-Encoding`` (RFC 9110, section 12.5.3).
     """
 
     def __init__(self, detail: str, codings: Sequence[str]) -> None:
@@ -42,19 +42,19 @@ class UnknownCoding(UnknownMediaType):
 
 
 class NotAcceptable(Refusal):
-    """No form of the answer that was asked for exists."""
+    """The response exists in no media type that the client accepts."""
 
 
 class NotFound(Refusal):
-    """No such model or file."""
+    """There is no such model, version or file."""
 
 
 class Forbidden(Refusal):
-    """Something that the service is set not to do."""
+    """The settings do not allow this."""
 
 
 class Conflict(Refusal):
-    """Something that a service which runs like this cannot do."""
+    """The service cannot do this in its present setup, such as with several processes."""
 
 
 class NotReady(Refusal):
@@ -62,11 +62,11 @@ class NotReady(Refusal):
 
 
 class TooBusy(Refusal):
-    """Others wait already, and more than may.
+    """More rows wait for graphs than the settings allow.
 
     Arguments:
-        detail: How much waits.
-        seconds: An estimate of how long that takes.
+        detail: Number of waiting rows.
+        seconds: Estimated time until they are done, in seconds.
     """
 
     def __init__(self, detail: str, seconds: int) -> None:
@@ -75,19 +75,24 @@ class TooBusy(Refusal):
 
 
 class PastDeadline(Refusal):
-    """A question that took longer than it may."""
+    """The request was not answered within its deadline."""
 
 
 class TooSlow(Refusal):
-    """A body that took longer to arrive than a request may."""
+    """The body was not complete within the deadline of the request."""
 
 
 class ClientDisconnected(Refusal):
-    """The client closed the connection before its response, which no client will read."""
+    """The client closed the connection before the response."""
 
 
 def located(where: str, read: Callable[..., Any], *arguments: Any) -> Any:
-    """Runs a codec, and says where in the request it failed.
+    """Calls a function that reads input, and puts the place in the request before its errors.
+
+    Arguments:
+        where: Place in the request, the first words of the message.
+        read: Function to call.
+        *arguments: Its arguments.
 
     Raises:
         Unparsable: A file cannot be read.
@@ -99,3 +104,15 @@ def located(where: str, read: Callable[..., Any], *arguments: Any) -> Any:
         raise Unparsable(f"{where}: {error}") from None
     except WrongValue as error:
         raise WrongInput(f"{where}: {error}") from None
+
+
+def invalid(error: Mapping[str, Any], *, show_input: bool = True) -> str:
+    """Describes a validation error of pydantic in a sentence: where, what is accepted, what came.
+
+    Arguments:
+        error: One of the errors that ``ValidationError.errors`` returns.
+        show_input: Whether the message shows the value that came.
+    """
+    where = " ".join(str(part) for part in error["loc"])
+    got = f", got {shown(error['input'])}" if show_input else ""
+    return f"{where}: {error['msg']}{got}"

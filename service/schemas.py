@@ -1,4 +1,4 @@
-"""The wire format: the query of a question, and the answers about models."""
+"""Query parameters of requests, and responses about models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.engine.predictive import FIELDS
 
 
 def _split(value: object) -> object:
-    """Repeated and comma-separated values alike become one list."""
+    """Joins repeated and comma-separated values to one list."""
     if not isinstance(value, list | str):
         return value
     items = [value] if isinstance(value, str) else value
@@ -21,7 +21,7 @@ Names = Annotated[list[str], BeforeValidator(_split), Field(min_length=1)]
 
 
 class EncodeQuery(BaseModel):
-    """How to encode."""
+    """Parameters of ``/encode``."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,7 +39,7 @@ class EncodeQuery(BaseModel):
 
 
 class GenerateQuery(EncodeQuery):
-    """How to generate."""
+    """Parameters of ``/generate``."""
 
     gen_mod: Names = Field(["all"], description="Modalities to generate.")
     prior: Literal["standard", "mixture"] = Field(
@@ -47,22 +47,22 @@ class GenerateQuery(EncodeQuery):
         description="With cond_mod=none: the standard normal, or a mixture fitted to training rows.",
     )
     K: int = Field(100, ge=1, description="Draws of z behind mean, std, quantiles and probabilities.")
-    fields: Names = Field(list(FIELDS), description="What to answer of each target.")
+    fields: Names = Field(list(FIELDS), description="Fields of each target in the response.")
     noise: bool = Field(False, description="Samples are draws of x instead of means of p(x | z).")
 
 
 class ScoreQuery(BaseModel):
-    """What to score, and how."""
+    """Parameters of ``/score``."""
 
     model_config = ConfigDict(extra="forbid")
 
     cond_mod: Names = Field(
         ["none"], description="Modalities that the score is conditional on; `none`: none."
     )
-    gen_mod: Names = Field(["all"], description="Modalities to score; `all`: whatever else was sent.")
+    gen_mod: Names = Field(["all"], description="Modalities to score; `all`: all others that were sent.")
     K: int = Field(1000, ge=1, description="Importance samples per row.")
-    batch_size_K: int = Field(  # noqa: N815 - the reference's name
-        100, ge=1, description="How many of them are decoded at a time."
+    batch_size_K: int = Field(  # noqa: N815 - the name that MultiVae uses
+        100, ge=1, description="Importance samples that are decoded at a time."
     )
     seed: int | None = Field(
         None, ge=0, lt=2**53, description="Of every draw; the same seed gives the same answer."
@@ -71,7 +71,7 @@ class ScoreQuery(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 describes it."""
+    """An error (RFC 9457)."""
 
     type: str = "about:blank"
     title: str
@@ -82,13 +82,11 @@ class Problem(BaseModel):
 
 
 class ModelEntry(BaseModel):
-    """A model that answers."""
+    """A loaded model."""
 
     name: str
     version: int
-    versions: list[int] = Field(
-        description="All that are loaded, newest first; the first answers by default."
-    )
+    versions: list[int] = Field(description="Loaded versions, newest first; the first answers by default.")
     description: str
     modalities: list[str]
 
@@ -102,7 +100,7 @@ class RefusedEntry(BaseModel):
 
 
 class ModelList(BaseModel):
-    """What is loaded, and what was refused."""
+    """Loaded models, and versions that were refused."""
 
     default: str | None
     models: list[ModelEntry]
@@ -110,29 +108,29 @@ class ModelList(BaseModel):
 
 
 class LoadedVersions(BaseModel):
-    """Which versions of a model are loaded, newest first."""
+    """Loaded versions of a model, newest first."""
 
     model: str
     versions: list[int]
 
 
 class Examples(BaseModel):
-    """Cases to begin with, as a body that ``/encode``, ``/generate`` and ``/score`` take as it is."""
+    """Example rows, in the form of a JSON body of ``/encode``, ``/generate`` and ``/score``."""
 
-    inputs: dict[str, list[Any]] = Field(description="By modality its rows; null where a row lacks it.")
+    inputs: dict[str, list[Any]] = Field(description="Rows of each modality; null where a row lacks it.")
 
 
 class LatentMap(BaseModel):
-    """Two axes through the latent space, and where held-out rows lie: ``points = (z - centre) axesᵀ``."""
+    """Two axes of the latent space, and the held-out rows in them: ``points = (z - centre) axesᵀ``."""
 
     axes: list[list[float]] = Field(description="(2, latent_dim)")
     centre: list[float] = Field(description="(latent_dim)")
     points: list[list[float]] = Field(description="(n, 2)")
-    labels: dict[str, list[int]] = Field(description="By category the index of each point's label, -1: none.")
+    labels: dict[str, list[int]] = Field(description="Index of each point's label, per category; -1: none.")
 
 
 class Health(BaseModel):
-    """Whether the service lives, or is ready."""
+    """Liveness or readiness of the service."""
 
     status: Literal["alive", "dead", "ready", "not ready"]
     missing: list[str] = []

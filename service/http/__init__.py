@@ -1,1 +1,1 @@
-"""What every request passes, whatever model it is for: limits, keys, deadlines, errors, start and end."""
+"""Layers that every request passes: limits, keys, deadlines, endpoint table, errors, start and end."""

@@ -1,6 +1,6 @@
-"""What every request passes first and every answer last: its id, headers that protect, and the record of it.
+"""The outermost layer: request id, security headers, and the record of each request.
 
-One plain ASGI layer around everything else, since what it costs it costs every request.
+It is plain ASGI: each layer of the framework would add its cost to every request.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from service.telemetry.tracing import Tracer
 
 log = logging.getLogger("anyview")
 
-SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,64}")
-"""What an ``X-Request-ID`` may be to be kept."""
+VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,64}")
+"""An ``X-Request-ID`` that the service takes over."""
 
 
 class Edge:
-    """The outermost layer.
+    """Gives each request its id and its context, and answers 500 where an error has no handler.
 
     Arguments:
-        app: Everything else.
-        metrics: Where requests are counted.
-        tracer: What makes traces of them, if anything does.
+        app: The next layer.
+        metrics: Counters of requests.
+        tracer: Writer of traces; None: no traces.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None = None) -> None:
@@ -56,7 +56,7 @@ class Edge:
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 context.answer(message["status"])
-                message["headers"] = [*message["headers"], *headers_of(scope["path"]), *_told(context)]
+                message["headers"] = [*message["headers"], *headers_of(scope["path"]), *_headers(context)]
             await send(message)
 
         try:
@@ -70,7 +70,7 @@ class Edge:
                 answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, context.request_id)
                 await answer(scope, receive, send_on)
             else:
-                raise  # half an answer must not look whole
+                raise  # a response that was cut must not look complete
         finally:
             self._end(context, scope)
 
@@ -85,22 +85,22 @@ class Edge:
 
 
 def _request_id(scope: Scope) -> str:
-    """The one that was brought, if it is sane; else a new one."""
+    """Returns the request's own id if it is valid, else a new one."""
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and SANE_ID.fullmatch(value):
+        if name == b"x-request-id" and VALID_ID.fullmatch(value):
             return str(value, "ascii")
     return f"{random.getrandbits(128):032x}"
 
 
-def _told(context: RequestContext) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
-    """The id, and ``Server-Timing`` in milliseconds."""
-    # Phases follow each other without a gap, so together they are the whole.
+def _headers(context: RequestContext) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+    """Returns the request id, and ``Server-Timing`` in milliseconds."""
+    # Phases follow each other without a gap, so their sum is the total.
     total = sum(context.phases.seconds.values()) or time.perf_counter() - context.phases.began
     spent = tuple([1e3 * seconds for seconds in (*context.phases.seconds.values(), total)])
-    timing = _form(tuple(context.phases.seconds)) % spent
+    timing = _timing_format(tuple(context.phases.seconds)) % spent
     return (b"x-request-id", context.request_id.encode()), (b"server-timing", timing.encode())
 
 
 @lru_cache(maxsize=64)
-def _form(phases: tuple[str, ...]) -> str:
+def _timing_format(phases: tuple[str, ...]) -> str:
     return ", ".join(f"{phase};dur=%.3f" for phase in (*phases, "total"))

@@ -37,8 +37,9 @@ def decoded(body: bytes, header: str | None, limit: int) -> bytes:
     for name in reversed(names):
         name = name.removeprefix("x-") if name == "x-gzip" else name
         if name not in _DECODERS:
-            known = "'gzip', 'deflate' or 'zstd'"
-            raise UnknownCoding(f"Content-Encoding must be {known}, got {shown(name)}", CODINGS)
+            raise UnknownCoding(
+                f"Content-Encoding must be 'gzip', 'deflate' or 'zstd', got {shown(name)}", CODINGS
+            )
         body = _DECODERS[name](body, limit)
         if len(body) > limit:
             raise TooLarge(
@@ -109,7 +110,7 @@ def _unzstd(body: bytes, limit: int) -> bytes:
     try:
         with decompressor.stream_reader(body) as stream:
             content: bytes = stream.read(limit + 1)
-        # The reader says nothing of a frame that is cut; a second pass over what is known to fit does.
+        # The reader accepts a frame that is cut. A second pass finds it; its output is known to fit.
         whole = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
         if len(content) <= limit and (whole.decompress(body) != content or not whole.eof):
             raise Unparsable("the body is zstd that ends too early")

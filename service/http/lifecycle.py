@@ -1,4 +1,4 @@
-"""Ends the service without losing an answer."""
+"""Ends the service without losing a response."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ log = logging.getLogger("anyview")
 
 @contextmanager
 def delayed_sigterm(begin: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Puts a time between SIGTERM and what the server does about it.
+    """Delays SIGTERM for the server while the service reports that it is not ready.
 
-    Who sends requests learns from readiness that it should stop, which takes a while; the server stops
-    listening at once. A second SIGTERM does not wait.
+    A load balancer needs some time to learn from readiness that it should send no more requests. The server
+    alone would stop listening at once. A second SIGTERM ends the delay.
 
     Arguments:
         begin: Called at the first SIGTERM, on the event loop.
-        seconds: Until the server hears of it.
+        seconds: Delay until the server receives the signal, in seconds.
     """
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+    if threading.current_thread() is not threading.main_thread():  # only the main thread handles signals
         yield
         return
     loop = asyncio.get_running_loop()

@@ -1,9 +1,9 @@
-"""Refuses what a page of another site could have a browser send to a service without keys.
+"""Refuses requests that a page of another site could make a browser send to a service without keys.
 
-Without keys, whoever reaches the port may ask. A browser reaches it for any page that its user looks at: by a
-name that is resolved to this machine (DNS rebinding), or by a simple request that needs no permission. A
-request for a name that the service does not have is refused, and so is one of another origin that changes
-which models are loaded. An address in numbers is no name and cannot be rebound.
+Without keys, every client that reaches the port may send requests. A browser reaches the port for any page
+that its user opens: by a name that resolves to this machine (DNS rebinding), or by a simple request, which
+needs no permission. Two kinds of requests are refused: those for a host name that the service does not have,
+and those of another origin that change which models are loaded. An IP address cannot be rebound.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from service.http.problems import problem
 LOOPBACK = "localhost"
 ANY = "*"
 CHANGES = ("/load", "/unload")
-"""Ends of the paths that change what is loaded."""
+"""Ends of the paths that change which models are loaded."""
 
 
 class Origins:
-    """Answers requests for the service's own names, and changes only of its own pages.
+    """Passes requests for the service's host names, and changes that its own pages request.
 
     Arguments:
         app: The next layer.
-        hosts: Names beside ``localhost``; ``*`` is any name.
-        origins: Origins of other sites whose pages may ask.
+        hosts: Host names beside ``localhost``; ``*`` is any name.
+        origins: Origins of other sites whose pages may send requests.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str], origins: Collection[str]) -> None:
@@ -51,7 +51,7 @@ class Origins:
     def _refusal(self, scope: Scope) -> tuple[HTTPStatus, str] | None:
         host, origin = _headers(scope)
         name = host.rpartition(":")[0] if _has_port(host) else host
-        if not self._is_own(name):
+        if not self._answers_for(name):
             return HTTPStatus.MISDIRECTED_REQUEST, (
                 f"without keys this service answers for the host names it was given, not for {shown(name)}; "
                 f"add it to ANYVIEW_ALLOWED_HOSTS"
@@ -64,12 +64,12 @@ class Origins:
             )
         return None
 
-    def _is_own(self, name: str) -> bool:
+    def _answers_for(self, name: str) -> bool:
         return not name or name == LOOPBACK or bool(self._hosts & {name, ANY}) or _is_address(name)
 
 
 def _headers(scope: Scope) -> tuple[str, str]:
-    """Returns Host and Origin in small letters, empty where they are missing."""
+    """Returns Host and Origin in lower case, empty where they are missing."""
     host = origin = ""
     for name, value in scope["headers"]:
         if name == b"host":

@@ -1,4 +1,4 @@
-"""An error as an answer: RFC 9457, ``application/problem+json``."""
+"""Error responses: RFC 9457, ``application/problem+json``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from service.schemas import Problem
 def problem(
     status: HTTPStatus, detail: str, request_id: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The answer that tells of an error.
+    """Returns the response that reports an error.
 
     Arguments:
-        status: Of the answer.
-        detail: What came, what was wanted, and where.
-        request_id: By which the log knows the request.
-        headers: Further ones.
+        status: Status of the response.
+        detail: What came, what is accepted, and where.
+        request_id: Id of the request in the log.
+        headers: Further headers.
     """
-    told = Problem(title=status.phrase, status=status, detail=detail, error=detail, request_id=request_id)
-    return Response(told.model_dump_json(), status, headers, media_type="application/problem+json")
+    body = Problem(title=status.phrase, status=status, detail=detail, error=detail, request_id=request_id)
+    return Response(body.model_dump_json(), status, headers, media_type="application/problem+json")

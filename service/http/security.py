@@ -1,4 +1,4 @@
-"""Who may ask, and what a browser may do with an answer."""
+"""API keys, and the headers that limit what a browser does with a response."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.http.problems import problem
 
 OPEN = frozenset({"/", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
-"""Paths that need no key: health, and the page, which is the same whatever models there are."""
+"""Paths that need no key: health, and the page, which shows nothing of the models."""
 
 STATIC = "/page/"
-"""Below it lie the files of the page."""
+"""Prefix of the files of the page."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -30,13 +30,13 @@ def _headers(policy: str) -> Headers:
     )
 
 
-_ANSWER = _headers("default-src 'none'")
+_DEFAULT = _headers("default-src 'none'")
 _PAGES = {
     "/": _headers(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
         "media-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'"
     ),
-    # Swagger UI starts from a script in the page, and sets styles as it goes.
+    # Swagger UI starts from an inline script and sets inline styles.
     "/docs": _headers(
         "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'"
@@ -45,19 +45,19 @@ _PAGES = {
 
 
 def headers_of(path: str) -> Headers:
-    """What a browser is told beside an answer; a page may load what it needs from here, an answer nothing."""
-    return _PAGES.get(path, _ANSWER)
+    """Returns the security headers of a path: a page may load files of this service, other responses none."""
+    return _PAGES.get(path, _DEFAULT)
 
 
 class Keys:
-    """Lets in whoever has one of the keys, before anything of the body is read.
+    """Admits requests that bring one of the keys, before any of the body is read.
 
-    The key that came is compared with all of them, by digests of one length, whether there was one or not:
-    how long it takes tells nothing.
+    The request's key, even a missing one, is compared with all keys, by digests of one length. So the time
+    that it takes does not depend on the key.
 
     Arguments:
-        app: What is behind.
-        keys: At least one.
+        app: The next layer.
+        keys: At least one key.
     """
 
     def __init__(self, app: ASGIApp, keys: Iterable[str]) -> None:
@@ -66,23 +66,23 @@ class Keys:
         self._digests = [self._digest(key.encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        known = scope["type"] != "http" or self._knows(_bearer(scope["headers"]))
-        if known or _is_open(scope):
-            scope["state"]["stranger"] = not known
+        authorized = scope["type"] != "http" or self._accepts(_bearer(scope["headers"]))
+        if authorized or _is_open(scope):
+            scope["state"]["stranger"] = not authorized
             await self._app(scope, receive, send)
             return
-        # The connection ends with the answer: the rest of the body is not waited for.
+        # The connection is closed after the response, so that the rest of the body is not read.
         headers = {"WWW-Authenticate": 'Bearer realm="anyview"', "Connection": "close"}
-        detail = "this service wants a key that it knows: Authorization: Bearer KEY"
+        detail = "this service needs one of its keys: Authorization: Bearer KEY"
         answer = problem(HTTPStatus.UNAUTHORIZED, detail, scope["state"]["request_id"], headers)
         await answer(scope, receive, send)
 
-    def _knows(self, key: bytes) -> bool:
+    def _accepts(self, key: bytes) -> bool:
         digest = self._digest(key)
-        found = False
-        for known in self._digests:
-            found |= hmac.compare_digest(digest, known)
-        return found
+        accepted = False
+        for expected in self._digests:
+            accepted |= hmac.compare_digest(digest, expected)
+        return accepted
 
     def _digest(self, key: bytes) -> bytes:
         return hashlib.blake2b(key, key=self._salt, digest_size=32).digest()

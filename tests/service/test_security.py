@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from models_store.folder import SHIPPED
 from service.app import create_app
 from service.http.security import Keys
-from service.settings import Settings, UnfitKeys
+from service.settings import Settings, UnusableKeys
 from tests.service.asking import SEVEN, parts
 from tests.service.running import running
 
@@ -94,9 +94,9 @@ def test_the_body_of_who_has_no_key_is_not_read(keyed: TestClient) -> None:
 @pytest.mark.parametrize("content", ["\n", "short\n", "has a space in it\n"])
 def test_keys_that_let_in_nobody_or_anybody_are_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "keys").write_text(content)
-    with pytest.raises(UnfitKeys):
+    with pytest.raises(UnusableKeys):
         Settings(api_keys_file=tmp_path / "keys").check_keys()
-    with pytest.raises(UnfitKeys, match="cannot be read"):
+    with pytest.raises(UnusableKeys, match="cannot be read"):
         Settings(api_keys_file=tmp_path / "none").check_keys()
 
 
