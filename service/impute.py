@@ -1,4 +1,4 @@
-"""``anyview-serve impute FILE``: fills the gaps of a table on disk, without a server."""
+"""The command ``anyview-serve impute FILE``, which fills the empty cells of a table without a server."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ BAR = 30
 
 @dataclass(frozen=True)
 class Piece:
-    """Some lines of a table, and how far they reach into its file.
+    """Some lines of a table, and the share of its file that has been read.
 
     Arguments:
-        table: The header and the lines.
-        first_row: The number of the first line below the header.
-        done: The share of the file that has been read, 0 … 1.
+        table: Header and lines.
+        first_row: Number of the first of these lines, counted from 0 below the header.
+        done: Share of the file that has been read, 0 … 1.
     """
 
     table: Table
@@ -45,22 +45,22 @@ class Piece:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command; leaves the process with a sentence and exit code 1 where it cannot.
+    """Runs the command; exits with a message and code 1 where it fails.
 
     Arguments:
-        arguments: What follows ``impute`` on the command line.
+        arguments: Arguments after ``impute`` on the command line.
     """
-    chosen = _parser().parse_args(arguments)
-    # Whoever waits for a table has the machine; how much of it is filled at a time is our own choice.
-    settings = Settings(max_numbers=sys.maxsize, **{"store": chosen.store} if chosen.store else {})
+    options = _parser().parse_args(arguments)
+    # The limit protects a service from its clients; here ROWS_AT_ONCE limits the memory.
+    settings = Settings(max_numbers=sys.maxsize, **{"store": options.store} if options.store else {})
     catalog = Catalog(settings)
     try:
         catalog.refresh()
-        model = _model(catalog, chosen.model)
-        with _written(chosen.output) as target:
+        model = _model(catalog, options.model)
+        with _written(options.output) as target:
             progress = Progress(sys.stderr)
             try:
-                asyncio.run(_impute(model, chosen, target, progress))
+                asyncio.run(_impute(model, options, target, progress))
             finally:
                 progress.end()
     except (Refusal, InputRefused, OSError) as error:
@@ -70,10 +70,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 class Progress:
-    """A bar that is drawn over itself; nothing where nobody would see it.
+    """A progress bar in one line of a terminal; draws nothing where the stream is no terminal.
 
     Arguments:
-        terminal: Where it is drawn.
+        terminal: Stream to draw on.
     """
 
     def __init__(self, terminal: TextIO) -> None:
@@ -81,46 +81,46 @@ class Progress:
         self._seen = terminal.isatty()
         self._start = time.monotonic()
 
-    def show(self, what: str, done: float, rows: int) -> None:
+    def show(self, step: str, done: float, rows: int) -> None:
         """Draws the bar.
 
         Arguments:
-            what: Is being done.
-            done: The share of it.
-            rows: The same in rows.
+            step: Name of the step that is running.
+            done: Finished share, 0 … 1.
+            rows: Finished rows.
         """
         if not self._seen:
             return
         left = (time.monotonic() - self._start) * (1 - done) / max(done, 1e-9)
         bar = "█" * round(BAR * done) + "·" * (BAR - round(BAR * done))
-        self._terminal.write(f"\r{what} {bar} {100 * done:3.0f} %  {rows} rows, {left:.0f} s left \033[K")
+        self._terminal.write(f"\r{step} {bar} {100 * done:3.0f} %  {rows} rows, {left:.0f} s left \033[K")
         self._terminal.flush()
 
     def restart(self) -> None:
         self._start = time.monotonic()
 
     def end(self) -> None:
-        """Leaves the line, so that whatever is said next begins a new one."""
+        """Ends the line of the bar."""
         if self._seen:
             self._terminal.write("\n")
 
 
-async def _impute(model: Model, chosen: argparse.Namespace, target: TextIO, progress: Progress) -> None:
-    """Reads the table twice: so whatever is wrong with it is said before hours are spent."""
-    for piece in _pieces(chosen.file, chosen.keep):
+async def _impute(model: Model, options: argparse.Namespace, target: TextIO, progress: Progress) -> None:
+    """Checks the whole table, then fills it: so errors are reported before a long computation."""
+    for piece in _pieces(options.file, options.keep):
         observations = tables.observed(model.manifest, piece.table, piece.first_row)
         if not observations.columns:
             raise WrongInput(f"no column of the table is the model's: {listed(piece.table.header)}")
         check_observed(observations, list(observations.columns))
         progress.show("checked", piece.done, piece.first_row + observations.n)
     progress.restart()
-    seed = secrets.randbits(32) if chosen.seed is None else chosen.seed
+    seed = secrets.randbits(32) if options.seed is None else options.seed
     writer = csv.writer(target, lineterminator="\n")
-    for piece in _pieces(chosen.file, chosen.keep):
+    for piece in _pieces(options.file, options.keep):
         observations = tables.observed(model.manifest, piece.table, piece.first_row)
-        sent, targets = tables.question(model.manifest, observations, chosen.gen_mod)
+        sent, targets = tables.to_fill(model.manifest, observations, options.gen_mod)
         generated = await model.generate(
-            observations, ["all"], targets, fields=tables.FIELDS, summary_draws=chosen.K, seed=seed
+            observations, ["all"], targets, fields=tables.FIELDS, summary_draws=options.K, seed=seed
         )
         lines = tables.fill(model.manifest, sent, generated)
         writer.writerows(lines if piece.first_row == 0 else islice(lines, 1, None))
@@ -128,10 +128,10 @@ async def _impute(model: Model, chosen: argparse.Namespace, target: TextIO, prog
 
 
 def _pieces(path: Path, keep: Sequence[str]) -> Iterator[Piece]:
-    """The table in pieces that fit into memory, whatever its size.
+    """Yields a table of any size in pieces that fit into memory.
 
     Raises:
-        WrongInput: It is no file, no table, or has no rows.
+        WrongInput: The path is no regular file, or the file is no table or has no rows.
     """
     size = path.stat().st_size
     if not path.is_file():
@@ -150,15 +150,15 @@ def _pieces(path: Path, keep: Sequence[str]) -> Iterator[Piece]:
 def _model(catalog: Catalog, name: str | None) -> Model:
     if catalog.store_away is not None:
         raise NotReady(catalog.store_away)
-    chosen = name or catalog.default
-    if chosen is None:
+    selected = name or catalog.default
+    if selected is None:
         raise WrongInput(f"--model must choose one of {listed(catalog.loaded)}")
-    return catalog.get(chosen).model
+    return catalog.get(selected).model
 
 
 @contextmanager
 def _written(path: Path | None) -> Iterator[TextIO]:
-    """Standard output, or a file that appears when it is complete."""
+    """Opens standard output, or a file that appears when it is complete."""
     if path is None:
         yield sys.stdout
         return
@@ -174,21 +174,21 @@ def _written(path: Path | None) -> Iterator[TextIO]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "anyview-serve impute",
-        description="Fills the gaps of a table: an empty cell gets the mean of what the model expects, or "
-        "the most probable label. Behind the table stand the bounds of 90 % of it (.low, .high), or "
-        ".probability.",
+        description="Fills the empty cells of a table: a cell gets the mean of its predictive distribution, "
+        "or the most probable label. Further columns hold the bounds of 90 % of that distribution "
+        "(.low, .high), or the label's .probability.",
     )
     add = parser.add_argument
     add("file", type=Path, help="CSV; its header names columns as modality.column, or the column alone.")
-    add("--output", type=Path, help="where the filled table goes; default: standard output")
+    add("--output", type=Path, help="file for the filled table; default: standard output")
     add(
         "--store", help="folder or address of published models; default: ANYVIEW_STORE, else the shipped ones"
     )
     add("--model", help="default: ANYVIEW_DEFAULT_MODEL, else the only one")
-    add("--keep", type=_names, default=[], help="columns that are not the model's, such as a key: a,b,…")
+    add("--keep", type=_names, default=[], help="columns that the model does not have, such as a key: a,b,…")
     add("--gen-mod", type=_names, default=["all"], help="modalities to fill; default: those of the table")
-    add("--K", type=_at_least(1), default=100, help="draws behind every cell; default: 100")
-    add("--seed", type=_at_least(0), help="of the draws; the same seed gives the same table")
+    add("--K", type=_at_least(1), default=100, help="draws for every cell; default: 100")
+    add("--seed", type=_at_least(0), help="seed of the draws; the same seed gives the same table")
     return parser
 
 

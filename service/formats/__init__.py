@@ -1,1 +1,1 @@
-"""Bytes of requests to rows, and answers to bytes: one module per media type."""
+"""Readers of request bodies and writers of response bodies, one module per media type."""

@@ -1,4 +1,4 @@
-"""An npz archive: arrays by modality; a boolean ``mask.NAME`` says which rows have it."""
+"""Reads npz archives: an array per modality, and a boolean ``mask.NAME`` of the rows that have it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import lzma
 import struct
 import zipfile
 import zlib
-from typing import Any
 
 import numpy as np
 
 from models_store import kinds
+from models_store.arrays import Array
 from models_store.errors import UnreadableFile, listed, shown
 from models_store.kinds import arrays
 from models_store.manifest import Modality
@@ -20,46 +20,50 @@ from service.engine.rules import Rules
 from service.errors import TooLarge, Unparsable, WrongInput, located
 from service.formats import npz
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 MASK = "mask."
 ENCRYPTED = 1
-"""The bit of a member's flags."""
+"""Bit of the flags of a zip member."""
 DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError),
     *(ValueError, NotImplementedError, MemoryError),
 )
-"""What zipfile raises at archives that are cut, altered, encrypted, or packed in an unknown way."""
+"""Errors of zipfile for archives that are cut, altered, encrypted, or packed by an unknown method."""
 
 
 def columns(rules: Rules, body: bytes, limit: int) -> dict[str, Column]:
-    """The arrays by modality.
+    """Reads the columns of an archive.
 
     Arguments:
-        rules: Of the model whose modalities they are.
-        body: Of the request.
-        limit: The most bytes that it may have when it is unpacked.
+        rules: Rules of the model.
+        body: Body of the request.
+        limit: Largest size of the unpacked archive, in bytes.
 
     Raises:
-        Unparsable: It is no archive, or an array in it cannot be read.
+        Unparsable: The body is not an archive, or an array in it cannot be read.
         WrongInput: A name is unknown, or an array does not fit.
-        TooLarge: Unpacked it is longer than the limit.
+        TooLarge: The unpacked archive is larger than the limit.
     """
-    found = _unpack(body, limit)
-    names = [name for name in found if not name.startswith(MASK)]
+    members = _unpack(body, limit)
+    names = [name for name in members if not name.startswith(MASK)]
     for name in names:
         rules.modality(name)
-    for mask in found.keys() - set(names):
+    for mask in members.keys() - set(names):
         if mask.removeprefix(MASK) not in names:
             raise WrongInput(f"array {shown(mask)} is the mask of nothing; the archive holds {listed(names)}")
     return {
-        name: column(rules.modality(name), found[name], found.get(MASK + name), f"array '{name}'")
+        name: column(rules.modality(name), members[name], members.get(MASK + name), f"array '{name}'")
         for name in names
     }
 
 
 def column(modality: Modality, sent: Array, mask: Array | None, where: str) -> Column:
-    """The rows in an array, of which a mask may say that some are missing.
+    """Returns the column of an array and its mask.
+
+    Arguments:
+        modality: Modality of the rows.
+        sent: Rows, (n, *shape).
+        mask: True where a row is present, (n,); None: all are.
+        where: Name of the array in error messages.
 
     Raises:
         WrongInput: Shape, dtype, a value, or the mask does not fit.
@@ -71,15 +75,15 @@ def column(modality: Modality, sent: Array, mask: Array | None, where: str) -> C
         return Column(located(where, kinds.rows, modality, sent))
     observed = located(where, kinds.rows, modality, sent[mask])
     values = np.zeros((len(mask), *modality.shape), modality.numpy_dtype)
-    values[mask] = observed  # whatever stands in the others is nobody's
+    values[mask] = observed  # the values that were sent for missing rows are dropped
     return Column(values, mask)
 
 
 def check_mask(mask: Array | None, rows: int, where: str) -> None:
-    """Refuses what cannot say which of so many rows are there.
+    """Checks dtype and shape of a mask.
 
     Raises:
-        WrongInput: It is not boolean, or has not a value per row.
+        WrongInput: The mask is not boolean, or has not one value per row.
     """
     if mask is not None and (mask.dtype != bool or mask.shape != (rows,)):
         raise WrongInput(
@@ -90,20 +94,20 @@ def check_mask(mask: Array | None, rows: int, where: str) -> None:
 
 def _unpack(body: bytes, limit: int) -> dict[str, Array]:
     members = npz.stored(body, limit)
-    found: dict[str, Array] = {}
+    unpacked: dict[str, Array] = {}
     for file, content in _unzip(body, limit) if members is None else members:
         name = file.removesuffix(".npy")
-        if name in found:
+        if name in unpacked:
             raise WrongInput(f"array {shown(name)} is in the archive twice")
         try:
-            found[name] = _read_npy(content)
+            unpacked[name] = _read_npy(content)
         except UnreadableFile as error:
             raise Unparsable(f"array {shown(name)}: {error}") from None
-    return found
+    return unpacked
 
 
 def _unzip(body: bytes, limit: int) -> list[tuple[str, bytes]]:
-    """The members of any archive, or what is wrong with it."""
+    """Returns name and content of the members of any zip archive."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as packed:
             members = packed.infolist()
@@ -112,7 +116,7 @@ def _unzip(body: bytes, limit: int) -> list[tuple[str, bytes]]:
             size = sum(member.file_size for member in members)
             if size > limit:
                 raise TooLarge(f"the archive has {size} bytes unpacked, and may have {limit}")
-            # No member gives more than the directory says, so nothing larger is ever held.
+            # zipfile reads no more of a member than its size in the directory, so the limit holds.
             return [(member.filename, packed.read(member)) for member in members]
     except DAMAGED as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

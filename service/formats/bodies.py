@@ -1,4 +1,4 @@
-"""The bytes of a request to rows by modality; one module per form that they may have."""
+"""Reads request bodies: bytes to observations, by media type."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from service.http.response import CSV, JSON, MULTIPART, NPZ
 
 
 async def read(receive: Receive, limit: int) -> bytes:
-    """The whole body, refused as soon as it is longer than the limit.
+    """Reads the whole body.
 
     Raises:
-        TooLarge: It is.
-        ClientDisconnected: It ends too early.
+        TooLarge: The body is longer than the limit; raised as soon as it is.
+        ClientDisconnected: The client disconnected before the end of the body.
     """
     chunks, size, more = [], 0, True
     while more:
@@ -37,19 +37,19 @@ async def read(receive: Receive, limit: int) -> bytes:
 
 
 def parse(rules: Rules, content_type: str | None, body: bytes, limit: int) -> Observations:
-    """What was observed.
+    """Parses a body to observations.
 
     Arguments:
-        rules: Of the model whose modalities they are.
-        content_type: Of the request.
-        body: Of the request; an empty one is an observation of nothing.
-        limit: The most bytes that a packed body may have when it is unpacked.
+        rules: Rules of the model.
+        content_type: Content type of the request.
+        body: Body of the request; an empty body has no rows.
+        limit: Largest size of an unpacked body, in bytes.
 
     Raises:
-        UnknownMediaType: No form that is known.
-        Unparsable: Not what the content type says, or a file in it cannot be read.
+        UnknownMediaType: The media type is not supported.
+        Unparsable: The body is not of its content type, or a file in it cannot be read.
         WrongInput: A modality is unknown, a value does not fit, or numbers of rows differ.
-        TooLarge: It is packed, and unpacked longer than the limit.
+        TooLarge: The unpacked body is larger than the limit.
     """
     if not body:
         return Observations({}, 0)
@@ -67,9 +67,9 @@ def parse(rules: Rules, content_type: str | None, body: bytes, limit: int) -> Ob
             _check_rows(dict.fromkeys(observations.columns, observations.n))
             return observations
         case _:
-            known = ", ".join((MULTIPART, JSON, NPZ))
+            accepted = ", ".join((MULTIPART, JSON, NPZ))
             raise UnknownMediaType(
-                f"the body must be {known} or {CSV}, got {content_type or 'no content type'}"
+                f"the body must be {accepted} or {CSV}, got {content_type or 'no content type'}"
             )
 
 
@@ -77,10 +77,10 @@ _content_type = lru_cache(maxsize=128)(parse_options_header)
 
 
 def together(columns: dict[str, Column]) -> Observations:
-    """The columns of one request.
+    """Joins the columns of one request.
 
     Raises:
-        WrongInput: They have different numbers of rows, or none.
+        WrongInput: The columns have different numbers of rows, or no rows.
     """
     rows = {name: len(column.values) for name, column in columns.items()}
     _check_rows(rows)
@@ -90,7 +90,7 @@ def together(columns: dict[str, Column]) -> Observations:
 def _check_rows(rows: dict[str, int]) -> None:
     counts = {*rows.values()}
     if len(counts) > 1:
-        told = ", ".join(f"'{name}' has {count}" for name, count in rows.items())
-        raise WrongInput(f"all modalities must have the same number of rows: {told}")
+        sizes = ", ".join(f"'{name}' has {count}" for name, count in rows.items())
+        raise WrongInput(f"all modalities must have the same number of rows: {sizes}")
     if 0 in counts:
         raise WrongInput(f"{listed(rows)} was sent without a single row")

@@ -1,4 +1,4 @@
-"""A JSON document: by modality a list of rows, null where a row lacks it."""
+"""Reads JSON documents: a list of rows per modality, null where a row lacks it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from service.errors import Unparsable, WrongInput, located
 
 
 def columns(rules: Rules, body: bytes) -> dict[str, Column]:
-    """The rows by modality.
+    """Reads the columns of a document.
 
     Raises:
-        Unparsable: It is no JSON, or a file in it cannot be read.
-        WrongInput: It is another document, a modality is unknown, or a value does not fit.
-        TooLarge: It has too many rows.
+        Unparsable: The body is not JSON, or a file in it cannot be read.
+        WrongInput: The document has another structure, a modality is unknown, or a value does not fit.
+        TooLarge: There are too many rows.
     """
     try:
         document = orjson.loads(body)
@@ -35,8 +35,8 @@ def columns(rules: Rules, body: bytes) -> dict[str, Column]:
     ):
         got = f"the fields {sorted(document)}" if isinstance(document, dict) else type(document).__name__
         raise WrongInput(f'the body must be {{"inputs": {{"NAME": [row, …], …}}}}, got {got}')
-    # To look at every number takes longer than to read them, and hardly a body has one of the words; to look
-    # for a letter takes a twentieth of the time of a word.
+    # Checking every value takes longer than reading them, and few bodies have a boolean. The search for a
+    # letter takes a twentieth of the time of the search for a word.
     booleans = (b"r" in body and b"true" in body) or (b"f" in body and b"false" in body)
     columns = {}
     for name, rows in document["inputs"].items():
@@ -44,7 +44,7 @@ def columns(rules: Rules, body: bytes) -> dict[str, Column]:
         if not isinstance(rows, list):
             raise WrongInput(f"inputs.{name} must be a list of rows, got {shown(rows)}")
         rules.check_rows(len(rows))
-        if booleans and modality.labels is None:  # which says better what it wants
+        if booleans and modality.labels is None:  # labels have a better message
             for index, row in enumerate(rows):
                 located(f"inputs.{name}[{index}]", arrays.refuse_booleans, modality, row)
         columns[name] = _column(modality, rows)
@@ -67,7 +67,7 @@ def _column(modality: Modality, rows: list[Any]) -> Column:
 
 
 def _refuse(modality: Modality, rows: list[Any]) -> None:
-    """Says which of the rows it is that cannot be read."""
+    """Raises the error of the first row that cannot be read, with its place."""
     for index, row in enumerate(rows):
         if row is not None:
             located(f"inputs.{modality.name}[{index}]", kinds.read_values, modality, [row])

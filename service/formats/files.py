@@ -1,4 +1,4 @@
-"""Samples as files: PNG, WAV, CSV, .npy; one, or a zip of them."""
+"""Writes samples as files: PNG, WAV, CSV, .npy; one file, or a zip."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from service.engine.predictive import generator
 from service.errors import TooLarge, WrongInput
 
 MOST_FILES = 1000
-"""In one zip."""
+"""Most files of one zip."""
 
 
 def single(manifest: Manifest, generated: Generated, kind: MediaKind, seed: int) -> bytes:
-    """One file of the one target of a kind: a grid with a line per row of the request, or one sample.
+    """Writes the one target of a kind to one file: a grid with a line per row of the request, or one sample.
 
     Raises:
-        WrongInput: Not exactly one target is of that kind, or its samples fill several files.
+        WrongInput: Not exactly one target is of that kind, or its samples need several files.
     """
     names = [name for name in generated.targets if manifest.modality(name).traits is kind]
     if len(names) != 1:
@@ -45,10 +45,10 @@ def single(manifest: Manifest, generated: Generated, kind: MediaKind, seed: int)
 
 
 def zipped(manifest: Manifest, generated: Generated, seed: int, head: Mapping[str, Any]) -> bytes:
-    """A zip with the files of every target and row, and ``answer.json``, which says what they answer.
+    """Writes a zip with the files of every target and row, and the fields of the response in ``answer.json``.
 
-    A picture or a sound is a file per sample, ``image/ROW_SAMPLE.png``; anything else a file per row with all
-    its samples, ``label/ROW.csv``.
+    A picture or a sound has a file per sample, ``image/ROW_SAMPLE.png``; other kinds have a file per row with
+    all its samples, ``label/ROW.csv``.
 
     Raises:
         TooLarge: There would be too many files.
@@ -61,24 +61,24 @@ def zipped(manifest: Manifest, generated: Generated, seed: int, head: Mapping[st
         count = len(files) + len(samples) * (samples.shape[1] if alone else 1)
         if count > MOST_FILES:
             raise TooLarge(f"a zip may hold {MOST_FILES} files; ask for fewer rows, samples or targets")
-        for row, own in enumerate(samples):
+        for row, draws in enumerate(samples):
             if isinstance(kind, MediaKind):
-                for index, sample in enumerate(own):
+                for index, sample in enumerate(draws):
                     path = f"{name}/{row}_{index}{kind.suffix}"
                     files[path] = _file(kind, modality, sample, seed, row, index)
             else:
-                suffix, content = kind.write(modality, own)
+                suffix, content = kind.write(modality, draws)
                 files[f"{name}/{row}{suffix}"] = content
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as packed:
         for path, content in files.items():
-            # A fixed date, so that the same answer is the same bytes; pictures do not shrink any further.
+            # A fixed date makes equal answers equal bytes. Pictures are compressed already.
             packed.writestr(zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0)), content)
     return stream.getvalue()
 
 
 def example(modality: Modality, x: Array) -> tuple[str, bytes] | None:
-    """Media type and file of one row; None where it cannot be looked at or heard."""
+    """Returns media type and file of one row; None for kinds that are no picture or sound."""
     kind = modality.traits
     if isinstance(kind, MediaKind) and kind.writable(modality):
         return kind.media, _file(kind, modality, x, 0, 0, 0)

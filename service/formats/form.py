@@ -1,4 +1,4 @@
-"""A form: one part per modality; several parts of one name are several rows."""
+"""Reads multipart forms: one part per modality; several parts of one name are several rows."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from service.engine.rules import Rules
 from service.errors import Unparsable, located
 
 Part = tuple[bytes, bytes]
-"""Its content disposition, and what is in it."""
+"""Content disposition and content."""
 HEADERS = re.compile(rb"(\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*)+")
-"""One or more, each on a line of its own."""
+"""One or more header lines."""
 
 
 def columns(rules: Rules, body: bytes, boundary: bytes | None) -> dict[str, Column]:
-    """The rows of every part, by modality.
+    """Reads the columns of a form.
 
     Arguments:
-        rules: Of the model whose modalities they are.
-        body: Of the request.
-        boundary: That the content type gives.
+        rules: Rules of the model.
+        body: Body of the request.
+        boundary: Boundary of the content type.
 
     Raises:
-        Unparsable: It is no form, or a file in it cannot be read.
+        Unparsable: The body is not a form, or a file in it cannot be read.
         WrongInput: A modality is unknown, or a value does not fit.
         TooLarge: There are too many rows.
     """
@@ -44,7 +44,7 @@ def columns(rules: Rules, body: bytes, boundary: bytes | None) -> dict[str, Colu
         rows = []
         for index, content in enumerate(files):
             if _is_table(modality, content):
-                rules.check_rows(content.rstrip().count(b"\n"))  # its header is not one of them
+                rules.check_rows(content.rstrip().count(b"\n"))  # the header is not a row
             where = f"part '{name}'" + (f", number {index} (counted from 0)" if len(files) > 1 else "")
             rows.append(located(where, kinds.read_file, modality, content))
         values = rows[0] if len(rows) == 1 else np.concatenate(rows)
@@ -61,27 +61,27 @@ def _is_table(modality: Modality, content: bytes) -> bool:
 
 
 def _read_parts(body: bytes, boundary: bytes | None) -> dict[str, list[bytes]]:
-    """The parts of a form by name, in the order in which they came.
+    """Returns the parts of a form by name, in the order in which they came.
 
     Raises:
-        Unparsable: It is no form, ends too early, or has a part without a name.
+        Unparsable: The body is not a form, ends too early, or has a part without a name.
     """
     if not boundary:
         raise Unparsable("the content type multipart/form-data must give a boundary")
     parts = _split(body, boundary)
     if parts is None:
         parts = _parse(body, boundary)
-    found: dict[str, list[bytes]] = {}
+    contents: dict[str, list[bytes]] = {}
     for disposition, content in parts:
-        found.setdefault(_name(disposition), []).append(content)
-    return found
+        contents.setdefault(_name(disposition), []).append(content)
+    return contents
 
 
 def _split(body: bytes, boundary: bytes) -> list[Part] | None:
-    """The parts of a form as clients write it; None for any that the parser should have a look at.
+    """Splits a form at its boundaries; returns None for unusual forms, which the parser reads.
 
-    The parser calls back for every piece of every header, which takes longer than all else that happens to
-    a small request. A form that is there as a whole can be cut at its boundaries.
+    The parser makes a call for every piece of every header, which takes longer than the rest of a small
+    request. Splitting is correct where the whole form is in memory and is written as common clients do.
     """
     delimiter = b"\r\n--" + boundary
     first, *pieces = (b"\r\n" + body).split(delimiter)
@@ -99,12 +99,12 @@ def _split(body: bytes, boundary: bytes) -> list[Part] | None:
 
 @lru_cache(maxsize=256)
 def _disposition(head: bytes) -> bytes | None:
-    """The content disposition among the headers of a part; None if they are written in any unusual way."""
+    """Returns the content disposition of a part; None if its headers are written in an unusual way."""
     if not HEADERS.fullmatch(head):
         return None
     headers = [line.partition(b":") for line in head[2:].split(b"\r\n")]
-    found = [value.strip() for field, _, value in headers if field.lower() == b"content-disposition"]
-    return found[0] if len(found) == 1 else None
+    values = [value.strip() for field, _, value in headers if field.lower() == b"content-disposition"]
+    return values[0] if len(values) == 1 else None
 
 
 @lru_cache(maxsize=256)
@@ -129,7 +129,7 @@ def _parse(body: bytes, boundary: bytes) -> list[Part]:
 
 
 class _Form:
-    """Collects what the parser reports."""
+    """Collects the parts that the parser reports."""
 
     def __init__(self) -> None:
         self.parts: list[Part] = []

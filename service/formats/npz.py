@@ -1,6 +1,6 @@
-"""Arrays as npz archives: what ``numpy.savez`` writes and ``numpy.load`` reads, in a tenth of their time.
+"""Reads and writes npz archives in a tenth of the time of ``numpy.load`` and ``numpy.savez``.
 
-A stored (not compressed) zip is its members one after the other, each behind a header, and a directory.
+A stored (not compressed) zip is a sequence of members, each with a header, and a directory at its end.
 
 References:
     | APPNOTE.TXT, .ZIP File Format Specification
@@ -15,37 +15,37 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
-from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.lib import format as npy
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from models_store.arrays import Array
+
 Kind = tuple[str, str, tuple[int, ...]]
 """Name, dtype and shape of an array."""
 
 VERSION, UTF8, STORED = 20, 1 << 11, 0
 MIDNIGHT, NEW_YEAR_1980 = 0, 33
 MOST_BYTES = 2**31
-"""Beyond 4 GiB a zip needs other headers."""
+"""Archives up to this size are written here; from 4 GiB on, a zip needs other headers."""
 MEMBER, ENTRY, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _MEMBER = Struct("<4sHHHHHIIIHH")
-"""Signature, version, flags, method, time, date, crc, packed, size, and lengths of names and extras."""
+"""Header of a member: signature, version, flags, method, time, date, crc, packed, size, lengths of names."""
 _ENTRY = Struct("<4sHHHHHHIIIHHHHHII")
-"""The same with the writer's version before; then lengths, disk, attributes, and where the member is."""
+"""Entry of the directory: the writer's version, the member's header, lengths, disk, attributes, offset."""
 _READ = Struct("<4s4xHH4xIIIHHHH6xI")
-"""What matters of it to a reader."""
+"""Fields of an entry that a reader needs."""
 _END = Struct("<4sHHHHIIH")
 _CRC = Struct("<I")
 CRC_IN_MEMBER, CRC_IN_ENTRY = 14, 16
 
 
 def archive(arrays: Iterable[tuple[str, Array]]) -> bytes:
-    """The bytes of a ``.npz``.
+    """Writes the bytes of a ``.npz`` file.
 
     Arguments:
-        arrays: By name.
+        arrays: Names and arrays.
     """
     named = list(arrays)
     if sum(array.nbytes for _, array in named) > MOST_BYTES:
@@ -64,14 +64,14 @@ def archive(arrays: Iterable[tuple[str, Array]]) -> bytes:
 
 
 def stored(content: bytes, limit: int) -> list[tuple[str, bytes]] | None:
-    """The members of an archive by name; None for any that ``zipfile`` should have a look at.
+    """Returns the members of a stored archive by name; None for archives that ``zipfile`` must read.
 
-    That is what is compressed, damaged, written by other rules than those of :func:`archive` and
-    ``numpy.savez``, or longer than it may be.
+    Those are archives that are compressed, damaged, larger than the limit, or not written as :func:`archive`
+    and ``numpy.savez`` do.
 
     Arguments:
-        content: Of the archive.
-        limit: The most bytes that its members may have together.
+        content: Bytes of the archive.
+        limit: Largest size of all members together, in bytes.
     """
     end = len(content) - _END.size
     if end < 0:
@@ -84,9 +84,9 @@ def stored(content: bytes, limit: int) -> list[tuple[str, bytes]] | None:
         if at + _ENTRY.size > end:
             return None
         entry = _READ.unpack_from(content, at)
-        known, flags, method, crc, packed, size, named, extra, more, disk, begin = entry
+        signature, flags, method, crc, packed, size, named, extra, more, disk, begin = entry
         total += size
-        if (known, method, packed, disk) != (ENTRY, STORED, size, 0) or flags & ~UTF8 or total > limit:
+        if (signature, method, packed, disk) != (ENTRY, STORED, size, 0) or flags & ~UTF8 or total > limit:
             return None
         name = content[at + _ENTRY.size : at + _ENTRY.size + named]
         at += _ENTRY.size + named + extra + more
@@ -98,7 +98,7 @@ def stored(content: bytes, limit: int) -> list[tuple[str, bytes]] | None:
 
 
 def _numbers(content: bytes, begin: int, name: bytes, size: int) -> bytes | None:
-    """What a member holds, or None where its header says something else than the directory."""
+    """Returns the content of a member, or None where its header differs from the directory."""
     if begin + _MEMBER.size > len(content):
         return None
     signature, *_, named, extra = _MEMBER.unpack_from(content, begin)
@@ -112,13 +112,13 @@ def _numbers(content: bytes, begin: int, name: bytes, size: int) -> bytes | None
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """What stands before the numbers of an array.
+    """Bytes of a member before the values of its array.
 
     Arguments:
-        before_crc: The begin of the header.
-        after_crc: The rest of it, and the header of the ``.npy``.
-        crc: Of the header of the ``.npy``; that of the numbers goes on from it.
-        crc_in_directory: Where it stands there once more.
+        before_crc: Header up to the checksum.
+        after_crc: Rest of the header, and the header of the ``.npy`` file.
+        crc: Checksum of the header of the ``.npy`` file; the values are added to it.
+        crc_in_directory: Offset of the checksum in the directory.
     """
 
     before_crc: bytes
@@ -129,7 +129,7 @@ class _Member:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """An archive but for its numbers."""
+    """Bytes of an archive without the values of its arrays."""
 
     members: list[_Member]
     directory: bytes
@@ -137,7 +137,7 @@ class _Layout:
 
 @lru_cache(maxsize=256)
 def _layout(kinds: tuple[Kind, ...]) -> _Layout:
-    """Most answers differ in their numbers alone."""
+    """Builds a layout. It is cached, since most responses differ in their values alone."""
     members, directory, length = [], bytearray(), 0
     for name, dtype, shape in kinds:
         file, header = f"{name}.npy".encode(), _header(dtype, shape)
@@ -154,7 +154,7 @@ def _layout(kinds: tuple[Kind, ...]) -> _Layout:
 
 def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
     if np.dtype(dtype).hasobject:
-        raise TypeError("objects have no form in an archive but as pickles, which nobody should open")
+        raise TypeError("an array of objects could be stored as a pickle only, which is unsafe to load")
     stream = io.BytesIO()
     npy.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""Results of the engine as JSON, npz, or files."""
+"""Writes results of the engine as JSON, npz, tables or files."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Answer = Mapping[str, Any]
 
 
 def reply(media: str, answer: Answer) -> Reply:
-    """Write the whole answer as JSON or npz."""
+    """Writes an answer as JSON or npz."""
     return Reply(media, npz.archive(_leaves(answer)) if media == NPZ else to_json(answer))
 
 
 def to_json(answer: Answer) -> bytes:
-    """Write a tree as JSON; NaN and infinity become null."""
+    """Writes a tree as JSON; NaN and infinity become null."""
     return orjson.dumps(answer, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def head(manifest: Manifest, n: int, seed: int, condition: Sequence[str]) -> dict[str, Any]:
-    """Fields that every answer begins with."""
+    """Returns the first fields of every answer."""
     return {
         "model": manifest.name,
         "version": manifest.version,
@@ -43,7 +43,7 @@ def head(manifest: Manifest, n: int, seed: int, condition: Sequence[str]) -> dic
 
 
 def encoding(manifest: Manifest, encoded: Encoded, flatten: bool) -> dict[str, Any]:
-    """Fields of the posterior; with ``flatten``, z has the shape (n N, D)."""
+    """Returns the fields of the posterior; with ``flatten``, z has the shape (n N, D)."""
     answer: dict[str, Any] = {
         "z": _flat(encoded.z) if flatten else encoded.z,
         "mu": encoded.mu,
@@ -58,7 +58,7 @@ def encoding(manifest: Manifest, encoded: Encoded, flatten: bool) -> dict[str, A
 
 
 def scores(scored: Scored) -> dict[str, Any]:
-    """Fields of log-likelihoods."""
+    """Returns the fields of log-likelihoods."""
     return {
         "question": list(scored.questions),
         "log_prob": scored.evidence.log_prob,
@@ -76,7 +76,7 @@ def generated(
     table: Table | None,
     flatten: bool,
 ) -> Reply:
-    """Write generated modalities in any media type; blocks.
+    """Writes generated modalities in any media type; blocks the thread.
 
     Arguments:
         manifest: Manifest of the model.
@@ -99,7 +99,7 @@ def generated(
         content = files.zipped(manifest, result, seed, head)
     else:
         return reply(media, {**head, "targets": _targets(manifest, result, flatten)})
-    # These media types have no place for the seed.
+    # Of these media types, only a zip holds the seed itself.
     media = f"{media}; charset=utf-8" if media == CSV else media
     return Reply(media, content, ((b"x-seed", str(seed).encode()),))
 
@@ -111,7 +111,7 @@ def _targets(manifest: Manifest, result: Generated, flatten: bool) -> dict[str, 
 
 
 def _target(modality: Modality, summary: dict[str, Any], flatten: bool) -> dict[str, Any]:
-    """Fields of a target, and the labels or the columns and units of its last axis."""
+    """Returns the fields of a target, with the labels, or the columns and units, of its last axis."""
     if modality.labels and "samples" in summary:
         summary = {**summary, "samples": category.samples_as_integers(modality, summary["samples"])}
     if flatten and "samples" in summary:
@@ -129,13 +129,13 @@ def _flat(draws: Array) -> Array:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):  # of strings, or not contiguous
+    if isinstance(value, np.ndarray):  # orjson writes neither strings nor arrays that are not contiguous
         return value.tolist() if value.dtype.kind == "U" else np.ascontiguousarray(value)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def _leaves(answer: Answer, path: str = "") -> list[tuple[str, Any]]:
-    """Flatten a tree to its leaves, each named by its path with dots."""
+    """Flattens a tree to its leaves, each named by its path with dots."""
     leaves: list[tuple[str, Any]] = []
     for key, value in answer.items():
         if isinstance(value, Mapping):

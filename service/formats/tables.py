@@ -1,4 +1,4 @@
-"""Tables: which column belongs to which modality; cells to rows, and a table with its gaps filled."""
+"""Reads tables to observations, and fills their empty cells."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from service.engine.rules import Rules
 from service.errors import TooLarge, WrongInput, located
 
 FIELDS = ("mean", "quantiles", "probabilities")
-"""The summaries that fill a gap."""
+"""Summaries that fill an empty cell."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a column of a table holds.
+    """Place of a table's column in the model.
 
     Arguments:
-        modality: To which it belongs.
-        cell: Where in a row of it.
+        modality: Modality of the column.
+        cell: Index in a row of the modality.
     """
 
     modality: Modality
@@ -36,12 +36,12 @@ class Place:
 
 
 def read(rules: Rules, content: bytes) -> Table:
-    """A header and the lines below it.
+    """Reads a CSV table with a header.
 
     Raises:
-        Unparsable: It is no table.
+        Unparsable: The content is not a table.
         WrongInput: There is no header.
-        TooLarge: It has more rows than there may be, or more cells than so many rows can have.
+        TooLarge: There are more rows or cells than one request may have.
     """
     rules.check_rows(max(content.rstrip().count(b"\n"), content.rstrip().count(b"\r")))
     cells = rules.limits.rows * (len(_columns(rules.manifest)[0]) + 1)
@@ -56,62 +56,64 @@ def read(rules: Rules, content: bytes) -> Table:
 
 
 def places(manifest: Manifest, sent: Table) -> dict[int, Place]:
-    """By column what it holds: ``modality.column``, or the column alone where only one modality has it.
+    """Returns the place of each column of a table, by the column's index.
+
+    A column has the name ``modality.column``, or ``column`` where only one modality has it.
 
     Arguments:
-        manifest: The model.
-        sent: The table; columns that are only to be kept hold nothing.
+        manifest: Manifest of the model.
+        sent: Table; its columns ``keep`` are skipped.
 
     Raises:
-        WrongInput: A name is unknown, could mean two columns, or is there twice.
+        WrongInput: A name is unknown, ambiguous, or there twice.
     """
     full, alone = _columns(manifest)
-    found = {at: _place(name, full, alone) for at, name in enumerate(sent.header) if name not in sent.keep}
+    by_index = {at: _place(name, full, alone) for at, name in enumerate(sent.header) if name not in sent.keep}
     taken: dict[tuple[str, int], str] = {}
-    for at, place in found.items():
+    for at, place in by_index.items():
         key = (place.modality.name, place.cell)
         if key in taken:
             raise WrongInput(f"columns '{taken[key]}' and '{sent.header[at]}' of the table are the same")
         taken[key] = sent.header[at]
-    return found
+    return by_index
 
 
 def observed(manifest: Manifest, sent: Table, first_row: int = 0) -> Observations:
-    """The rows of a table; one whose cells of a modality are all empty lacks it.
+    """Reads the rows of a table; a row whose cells of a modality are all empty lacks the modality.
 
     Arguments:
-        manifest: The model.
-        sent: The table.
-        first_row: The number of its first row, where it is a piece of a longer one.
+        manifest: Manifest of the model.
+        sent: Table.
+        first_row: Number of its first row, where it is a piece of a longer table.
 
     Raises:
-        WrongInput: A column is unknown, or a cell does not fit; the text says in which row.
+        WrongInput: A column is unknown, or a cell does not fit; the text names the row.
     """
-    found = places(manifest, sent)
+    by_index = places(manifest, sent)
     columns = {}
     for modality in manifest.modalities:
-        own = {place.cell: at for at, place in found.items() if place.modality is modality}
-        if own:
+        index_by_cell = {place.cell: at for at, place in by_index.items() if place.modality is modality}
+        if index_by_cell:
             read = _categories if modality.labels is not None else _numbers
-            columns[modality.name] = read(modality, own, sent, first_row)
+            columns[modality.name] = read(modality, index_by_cell, sent, first_row)
     return Observations(columns, len(sent.lines), sent, first_row)
 
 
-def question(
+def to_fill(
     manifest: Manifest, observations: Observations, targets: Sequence[str]
 ) -> tuple[Table, list[str]]:
-    """The table to fill, and the modalities that fill it.
+    """Returns the table to fill, and the modalities that fill it.
 
-    A table that was sent stays as it is, with columns for further targets that are named. Of anything else
-    that was sent, a table is made with the columns of it and of the targets.
+    A table that was sent keeps its columns, and gets columns for further targets. For another media type, the
+    table has the columns of the observed modalities and of the targets.
 
     Arguments:
-        manifest: The model.
-        observations: What was sent, as a table or not.
+        manifest: Manifest of the model.
+        observations: Observations of the request, from a table or not.
         targets: Names of modalities, or ``all``.
 
     Raises:
-        WrongInput: What is wanted does not fit into a table.
+        WrongInput: A target does not fit into a table.
     """
     sent = observations.table or Table((), [()] * observations.n)
     there = {place.modality.name for place in places(manifest, sent).values()}
@@ -123,39 +125,39 @@ def question(
             f"but {listed(unfit or manifest.names)} is none of them"
         )
     everything = list(targets) == ["all"]
-    wanted = [] if everything and observations.table else tabular if everything else targets
-    shown = {*there, *wanted, *(() if observations.table else observations.columns)}
+    requested = [] if everything and observations.table else tabular if everything else targets
+    shown = {*there, *requested, *(() if observations.table else observations.columns)}
     added = [manifest.modality(name) for name in tabular if name in shown - there]
     cells = [_written(modality, observations) for modality in added]
     names = [name for modality in added for name in _names(modality)]
-    joined = [(*line, *(cell for own in cells for cell in own[row])) for row, line in enumerate(sent.lines)]
+    joined = [(*line, *(cell for rows in cells for cell in rows[row])) for row, line in enumerate(sent.lines)]
     table_of_all = Table((*sent.header, *names), joined, sent.keep)
     return table_of_all, sorted(shown & set(tabular)) if everything else list(targets)
 
 
 def fill(manifest: Manifest, sent: Table, generated: Generated) -> Iterator[list[str]]:
-    """The lines of a table with its gaps filled, the header first.
+    """Yields the lines of a table with its empty cells filled, the header first.
 
-    An empty cell gets the mean, or the most probable label. Behind the table, every column of numbers has
-    one with ``.low`` and one with ``.high``, between which 90 % of the predictive distribution lie, and every
-    category one with ``.probability``. What was sent is certain.
+    An empty cell gets the mean, or the most probable label. Further columns follow the table: ``.low`` and
+    ``.high`` of every column of numbers, which bound 90 % of the predictive distribution, and
+    ``.probability`` of every category. Cells that were sent have the bounds of their value, or probability 1.
     """
-    known = places(manifest, sent)
+    by_index = places(manifest, sent)
     yield [
         *sent.header,
-        *(f"{sent.header[at]}.{word}" for at, place in known.items() for word in _words(place)),
+        *(f"{sent.header[at]}.{suffix}" for at, place in by_index.items() for suffix in _suffixes(place)),
     ]
-    guesses = [(at, place, _guesses(place, generated)) for at, place in known.items()]
+    estimates = [(at, place, _estimates(place, generated)) for at, place in by_index.items()]
     for row, line in enumerate(sent.lines):
-        filled, behind = list(line), []
-        for at, place, guess in guesses:
-            if line[at] or guess is None:
+        filled, further = list(line), []
+        for at, place, estimate in estimates:
+            if line[at] or estimate is None:
                 certain = "1" if place.modality.labels is not None and line[at] else line[at]
-                behind += [certain] * len(_words(place))
+                further += [certain] * len(_suffixes(place))
             else:
-                filled[at], *sureness = guess[row]
-                behind += sureness
-        yield filled + behind
+                filled[at], *bounds = estimate[row]
+                further += bounds
+        yield filled + further
 
 
 def to_csv(lines: Iterable[list[str]]) -> bytes:
@@ -168,7 +170,7 @@ def to_csv(lines: Iterable[list[str]]) -> bytes:
 
 
 def _columns(manifest: Manifest) -> tuple[dict[str, Place], dict[str, list[str]]]:
-    """By full name what a column holds; and by the name of the column alone, its full names."""
+    """Returns the place of each full column name; and the full names of each short name."""
     full, alone = {}, dict[str, list[str]]()
     for modality in manifest.modalities:
         if modality.traits.tabular:
@@ -179,7 +181,7 @@ def _columns(manifest: Manifest) -> tuple[dict[str, Place], dict[str, list[str]]
 
 
 def _names(modality: Modality) -> list[str]:
-    """The full names of a modality's columns."""
+    """Returns the full names of a modality's columns."""
     if modality.labels is not None:
         return [modality.name]
     return [f"{modality.name}.{column}" for column in table.column_names(modality)]
@@ -199,8 +201,8 @@ def _place(name: str, full: Mapping[str, Place], alone: Mapping[str, Sequence[st
 # --- cells ---------------------------------------------------------------------------------------------
 
 
-def _categories(modality: Modality, own: Mapping[int, int], sent: Table, first_row: int) -> Column:
-    at = own[0]
+def _categories(modality: Modality, index_by_cell: Mapping[int, int], sent: Table, first_row: int) -> Column:
+    at = index_by_cell[0]
     texts = [line[at] for line in sent.lines]
     indices: dict[str, int] = {"": 0}
     for row, text in enumerate(texts):
@@ -211,9 +213,9 @@ def _categories(modality: Modality, own: Mapping[int, int], sent: Table, first_r
     return Column(values, np.array([text != "" for text in texts], bool))
 
 
-def _numbers(modality: Modality, own: Mapping[int, int], sent: Table, first_row: int) -> Column:
+def _numbers(modality: Modality, index_by_cell: Mapping[int, int], sent: Table, first_row: int) -> Column:
     cells = np.full((len(sent.lines), *modality.shape), np.nan)
-    for cell, at in own.items():
+    for cell, at in index_by_cell.items():
         for row, line in enumerate(sent.lines):
             if line[at]:
                 where = f"row {first_row + row} (counted from 0), column '{sent.header[at]}'"
@@ -225,7 +227,7 @@ def _numbers(modality: Modality, own: Mapping[int, int], sent: Table, first_row:
 
 
 def _written(modality: Modality, observations: Observations) -> list[list[str]]:
-    """The rows of a modality as cells, empty where missing."""
+    """Returns the rows of a modality as cells, empty where missing."""
     column = observations.columns.get(modality.name)
     if column is None:
         return [[""] * len(_names(modality))] * observations.n
@@ -239,12 +241,12 @@ def _cell(modality: Modality, value: Array) -> str:
     return "" if np.isnan(value) else f"{value:.7g}"
 
 
-def _words(place: Place) -> tuple[str, ...]:
+def _suffixes(place: Place) -> tuple[str, ...]:
     return ("probability",) if place.modality.labels is not None else ("low", "high")
 
 
-def _guesses(place: Place, generated: Generated) -> list[list[str]] | None:
-    """By row what would fill a gap, and how sure that is; nothing where it is not a target."""
+def _estimates(place: Place, generated: Generated) -> list[list[str]] | None:
+    """Returns the value and its bounds or probability, per row; None where the modality is not a target."""
     summary = generated.targets.get(place.modality.name)
     if summary is None:
         return None

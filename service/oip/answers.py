@@ -1,4 +1,4 @@
-"""Answers of the protocol: JSON, and behind it the tensors that are wanted as bytes."""
+"""Responses of the protocol: JSON, followed by the tensors that are requested as bytes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from models_store.arrays import Array
 from models_store.kinds import category
 from models_store.manifest import Manifest
 from service.errors import WrongInput
@@ -15,32 +16,31 @@ from service.http import encoding
 from service.http.response import BYTES, JSON, Reply
 from service.oip import tensors
 from service.oip.outputs import Output
-from service.oip.requests import Wanted
-from service.oip.tensors import Array
+from service.oip.requests import RequestedOutput
 
 
 def write(
     manifest: Manifest,
-    question: str | None,
-    told: dict[str, Any],
-    answers: Sequence[tuple[Wanted, Output, Array]],
+    request_id: str | None,
+    parameters: dict[str, Any],
+    answers: Sequence[tuple[RequestedOutput, Output, Array]],
 ) -> Reply:
-    """The answer.
+    """Writes a response.
 
     Arguments:
-        manifest: Of the model that gave it.
-        question: The id that the client gave it.
-        told: The parameters of the answer, such as its seed.
-        answers: What was wanted, and its numbers.
+        manifest: Manifest of the model that answered.
+        request_id: Id that the client gave the request.
+        parameters: Parameters of the response, such as the seed.
+        answers: Requested outputs with their values.
 
     Raises:
-        WrongInput: Labels are wanted of what has none.
+        WrongInput: A classification is requested of an output without labels.
     """
     written, contents = [], []
-    for wanted, output, array in answers:
+    for requested, output, array in answers:
         values = (
-            _classes(manifest, output, array, wanted.classes)
-            if wanted.classes
+            _classes(manifest, output, array, requested.classes)
+            if requested.classes
             else _plain(manifest, output, array)
         )
         tensor: dict[str, Any] = {
@@ -48,7 +48,7 @@ def write(
             "datatype": tensors.datatype_of(values),
             "shape": values.shape,
         }
-        if wanted.binary:
+        if requested.binary:
             contents.append(tensors.to_bytes(values))
             tensor["parameters"] = {"binary_data_size": len(contents[-1])}
         else:
@@ -59,11 +59,11 @@ def write(
     head: dict[str, Any] = {
         "model_name": manifest.name,
         "model_version": str(manifest.version),
-        "parameters": told,
+        "parameters": parameters,
         "outputs": written,
     }
-    if question is not None:
-        head["id"] = question
+    if request_id is not None:
+        head["id"] = request_id
     content = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
     if not contents:
         return Reply(JSON, content)
@@ -81,7 +81,7 @@ def compressed(reply: Reply, accepted: str | None) -> Reply:
 
 
 def _plain(manifest: Manifest, output: Output, array: Array) -> Array:
-    """Floats of 32 bits; samples of a category as the integers of its labels."""
+    """Returns floats as float32, and samples of a category as the integers of its labels."""
     if output.field == "samples" and output.target is not None and array.dtype.kind in "iu":
         modality = manifest.modality(output.target)
         array = category.samples_as_integers(modality, array) if modality.labels else array
@@ -89,7 +89,7 @@ def _plain(manifest: Manifest, output: Output, array: Array) -> Array:
 
 
 def _classes(manifest: Manifest, output: Output, array: Array, count: int) -> Array:
-    """The likeliest labels, (n, count), as "probability:index:label": so the extension wants them."""
+    """Returns the most probable labels as "probability:index:label", (n, count)."""
     labels = manifest.modality(output.target).labels if output.target is not None else None
     if not labels or output.field != "probabilities":
         raise WrongInput(

@@ -8,14 +8,14 @@ from weakref import WeakKeyDictionary
 
 from service.models.loading import Loaded
 from service.oip import outputs
-from service.oip.outputs import Asked
-from service.oip.requests import Wanted
+from service.oip.outputs import RequestedOutputs
+from service.oip.requests import RequestedOutput
 from service.oip.statistics import Statistics
 
 MOST_NAMES = 64
 """Requests that name more outputs and modalities than this are not cached."""
 
-Resolve = Callable[[tuple[Wanted, ...], tuple[str, ...], bool], Asked]
+Resolve = Callable[[tuple[RequestedOutput, ...], tuple[str, ...], bool], RequestedOutputs]
 
 
 class VersionCache:
@@ -27,18 +27,20 @@ class VersionCache:
 
     def __init__(self, loaded: Loaded) -> None:
         self.statistics = Statistics()
-        known = outputs.outputs_of(loaded.bundle.manifest)
-        self._resolve: Resolve = partial(outputs.asked, known, loaded.model.rules)
+        available = outputs.outputs_of(loaded.bundle.manifest)
+        self._resolve: Resolve = partial(outputs.resolve, available, loaded.model.rules)
         self._cached: Resolve = lru_cache(maxsize=256)(self._resolve)
 
-    def requested(self, wanted: tuple[Wanted, ...], targets: tuple[str, ...], binary: bool) -> Asked:
-        """Resolves the outputs of a request, see :func:`outputs.asked`; most clients repeat theirs.
+    def resolve(
+        self, requested: tuple[RequestedOutput, ...], targets: tuple[str, ...], binary: bool
+    ) -> RequestedOutputs:
+        """Resolves the outputs of a request, see :func:`outputs.resolve`; most clients repeat theirs.
 
         Raises:
             WrongInput: There is no such output or modality, or they contradict each other.
         """
-        resolve = self._cached if len(wanted) + len(targets) <= MOST_NAMES else self._resolve
-        return resolve(wanted, targets, binary)
+        resolve = self._cached if len(requested) + len(targets) <= MOST_NAMES else self._resolve
+        return resolve(requested, targets, binary)
 
 
 _caches: WeakKeyDictionary[Loaded, VersionCache] = WeakKeyDictionary()

@@ -1,4 +1,4 @@
-"""What the protocol tells of a server and of a model."""
+"""Metadata of the server and of models, as the protocol defines them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def server() -> dict[str, Any]:
 
 
 def metadata(manifest: Manifest, versions: Mapping[int, object]) -> dict[str, Any]:
-    """Inputs and outputs with their shapes.
+    """Returns inputs and outputs with their shapes.
 
     Arguments:
-        manifest: Of the version that is described.
-        versions: Those that are loaded.
+        manifest: Manifest of the version that is described.
+        versions: Loaded versions.
     """
     return {
         "name": manifest.name,
@@ -43,11 +43,11 @@ def metadata(manifest: Manifest, versions: Mapping[int, object]) -> dict[str, An
 
 
 def configuration(manifest: Manifest, rows: int) -> dict[str, Any]:
-    """The same in the words of Triton's model configuration.
+    """Returns inputs and outputs as a model configuration of Triton.
 
     Arguments:
-        manifest: Of the version that is described.
-        rows: The most that a request may have.
+        manifest: Manifest of the version that is described.
+        rows: Most rows of one request.
     """
     return {
         "name": manifest.name,
@@ -73,7 +73,7 @@ def configuration(manifest: Manifest, rows: int) -> dict[str, Any]:
 
 
 def _inputs(manifest: Manifest) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Name, datatype and shape of a row: of every modality, and of the mask that says who has it."""
+    """Returns name, datatype and shape of a row, of every modality and of its mask."""
     values = [(m.name, _datatype(m), m.shape) for m in manifest.modalities]
     return values + [(f"{MASK}{m.name}", "BOOL", ()) for m in manifest.modalities]
 
@@ -87,5 +87,5 @@ def _type(datatype: str) -> str:
 
 
 def _dims(row: tuple[int, ...]) -> dict[str, Any]:
-    # A configuration knows no rows without an axis.
+    # In a configuration, a row has at least one axis.
     return {"dims": row} if row else {"dims": [1], "reshape": {"shape": []}}

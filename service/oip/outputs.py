@@ -1,4 +1,4 @@
-"""What a model can answer, by name: the posterior, and summaries and samples of every modality."""
+"""Outputs of a model, by name: the posterior, and summaries and samples of every modality."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from models_store.arrays import Array
 from models_store.errors import listed
 from models_store.manifest import Manifest
 from service.engine.model import Encoded, Generated
 from service.engine.predictive import LEVELS
 from service.engine.rules import Rules
 from service.errors import WrongInput
-from service.oip.requests import Wanted
-from service.oip.tensors import Array
+from service.oip.requests import RequestedOutput
 
 POSTERIOR = ("z", "mu", "log_var")
 MEASURES = ("information", "disagreement")
@@ -21,13 +21,13 @@ MEASURES = ("information", "disagreement")
 
 @dataclass(frozen=True)
 class Output:
-    """One output.
+    """One output of a model.
 
     Arguments:
-        name: By which it is asked for.
-        shape: With -1 for what depends on the request: rows first, then N.
-        target: The modality that it is of; none, if it is of the posterior.
-        field: Of /generate's summaries, or of the posterior.
+        name: Name in requests.
+        shape: Shape, with -1 for axes that depend on the request: rows first, then N.
+        target: Modality of the output; None: the posterior.
+        field: Field of /generate's summaries, or of the posterior.
     """
 
     name: str
@@ -37,21 +37,21 @@ class Output:
 
     @property
     def usual(self) -> bool:
-        """Whether it is given to those who ask for no outputs."""
+        """Whether it is returned where a request names no outputs."""
         return self.field in (*POSTERIOR, "mean", "probabilities")
 
     def of(self, encoded: Encoded | None, generated: Generated | None) -> Array:
-        """Its numbers.
+        """Returns the values.
 
         Arguments:
-            encoded: The answer about z, which outputs of the posterior need.
-            generated: The answer about the modalities, which outputs of those need.
+            encoded: Result for z, which outputs of the posterior need.
+            generated: Result for the modalities, which their outputs need.
         """
         if self.target is not None:
             if generated is None:
                 raise ValueError(f"'{self.name}' was not computed")
-            found: Array = generated.targets[self.target][self.field]
-            return found
+            summary: Array = generated.targets[self.target][self.field]
+            return summary
         if encoded is None:
             raise ValueError(f"'{self.name}' was not computed")
         part: Array = getattr(encoded.origin if self.field in MEASURES else encoded, self.field)
@@ -59,80 +59,84 @@ class Output:
 
 
 def outputs_of(manifest: Manifest) -> dict[str, Output]:
-    """Everything that a model can answer, by name."""
+    """Returns all outputs of a model, by name."""
     shapes = {
         "z": (-1, -1, manifest.latent_dim),
         **dict.fromkeys(("mu", "log_var"), (-1, manifest.latent_dim)),
     }
     shapes |= dict.fromkeys(MEASURES, (-1,))
-    found = [Output(name, shape, None, name) for name, shape in shapes.items()]
+    outputs = [Output(name, shape, None, name) for name, shape in shapes.items()]
     for modality in manifest.modalities:
         row, main = modality.parameter_shape(), "probabilities" if modality.labels else "mean"
-        # A modality may be called 'mu'.
+        # A modality may have the name 'mu'.
         name = f"{modality.name}.{main}" if modality.name in shapes else modality.name
-        found.append(Output(name, (-1, *row), modality.name, main))
+        outputs.append(Output(name, (-1, *row), modality.name, main))
         if not modality.labels:
-            found.append(Output(f"{modality.name}.std", (-1, *row), modality.name, "std"))
+            outputs.append(Output(f"{modality.name}.std", (-1, *row), modality.name, "std"))
             quantiles = (-1, len(LEVELS), *row)
-            found.append(Output(f"{modality.name}.quantiles", quantiles, modality.name, "quantiles"))
-        found.append(Output(f"{modality.name}.samples", (-1, -1, *row), modality.name, "samples"))
-    return {output.name: output for output in found}
+            outputs.append(Output(f"{modality.name}.quantiles", quantiles, modality.name, "quantiles"))
+        outputs.append(Output(f"{modality.name}.samples", (-1, -1, *row), modality.name, "samples"))
+    return {output.name: output for output in outputs}
 
 
-class Asked(NamedTuple):
-    """What a request wants to know.
+class RequestedOutputs(NamedTuple):
+    """Outputs of a request, resolved.
 
     Arguments:
-        outputs: Each as it is wanted.
-        targets: The modalities that some of them are of.
-        fields: What of those is wanted.
-        posterior: Whether any is of the posterior.
-        explained: Whether any says where the posterior comes from.
+        outputs: Requested outputs, each with the output of the model.
+        targets: Modalities that the outputs need.
+        fields: Fields of their summaries that the outputs need.
+        posterior: Whether any output is of the posterior.
+        explained: Whether any output explains the posterior.
     """
 
-    outputs: tuple[tuple[Wanted, Output], ...]
+    outputs: tuple[tuple[RequestedOutput, Output], ...]
     targets: tuple[str, ...]
     fields: frozenset[str]
     posterior: bool
     explained: bool
 
 
-def asked(
-    known: Mapping[str, Output], rules: Rules, wanted: Sequence[Wanted], chosen: Sequence[str], binary: bool
-) -> Asked:
-    """What comes of the outputs that a request names.
+def resolve(
+    available: Mapping[str, Output],
+    rules: Rules,
+    requested: Sequence[RequestedOutput],
+    gen_mod: Sequence[str],
+    binary: bool,
+) -> RequestedOutputs:
+    """Looks up the outputs that a request names.
 
     Arguments:
-        known: All that there are.
-        rules: Of the model.
-        wanted: The outputs; none for the posterior, and the middle of every target.
-        chosen: ``gen_mod``: the modalities that they may be of, or ``all``.
-        binary: Whether those that nobody named are sent as bytes.
+        available: All outputs of the model.
+        rules: Rules of the model.
+        requested: Requested outputs; empty: the posterior, and mean or probabilities of every target.
+        gen_mod: Modalities that the outputs may be of, or ``all``.
+        binary: Whether outputs are sent as bytes where the request names none.
 
     Raises:
-        WrongInput: There is no such output or modality, or they contradict each other; the text says which.
+        WrongInput: There is no such output or modality, or they contradict each other; the text names it.
     """
-    everything = list(chosen) == ["all"]
+    everything = list(gen_mod) == ["all"]
     if not everything:
-        for name in chosen:
+        for name in gen_mod:
             rules.modality(name)
-    if not wanted:
-        wanted = [
-            Wanted(output.name, binary)
-            for output in known.values()
-            if output.usual and (output.target is None or everything or output.target in chosen)
+    if not requested:
+        requested = [
+            RequestedOutput(output.name, binary)
+            for output in available.values()
+            if output.usual and (output.target is None or everything or output.target in gen_mod)
         ]
-    for one in wanted:
-        if one.name not in known:
-            raise WrongInput(f"unknown output '{one.name}'; this model gives {listed(known)}")
-    found = [known[one.name] for one in wanted]
-    targets = tuple(dict.fromkeys(output.target for output in found if output.target is not None))
-    if outside := [name for name in targets if not everything and name not in chosen]:
-        raise WrongInput(f"outputs of {listed(outside)} were asked for, but gen_mod names {listed(chosen)}")
-    return Asked(
-        tuple(zip(wanted, found, strict=True)),
+    for one in requested:
+        if one.name not in available:
+            raise WrongInput(f"unknown output '{one.name}'; this model gives {listed(available)}")
+    outputs = [available[one.name] for one in requested]
+    targets = tuple(dict.fromkeys(output.target for output in outputs if output.target is not None))
+    if outside := [name for name in targets if not everything and name not in gen_mod]:
+        raise WrongInput(f"outputs of {listed(outside)} were requested, but gen_mod names {listed(gen_mod)}")
+    return RequestedOutputs(
+        tuple(zip(requested, outputs, strict=True)),
         targets,
-        frozenset(output.field for output in found),
-        posterior=any(output.target is None for output in found),
-        explained=any(output.field in MEASURES for output in found),
+        frozenset(output.field for output in outputs),
+        posterior=any(output.target is None for output in outputs),
+        explained=any(output.field in MEASURES for output in outputs),
     )

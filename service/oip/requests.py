@@ -1,4 +1,4 @@
-"""A request of the protocol to a question for the engine."""
+"""Requests of the protocol, read to observations and parameters for the engine."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models_store import kinds
+from models_store.arrays import Array
 from models_store.errors import listed, shown
 from models_store.manifest import Modality
 from service.engine.observations import Column, Observations
@@ -19,20 +20,19 @@ from service.engine.rules import Rules
 from service.errors import Unparsable, WrongInput, located
 from service.formats import archive, bodies
 from service.oip import tensors
-from service.oip.tensors import Array
 from service.schemas import Names
 
 FIELDS = ("id", "inputs", "outputs", "parameters")
 LONGEST_NAME = 80
 """Characters that an error shows of a name that was sent."""
 LONGEST_KEPT = 4096
-"""Bytes of JSON that are remembered with what they say."""
+"""Largest JSON of a request that is kept parsed, in bytes."""
 UNSUPPORTED = ("sequence_id", "sequence_start", "sequence_end", "priority")
-"""Parameters of the protocol that nothing here corresponds to."""
+"""Parameters of the protocol that this service has no counterpart of."""
 
 
 class Parameters(BaseModel):
-    """How to answer: those of /encode and /generate that do not depend on the form of the answer."""
+    """Parameters of a request: those of /encode and /generate that do not depend on the media type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,13 +50,13 @@ class Parameters(BaseModel):
     binary_data_output: bool = False
 
 
-class Wanted(NamedTuple):
-    """An output that was asked for.
+class RequestedOutput(NamedTuple):
+    """An output that a request names.
 
     Arguments:
-        name: Of the output.
+        name: Name of the output.
         binary: Whether it is sent as bytes.
-        classes: How many of the likeliest labels are wanted in place of the numbers; 0: the numbers.
+        classes: Number of most probable labels to send in place of the values; 0: the values.
     """
 
     name: str
@@ -65,15 +65,15 @@ class Wanted(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """An input as the JSON of a request tells of it.
+    """An input as the JSON of a request describes it.
 
     Arguments:
-        name: A modality, or the mask of one.
-        where: How an error calls it.
-        datatype: As the protocol calls it.
-        shape: As it was sent.
-        size: How many bytes behind the JSON it takes; None: its numbers are in the JSON.
-        data: Its numbers, where they are there.
+        name: Name of a modality, or of its mask.
+        where: Its name in error messages.
+        datatype: Datatype of the protocol.
+        shape: Shape that was sent.
+        size: Bytes of the tensor after the JSON; None: its values are in the JSON.
+        data: Values in the JSON, if any.
     """
 
     name: str
@@ -85,55 +85,55 @@ class Sent(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What the JSON of a request says.
+    """JSON of a request, parsed.
 
     Arguments:
-        id: The client's own name for the request.
-        parameters: How to answer.
-        inputs: What is sent.
-        outputs: What to answer; empty: everything.
+        id: Id that the client gave the request.
+        parameters: Parameters of the request.
+        inputs: Descriptions of the inputs.
+        outputs: Requested outputs; empty: the usual ones.
     """
 
     id: str | None
     parameters: Parameters
     inputs: tuple[Sent, ...]
-    outputs: tuple[Wanted, ...]
+    outputs: tuple[RequestedOutput, ...]
 
 
-class Question(NamedTuple):
-    """What was asked.
+class InferenceRequest(NamedTuple):
+    """A request, parsed.
 
     Arguments:
-        head: What its JSON says.
-        observed: The inputs, by modality.
+        head: JSON of the request.
+        observed: Inputs, by modality.
     """
 
     head: Head
     observed: Observations
 
 
-def parse(rules: Rules, body: bytes, header_length: str | None) -> Question:
-    """The question in a body: JSON, and behind it the tensors that are sent as bytes.
+def parse(rules: Rules, body: bytes, header_length: str | None) -> InferenceRequest:
+    """Reads a body: JSON, followed by the tensors that are sent as bytes.
 
     Arguments:
-        rules: Of the model whose modalities the inputs are.
-        body: Of the request.
-        header_length: The header Inference-Header-Content-Length: how much of it is JSON. None: all.
+        rules: Rules of the model.
+        body: Body of the request.
+        header_length: Header Inference-Header-Content-Length, the bytes of the JSON; None: the whole body.
 
     Raises:
-        Unparsable: It is no JSON, or a file in it cannot be read.
-        WrongInput: It is another document, an input is unknown, or a value does not fit.
-        RequestValidationError: A parameter is unknown, or has a value that it cannot have.
-        TooLarge: It has too many rows.
+        Unparsable: The JSON is damaged, or a file in it cannot be read.
+        WrongInput: The document has another structure, an input is unknown, or a value does not fit.
+        RequestValidationError: A parameter is unknown, or has a wrong value.
+        TooLarge: There are too many rows.
     """
     length = _length(header_length, len(body))
-    known = header_length is not None and length <= LONGEST_KEPT
-    head = (_read_once if known else _read)(body[:length])
-    return Question(head, _observations(rules, _tensors(head.inputs, memoryview(body)[length:])))
+    cacheable = header_length is not None and length <= LONGEST_KEPT
+    head = (_read_once if cacheable else _read)(body[:length])
+    return InferenceRequest(head, _observations(rules, _tensors(head.inputs, memoryview(body)[length:])))
 
 
 def _read(content: bytes) -> Head:
-    """What the JSON says, its fields checked."""
+    """Parses the JSON and checks its fields."""
     head = _fields(content)
     parameters = _parameters(head.get("parameters", {}))
     inputs: dict[str, Sent] = {}
@@ -143,23 +143,25 @@ def _read(content: bytes) -> Head:
     name = head.get("id")
     if name is not None and not isinstance(name, str):
         raise WrongInput(f"'id' must be text, got {shown(name)}")
-    outputs = tuple(_wanted(output, parameters.binary_data_output) for output in _list("outputs", head))
+    outputs = tuple(
+        _requested_output(output, parameters.binary_data_output) for output in _list("outputs", head)
+    )
     return Head(name, parameters, tuple(inputs.values()), outputs)
 
 
-# Whoever sends tensors as bytes sends the same JSON before them again and again.
+# Clients that send tensors as bytes repeat the JSON before them.
 _read_once = lru_cache(maxsize=256)(_read)
 
 
-def _length(told: str | None, whole: int) -> int:
-    if told is None:
+def _length(header: str | None, whole: int) -> int:
+    if header is None:
         return whole
-    # A length of more digits than the body's own is too large, whatever Python makes of the number.
-    if not told.isdecimal() or len(told) > len(str(whole)) or int(told) > whole:
+    # Python refuses to convert very long numbers; one with more digits than the body's size is too large.
+    if not header.isdecimal() or len(header) > len(str(whole)) or int(header) > whole:
         raise Unparsable(
-            f"Inference-Header-Content-Length must be at most the body's {whole} bytes, got {shown(told)}"
+            f"Inference-Header-Content-Length must be at most the body's {whole} bytes, got {shown(header)}"
         )
-    return int(told)
+    return int(header)
 
 
 def _fields(content: bytes) -> dict[str, Any]:
@@ -176,10 +178,10 @@ def _fields(content: bytes) -> dict[str, Any]:
 
 
 def _list(field: str, head: Mapping[str, Any]) -> list[Any]:
-    found = head.get(field, [])
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise WrongInput(f"'{field}' must be a list of objects, got {shown(found)}")
-    return found
+    items = head.get(field, [])
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise WrongInput(f"'{field}' must be a list of objects, got {shown(items)}")
+    return items
 
 
 def _parameters(sent: Any) -> Parameters:
@@ -187,41 +189,43 @@ def _parameters(sent: Any) -> Parameters:
         raise WrongInput(f"'parameters' must be an object, got {shown(sent)}")
     for name in UNSUPPORTED:
         if name in sent:
-            raise WrongInput(f"parameter '{name}' is not supported: questions do not depend on each other")
+            raise WrongInput(f"parameter '{name}' is not supported: requests do not depend on each other")
     try:
         return Parameters.model_validate(sent)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        raise RequestValidationError([{**one, "loc": ("parameters", *one["loc"])} for one in found]) from None
+        errors = error.errors(include_url=False)
+        raise RequestValidationError(
+            [{**one, "loc": ("parameters", *one["loc"])} for one in errors]
+        ) from None
 
 
-def _wanted(output: dict[str, Any], binary: bool) -> Wanted:
-    name, own = output.get("name"), output.get("parameters", {})
-    if not isinstance(name, str) or not isinstance(own, dict):
+def _requested_output(output: dict[str, Any], binary: bool) -> RequestedOutput:
+    name, parameters = output.get("name"), output.get("parameters", {})
+    if not isinstance(name, str) or not isinstance(parameters, dict):
         raise WrongInput(
             f"every output must have a 'name', and 'parameters' only as an object, got {shown(output)}"
         )
     where = f"output '{name[:LONGEST_NAME]}'"
-    _refuse_shared_memory(where, own)
-    classes, binary = own.get("classification", 0), own.get("binary_data", binary)
+    _refuse_shared_memory(where, parameters)
+    classes, binary = parameters.get("classification", 0), parameters.get("binary_data", binary)
     if type(classes) is not int or classes < 0 or type(binary) is not bool:
         raise WrongInput(
-            f"{where}: 'classification' must be a count and 'binary_data' a boolean, got {shown(own)}"
+            f"{where}: 'classification' must be a count and 'binary_data' a boolean, got {shown(parameters)}"
         )
-    return Wanted(name, binary, classes)
+    return RequestedOutput(name, binary, classes)
 
 
-def _refuse_shared_memory(where: str, own: Mapping[str, Any]) -> None:
-    if "shared_memory_region" in own:
+def _refuse_shared_memory(where: str, parameters: Mapping[str, Any]) -> None:
+    if "shared_memory_region" in parameters:
         raise WrongInput(f"{where}: shared memory is not supported; send tensors in the body")
 
 
 def _sent(item: dict[str, Any], others: Collection[str]) -> Sent:
-    name, own = item.get("name"), item.get("parameters", {})
-    if not isinstance(name, str) or name in others or not isinstance(own, dict):
+    name, parameters = item.get("name"), item.get("parameters", {})
+    if not isinstance(name, str) or name in others or not isinstance(parameters, dict):
         raise WrongInput(f"every input must have a 'name' of its own, got {shown(name)}")
-    where, size = f"input '{name[:LONGEST_NAME]}'", own.get("binary_data_size")
-    _refuse_shared_memory(where, own)
+    where, size = f"input '{name[:LONGEST_NAME]}'", parameters.get("binary_data_size")
+    _refuse_shared_memory(where, parameters)
     if size is not None and (type(size) is not int or size < 0):
         raise WrongInput(f"{where}: 'binary_data_size' must be a number of bytes, got {shown(size)}")
     shape = tensors.checked_shape(where, item.get("shape"))
@@ -229,12 +233,12 @@ def _sent(item: dict[str, Any], others: Collection[str]) -> Sent:
 
 
 def _tensors(inputs: Sequence[Sent], rest: memoryview) -> dict[str, Array]:
-    """The tensors of a request by name."""
-    found: dict[str, Array] = {}
+    """Returns the tensors of a request by name."""
+    arrays: dict[str, Array] = {}
     start = 0
     for sent in inputs:
         if sent.size is None:
-            found[sent.name] = tensors.from_json(sent.where, sent.datatype, sent.shape, sent.data)
+            arrays[sent.name] = tensors.from_json(sent.where, sent.datatype, sent.shape, sent.data)
             continue
         stop = start + sent.size
         if stop > len(rest):
@@ -242,11 +246,11 @@ def _tensors(inputs: Sequence[Sent], rest: memoryview) -> dict[str, Array]:
                 f"{sent.where}: 'binary_data_size' must be at most the {len(rest) - start} bytes that are "
                 f"left, got {sent.size}"
             )
-        found[sent.name] = tensors.from_bytes(sent.where, sent.datatype, sent.shape, rest[start:stop])
+        arrays[sent.name] = tensors.from_bytes(sent.where, sent.datatype, sent.shape, rest[start:stop])
         start = stop
     if start != len(rest):
         raise WrongInput(f"{len(rest) - start} bytes behind the tensors belong to no input")
-    return found
+    return arrays
 
 
 def _observations(rules: Rules, sent: Mapping[str, Array]) -> Observations:
@@ -262,14 +266,14 @@ def _observations(rules: Rules, sent: Mapping[str, Array]) -> Observations:
 def _column(rules: Rules, name: str, tensor: Array, mask: Array | None) -> Column:
     modality, texts = rules.modality(name), tensor.dtype.kind == "O"
     if (texts or not modality.shape) and tensor.ndim == 2 and tensor.shape[1] == 1:
-        tensor = tensor[:, 0]  # many clients know no tensors of one axis
+        tensor = tensor[:, 0]  # many clients send two axes where the protocol allows one
     rules.check_rows(len(tensor) if tensor.ndim else 0)
     read = _from_texts if texts else archive.column
     return read(modality, tensor, mask, f"input '{name}'")
 
 
 def _from_texts(modality: Modality, tensor: Array, mask: Array | None, where: str) -> Column:
-    """Labels as text; of other kinds files: as they are, or in JSON their base64."""
+    """Reads labels as text; other kinds as files: bytes, or base64 in JSON."""
     if tensor.ndim != 1:
         raise WrongInput(f"{where}: BYTES must have the shape [rows], got {list(tensor.shape)}")
     archive.check_mask(mask, len(tensor), where)
@@ -277,10 +281,10 @@ def _from_texts(modality: Modality, tensor: Array, mask: Array | None, where: st
     for row in range(len(tensor)) if mask is None else np.flatnonzero(mask):
         item = tensor[row]
         read, content = (kinds.read_file, item) if isinstance(item, bytes) else (kinds.read_values, [item])
-        found = located(f"{where}, row {row} (counted from 0)", read, modality, content)
-        if len(found) != 1:
+        rows = located(f"{where}, row {row} (counted from 0)", read, modality, content)
+        if len(rows) != 1:
             raise WrongInput(
-                f"{where}, row {row} (counted from 0): a file must hold one row, this one {len(found)}"
+                f"{where}, row {row} (counted from 0): a file must hold one row, this one {len(rows)}"
             )
-        values[row] = found[0]
+        values[row] = rows[0]
     return Column(values, mask)

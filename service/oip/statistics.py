@@ -1,4 +1,4 @@
-"""How many inferences a version has answered, and how long their parts took."""
+"""Statistics of the inferences of one version: counts, and durations of their parts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(slots=True)
 class Statistics:
-    """Of one version, since it was loaded; times are in nanoseconds.
+    """Counts and durations since the version was loaded; durations in nanoseconds.
 
-    Only the event loop writes, so nothing needs a lock.
+    Only the event loop writes them, so they need no lock.
     """
 
     rows: int = 0
@@ -27,8 +27,8 @@ class Statistics:
         """Counts an inference.
 
         Arguments:
-            rows: That it had.
-            times: When it came, was read, was computed and was written, in nanoseconds.
+            rows: Rows of the request.
+            times: Times at which it came, was read, was computed and was written, in nanoseconds.
         """
         came, read, computed, written = times
         self.rows += rows
@@ -42,13 +42,13 @@ class Statistics:
         self.failures += 1
         self.failing += taken
 
-    def told(self, name: str, number: int, batches: int) -> dict[str, Any]:
-        """As the statistics extension writes it.
+    def to_json(self, name: str, number: int, batches: int) -> dict[str, Any]:
+        """Returns the object that the statistics extension defines.
 
         Arguments:
-            name: Of the model.
-            number: Of the version.
-            batches: That its graphs have run.
+            name: Name of the model.
+            number: Number of the version.
+            batches: Batches that its graphs have run.
         """
         whole = self.reading + self.computing + self.writing
         durations = {

@@ -1,4 +1,4 @@
-"""Tensors as the protocol writes them: a datatype, a shape, and numbers in JSON or as bytes."""
+"""Tensors of the protocol: a datatype, a shape, and values in JSON or as bytes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from models_store.arrays import Array
 from models_store.errors import listed, shown
 from service.errors import Unparsable, WrongInput
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 BYTES = "BYTES"
 DATATYPES: Mapping[str, np.dtype[Any]] = {
@@ -25,22 +24,22 @@ DATATYPES: Mapping[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
-"""Little-endian, as the binary extension wants it."""
+"""Little-endian, as the binary extension requires."""
 NAMES: Mapping[np.dtype[Any], str] = {dtype: name for name, dtype in DATATYPES.items()}
 MAX_AXES = 16
 MAX_ELEMENTS = 2**40
-"""Elements of one tensor: more than any body holds, and small enough to be multiplied safely."""
+"""Most elements of one tensor: more than any body holds, and products stay within 64 bits."""
 MAX_DEPTH = 32
-"""Lists within lists that 'data' of BYTES may have."""
+"""Greatest depth of nested lists in 'data' of BYTES."""
 LENGTH_BYTES = 4
-"""Before every element of a BYTES tensor that is sent as bytes."""
+"""Bytes of the length before every element of a binary BYTES tensor."""
 
 
 def checked_shape(where: str, shape: Any) -> tuple[int, ...]:
-    """The shape of a tensor.
+    """Checks and returns the shape of a tensor.
 
     Raises:
-        WrongInput: It is no list of sizes.
+        WrongInput: The shape is not a list of sizes.
     """
     if not isinstance(shape, list) or len(shape) > MAX_AXES:
         raise WrongInput(f"{where}: 'shape' must be a list of at most {MAX_AXES} sizes, got {shown(shape)}")
@@ -51,7 +50,7 @@ def checked_shape(where: str, shape: Any) -> tuple[int, ...]:
                 f"{where}: 'shape' must be a list of sizes from 0 to {MAX_ELEMENTS}, got {shown(shape)}"
             )
         elements *= max(size, 1)
-        if elements > MAX_ELEMENTS:  # before the product grows beyond what a processor multiplies at once
+        if elements > MAX_ELEMENTS:  # before the product needs more than 64 bits
             raise WrongInput(
                 f"{where}: 'shape' must have at most {MAX_ELEMENTS} elements, got {shown(shape)}"
             )
@@ -59,32 +58,32 @@ def checked_shape(where: str, shape: Any) -> tuple[int, ...]:
 
 
 def from_bytes(where: str, datatype: str, shape: tuple[int, ...], content: memoryview) -> Array:
-    """A tensor that was sent as bytes; one of BYTES as an array of objects.
+    """Reads a tensor that was sent as bytes; one of BYTES becomes an array of objects.
 
     Raises:
-        WrongInput: The datatype is unknown, or the bytes are not as many as the shape says.
+        WrongInput: The datatype is unknown, or the number of bytes does not fit the shape.
         Unparsable: The elements of a BYTES tensor are cut off.
     """
     if datatype == BYTES:
         return _as_objects(where, shape, _elements(where, content))
     dtype = _dtype(where, datatype)
-    wanted = math.prod(shape) * dtype.itemsize
-    if wanted != len(content):
+    expected = math.prod(shape) * dtype.itemsize
+    if expected != len(content):
         raise WrongInput(
-            f"{where}: {datatype} of shape {list(shape)} has {wanted} bytes, "
+            f"{where}: {datatype} of shape {list(shape)} has {expected} bytes, "
             f"'binary_data_size' says {len(content)}"
         )
-    if datatype == "BOOL":  # any other byte than 0 and 1 would be a boolean that is neither
+    if datatype == "BOOL":  # numpy would keep a byte other than 0 and 1 as an invalid boolean
         return np.frombuffer(content, np.uint8).reshape(shape) != 0
     numbers = np.frombuffer(content, dtype).reshape(shape)
-    return numbers if numbers.flags.aligned else numbers.copy()  # the JSON before it may have any length
+    return numbers if numbers.flags.aligned else numbers.copy()  # the JSON before may have an odd length
 
 
 def from_json(where: str, datatype: str, shape: tuple[int, ...], values: Any) -> Array:
-    """A tensor that was sent as a list, flat or nested; null in one of floats is NaN.
+    """Reads a tensor that was sent as a list, flat or nested; null among floats is NaN.
 
     Raises:
-        WrongInput: The datatype is unknown, a value is none of it, or the shape says another number.
+        WrongInput: The datatype is unknown, a value does not fit it, or their number does not fit the shape.
     """
     if not isinstance(values, list):
         raise WrongInput(f"{where}: 'data' must be a list, got {shown(values)}")
@@ -107,7 +106,7 @@ def from_json(where: str, datatype: str, shape: tuple[int, ...], values: Any) ->
 
 
 def to_bytes(array: Array) -> bytes:
-    """The numbers of a tensor, or its texts, as bytes."""
+    """Returns the values of a tensor, or its texts, as bytes."""
     if array.dtype.kind != "O":
         return array.tobytes()
     return b"".join(len(text).to_bytes(LENGTH_BYTES, "little") + text for text in array.flat)
@@ -118,7 +117,7 @@ def datatype_of(array: Array) -> str:
 
 
 _KINDS: Mapping[str, str] = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}
-"""By kind of dtype, the kinds of values that JSON may give for it."""
+"""Kinds of dtype that JSON values may have, by kind of the tensor's dtype."""
 
 
 def _dtype(where: str, datatype: Any) -> np.dtype[Any]:
@@ -171,7 +170,7 @@ def _flat_texts(where: str, values: list[Any], depth: int = 1) -> list[str]:
 
 
 def _with_nulls(sent: Array) -> Array:
-    """Floats from what numpy could only hold as objects; left as it is where there is something else."""
+    """Converts an object array of numbers and None to floats, None to NaN; returns others unchanged."""
     if not all(item is None or type(item) in (int, float) for item in sent.flat):
         return sent
     try:

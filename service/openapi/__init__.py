@@ -1,4 +1,4 @@
-"""The description of the service at ``/openapi.json``, typed by the models that are loaded."""
+"""The OpenAPI document at ``/openapi.json``, typed by the loaded models."""
 
 from service.openapi.document import describe
 

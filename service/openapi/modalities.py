@@ -1,4 +1,4 @@
-"""One modality as JSON schema: a part of a form, a row of a document, and what an answer says of it."""
+"""JSON schemas of one modality: a part of a form, a row of a document, and a target of a response."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ NULL: Schema = {"type": "null"}
 NUMBER: Schema = {"type": "number"}
 FINITE_OR_NULL: Schema = {"type": ["number", "null"]}
 MOST_LABELS = 64
-"""More are told in words: nobody wants to read them as a type."""
+"""Modalities with more labels state their number in the description, instead of an enumeration."""
 
 
 def nested(shape: Sequence[int | None], item: Schema) -> Schema:
-    """Arrays in arrays; None is an axis of any length."""
+    """Returns the schema of nested arrays; None is an axis of any length."""
     if not shape:
         return item
     first, *rest = shape
@@ -31,24 +31,24 @@ def nested(shape: Sequence[int | None], item: Schema) -> Schema:
 
 
 def part(modality: Modality, row: Schema) -> Schema:
-    """The parts of a form that carry it: one for each row.
+    """Returns the schema of the parts of a form, one for each row.
 
     Arguments:
-        modality: Which one.
-        row: Where :func:`row` of it is to be found.
+        modality: Modality of the parts.
+        row: Reference to the schema that :func:`row` returns.
     """
     item = row if modality.labels or modality.columns else BINARY
     return {"type": "array", "minItems": 1, "items": item, **_about(modality)}
 
 
 def rows(modality: Modality, row: Schema) -> Schema:
-    """Its rows in a JSON document; null where a row lacks it. The arguments are those of :func:`part`."""
+    """Returns the schema of rows in a JSON document, null where a row lacks it; arguments of :func:`part`."""
     forms = [row, *_others(modality), NULL]
     return {"type": "array", "minItems": 1, "items": {"anyOf": forms}, **_about(modality)}
 
 
 def row(modality: Modality) -> Schema:
-    """A row as it is written most easily: a label, an object by column, a file in base64."""
+    """Returns the schema of a row in its simplest form: a label, an object by column, a file in base64."""
     if modality.labels:
         return _label(modality)
     if modality.columns:
@@ -58,7 +58,7 @@ def row(modality: Modality) -> Schema:
 
 
 def example(modality: Modality) -> Any:
-    """A row that is short enough to be read; None where there is none."""
+    """Returns a short example row; None where rows are long or have no text form."""
     if modality.labels:
         return modality.labels[0]
     if modality.columns and len(modality.columns) <= 12:
@@ -67,31 +67,36 @@ def example(modality: Modality) -> Any:
 
 
 def target(modality: Modality) -> Schema:
-    """What /generate answers of it; which of the fields, the parameter ``fields`` says."""
+    """Returns the schema of a target of /generate; the parameter ``fields`` selects its fields."""
     item = NUMBER if modality.likelihood in ("bernoulli", "categorical") else FINITE_OR_NULL
     one = modality.parameter_shape()
-    told: dict[str, Schema] = {"samples": nested((None, None, *one), item)}
+    properties: dict[str, Schema] = {"samples": nested((None, None, *one), item)}
     if modality.labels:
         text = _label(modality)
-        # With noise=true a sample is the integer of a label instead of all their probabilities.
-        told["samples"] = nested((None, None), {"anyOf": [nested(one, NUMBER), _index(modality)]})
-        told["probabilities"] = nested((None, *one), NUMBER)
-        told["ranked"] = nested((None, *one), text)
-        told["labels"] = nested(one, text)
+        # With noise=true a sample is the integer of a label, else the probabilities of all labels.
+        properties["samples"] = nested((None, None), {"anyOf": [nested(one, NUMBER), _index(modality)]})
+        properties["probabilities"] = nested((None, *one), NUMBER)
+        properties["ranked"] = nested((None, *one), text)
+        properties["labels"] = nested(one, text)
         required = ["labels"]
     else:
-        told |= {name: nested((None, *one), item) for name in ("mean", "std")}
-        told["quantiles"] = nested((None, None, *one), item)
-        told["levels"] = nested((None,), NUMBER)
+        properties |= {name: nested((None, *one), item) for name in ("mean", "std")}
+        properties["quantiles"] = nested((None, None, *one), item)
+        properties["levels"] = nested((None,), NUMBER)
         required = []
     if modality.columns:
         names = {name: nested(one, {"type": "string"}) for name in ("columns", "units")}
-        told, required = told | names, ["columns", "units"]
-    return {"type": "object", "properties": told, "required": required, "description": _words(modality)}
+        properties, required = properties | names, ["columns", "units"]
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "description": _description(modality),
+    }
 
 
 def _others(modality: Modality) -> list[Schema]:
-    """Other ways to write a row in JSON."""
+    """Returns the schemas of other forms of a row in JSON."""
     if modality.labels:
         return [{**_index(modality), "description": _index_words(modality)}]
     cells = nested(modality.shape, _cell(modality))
@@ -120,7 +125,7 @@ def _index_words(modality: Modality) -> str:
 
 
 def _by_column(modality: Modality) -> Schema:
-    """An object with a number for every column; one that is left out is a missing cell."""
+    """Returns the schema of an object with a value per column; a missing column is a missing cell."""
     columns = modality.columns or ()
     cell = _cell(modality)
     whole: Schema = {
@@ -139,7 +144,7 @@ def _cell(modality: Modality) -> Schema:
         limits = np.iinfo(dtype)
         lowest = modality.traits.lowest
         least = int(limits.min) if lowest is None else lowest
-        # Beyond 2^53 numbers of JSON are not exact, and few generators know what to do with them.
+        # JSON numbers beyond 2^53 are not exact, and few generators of clients support them.
         bounds = {"minimum": least, "maximum": int(limits.max)} if limits.bits <= 32 else {"minimum": least}
         return {"type": "integer", **(bounds if least > -(2**53) else {})}
     return FINITE_OR_NULL if _may_lack_cells(modality) else NUMBER
@@ -160,7 +165,7 @@ def _about_column(column: Column) -> Schema:
 def _about(modality: Modality) -> Schema:
     shown = example(modality)
     return {
-        "description": _words(modality),
+        "description": _description(modality),
         "x-modality": modality.model_dump(
             mode="json", exclude_none=True, include={"kind", "shape", "dtype", "labels", "columns", "range"}
         ),
@@ -168,18 +173,18 @@ def _about(modality: Modality) -> Schema:
     }
 
 
-def _words(modality: Modality) -> str:
-    """Shape, type, unit and what it may come as."""
-    told = [
+def _description(modality: Modality) -> str:
+    """Returns shape, type, unit and accepted files in a sentence."""
+    facts = [
         f"{modality.kind} of shape {modality.shape}, {modality.dtype}" if modality.shape else modality.kind
     ]
     if modality.range:
-        told.append(f"values from {modality.range[0]:g} to {modality.range[1]:g}")
+        facts.append(f"values from {modality.range[0]:g} to {modality.range[1]:g}")
     if modality.labels and len(modality.labels) > MOST_LABELS:
-        told.append(f"{len(modality.labels)} labels, from '{modality.labels[0]}' to '{modality.labels[-1]}'")
+        facts.append(f"{len(modality.labels)} labels, from '{modality.labels[0]}' to '{modality.labels[-1]}'")
     if sound := modality.spectrogram:
-        told.append(f"{sound.samples} samples at {sound.rate} Hz")
-    sentence = f"{'; '.join(told)}."
+        facts.append(f"{sound.samples} samples at {sound.rate} Hz")
+    sentence = f"{'; '.join(facts)}."
     files = modality.traits.files
     return f"{sentence} {files}." if files else sentence
 

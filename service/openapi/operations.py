@@ -1,4 +1,4 @@
-"""The three questions as operations: of a model that is known, or of any."""
+"""The operations ``encode``, ``generate`` and ``score``: of a loaded model, or of any."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models_store.kinds import MEDIA
 from models_store.manifest import Manifest
 from service.http import response
 from service.openapi import modalities
-from service.openapi.errors import OF_QUESTIONS, problem
+from service.openapi.errors import OF_INFERENCE, problem
 from service.openapi.modalities import BINARY, FINITE_OR_NULL, NUMBER, Schema, nested
 from service.schemas import EncodeQuery, GenerateQuery, ScoreQuery
 
@@ -21,15 +21,15 @@ TEXTS: Schema = nested((None,), TEXT)
 
 
 @dataclass(frozen=True)
-class Question:
-    """One of the three.
+class Operation:
+    """One of the three operations.
 
     Arguments:
-        name: Of its path.
-        summary: In a line.
-        description: What is answered.
-        query: Its parameters.
-        media: Forms of its answer, the default first.
+        name: Last part of its path.
+        summary: Summary in a few words.
+        description: Description of the response.
+        query: Parameters.
+        media: Media types of the response, the default first.
     """
 
     name: str
@@ -39,89 +39,88 @@ class Question:
     media: Sequence[str]
 
 
-QUESTIONS = (
-    Question(
+OPERATIONS = (
+    Operation(
         "encode",
         "The posterior of z",
-        "The posterior of z given whatever was sent, draws from it, and which modality it comes from.",
+        "The posterior of z given the observed modalities, draws from it, and the share of each modality.",
         EncodeQuery,
         (response.JSON, response.NPZ),
     ),
-    Question(
+    Operation(
         "generate",
         "Any modality, given any others",
-        "Every modality asked for, given whatever was sent: summaries with their uncertainty, and samples.",
+        "The requested modalities given the observed ones: summaries with their uncertainty, and samples.",
         GenerateQuery,
         (response.JSON, response.NPZ, *MEDIA, response.ZIP, response.CSV),
     ),
-    Question(
+    Operation(
         "score",
-        "How likely it is",
-        "The log-likelihood of what was sent: of all together, of some, or of some given others.",
+        "The log-likelihood",
+        "The log-likelihood of the observed modalities: of all together, of some, or of some given others.",
         ScoreQuery,
         (response.JSON, response.NPZ),
     ),
 )
 
 
-def operation(question: Question, operation_id: str, tag: str, manifest: Manifest | None) -> Schema:
-    """What may be asked and answered.
+def operation(kind: Operation, operation_id: str, tag: str, manifest: Manifest | None) -> Schema:
+    """Returns the description of a request and its responses.
 
     Arguments:
-        question: Which one.
-        operation_id: The name of the function in a generated client.
-        tag: Under which it is listed.
-        manifest: Of the model that it is for; None: of whichever the path names.
+        kind: Operation.
+        operation_id: Name of the function in a generated client.
+        tag: Tag under which it is listed.
+        manifest: Manifest of its model; None: the path names the model.
     """
-    answer = _reference(manifest, _answer(question)) if manifest else _any_model()
-    content = {media: {"schema": TEXT if media == response.CSV else BINARY} for media in question.media}
-    of = f"\n\nOf the model {manifest.name}: {manifest.description}" if manifest else ""
-    if manifest and "flatten" in question.query.model_fields:
-        of += f"\n\nFor `flatten`, with which rows and draws are one axis, see `{question.name}_with`."
+    answer = _reference(manifest, _answer(kind)) if manifest else _any_model()
+    content = {media: {"schema": TEXT if media == response.CSV else BINARY} for media in kind.media}
+    of = f"\n\nModel {manifest.name}: {manifest.description}" if manifest else ""
+    if manifest and "flatten" in kind.query.model_fields:
+        of += f"\n\nFor `flatten`, which joins the axes of rows and draws, see `{kind.name}_with`."
     return {
         "operationId": operation_id,
         "tags": [tag],
-        "summary": question.summary + (f" ({manifest.name})" if manifest else ""),
-        "description": question.description + of,
-        "parameters": list(_parameters(question.query, manifest)),
+        "summary": kind.summary + (f" ({manifest.name})" if manifest else ""),
+        "description": kind.description + of,
+        "parameters": list(_parameters(kind.query, manifest)),
         "requestBody": _body(manifest),
         "responses": {
             "200": {
-                "description": "The answer.",
+                "description": "The response.",
                 "headers": {"X-Seed": {"schema": WHOLE, "description": "The seed, where the body has none."}},
                 "content": {**content, response.JSON: {"schema": answer}},
             },
-            **{str(status): problem(status) for status in OF_QUESTIONS},
+            **{str(status): problem(status) for status in OF_INFERENCE},
         },
     }
 
 
 def components(manifest: Manifest) -> dict[str, Schema]:
-    """The schemas that the operations of a model refer to."""
-    known = manifest.modalities
-    small = {m.name: [shown] for m in known if (shown := modalities.example(m)) is not None}
-    rows = {m.name: _reference(manifest, f"{m.name}.Row") for m in known}
-    form = _object({m.name: modalities.part(m, rows[m.name]) for m in known}, closed=True)
-    inputs = _object({m.name: modalities.rows(m, rows[m.name]) for m in known}, closed=True)
+    """Returns the schemas that the operations of a model refer to."""
+    small = {m.name: [shown] for m in manifest.modalities if (shown := modalities.example(m)) is not None}
+    rows = {m.name: _reference(manifest, f"{m.name}.Row") for m in manifest.modalities}
+    form = _object({m.name: modalities.part(m, rows[m.name]) for m in manifest.modalities}, closed=True)
+    inputs = _object({m.name: modalities.rows(m, rows[m.name]) for m in manifest.modalities}, closed=True)
     document = _object({"inputs": _reference(manifest, "Inputs")}, ["inputs"], closed=True)
     if small:
         document["examples"] = [{"inputs": small}]
-    told = {f"{m.name}.Row": modalities.row(m) for m in known}
-    told |= {"Form": {**form, "description": PARTS}, "Document": document, "Inputs": inputs}
+    schemas = {f"{m.name}.Row": modalities.row(m) for m in manifest.modalities}
+    schemas |= {"Form": {**form, "description": PARTS}, "Document": document, "Inputs": inputs}
     answers = (_encoded(manifest), _generated(manifest), _scored())
-    told |= {_answer(question): answer for question, answer in zip(QUESTIONS, answers, strict=True)}
-    return {f"{manifest.name}.{name}": schema for name, schema in told.items()}
+    schemas |= {_answer(kind): answer for kind, answer in zip(OPERATIONS, answers, strict=True)}
+    return {f"{manifest.name}.{name}": schema for name, schema in schemas.items()}
 
 
-PARTS = "One part per modality; several parts of one name are several rows; one that is not sent is missing."
+PARTS = "One part per row of a modality; a modality without a part is missing."
 
 
 def _reference(manifest: Manifest, component: str) -> Schema:
     return {"$ref": f"#/components/schemas/{manifest.name}.{component}"}
 
 
-def _answer(question: Question) -> str:
-    return f"{question.name.capitalize()}d"
+def _answer(kind: Operation) -> str:
+    return f"{kind.name.capitalize()}d"
 
 
 def _encoded(manifest: Manifest) -> Schema:
@@ -156,21 +155,21 @@ def _scored() -> Schema:
     by_row = nested((None,), FINITE_OR_NULL)
     words = {
         "log_prob": "log p(x_T | x_S), in nats; null where it is not finite.",
-        "std_error": "Of the estimate.",
+        "std_error": "Standard error of the estimate.",
         "ess": "Effective sample size.",
         "p_value": "The share of held-out rows that score lower; null without a reference.",
     }
-    told = {name: {**by_row, "description": words[name]} for name in words}
-    asked = {
+    estimates = {name: {**by_row, "description": words[name]} for name in words}
+    request = {
         "gen_mod": TEXTS,
         "K": WHOLE,
-        "question": {**TEXTS, "description": "Such as `label|image`, by row."},
+        "question": {**TEXTS, "description": "Conditional distribution of each row, such as `label|image`."},
     }
-    return _object({**_head(), **asked, **told})
+    return _object({**_head(), **request, **estimates})
 
 
 def _any_model() -> Schema:
-    """What the answers of all models have, and whatever else they hold."""
+    """Returns the schema of the responses of any model: their common fields, and others."""
     return _object(_head()) | {"additionalProperties": True}
 
 
@@ -181,31 +180,40 @@ def _head() -> dict[str, Schema]:
 def _object(
     properties: dict[str, Schema], required: Iterable[str] | None = None, closed: bool = False
 ) -> Schema:
-    """An object; without ``required`` all of an answer is, and nothing of what is asked."""
+    """Returns the schema of an object.
+
+    Arguments:
+        properties: Schema of each field.
+        required: Required fields; None: all of an open object, none of a closed one.
+        closed: Whether other fields are refused, as in requests.
+    """
     needed = list(properties if required is None and not closed else required or ())
-    told: Schema = {"type": "object", "properties": properties}
-    return (
-        told | ({"required": needed} if needed else {}) | ({"additionalProperties": False} if closed else {})
-    )
+    schema: Schema = {"type": "object", "properties": properties}
+    if needed:
+        schema["required"] = needed
+    if closed:
+        schema["additionalProperties"] = False
+    return schema
 
 
 def _parameters(query: type[BaseModel], manifest: Manifest | None) -> Iterable[Schema]:
     if manifest is None:
-        yield {"name": "name", "in": "path", "required": True, "schema": TEXT, "description": "Of the model."}
+        model = "Name of the model."
+        yield {"name": "name", "in": "path", "required": True, "schema": TEXT, "description": model}
     for name, schema in query.model_json_schema()["properties"].items():
-        if name == "flatten" and manifest:  # it changes what the answer is, which is typed here
+        if name == "flatten" and manifest:  # it changes the shape of the response, which is typed here
             continue
-        told = {key: value for key, value in schema.items() if key not in ("title", "description", "anyOf")}
-        if "anyOf" in schema:  # in a query, null is not sent
-            told = next(one for one in schema["anyOf"] if one != {"type": "null"})
+        typed = {key: value for key, value in schema.items() if key not in ("title", "description", "anyOf")}
+        if "anyOf" in schema:  # a query cannot hold null
+            typed = next(one for one in schema["anyOf"] if one != {"type": "null"})
         if name in ("cond_mod", "gen_mod") and manifest:
             words = ("all", "none") if name == "cond_mod" else ("all",)
-            told["items"] = {"type": "string", "enum": [*words, *manifest.names]}
+            typed["items"] = {"type": "string", "enum": [*words, *manifest.names]}
         yield {
             "name": name,
             "in": "query",
             "required": False,
-            "schema": told,
+            "schema": typed,
             "description": schema["description"],
         }
 
@@ -220,7 +228,7 @@ def _body(manifest: Manifest | None) -> Schema:
     if manifest:
         by_name, inputs = _reference(manifest, "Form"), _reference(manifest, "Document")
     return {
-        "description": "What is observed. Without a body, ask for the prior with `cond_mod=none`.",
+        "description": "The observed modalities. Without a body, `cond_mod=none` draws from the prior.",
         "required": False,
         "content": {
             response.MULTIPART: {"schema": by_name},

@@ -12,7 +12,7 @@ router = APIRouter(tags=["health"])
 
 @router.get("/livez", operation_id="livez", responses={503: {"model": Health}})
 async def livez(catalog: CurrentCatalog, response: Response) -> Health:
-    """The process answers, and has threads that compute; if not, only a restart helps."""
+    """Whether the process answers and graphs can run; if not, restart it."""
     if catalog.alive:
         return Health(status="alive")
     response.status_code = 503
@@ -21,9 +21,9 @@ async def livez(catalog: CurrentCatalog, response: Response) -> Health:
 
 @router.get("/readyz", operation_id="readyz", responses={503: {"model": Health}})
 async def readyz(catalog: CurrentCatalog, request: Request, response: Response) -> Health:
-    """Every wanted model is loaded and answered as when published; all threads work, and no batch hangs.
+    """Whether every required model is loaded and reproduces its golden values, and no batch is stuck.
 
-    Which one is missing is told to those who may know which there are.
+    Names of missing models are shown only to callers with a valid key.
     """
     if catalog.ready:
         return Health(status="ready")

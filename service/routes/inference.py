@@ -54,7 +54,7 @@ class Inference(NamedTuple):
 
 
 async def encode(request: Inference) -> Reply:
-    """The posterior of z given the observed modalities, and draws from it."""
+    """Answers with the posterior of z given the observed modalities, and draws from it."""
     query: EncodeQuery = request.query
     media, model = negotiate(request.accept, ENCODED), request.current.model
     rows, seed = rows_of(request.observed, query), seed_of(query)
@@ -66,14 +66,14 @@ async def encode(request: Inference) -> Reply:
 
 
 async def generate(request: Inference) -> Reply:
-    """The requested modalities given the observed ones."""
+    """Answers with the requested modalities given the observed ones."""
     query: GenerateQuery = request.query
     media, model = negotiate(request.accept, tuple(GENERATED)), request.current.model
     rows, seed = rows_of(request.observed, query), seed_of(query)
     fields: Sequence[str] = _checked_fields(query.fields)
     table, targets = None, query.gen_mod
     if media == CSV:
-        table, targets = tables.question(model.manifest, rows, query.gen_mod)
+        table, targets = tables.to_fill(model.manifest, rows, query.gen_mod)
     generated = await model.generate(
         rows,
         query.cond_mod,
@@ -93,7 +93,7 @@ async def generate(request: Inference) -> Reply:
 
 
 async def score(request: Inference) -> Reply:
-    """Log-likelihood of the observed modalities: joint, of some, or of some given others."""
+    """Answers with log-likelihoods of the observed modalities: of all, of some, or of some given others."""
     query: ScoreQuery = request.query
     media, model = negotiate(request.accept, ENCODED), request.current.model
     seed = seed_of(query)
@@ -117,7 +117,7 @@ OPERATIONS: Mapping[str, tuple[type[BaseModel], Operation]] = {
 
 
 async def respond(query_model: type[BaseModel], operation: Operation, request: EndpointRequest) -> Reply:
-    """Admit a request, read its query and body within its deadline, and pass both to the operation.
+    """Admits a request, reads its query and body within its deadline, and passes both to the operation.
 
     Raises:
         Refusal: The request is refused; its class gives the status.
@@ -148,7 +148,7 @@ ENDPOINTS = tuple(
 
 @lru_cache(maxsize=256)
 def parse_query(kind: type[Any], content: bytes) -> Any:
-    """Read the parameters of a query; of one that is repeated and no list, the last.
+    """Reads the parameters of a query; where one is repeated and no list, the last value counts.
 
     Raises:
         RequestValidationError: A parameter is unknown, or has a wrong value.

@@ -20,7 +20,7 @@ REFRESH_SECONDS = 2.0
 
 @router.get("/metrics", operation_id="metrics", response_class=PlainTextResponse)
 async def expose(request: Request, catalog: CurrentCatalog) -> Response:
-    """What was counted, for Prometheus; as OpenMetrics, with ids of slow requests, where that is accepted."""
+    """Metrics for Prometheus; as OpenMetrics, with ids of slow requests, where Accept allows it."""
     metrics: Metrics = request.state.metrics
     _refresh(metrics, catalog)
     text, media = metrics.expose(request.headers.get("accept", ""))
@@ -29,14 +29,14 @@ async def expose(request: Request, catalog: CurrentCatalog) -> Response:
 
 @contextmanager
 def kept_fresh(metrics: Metrics, catalog: Catalog) -> Iterator[None]:
-    """Where several processes count, any of them may be asked for the numbers of all."""
+    """Refreshes the gauges of this process, where another of several processes may be scraped for all."""
 
-    async def go_on() -> None:
+    async def refresh_repeatedly() -> None:
         while True:
             _refresh(metrics, catalog)
             await asyncio.sleep(REFRESH_SECONDS)
 
-    task = asyncio.create_task(go_on()) if metrics.together else None
+    task = asyncio.create_task(refresh_repeatedly()) if metrics.together else None
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""/models: what is served, what it is, and what is to be."""
+"""/models: loaded models, their descriptions, and loading and unloading."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FILES = {
 
 @router.get("", operation_id="list_models")
 async def list_models(catalog: CurrentCatalog) -> ModelList:
-    """The models that answer, and the stored versions that were refused, with the reason."""
+    """The loaded models, and the stored versions that were refused, with the reason."""
     return ModelList(
         default=catalog.default,
         models=[
@@ -60,7 +60,7 @@ async def list_models(catalog: CurrentCatalog) -> ModelList:
 
 @router.get("/{name}", operation_id="get_model", response_model_exclude_none=True, responses=MISSING)
 async def get_model(current: CurrentModel) -> Manifest:
-    """The manifest: modalities with shapes, units and labels; where the model came from; what it measured."""
+    """The manifest: modalities with shapes, units and labels; origin and measured quality of the model."""
     return current.bundle.manifest
 
 
@@ -74,21 +74,21 @@ def get_card(current: CurrentModel) -> Markdown:
 
 @router.get("/{name}/latent", operation_id="get_latent", response_model=LatentMap, responses=MISSING)
 def get_latent(current: CurrentModel) -> Response:
-    """A map of the latent space: two axes, their origin, and where held-out rows lie, with their labels."""
+    """A map of the latent space: two axes, their origin, and the held-out rows with their labels."""
     if (latent := current.model.latent) is None:
         raise NotFound(f"'{current.bundle.manifest.name}' has no map of its latent space")
     return Response(render.to_json(vars(latent.map)), media_type=JSON)
 
 
 MOST_EXAMPLES = 64
-"""As many as a bundle may hold."""
+"""Most examples that a bundle holds."""
 
 
 @router.get("/{name}/examples", operation_id="get_examples", response_model=Examples, responses=MISSING)
 def get_examples(
     current: CurrentModel, n_data: Annotated[int, Query(ge=1, le=MOST_EXAMPLES)] = 8
 ) -> Response:
-    """The first examples that the bundle holds: rows kept out of training, or made up where it has none."""
+    """The first examples of the bundle: rows kept out of training, or synthetic rows where it has none."""
     values = golden.from_bytes(current.bundle.read(golden.FILE))
     content = render.to_json({"inputs": golden.examples(current.bundle.manifest, values, n_data)})
     return Response(content, media_type=JSON)
@@ -101,7 +101,7 @@ def get_examples(
     responses={200: {"description": "The file.", "content": EXAMPLE}, **MISSING},
 )
 def get_example_file(current: CurrentModel, row: Annotated[int, Path(ge=0)], modality: str) -> Response:
-    """A picture (PNG) or a sound (WAV, made of its spectrogram) of an example case."""
+    """A picture (PNG) or a sound (WAV, from its spectrogram) of an example."""
     manifest = current.bundle.manifest
     values = golden.from_bytes(current.bundle.read(golden.FILE))
     held = golden.examples(manifest, values, MOST_EXAMPLES).get(modality, [])
@@ -125,7 +125,7 @@ def get_example_file(current: CurrentModel, row: Annotated[int, Path(ge=0)], mod
     responses={200: {"description": "The file.", "content": FILES}, **MISSING},
 )
 def get_report(current: CurrentModel, file: str) -> Response:
-    """A file of the model's report, such as a picture that the card shows."""
+    """A file of the model's report, such as a figure of the card."""
     path = f"report/{file}"
     if path not in current.bundle.manifest.files:
         raise NotFound(f"'{current.bundle.manifest.name}' has no {path}")
@@ -140,7 +140,7 @@ CHANGES = _problems(403, 404, 409, 422, 503)
 async def load_model(
     catalog: CurrentCatalog, name: str, version: Annotated[int | None, Query(ge=1)] = None
 ) -> LoadedVersions:
-    """Loads a stored version beside the others, or whatever is newest; again if it was refused."""
+    """Loads a stored version beside the others, or the newest; tries again a version that was refused."""
     check_changeable(catalog)
     return LoadedVersions(model=name, versions=await asyncio.to_thread(catalog.load, name, version))
 
@@ -149,21 +149,25 @@ async def load_model(
 async def unload_model(
     catalog: CurrentCatalog, name: str, version: Annotated[int | None, Query(ge=1)] = None
 ) -> LoadedVersions:
-    """Lets a version go, or the whole model, until it is loaded again; what it has begun it answers."""
+    """Unloads a version, or the whole model, until it is loaded again; running requests are answered."""
     check_changeable(catalog)
     return LoadedVersions(model=name, versions=await asyncio.to_thread(catalog.unload, name, version))
 
 
 def check_changeable(catalog: Catalog) -> None:
-    """Refuses to load or unload where that is not allowed, or would happen in one process of several.
+    """Checks that models may be loaded and unloaded by requests.
 
     Raises:
-        Forbidden: It is not allowed.
-        Conflict: There are several processes.
+        Forbidden: The settings do not allow it.
+        Conflict: There are several processes, and only one would do it.
     """
     if not catalog.settings.allow_loading:
-        raise Forbidden("models follow the store alone: --allow-loading (ANYVIEW_ALLOW_LOADING) is not set")
+        raise Forbidden(
+            "the store alone decides which models are loaded: "
+            "--allow-loading (ANYVIEW_ALLOW_LOADING) is not set"
+        )
     if catalog.settings.workers > 1:
         raise Conflict(
-            f"models follow the store alone: there are {catalog.settings.workers} worker processes"
+            "the store alone decides which models are loaded: "
+            f"there are {catalog.settings.workers} worker processes"
         )

@@ -20,8 +20,8 @@ from service.models.catalog import Catalog
 from service.models.loading import Loaded
 from service.oip import answers, requests
 from service.oip.cache import cache_of
-from service.oip.outputs import Asked
-from service.oip.requests import Parameters, Question
+from service.oip.outputs import RequestedOutputs
+from service.oip.requests import InferenceRequest, Parameters
 from service.routes.dependencies import catalog_of, rows_of, seed_of
 
 T = TypeVar("T")
@@ -31,12 +31,12 @@ MAX_DIGITS = 9
 
 
 async def infer(request: EndpointRequest) -> Reply:
-    """The requested outputs given the inputs that were sent."""
+    """Answers a request with its outputs, given its inputs."""
     catalog, came = catalog_of(request.scope), time.monotonic_ns()
-    chosen = current(catalog, request.parameters["name"], request.parameters.get("version"))
+    loaded = current(catalog, request.parameters["name"], request.parameters.get("version"))
     try:
         catalog.admit()
-        if query := request.scope["query_string"]:  # which would be ignored, a seed or an N among it
+        if query := request.scope["query_string"]:  # refused, so that a seed in it is not ignored silently
             raise WrongInput(
                 f"parameters are a field of the body here, got the query {shown(query.decode('latin1'))}"
             )
@@ -50,13 +50,13 @@ async def infer(request: EndpointRequest) -> Reply:
             )
             if coding is not None:
                 body = await aside(limit, encoding.decoded, body, coding, limit)
-            question = await aside(len(body), requests.parse, chosen.model.rules, body, length)
-            observed = question.observed
-            request.context.read(chosen.bundle.manifest.name, observed.n, len(observed.columns))
+            parsed = await aside(len(body), requests.parse, loaded.model.rules, body, length)
+            observed = parsed.observed
+            request.context.read(loaded.bundle.manifest.name, observed.n, len(observed.columns))
             catalog.admit()  # other requests may have filled the queues during the upload
-            return await _answer(chosen, question, request.header(b"accept-encoding"), came)
+            return await _answer(loaded, parsed, request.header(b"accept-encoding"), came)
     except BaseException:
-        cache_of(chosen).statistics.failed(time.monotonic_ns() - came)
+        cache_of(loaded).statistics.failed(time.monotonic_ns() - came)
         raise
 
 
@@ -66,49 +66,49 @@ ENDPOINTS = (
 )
 
 
-async def _answer(chosen: Loaded, question: Question, accepted: str | None, came: int) -> Reply:
-    read = time.monotonic_ns()
-    model, parameters = chosen.model, question.head.parameters
-    rows, seed = rows_of(question.observed, parameters), seed_of(parameters)
-    asked = cache_of(chosen).requested(
-        question.head.outputs, tuple(parameters.gen_mod), parameters.binary_data_output
-    )
-    work = _compute(model, rows, parameters, asked, seed)
+async def _answer(loaded: Loaded, request: InferenceRequest, accepted: str | None, came: int) -> Reply:
+    read, cache = time.monotonic_ns(), cache_of(loaded)
+    model, parameters = loaded.model, request.head.parameters
+    rows, seed = rows_of(request.observed, parameters), seed_of(parameters)
+    requested = cache.resolve(request.head.outputs, tuple(parameters.gen_mod), parameters.binary_data_output)
+    work = _compute(model, rows, parameters, requested, seed)
     encoded, generated = await (work if parameters.timeout is None else _within(parameters.timeout, work))
     computed = time.monotonic_ns()
-    answered = [(one, output, output.of(encoded, generated)) for one, output in asked.outputs]
+    answered = [(one, output, output.of(encoded, generated)) for one, output in requested.outputs]
     condition = next(answer.condition for answer in (encoded, generated) if answer is not None)
-    told = {"seed": seed, "cond_mod": ",".join(condition) or "none"}
+    returned = {"seed": seed, "cond_mod": ",".join(condition) or "none"}
 
     def write() -> Reply:
-        return answers.compressed(answers.write(model.manifest, question.head.id, told, answered), accepted)
+        return answers.compressed(
+            answers.write(model.manifest, request.head.id, returned, answered), accepted
+        )
 
     reply = await aside(sum([array.size for _, _, array in answered]), write)
-    cache_of(chosen).statistics.answered(rows.n, (came, read, computed, time.monotonic_ns()))
+    cache.statistics.answered(rows.n, (came, read, computed, time.monotonic_ns()))
     return reply
 
 
 async def _compute(
-    model: Model, rows: Observations, parameters: Parameters, asked: Asked, seed: int
+    model: Model, rows: Observations, parameters: Parameters, requested: RequestedOutputs, seed: int
 ) -> tuple[Encoded | None, Generated | None]:
-    """The posterior and the targets, as far as the outputs need them."""
+    """Computes the posterior and the targets that the outputs need."""
     encoded: Encoded | None = None
     generated: Generated | None = None
-    if asked.posterior:
+    if requested.posterior:
         encoded = await model.encode(
             rows,
             parameters.cond_mod,
             draws=parameters.N,
             seed=seed,
             return_mean=parameters.return_mean,
-            explained=asked.explained,
+            explained=requested.explained,
         )
-    if asked.targets:
+    if requested.targets:
         generated = await model.generate(
             rows,
             parameters.cond_mod,
-            asked.targets,
-            fields=asked.fields,
+            requested.targets,
+            fields=requested.fields,
             draws=parameters.N,
             summary_draws=parameters.K,
             seed=seed,
@@ -123,11 +123,11 @@ async def _within(microseconds: int, work: Coroutine[Any, Any, T]) -> T:
     try:
         return await asyncio.wait_for(work, microseconds / 1e6)
     except TimeoutError:
-        raise PastDeadline(f"no answer within the timeout of {microseconds} µs that came with it") from None
+        raise PastDeadline(f"no answer within the request's timeout of {microseconds} µs") from None
 
 
 def current(catalog: Catalog, name: str, version: str | None) -> Loaded:
-    """The version that a path names.
+    """Returns the version that a path names.
 
     Raises:
         NotFound: It is not loaded.

@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol tells and changes: health, models, the repository, statistics."""
+"""The Open Inference Protocol beside inference: health, models, the repository, statistics."""
 
 from __future__ import annotations
 
@@ -31,51 +31,51 @@ READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 
 @router.get("/health/live")
 async def live(catalog: CurrentCatalog) -> Response:
-    """As /livez."""
+    """Answers 200 where ``/livez`` does."""
     return Response(status_code=200 if catalog.alive else 503)
 
 
 @router.get("/health/ready")
 async def ready(catalog: CurrentCatalog) -> Response:
-    """As /readyz."""
+    """Answers 200 where ``/readyz`` does."""
     return Response(status_code=200 if catalog.ready else 503)
 
 
 @router.get(f"{MODEL}/ready")
 @router.get(f"{VERSION}/ready")
 async def model_ready(catalog: CurrentCatalog, name: str, version: str | None = None) -> Response:
-    """Whether it is loaded, and there is something that computes."""
+    """Answers 200 if the version is loaded and graphs can run."""
     current(catalog, name, version)
     return Response(status_code=200 if catalog.alive else 503)
 
 
-# --- what there is ------------------------------------------------------------------------------------------
+# --- metadata -----------------------------------------------------------------------------------------------
 
 
 @router.get("")
 async def server() -> Response:
-    """Name, version and extensions."""
+    """Returns name, version and extensions of the service."""
     return JSONResponse(description.server())
 
 
 @router.get("/models/stats")
 async def statistics(catalog: CurrentCatalog) -> Response:
-    """Of every version that is loaded."""
-    return _told(loaded for versions in catalog.versions.values() for loaded in versions.values())
+    """Returns the statistics of every loaded version."""
+    return _statistics(loaded for versions in catalog.versions.values() for loaded in versions.values())
 
 
 @router.get(f"{MODEL}/stats")
 @router.get(f"{VERSION}/stats")
 async def model_statistics(catalog: CurrentCatalog, name: str, version: str | None = None) -> Response:
-    """Of every loaded version of a model, or of one."""
-    chosen = current(catalog, name, version)
-    return _told([chosen] if version else catalog.versions[name].values())
+    """Returns the statistics of one version, or of every loaded version of a model."""
+    loaded = current(catalog, name, version)
+    return _statistics([loaded] if version else catalog.versions[name].values())
 
 
 @router.get(MODEL)
 @router.get(VERSION)
 async def metadata(catalog: CurrentCatalog, name: str, version: str | None = None) -> Response:
-    """Inputs and outputs."""
+    """Returns inputs and outputs of a model."""
     manifest = current(catalog, name, version).bundle.manifest
     return JSONResponse(description.metadata(manifest, catalog.versions[name]))
 
@@ -83,7 +83,7 @@ async def metadata(catalog: CurrentCatalog, name: str, version: str | None = Non
 @router.get(f"{MODEL}/config")
 @router.get(f"{VERSION}/config")
 async def configuration(catalog: CurrentCatalog, name: str, version: str | None = None) -> Response:
-    """The same as a model configuration."""
+    """Returns inputs and outputs as a model configuration of Triton."""
     manifest = current(catalog, name, version).bundle.manifest
     return JSONResponse(description.configuration(manifest, catalog.settings.max_rows))
 
@@ -93,13 +93,13 @@ async def configuration(catalog: CurrentCatalog, name: str, version: str | None 
 
 @router.post("/repository/index")
 async def index(request: Request, catalog: CurrentCatalog) -> Response:
-    """Every version that was in the store at the last look, and whether it answers."""
+    """Returns every version that the last refresh saw in the store, and whether it is loaded."""
     only_ready = (await _document(request, catalog)).get("ready", False)
     return JSONResponse([entry for entry in _entries(catalog) if not only_ready or entry["state"] == READY])
 
 
 def _entries(catalog: Catalog) -> list[dict[str, str]]:
-    """One per version, newest first."""
+    """Returns an entry per version, newest first."""
     refused = {(one.model, one.version): one.reason for one in catalog.refused}
     entries = []
     for name in sorted({*catalog.published, *catalog.versions}):
@@ -120,7 +120,7 @@ def _entries(catalog: Catalog) -> list[dict[str, str]]:
 
 @router.post("/repository/models/{name}/load")
 async def load(request: Request, catalog: CurrentCatalog, name: str) -> Response:
-    """Loads whatever is newest in the store."""
+    """Loads the newest version in the store."""
     check_changeable(catalog)
     sent = (await _document(request, catalog)).get("parameters", {})
     if sent:
@@ -133,7 +133,7 @@ async def load(request: Request, catalog: CurrentCatalog, name: str) -> Response
 
 @router.post("/repository/models/{name}/unload")
 async def unload(catalog: CurrentCatalog, name: str) -> Response:
-    """Lets all versions go; no model depends on another."""
+    """Unloads all versions of a model."""
     check_changeable(catalog)
     await asyncio.to_thread(catalog.unload, name)
     return Response()
@@ -141,10 +141,10 @@ async def unload(catalog: CurrentCatalog, name: str) -> Response:
 
 @router.api_route("/{path:path}", methods=["GET", "POST"])
 async def unsupported(request: Request, path: str) -> Response:
-    """Whatever else clients of the protocol may ask."""
-    for part, told in UNSUPPORTED.items():
+    """Refuses all other paths, with the reason for those that the protocol or Triton define."""
+    for part, reason in UNSUPPORTED.items():
         if part in path:
-            raise NotFound(f"{request.method} /v2/{path}: {told}")
+            raise NotFound(f"{request.method} /v2/{path}: {reason}")
     raise NotFound(f"{request.method} /v2/{path}: there is no such path")
 
 
@@ -157,27 +157,27 @@ UNSUPPORTED = {
 
 
 async def _document(request: Request, catalog: Catalog) -> dict[str, Any]:
-    """The body, which clients leave out at will, and send without a content type."""
+    """Reads the body as an object; it may be empty, and needs no content type."""
     body = await bodies.read(request.receive, catalog.settings.max_body_bytes)
     try:
-        found = orjson.loads(body or b"{}")
+        document = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:
         raise Unparsable(f"the body is not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise WrongInput(f"the body must be an object, got {shown(found)}")
-    return found
+    if not isinstance(document, dict):
+        raise WrongInput(f"the body must be an object, got {shown(document)}")
+    return document
 
 
-def _told(chosen: Iterable[Loaded]) -> Response:
+def _statistics(versions: Iterable[Loaded]) -> Response:
     return JSONResponse(
         {
             "model_stats": [
-                cache_of(one).statistics.told(
+                cache_of(one).statistics.to_json(
                     one.bundle.manifest.name,
                     one.bundle.manifest.version,
                     sum(queue.batches for queue in one.queues.values()),
                 )
-                for one in chosen
+                for one in versions
             ]
         }
     )

@@ -1,4 +1,4 @@
-"""GET /: the page to play with, plain files that ship with the service."""
+"""GET /: the browser page, static files that ship with the service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ router = APIRouter(include_in_schema=False)
 FOLDER = Path(__file__).parents[1] / "page"
 MEDIA = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
-# A browser may keep it, but asks whether it is still the same: a new service has a new page.
+# A browser revalidates its copy each time, so that a new service shows its new page.
 CACHE = "no-cache"
 
 
@@ -31,25 +31,25 @@ class Asset:
 
 @cache
 def assets() -> dict[str, Asset]:
-    """By name; read once, so that nothing else on the disk can ever be asked for."""
-    found = {}
+    """Returns the files by name; they are read once, so that no request reaches the disk."""
+    files = {}
     for path in FOLDER.iterdir():
         if path.suffix in MEDIA:
             content = path.read_bytes()
             tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-            found[path.name] = Asset(content, f"{MEDIA[path.suffix]}; charset=utf-8", tag)
-    return found
+            files[path.name] = Asset(content, f"{MEDIA[path.suffix]}; charset=utf-8", tag)
+    return files
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def page(request: Request) -> Response:
-    """The page, made for whatever models are loaded."""
+    """The page."""
     return _reply(request, "index.html")
 
 
 @router.api_route("/page/{name}", methods=["GET", "HEAD"])
 async def page_file(request: Request, name: str) -> Response:
-    """A file that the page consists of."""
+    """A file of the page."""
     if name not in assets():
         raise NotFound(f"the page has no file '{name}'")
     return _reply(request, name)

@@ -242,5 +242,5 @@ def test_models_follow_the_store_alone_unless_allowed(
         for what in ("load", "unload"):
             response = client.post(f"/models/tiny/{what}")
             assert response.status_code == status
-            assert "follow the store alone" in response.json()["detail"]
+            assert "the store alone decides" in response.json()["detail"]
         assert answered(client) == 1
