@@ -76,7 +76,7 @@ def test_every_key_is_compared_whatever_came(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("service.http.security.hmac.compare_digest", compare)
     keys = Keys(lambda *_: None, [KEY, OTHER])  # type: ignore[arg-type]
-    assert [keys._knows(key.encode()) for key in ("", "wrong", KEY, OTHER)] == [False, False, True, True]
+    assert [keys._accepts(key.encode()) for key in ("", "wrong", KEY, OTHER)] == [False, False, True, True]
     assert compared == [(32, 32)] * 8
 
 
