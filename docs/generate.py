@@ -22,9 +22,10 @@ DOCS = Path(__file__).parent
 
 HEAD = """# The experiment file
 
-One TOML file says everything that a training run depends on. An unknown key is refused, so that a misspelt
-setting is never silently a default. What `anyview-train init` writes for a table of yours is such a file;
-these come with the project: {known}.
+One TOML file holds every setting of a training run. An unknown key is refused, so that a misspelt setting is
+never silently a default. `anyview-train init` writes such a file for your data, with an objective and a
+schedule that suit it ([why](own-data.md#the-schedule-that-it-writes)). Experiments of the project: {experiments}.
+Modules that a network of type `custom` names are imported only with `anyview-train fit --allow-code`.
 
 This page is made from [training/config.py](../training/config.py) by `make docs`.
 """
@@ -61,7 +62,7 @@ def experiment() -> str:
     experiments = ", ".join(
         f"[{file.stem}](../training/experiments/{file.name})" for file in sorted(EXPERIMENTS.glob("*.toml"))
     )
-    head = "\n\n".join(_wrapped(paragraph) for paragraph in HEAD.format(known=experiments).split("\n\n"))
+    head = "\n\n".join(_wrapped(paragraph) for paragraph in HEAD.format(experiments=experiments).split("\n\n"))
     return "\n".join([f"{head}\n", *_section(Experiment, "At the top")])
 
 
