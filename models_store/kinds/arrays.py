@@ -118,6 +118,10 @@ def rows(modality: ModalityFields, array: Array, cells_may_be_missing: bool) -> 
         return array
     with np.errstate(all="ignore"):
         converted = array.astype(target, copy=False)
+    if target.kind in "biu" and array.dtype.kind == "f" and np.isnan(array).any():
+        raise WrongValue(
+            f"a row of {target} has no missing cells, but one is null or NaN; send null for the whole row"
+        )
     if not _lossless(array, converted):
         raise WrongValue(f"values of dtype {array.dtype} do not convert to {target} without loss")
     _check_finite(array, converted, cells_may_be_missing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import re
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +15,11 @@ from models_store.arrays import Array
 from models_store.errors import UnreadableFile, WrongValue
 from models_store.kinds import arrays
 from models_store.kinds.fields import ModalityFields
+
+DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
+"""Prefix of a file in a URL (RFC 2397)."""
+STANDARD_ALPHABET = str.maketrans("-_", "+/")
+"""From the URL-safe alphabet (RFC 4648, section 5)."""
 
 
 class Kind(ABC):
@@ -42,6 +48,8 @@ class Kind(ABC):
     """Network that ``init`` proposes for large rows."""
     layout: ClassVar[int | None] = None
     """Number of leading axes to convolve along; one more axis holds channels. None: there are none."""
+    pictures: ClassVar[bool] = False
+    """Files are pictures, whose decoding costs as many steps as they have pixels."""
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Endings of the names of files that ``init`` takes for this kind."""
 
@@ -93,7 +101,7 @@ class Kind(ABC):
     def read_value(self, modality: ModalityFields, value: Any) -> Array:
         """One row, (1, *shape), from nested lists of numbers or from a file in base64."""
         if isinstance(value, str):
-            rows = self.read_file(modality, _from_base64(value))
+            rows = self.read_file(modality, from_base64(value))
             if len(rows) != 1:
                 raise WrongValue(f"a base64 value must hold one row, this one holds {len(rows)}")
             return rows
@@ -137,8 +145,18 @@ class MediaKind(Kind):
         return None
 
 
-def _from_base64(text: str) -> bytes:
+def from_base64(text: str) -> bytes:
+    """Bytes of a file in base64: with a data URL's prefix, line breaks, the URL-safe alphabet, or no padding.
+
+    Raises:
+        UnreadableFile: The text is no base64.
+    """
     try:
         return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        plain = text.partition(",")[2] if DATA_URL.match(text) else text
+        plain = "".join(plain.split()).translate(STANDARD_ALPHABET).rstrip("=")
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise UnreadableFile(f"text must be base64 of a file, got {text[:20]!r}") from None

@@ -122,7 +122,7 @@ def _channels(modality: ModalityFields) -> int:
 def _opaque(picture: Image.Image, channels: int, background: int | None) -> Image.Image:
     """Picture without alpha, on the background of the modality."""
     alpha = picture.getchannel("A")
-    lowest, highest = alpha.getextrema()
+    lowest, highest = int(np.min(alpha)), int(np.max(alpha))
     if lowest == 255:
         return picture.convert("RGB")
     if lowest < highest and _is_flat(picture, channels):
@@ -204,6 +204,7 @@ class ImageKind(MediaKind):
     default_network = "conv"
     suffixes = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
     layout = 2
+    pictures = True
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         return len(shape) == 2 or (len(shape) == 3 and shape[2] in MODES)

@@ -106,6 +106,7 @@ class VideoKind(MediaKind):
     noun = "shows one video"
     default_network = "conv"
     layout = 3
+    pictures = True
     suffixes = (".gif",)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
@@ -114,6 +115,15 @@ class VideoKind(MediaKind):
     def suits_array(self, shape: tuple[int, ...], dtype: str, counted: bool) -> bool:
         picture = len(shape) == 3 and shape[2] in MODES
         return self.fits(shape) and not picture and dtype == "uint8"
+
+    def pixels(self, content: bytes) -> int:
+        try:
+            with Image.open(io.BytesIO(content), formats=("GIF",)) as clip:
+                return clip.width * clip.height * len(_durations(clip))
+        except UnreadableFile:
+            return MAX_PIXELS + 1
+        except Exception:  # Pillow's parsers raise exceptions of any type on damaged files
+            return 0
 
     def read(self, modality: ModalityFields, content: bytes) -> Array:
         return read(modality, content)[None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,10 @@ from models_store.manifest import Modality
 from service.engine.observations import Column
 from service.engine.rules import Rules
 from service.errors import Unparsable, WrongInput, located
+from service.formats import pixels
+
+NOT_FINITE = re.compile(r"(?<![\w\"])-?(NaN|nan|Infinity|None)(?![\w\"])")
+"""Words of JSON-like texts for numbers that are not finite or missing."""
 
 
 def columns(rules: Rules, body: bytes) -> dict[str, Column]:
@@ -27,7 +32,7 @@ def columns(rules: Rules, body: bytes) -> dict[str, Column]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Unparsable(f"the body is not JSON: {error}") from None
+        raise Unparsable(f"the body is not JSON: {error}{_remedy(body, error)}") from None
     if (
         not isinstance(document, dict)
         or document.keys() != {"inputs"}
@@ -38,8 +43,11 @@ def columns(rules: Rules, body: bytes) -> dict[str, Column]:
     # Checking every value takes longer than reading them, and few bodies have a boolean. The search for a
     # letter takes a twentieth of the time of the search for a word.
     booleans = (b"r" in body and b"true" in body) or (b"f" in body and b"false" in body)
+    inputs = document["inputs"]
+    texts = {name: rows for name, rows in inputs.items() if isinstance(rows, list)}
+    pixels.check(rules, {name: [row for row in rows if isinstance(row, str)] for name, rows in texts.items()})
     columns = {}
-    for name, rows in document["inputs"].items():
+    for name, rows in inputs.items():
         modality = rules.modality(name)
         if not isinstance(rows, list):
             raise WrongInput(f"inputs.{name} must be a list of rows, got {shown(rows)}")
@@ -49,6 +57,14 @@ def columns(rules: Rules, body: bytes) -> dict[str, Column]:
                 located(f"inputs.{name}[{index}]", arrays.refuse_booleans, modality, row)
         columns[name] = _column(modality, rows)
     return columns
+
+
+def _remedy(body: bytes, error: orjson.JSONDecodeError) -> str:
+    """Remedy for the words that Python's json module and JavaScript write instead of numbers."""
+    # the position counts characters, and orjson stops in the word or at its end
+    near = body.decode(errors="replace")[max(error.pos - 12, 0) : error.pos + 12]
+    word = NOT_FINITE.search(near)
+    return f"; {word[0]} is no JSON: write null for a missing value" if word else ""
 
 
 def _column(modality: Modality, rows: list[Any]) -> Column:

@@ -17,6 +17,7 @@ from models_store.manifest import Modality
 from service.engine.observations import Column
 from service.engine.rules import Rules
 from service.errors import Unparsable, located
+from service.formats import pixels
 
 Part = tuple[bytes, bytes]
 """Content disposition and content."""
@@ -38,7 +39,9 @@ def columns(rules: Rules, body: bytes, boundary: bytes | None) -> dict[str, Colu
         TooLarge: There are too many rows.
     """
     columns = {}
-    for name, files in _read_parts(body, boundary).items():
+    parts = _read_parts(body, boundary)
+    pixels.check(rules, parts)
+    for name, files in parts.items():
         modality = rules.modality(name)
         rules.check_rows(len(files))
         rows = []

@@ -18,7 +18,7 @@ from models_store.manifest import Modality
 from service.engine.observations import Column, Observations
 from service.engine.rules import Rules
 from service.errors import Unparsable, WrongInput, located
-from service.formats import archive, bodies
+from service.formats import archive, bodies, pixels
 from service.oip import tensors
 from service.schemas import Names
 
@@ -258,6 +258,8 @@ def _observations(rules: Rules, sent: Mapping[str, Array]) -> Observations:
     for mask in sent.keys() - names:
         if mask.removeprefix(archive.MASK) not in names:
             raise WrongInput(f"input {shown(mask)} is the mask of nothing; the inputs are {listed(names)}")
+    texts = {name: [*sent[name].flat] for name in names if sent[name].dtype.kind == "O"}
+    pixels.check(rules, texts)
     return bodies.together(
         {name: _column(rules, name, sent[name], sent.get(archive.MASK + name)) for name in names}
     )
