@@ -122,7 +122,7 @@ def _channels(modality: ModalityFields) -> int:
 def _opaque(picture: Image.Image, channels: int, background: int | None) -> Image.Image:
     """Picture without alpha, on the background of the modality."""
     alpha = picture.getchannel("A")
-    lowest, highest = int(np.min(alpha)), int(np.max(alpha))
+    lowest, highest = (int(end(np.asarray(alpha))) for end in (np.min, np.max))
     if lowest == 255:
         return picture.convert("RGB")
     if lowest < highest and _is_flat(picture, channels):

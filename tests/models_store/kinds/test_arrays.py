@@ -288,7 +288,7 @@ def test_base64_of_other_than_one_row_is_refused(n: int) -> None:
         read_values(VECTOR, [encoded(VALUES[:n])])
 
 
-@pytest.mark.parametrize("text", ["!", "AAA", "é", "AAAA\n"])
+@pytest.mark.parametrize("text", ["!", "A", "é", "AA!A"])
 def test_text_that_is_no_base64_is_refused(text: str) -> None:
     with pytest.raises(InputRefused, match="text must be base64 of a file, got "):
         read_values(VECTOR, [text])
