@@ -15,19 +15,19 @@ import numpy as np
 from benchmarks.servers import anyview
 
 PHASES = ("total", "encode", "fuse", "decode", "summarise", "reply")
-ASKED = ((1, 100), (1, 1000), (16, 100), (16, 1000))
+CASES = ((1, 100), (1, 1000), (16, 100), (16, 1000))
 """Rows, and draws behind the summaries of each."""
 
 
 def main(times: int) -> None:
     print("| rows | K | " + " | ".join(f"{phase}, ms" for phase in PHASES) + " | memory, MB |")
     print("| ---: " * (3 + len(PHASES)) + "|")
-    for rows, draws in ASKED:
+    for rows, draws in CASES:
         with anyview(None, "--default-model", "digits") as server:
-            found = [_phases(server.port, rows, draws) for _ in range(times + 2)][2:]
-            medians = [statistics.median(one[phase] for one in found) for phase in PHASES]
-            told = " | ".join(f"{median:.1f}" for median in medians)
-            print(f"| {rows} | {draws} | {told} | {server.resident_megabytes:.0f} |", flush=True)
+            runs = [_phases(server.port, rows, draws) for _ in range(times + 2)][2:]
+            medians = [statistics.median(one[phase] for one in runs) for phase in PHASES]
+            cells = " | ".join(f"{median:.1f}" for median in medians)
+            print(f"| {rows} | {draws} | {cells} | {server.resident_megabytes:.0f} |", flush=True)
 
 
 def _phases(port: int, rows: int, draws: int) -> dict[str, float]:

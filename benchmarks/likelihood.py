@@ -97,18 +97,18 @@ def binarised(rows: Rows, seed: int) -> Rows:
     return Rows({"image": torch.from_numpy(drawn.astype(np.float32)), "label": rows.data["label"]})
 
 
-def train(chosen: Trainee, rows: Rows, epochs: int, seed: int) -> None:
-    optimizer = adam(chosen.scored, RATE)
+def train(trained: Trainee, rows: Rows, epochs: int, seed: int) -> None:
+    optimizer = adam(trained.scored, RATE)
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     for epoch in range(1, epochs + 1):
         chunks = torch.split(torch.randperm(len(rows), generator=generator), BATCH)
         for index, chunk in enumerate(chunks):
             optimizer.zero_grad()
-            loss = chosen.loss(rows.take(chunk), epoch, index / len(chunks))
+            loss = trained.loss(rows.take(chunk), epoch, index / len(chunks))
             torch.autograd.backward(loss)
             optimizer.step()
-    chosen.scored.eval()
+    trained.scored.eval()
 
 
 def score(model: MVAE, rows: Rows, subset: list[str], draws: int) -> Tensor:
@@ -151,19 +151,19 @@ def main() -> None:
             if done(path, case):
                 continue
             started = time.monotonic()
-            chosen = trainee(objective, arguments.warmup, seed)
-            train(chosen, rows, arguments.epochs, seed)
-            image = score(chosen.scored, test, ["image"], arguments.K)
-            both = score(chosen.scored, test, ["image", "label"], arguments.K)
-            found = {
+            model = trainee(objective, arguments.warmup, seed)
+            train(model, rows, arguments.epochs, seed)
+            image = score(model.scored, test, ["image"], arguments.K)
+            both = score(model.scored, test, ["image", "label"], arguments.K)
+            scores = {
                 "log p(image)": float(image.mean()),
                 "std. error": float(image.std() / len(image) ** 0.5),
                 "log p(image, label)": float(both.mean()),
             }
-            append(path, Record(case, found, time.monotonic() - started))
-            print(name, found, flush=True)
-    own = [record for record in read(path) if record.case["epochs"] == arguments.epochs]
-    print(table(own, ("model", "epochs", "warmup", "rows")))
+            append(path, Record(case, scores, time.monotonic() - started))
+            print(name, scores, flush=True)
+    records = [record for record in read(path) if record.case["epochs"] == arguments.epochs]
+    print(table(records, ("model", "epochs", "warmup", "rows")))
     print(f"Wu & Goodman (2018), recalled: log p(image) {RECALLED}")
 
 

@@ -58,13 +58,13 @@ def measured(page: Page, address: str, strokes: int) -> Iterator[tuple[str, list
     page.goto(address)
     page.locator(".shares span").first.wait_for(state="attached")
     rng = np.random.default_rng(0)
-    known = set()
+    measured_kinds = set()
     for card in page.locator("article.card").all():
         kind, name = card.locator(".kind").inner_text(), card.locator("h3").inner_text()
         pad, field = card.locator("canvas.pad"), card.locator("input[type=text]")
-        if kind in known or not (pad.count() or field.count()):
+        if kind in measured_kinds or not (pad.count() or field.count()):
             continue
-        known.add(kind)
+        measured_kinds.add(kind)
         for folded in card.locator("summary").all():
             folded.click()
         times = []

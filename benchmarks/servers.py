@@ -39,7 +39,7 @@ class Server:
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
                 fields = stat.read_text().rpartition(")")[2].split()
-            except OSError:  # it has ended meanwhile
+            except OSError:  # the process has ended
                 continue
             if int(fields[3]) == self.process.pid:  # the session that the first process leads
                 ticks += int(fields[11]) + int(fields[12])

@@ -140,9 +140,9 @@ def mixed_subsets(
     complete, mixed = [], []
     for _ in range(64):
         rows = {name: bundle.pictures(rng, 4) for name in names}
-        chosen = [name for name in names if rng.random() < 0.5] or [str(rng.choice(names))]
+        subset = [name for name in names if rng.random() < 0.5] or [str(rng.choice(names))]
         complete.append(as_form(rows))
-        mixed.append(as_form({name: rows[name] for name in chosen}))
+        mixed.append(as_form({name: rows[name] for name in subset}))
     with anyview(four) as ours:
         ratios = [
             _rate_of(ours, mixed, CONNECTIONS, seconds) / _rate_of(ours, complete, CONNECTIONS, seconds)
@@ -208,5 +208,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5)
-    chosen = parser.parse_args()
-    main(chosen.rounds, chosen.seconds)
+    options = parser.parse_args()
+    main(options.rounds, options.seconds)

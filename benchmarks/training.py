@@ -174,19 +174,19 @@ def seconds(step: Step, batches: Callable[[], Iterator[Any]], steps: int, device
 def compare(
     case: Case, device: torch.device, rounds: int, faster: Sequence[Settings]
 ) -> Iterator[tuple[str, float, float, float]]:
-    """Alternates between the two, so that whatever else the machine does meets both alike."""
+    """Alternates between the two, so that other load of the machine affects both equally."""
     other, other_batches, other_epoch = theirs(case, device)
     mine, my_batches, my_epoch = ours(case, device, PLAIN)
     kinds = [
         (PLAIN.name, mine, my_batches, other_batches),
         ("epoch", mine, my_epoch, other_epoch),
-        *((chosen.name, *ours(case, device, chosen)[:2], other_batches) for chosen in faster),
+        *((settings.name, *ours(case, device, settings)[:2], other_batches) for settings in faster),
     ]
     steps = ROWS // BATCH // 4
-    for kind, own_step, own, their in kinds:
-        seconds(own_step, own, 5, device), seconds(other, their, 5, device)
+    for kind, my_step, mine_of_kind, their in kinds:
+        seconds(my_step, mine_of_kind, 5, device), seconds(other, their, 5, device)
         pairs = [
-            (seconds(own_step, own, steps, device), seconds(other, their, steps, device))
+            (seconds(my_step, mine_of_kind, steps, device), seconds(other, their, steps, device))
             for _ in range(rounds)
         ]
         fast, slow = (steps * BATCH / statistics.median(column) for column in zip(*pairs, strict=True))

@@ -24,8 +24,9 @@ HEAD = """# The experiment file
 
 One TOML file holds every setting of a training run. An unknown key is refused, so that a misspelt setting is
 never silently a default. `anyview-train init` writes such a file for your data, with an objective and a
-schedule that suit it ([why](own-data.md#the-schedule-that-it-writes)). Experiments of the project: {experiments}.
-Modules that a network of type `custom` names are imported only with `anyview-train fit --allow-code`.
+schedule that suit it ([why](own-data.md#the-schedule-that-it-writes)). Experiments of the
+project: {examples}. Modules that a network of type `custom` names are imported only with
+`anyview-train fit --allow-code`.
 
 This page is made from [training/config.py](../training/config.py) by `make docs`.
 """
@@ -59,10 +60,10 @@ def contents() -> dict[str, str]:
 
 
 def experiment() -> str:
-    experiments = ", ".join(
+    examples = ", ".join(
         f"[{file.stem}](../training/experiments/{file.name})" for file in sorted(EXPERIMENTS.glob("*.toml"))
     )
-    head = "\n\n".join(_wrapped(paragraph) for paragraph in HEAD.format(experiments=experiments).split("\n\n"))
+    head = "\n\n".join(_wrapped(paragraph) for paragraph in HEAD.format(examples=examples).split("\n\n"))
     return "\n".join([f"{head}\n", *_section(Experiment, "At the top")])
 
 

@@ -27,12 +27,12 @@ class Block:
     """One block of code.
 
     Arguments:
-        language: The first word behind its fence.
-        code: What it holds.
-        fails: Whether it is to show an error, which the word ``fails`` behind the fence says.
-        skip: Why it cannot run in a test; ``skip="the reason"`` behind the fence.
-        elsewhere: The test that does the same, where it takes long; ``elsewhere="tests/…"`` behind the fence.
-        line: Where it begins.
+        language: The first word after its fence.
+        code: Its text.
+        fails: Whether the command must fail; the word ``fails`` after the fence.
+        skip: Reason for not running it in a test; ``skip="the reason"`` after the fence.
+        elsewhere: The test that runs it, where it takes long; ``elsewhere="tests/…"`` after the fence.
+        line: Number of its first line.
     """
 
     language: str
@@ -47,14 +47,21 @@ def blocks(document: Path) -> Iterator[Block]:
     text = document.read_text()
     for match in FENCE.finditer(text):
         info = match["info"]
-        said = dict(WORDS.findall(info))
+        attributes = dict(WORDS.findall(info))
         language, *words = WORDS.sub("", info).split() or [""]
         line = text.count("\n", 0, match.start()) + 1
-        yield Block(language, match["code"], "fails" in words, said.get("skip"), said.get("elsewhere"), line)
+        yield Block(
+            language,
+            match["code"],
+            "fails" in words,
+            attributes.get("skip"),
+            attributes.get("elsewhere"),
+            line,
+        )
 
 
 def at_free_ports(code: str, ports: dict[str, int]) -> str:
-    """The code with every port replaced by that of ``ports``, or by a free one, which is put there."""
+    """Replaces every port by that of ``ports``, or by a free one, which is added to ``ports``."""
 
     def replaced(match: re.Match[str]) -> str:
         if match[2] not in ports:
@@ -116,9 +123,9 @@ def with_commands(folder: Path) -> dict[str, str]:
         (commands / name).chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANYVIEW_")}
     installed = Path(sys.executable).parent
-    own = {
+    added = {
         "PATH": f"{commands}:{installed}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
     }
-    return {**kept, **own, "ANYVIEW_DATA": str(ROOT / "tests" / "data")}
+    return {**kept, **added, "ANYVIEW_DATA": str(ROOT / "tests" / "data")}

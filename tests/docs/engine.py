@@ -1,4 +1,4 @@
-"""The containers of a copy of the project, in whatever engine answers; nothing of them is left behind."""
+"""Runs the containers of a copy of the project in an available engine, and removes them afterwards."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ services:
 
 
 def state(project: Project, container: str) -> dict[str, Any]:
-    """Whether it runs, how healthy it is, and how it ended."""
-    said: dict[str, Any] = json.loads(project.says("docker inspect -f '{{json .State}}' " + container))
-    return said
+    """The container's state: running, health, exit code."""
+    status: dict[str, Any] = json.loads(project.says("docker inspect -f '{{json .State}}' " + container))
+    return status
 
 
 def stand_in(project: Project, image: str) -> bool:

@@ -1,4 +1,4 @@
-"""A copy of the project, in which commands leave what they like."""
+"""A copy of the project, in which commands may write files."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Project:
     """A copy of the project.
 
     Arguments:
-        folder: Where it is.
-        environment: In which its commands run.
-        ports: By the port that a document tells, the free one that stands for it here.
+        folder: Folder of the copy.
+        environment: Environment variables of its commands.
+        ports: Free port by the port that a document names.
     """
 
     folder: Path
@@ -40,11 +40,11 @@ class Project:
         return f"http://127.0.0.1:{self.ports[port]}"
 
     def says(self, command: str, seconds: float = 60) -> str:
-        """What the command prints.
+        """Returns what the command prints.
 
         Raises:
             AssertionError: It fails.
-            TimeoutExpired: It takes longer than that.
+            TimeoutExpired: It takes longer than the seconds.
         """
         process = self._start(f"set -euo pipefail\n{command}", subprocess.PIPE)
         try:
@@ -97,7 +97,7 @@ def _press_ctrl_c(process: subprocess.Popen[str]) -> None:
 
 
 def copied(folder: Path) -> Project:
-    """A copy of what the repository holds, there; the settings of whoever runs the tests are not its own."""
+    """Copies the repository to a folder; settings in the caller's environment do not apply to it."""
     shutil.copytree(ROOT, folder, ignore=NOT_COPIED)
     return Project(
         folder, {name: value for name, value in os.environ.items() if not name.startswith("ANYVIEW_")}

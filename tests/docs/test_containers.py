@@ -70,11 +70,11 @@ def label_of_the_seven(project: Project, model: str) -> str:
 
 
 def test_every_command_of_docker_that_a_document_tells_is_run_here() -> None:
-    told = commands(DOCKERFILE.partition("\n\n")[0] + "\n" + COMPOSE_FILE.partition("\nservices:")[0])
+    documented = commands(DOCKERFILE.partition("\n\n")[0] + "\n" + COMPOSE_FILE.partition("\nservices:")[0])
     for document in DOCUMENTS:
-        told += commands("".join(block.code for block in blocks(document)))
-        told += re.findall(r"`(docker [^`]+)`", document.read_text())
-    assert set(told) == {UP, TRAIN, UP_WITH_OWN, UP_WITH_MONITORING, BUILD, BUILD_TRAINING}
+        documented += commands("".join(block.code for block in blocks(document)))
+        documented += re.findall(r"`(docker [^`]+)`", document.read_text())
+    assert set(documented) == {UP, TRAIN, UP_WITH_OWN, UP_WITH_MONITORING, BUILD, BUILD_TRAINING}
 
 
 def test_up_serves_the_shipped_models_as_an_ordinary_user_until_it_is_stopped(project: Project) -> None:

@@ -43,11 +43,11 @@ def test_what_an_image_copies_is_sent_to_the_engine() -> None:
 
 
 def environment_of_image() -> dict[str, str]:
-    """Of the last stage, and what the compose file puts over it where the caller sets nothing."""
+    """Variables of the last stage, with those of the compose file where the caller sets nothing."""
     last = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
-    own = dict(pair.split("=", 1) for line in re.findall("^ENV (.+)$", last, re.M) for pair in line.split())
+    image = dict(pair.split("=", 1) for line in re.findall("^ENV (.+)$", last, re.M) for pair in line.split())
     over = COMPOSE["services"]["service"]["environment"]
-    return {**own, **{name: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value) for name, value in over.items()}}
+    return {**image, **{name: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value) for name, value in over.items()}}
 
 
 def test_the_image_serves_the_shipped_models_at_the_published_port(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,9 @@ def test_the_image_is_healthy_while_the_service_is_ready() -> None:
 
 
 def test_every_extra_that_a_document_installs_exists() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    told = DOCKERFILE + "".join(document.read_text() for document in DOCUMENTS)
-    named = {name for found in re.findall(r"(?:anyview|'\.)\[([\w,]+)\]", told) for name in found.split(",")}
-    assert {"training", "mudata", "otel", "s3"} <= named <= set(extras)
+    defined = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    texts = DOCKERFILE + "".join(document.read_text() for document in DOCUMENTS)
+    named = {
+        name for extras in re.findall(r"(?:anyview|'\.)\[([\w,]+)\]", texts) for name in extras.split(",")
+    }
+    assert {"training", "mudata", "otel", "s3"} <= named <= set(defined)

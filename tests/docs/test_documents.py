@@ -29,13 +29,13 @@ WITH_COMMANDS = [
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    chosen = free_port()
-    with service_at(chosen):
-        yield chosen
+    free = free_port()
+    with service_at(free):
+        yield free
 
 
 def script(document: Path, folder: Path, port: int) -> str:
-    """All blocks of a document as one program: what one leaves behind, the next finds."""
+    """Joins all blocks of a document to one program: a block can use the files of those before."""
     ports = {"8000": port}
     lines = []
     for block in blocks(document):
@@ -61,7 +61,7 @@ def test_every_command_of_the_document_runs(document: Path, port: int, tmp_path:
 
 
 def within_prose() -> list[str]:
-    """The commands that a sentence or a list tells, some of which take hours."""
+    """Commands in sentences and lists, some of which take hours."""
     text = "\n".join(FENCE.sub("", document.read_text()) for document in [*DOCUMENTS, *LISTS])
     quoted = re.findall(rf"`((?:{PROGRAMS}) [^`]+)`", text)
     listed = re.findall(rf"^    ((?:{PROGRAMS}) .+?)(?:  .*)?$", text, re.MULTILINE)
@@ -72,7 +72,7 @@ def within_prose() -> list[str]:
 def test_a_command_within_prose_is_understood(command: str, tmp_path: Path) -> None:
     program, *words = shlex.split(command.removeprefix("python -m "))
     apps = {"anyview-train": cli.app, "training.ablation": ablation.app}
-    if program not in apps:  # of make it says what would be done
+    if program not in apps:  # make prints what it would do
         in_bash(command if program == "make" else f"{command} --help", tmp_path)
         return
     group = typer.main.get_command(apps[program])

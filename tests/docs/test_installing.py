@@ -1,4 +1,4 @@
-"""What the README installs comes from pip's index, is what was tested, and runs."""
+"""The README's installation uses the package index and tested versions, and runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def project(tmp_path: Path) -> Project:
     project = copied(tmp_path / "anyview")
     project.environment.update(
         PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        PIP_COMPILE="0",  # of what nobody imports here, which would take most of the time
+        PIP_COMPILE="0",  # compiling unused modules would take most of the time
         ANYVIEW_PORT=str(project.ports[8000]),
         ANYVIEW_GRACE_SECONDS="0",
     )
@@ -60,10 +60,10 @@ def test_what_is_installed_for_training_is_what_was_tested(project: Project) -> 
     with out_of_an_index():
         project.says(reported + elsewhere("README.md", "docs/test_installing.py"), 600)
     report = json.loads((project.folder / "report.json").read_text())
-    found = {_normal(one["metadata"]["name"]): one["metadata"]["version"] for one in report["install"]}
+    installed = {_normal(one["metadata"]["name"]): one["metadata"]["version"] for one in report["install"]}
     pinned = re.findall(r"^([\w.\-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     tested = {_normal(name): version for name, version in pinned}
-    others = {name for name, version in found.items() if tested.get(name) != version.partition("+")[0]}
+    others = {name for name, version in installed.items() if tested.get(name) != version.partition("+")[0]}
     assert others <= {"anyview", "setuptools"}
     assert has_torch(project, ".venv/mine")
     project.says(
@@ -72,5 +72,5 @@ def test_what_is_installed_for_training_is_what_was_tested(project: Project) -> 
 
 
 def _normal(name: str) -> str:
-    """As an index knows it."""
+    """Returns the name as a package index spells it."""
     return re.sub(r"[-_.]+", "-", name.lower())
