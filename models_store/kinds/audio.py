@@ -1,4 +1,4 @@
-r"""Sounds: WAV, FLAC or OGG to the spectrogram of the manifest, and back to a WAV.
+r"""Sounds: WAV, FLAC, OGG or MP3 to the spectrogram of the manifest, and back to a WAV.
 
 With x the samples (mean of the channels, resampled, cut or filled with zeros at the end) and W the
 triangles of the mel scale (HTK):
@@ -28,7 +28,7 @@ from models_store.kinds import levels
 from models_store.kinds.base import MediaKind
 from models_store.kinds.fields import ModalityFields, Spectrogram
 
-FORMATS = ("WAV", "WAVEX", "FLAC", "OGG")
+FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
 LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
 MOST_CHANNELS = 16
 ITERATIONS = 100
@@ -44,8 +44,6 @@ def read(modality: ModalityFields, content: bytes) -> Array:
     """
     recipe = _recipe(modality)
     x = _mono(recipe, content)
-    if not x.any():
-        raise UnreadableFile("the sound is silent, and a spectrogram is relative to its loudest moment")
     return levels.to_units(modality, _levels(recipe, x))
 
 
@@ -88,16 +86,17 @@ def _recipe(modality: ModalityFields) -> Spectrogram:
 def _mono(recipe: Spectrogram, content: bytes) -> Array:
     """Decode at most the first ``samples`` samples at the recipe's rate."""
     try:
-        with soundfile.SoundFile(io.BytesIO(content)) as sound:
-            _check(sound)
+        with soundfile.SoundFile(io.BytesIO(_with_size(content))) as sound:
+            _check(sound, content)
             # a tenth of a second more, since a resampled sound fades at its end
             seconds = recipe.samples / recipe.rate + 0.1
             length = min(math.ceil(seconds * sound.samplerate), sound.frames)
             channels = sound.read(length, dtype="float64", always_2d=True)
             rate = sound.samplerate
+            frames = sound.frames
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
         raise UnreadableFile(
-            f"no readable sound (WAV, FLAC, OGG) in {len(content)} bytes that begin with "
+            f"no readable sound (WAV, FLAC, OGG, MP3) in {len(content)} bytes that begin with "
             f"{content[:8]!r}: {_one_line(error)}"
         ) from None
     if len(channels) < length:
@@ -105,12 +104,55 @@ def _mono(recipe: Spectrogram, content: bytes) -> Array:
     if not np.isfinite(channels).all():
         raise UnreadableFile("the sound has samples that are no finite numbers")
     x = channels.mean(axis=1)
-    return (x if rate == recipe.rate else soxr.resample(x, rate, recipe.rate, "VHQ"))[: recipe.samples]
+    cut = (x if rate == recipe.rate else soxr.resample(x, rate, recipe.rate, "VHQ"))[: recipe.samples]
+    if not cut.any():
+        raise UnreadableFile(
+            _silence(channels[: math.ceil(recipe.samples / recipe.rate * rate)], frames, rate)
+        )
+    return cut
 
 
-def _check(sound: soundfile.SoundFile) -> None:
+def _silence(channels: Array, frames: int, rate: int) -> str:
+    """Reason that the part of a sound that is read is silent."""
+    if channels.any():
+        return (
+            f"the {channels.shape[1]} channels of the sound cancel each other in their mean; invert the "
+            "phase of one, or send one channel"
+        )
+    relative = "and a spectrogram is relative to its loudest moment"
+    if frames <= len(channels):
+        return f"the sound is silent, {relative}"
+    return (
+        f"the first {len(channels) / rate:.3g} s of the sound are silent, which is the part that is read, "
+        f"{relative}; cut the silence at its beginning"
+    )
+
+
+def _with_size(content: bytes) -> bytes:
+    """A WAV that was written to a pipe, with the size of its samples instead of 0."""
+    start = content.find(b"data\0\0\0\0", 12)
+    if content[:4] != b"RIFF" or content[8:12] != b"WAVE" or start < 0:
+        return content
+    walk = 12
+    while walk < start:  # only a chunk of that name, not the same bytes in another one
+        walk += 8 + int.from_bytes(content[walk + 4 : walk + 8], "little") + 1 & ~1
+    size = len(content) - start - 8
+    if walk != start or not size:
+        return content
+    return b"".join(
+        (
+            b"RIFF",
+            (len(content) - 8).to_bytes(4, "little"),
+            content[8 : start + 4],
+            size.to_bytes(4, "little"),
+            content[start + 8 :],
+        )
+    )
+
+
+def _check(sound: soundfile.SoundFile, content: bytes) -> None:
     if sound.format not in FORMATS:
-        raise UnreadableFile(f"a sound must be WAV, FLAC or OGG, got {sound.format}")
+        raise UnreadableFile(f"a sound must be WAV, FLAC, OGG or MP3, got {sound.format}")
     if not LOWEST_RATE <= sound.samplerate <= HIGHEST_RATE:
         raise UnreadableFile(
             f"a sound may have {LOWEST_RATE} to {HIGHEST_RATE} samples per second, "
@@ -119,7 +161,18 @@ def _check(sound: soundfile.SoundFile) -> None:
     if sound.channels > MOST_CHANNELS:
         raise UnreadableFile(f"a sound may have {MOST_CHANNELS} channels, this one has {sound.channels}")
     if sound.frames <= 0:
-        raise UnreadableFile("the sound has no samples")
+        cut = sound.format == "OGG" and not _has_last_page(content)
+        raise UnreadableFile(
+            "the sound is cut: its last OGG page is missing; send the whole file"
+            if cut
+            else "the sound has no samples"
+        )
+
+
+def _has_last_page(content: bytes) -> bool:
+    """Whether the last page of an OGG is marked as the end of its stream (RFC 3533, section 6)."""
+    start = content.rfind(b"OggS")
+    return start >= 0 and bool(content[start + 5 : start + 6][:1] > b"\x03")
 
 
 def _one_line(error: Exception) -> str:
@@ -204,12 +257,12 @@ def _hann(window: int) -> Array:
 
 class AudioKind(MediaKind):
     name = "audio"
-    files = "A sound (WAV, FLAC, OGG), mixed down and resampled"
+    files = "A sound (WAV, FLAC, OGG, MP3), mixed down and resampled"
     fields = frozenset({"spectrogram"})
     media = "audio/wav"
     suffix = ".wav"
     noun = "holds one sound"
-    suffixes = (".wav", ".flac", ".ogg")
+    suffixes = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
     layout = 2
 
     def fits(self, shape: tuple[int, ...]) -> bool:

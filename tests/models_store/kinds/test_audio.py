@@ -170,14 +170,29 @@ def test_an_array_is_a_spectrogram() -> None:
 
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 100)
+TONE = 0.5 * np.sin(np.arange(64_000) / 4)
+VORBIS = encoded(TONE, file_format="OGG", subtype="VORBIS")
 REFUSED: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "the file is empty"),
-    "text": (b"hello there", "no readable sound (WAV, FLAC, OGG) in 11 bytes that begin with b'hello th'"),
+    "text": (
+        b"hello there",
+        "no readable sound (WAV, FLAC, OGG, MP3) in 11 bytes that begin with b'hello th'",
+    ),
     "a cut header": (encoded(NOISE)[:30], "no readable sound"),
     "half a FLAC": (encoded(np.tile(NOISE, 80), file_format="FLAC")[:5000], "sound"),
     "no samples": (encoded(NOISE[:0]), "the sound has no samples"),
     "silence": (encoded(NOISE * 0), "the sound is silent"),
-    "AIFF": (encoded(NOISE, file_format="AIFF"), "a sound must be WAV, FLAC or OGG, got AIFF"),
+    "silence before the sound": (
+        encoded(np.concatenate([np.zeros(16_000), TONE])),
+        "s of the sound are silent, which is the part that is read",
+    ),
+    "antiphase": (
+        encoded(np.stack([TONE, -TONE], axis=1), subtype="FLOAT"),
+        "the 2 channels of the sound cancel each other in their mean",
+    ),
+    "a cut OGG": (VORBIS[: len(VORBIS) * 2 // 3], "the sound is cut: its last OGG page is missing"),
+    "half an OGG": (VORBIS[: len(VORBIS) // 2], "the sound is cut: its last OGG page is missing"),
+    "AIFF": (encoded(NOISE, file_format="AIFF"), "a sound must be WAV, FLAC, OGG or MP3, got AIFF"),
     "a slow rate": (encoded(NOISE, 100), "1000 to 384000 samples per second, this one has 100"),
     "a fast rate": (encoded(NOISE, 10**6), "384000 samples per second, this one has 1000000"),
     "channels": (encoded(np.zeros((9, 17))), "a sound may have 16 channels, this one has 17"),
@@ -188,6 +203,23 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize(("content", "sentence"), REFUSED.values(), ids=REFUSED)
 def test_what_is_no_sound_is_refused(content: bytes, sentence: str) -> None:
     assert sentence in refusal(content)
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+def test_a_wav_written_to_a_pipe_is_read_to_its_end(size: int) -> None:
+    whole = encoded(TONE)
+    start = whole.find(b"data")
+    field = size.to_bytes(4, "little")
+    streamed = b"RIFF" + field + whole[8:start] + b"data" + field + whole[start + 8 :]
+    assert np.array_equal(read_file(SOUND, streamed), read_file(SOUND, whole))
+
+
+@pytest.mark.parametrize(("file_format", "subtype"), [("MP3", "MPEG_LAYER_III"), ("OGG", "OPUS")])
+def test_mp3_and_opus_give_nearly_the_same(file_format: str, subtype: str) -> None:
+    x = 0.5 * np.sin(np.arange(48_000) / 20)
+    rows = [read_file(SOUND, encoded(x, 48_000, *form)) for form in (("WAV", None), (file_format, subtype))]
+    strongest = [row[0].astype(int).sum(axis=1).argmax() for row in rows]
+    assert abs(strongest[0] - strongest[1]) <= 1
 
 
 def test_a_sound_is_refused_where_no_recipe_is_known() -> None:
