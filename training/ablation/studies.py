@@ -29,12 +29,7 @@ def summary(evaluated: EvaluatedModel, judges: Judges) -> Results:
     answers, seen = answer_metrics(evaluated), generation_metrics(evaluated, judges)
     labels = [m.name for m in evaluated.manifest.modalities if m.labels is not None]
     variety = {conditional: results["mean"] for conditional, results in seen["variety"].items()}
-    covered = {
-        share: {
-            conditional: results[f"coverage_{share}"] for conditional, results in answers["intervals"].items()
-        }
-        for share in (50, 90)
-    }
+    intervals = answers["intervals"].values()
     names = evaluated.manifest.names
     rows = having(evaluated.test, names).head(evaluated.settings.rows)
     results = {
@@ -43,8 +38,8 @@ def summary(evaluated: EvaluatedModel, judges: Judges) -> Results:
         "variety from label": _mean(_given(variety, labels, True)),
         "coherence from others": _mean(_given(seen["coherence"], labels, False)),
         "variety from others": _mean(_given(variety, labels, False)),
-        "in 50 %": _mean(covered[50].values()),
-        "in 90 %": _mean(covered[90].values()),
+        "in 50 %": _mean(fit["coverage_50"] for fit in intervals),
+        "in 90 %": _mean(fit["coverage_90"] for fit in intervals),
         "log p(x)": float(log_prob(evaluated, rows, names)["log_prob"].mean()),
     }
     detail = {"accuracy": answers["accuracy"], "coherence": seen["coherence"], "variety": variety}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from models_store.fusion import Gaussian
 from models_store.manifest import Modality
 from training.data.rows import Rows
 from training.evaluation.evaluated import CHUNK, EvaluatedModel, having_all, question
+from training.evaluation.metrics import AnswerMetrics, Calibration, Intervals
 
 DRAWS = 100
 """Draws of z for each predictive distribution, as in the service."""
@@ -32,13 +32,9 @@ def questions(evaluated: EvaluatedModel) -> Iterator[tuple[Modality, tuple[str, 
                 yield target, given, rows
 
 
-def answer_metrics(evaluated: EvaluatedModel) -> dict[str, dict[str, Any]]:
-    """Measures every target given every subset of the others.
-
-    Returns:
-        ``accuracy`` and ``calibration`` of categories, ``intervals`` of everything else.
-    """
-    metrics: dict[str, dict[str, Any]] = {"accuracy": {}, "calibration": {}, "intervals": {}}
+def answer_metrics(evaluated: EvaluatedModel) -> AnswerMetrics:
+    """Measures every target given every subset of the others."""
+    metrics: AnswerMetrics = {"accuracy": {}, "calibration": {}, "intervals": {}}
     for target, given, rows in questions(evaluated):
         conditional = question([target.name], given)
         if target.labels is not None:
@@ -64,15 +60,12 @@ def label_probabilities(evaluated: EvaluatedModel, category: str, given: Sequenc
     return total / DRAWS
 
 
-def calibration(probabilities: Array, right: Array) -> dict[str, Any]:
+def calibration(probabilities: Array, right: Array) -> Calibration:
     """Compares the probability of the most probable label with its accuracy.
 
     Arguments:
         probabilities: (n, labels).
         right: Indices of the true labels, (n,).
-
-    Returns:
-        The log-loss, the expected calibration error and the bins of the reliability table.
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == right
@@ -91,15 +84,8 @@ def calibration(probabilities: Array, right: Array) -> dict[str, Any]:
     }
 
 
-def intervals(
-    evaluated: EvaluatedModel, target: Modality, given: Sequence[str], rows: Rows
-) -> dict[str, float]:
-    """Compares the predictive distribution of a target with the observed values.
-
-    Returns:
-        ``r2`` of its mean; ``coverage_50`` and ``coverage_90``, the shares of
-        observed cells within the central intervals, as ``/generate`` answers them; ``rows``.
-    """
+def intervals(evaluated: EvaluatedModel, target: Modality, given: Sequence[str], rows: Rows) -> Intervals:
+    """Compares the mean and the intervals of ``/generate`` for a target with the observed values."""
     x = rows.data[target.name].numpy().astype(np.float64)
     mean, quantiles = predictive(evaluated, target, given, rows)
     low, lower, upper, high = quantiles

@@ -57,9 +57,7 @@ def report(
         studies: Ablation studies of its experiment.
     """
     drawn = pictures(evaluated, latent, manifest.metrics)
-    captions = {
-        name: CAPTIONS["from" if name.startswith("from_") else name.removesuffix(".png")] for name in drawn
-    }
+    captions = {name: _caption(name) for name in drawn}
     drawn |= {study.file: study.picture for study in studies}
     captions |= {study.file: study.caption for study in studies}
     files = {FOLDER + name: content for name, content in drawn.items()}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Reference
 from training.evaluation.answers import answer_metrics
 from training.evaluation.evaluated import EvaluatedModel
 from training.evaluation.judging import generation_metrics, learn_judges
+from training.evaluation.metrics import Metrics
 from training.evaluation.probes import probes
 from training.evaluation.scores import log_probs, references, score
 from training.evaluation.space import fits
@@ -25,7 +25,7 @@ class Findings:
         reference: Reference scores by distribution, such as ``label|image``.
     """
 
-    metrics: Mapping[str, Any]
+    metrics: Metrics
     reference: Mapping[str, Reference]
 
     def stated_in(self, manifest: Manifest) -> Manifest:
@@ -39,9 +39,18 @@ def measure_model(evaluated: EvaluatedModel, latent: Latent | None = None) -> Fi
     """Computes all metrics; deterministic for the same model, rows and seed."""
     scores = score(evaluated)
     judges = learn_judges(evaluated.manifest.modalities, evaluated.train)
-    metrics: dict[str, Any] = {"log_prob": dict(log_probs(evaluated, scores))}
-    metrics |= answer_metrics(evaluated) | generation_metrics(evaluated, judges, latent)
-    metrics["probe"] = probes(evaluated)
+    answers, generation = answer_metrics(evaluated), generation_metrics(evaluated, judges, latent)
+    metrics: Metrics = {
+        "log_prob": dict(log_probs(evaluated, scores)),
+        "accuracy": answers["accuracy"],
+        "calibration": answers["calibration"],
+        "intervals": answers["intervals"],
+        "judge_accuracy": generation["judge_accuracy"],
+        "coherence": generation["coherence"],
+        "variety": generation["variety"],
+        "agreement": generation["agreement"],
+        "probe": probes(evaluated),
+    }
     if latent is not None:
         metrics["latent"] = fits(evaluated, latent)
     return Findings(metrics, references(evaluated, scores))

@@ -10,7 +10,6 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from models_store.latent import Latent
 from models_store.manifest import Modality
 from training.data.rows import Rows
 from training.evaluation.evaluated import EvaluatedModel, having_all, observed_all, question
+from training.evaluation.metrics import GenerationMetrics, Priors
 
 MOST_JUDGED = 60_000
 """Limit of training rows per judge; the other rows, perhaps on disk, are not read."""
@@ -152,21 +152,15 @@ def learn_judges(modalities: Sequence[Modality], train: Rows) -> Judges:
 
 def generation_metrics(
     evaluated: EvaluatedModel, judges: Judges, latent: Latent | None = None
-) -> dict[str, dict[str, Any]]:
+) -> GenerationMetrics:
     """Judges each modality but categories, generated from every subset of the others.
 
     Arguments:
         evaluated: The model that generates.
         judges: Classifiers trained on real rows.
         latent: Latent space with a second prior to compare, if any.
-
-    Returns:
-        ``judge_accuracy`` on real held-out rows, ``coherence`` and ``variety`` of what is generated, by
-        question; ``agreement``: the share of draws from each prior of which all judges say the same.
     """
-    metrics: dict[str, dict[str, Any]] = {
-        name: {} for name in ("judge_accuracy", "coherence", "variety", "agreement")
-    }
+    metrics: GenerationMetrics = {"judge_accuracy": {}, "coherence": {}, "variety": {}, "agreement": {}}
     for (category, target), judge in judges.items():
         if observed_all(evaluated.test, [category, target]).any():
             modality = evaluated.manifest.modality
@@ -182,7 +176,7 @@ def _judge(
     category: Modality,
     target: Modality,
     judge: Judge,
-    metrics: dict[str, dict[str, Any]],
+    metrics: GenerationMetrics,
 ) -> None:
     several = sum(m.labels is not None for m in evaluated.manifest.modalities) > 1
     by = f" by {category.name}" if several else ""
@@ -248,17 +242,18 @@ def spread(x: Array) -> Array:
 
 def _agreement(
     evaluated: EvaluatedModel, category: str, judges: dict[str, Judge], latent: Latent | None
-) -> dict[str, float]:
+) -> Priors:
     """Returns, per prior, the share of draws of z for which all judges agree with the label decoder."""
     rng = evaluated.rng()
     noise = rng.standard_normal((GENERATED, evaluated.manifest.latent_dim), np.float32)
-    priors = {"standard": noise}
+    agreement: Priors = {"standard": _agreed(evaluated, category, judges, noise)}
     if latent is not None:
-        priors["mixture"] = latent.mixture.sample(rng.random(GENERATED), noise)
-    return {prior: round(_agreed(evaluated, category, judges, z), 4) for prior, z in priors.items()}
+        z = latent.mixture.sample(rng.random(GENERATED), noise)
+        agreement["mixture"] = _agreed(evaluated, category, judges, z)
+    return agreement
 
 
 def _agreed(evaluated: EvaluatedModel, category: str, judges: dict[str, Judge], z: Array) -> float:
     predicted = evaluated.means(category, z).argmax(axis=1)
     votes = [judge.predict(evaluated.means(name, z)) for name, judge in judges.items()]
-    return float(np.all([vote == predicted for vote in votes], axis=0).mean())
+    return round(float(np.all([vote == predicted for vote in votes], axis=0).mean()), 4)

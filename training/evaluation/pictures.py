@@ -17,6 +17,7 @@ from training.data.rows import Rows
 from training.evaluation.drawing import DPI, Strip, figure_of, png
 from training.evaluation.evaluated import EvaluatedModel, having_all, observed_all
 from training.evaluation.judging import generate
+from training.evaluation.metrics import Calibration
 
 ACROSS = 10
 """Columns of a figure."""
@@ -138,7 +139,7 @@ def losses(history: Mapping[str, Sequence[float | None]]) -> bytes:
     return png(figure)
 
 
-def reliability(calibration: Mapping[str, Any]) -> bytes:
+def reliability(calibration: Mapping[str, Calibration]) -> bytes:
     """Draws the accuracy of the most probable label by its predicted probability."""
     figure = Figure(figsize=(4.5, 4), dpi=DPI)
     axes = figure.subplots()
@@ -153,7 +154,7 @@ def reliability(calibration: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
-def _some(calibration: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _some(calibration: Mapping[str, Calibration]) -> Iterator[tuple[str, Calibration]]:
     """Yields the conditionals on one modality; more lines could not be distinguished."""
     alone = [(conditional, how) for conditional, how in calibration.items() if "," not in conditional]
     yield from alone[:MOST_MODALITIES]

@@ -25,6 +25,7 @@ from training.evaluation.evaluated import (
     question,
     subsets,
 )
+from training.evaluation.metrics import LogProb
 
 DECODED = 6_000_000
 """Budget of decoded rows for all conditionals and for subsets between one modality and the whole."""
@@ -142,7 +143,7 @@ def _log_prob(
 
 def log_probs(
     evaluated: EvaluatedModel, scores: Mapping[Conditional, Scores]
-) -> Iterator[tuple[str, dict[str, float]]]:
+) -> Iterator[tuple[str, LogProb]]:
     """Yields the name and the summary of each distribution's scores."""
     for (targets, given), estimates in scores.items():
         values = estimates.log_prob

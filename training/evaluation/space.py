@@ -14,6 +14,7 @@ from models_store.fusion import Gaussian, standard_normal
 from models_store.latent import Latent, Map, Mixture
 from training.data.rows import Rows
 from training.evaluation.evaluated import EvaluatedModel, having, observed
+from training.evaluation.metrics import LatentFit
 
 FITTED = 10_000
 """Limit of training rows for the fit of the mixture."""
@@ -65,7 +66,7 @@ def log_density(mixture: Mixture, z: Array) -> Array:
     return np.logaddexp.reduce(terms, axis=0)
 
 
-def fits(evaluated: EvaluatedModel, latent: Latent) -> dict[str, float]:
+def fits(evaluated: EvaluatedModel, latent: Latent) -> LatentFit:
     """Returns the mean log-density of draws from held-out posteriors under either prior."""
     names = evaluated.manifest.names
     posterior = evaluated.posterior(having(evaluated.test, names).head(SHOWN), names)

@@ -102,7 +102,12 @@ def draft(
             "# left out:",
             *(f"#   {printable(f'{name}: {reason}')}" for name, reason in left_out.items()),
         ]
-    lines += [
+    return "\n".join([*lines, *_training(schedule, latent)]) + "\n"
+
+
+def _training(schedule: _Schedule, latent: int) -> list[str]:
+    """Returns the tables ``model`` and ``fit``."""
+    return [
         "",
         "[model]",
         f"latent_dim = {latent}",
@@ -120,7 +125,6 @@ def draft(
         f"patience = {max(20, schedule.epochs // 4)}     # epochs without a lower validation loss, then stop",
         *(["average = 0.99     # validate and keep averaged weights"] if schedule.layers == 1 else []),
     ]
-    return "\n".join(lines) + "\n"
 
 
 OBJECTIVE_REASON = "stable for any number of views, and each view is learned from the others"

@@ -1,0 +1,112 @@
+"""Types of the metrics of a model card, as they are in the manifest.
+
+Keys of the mappings name distributions, such as ``label|image``. Shares and accuracies are from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NotRequired, TypedDict
+
+
+class Calibration(TypedDict):
+    """Calibration of the predicted probabilities of a label."""
+
+    log_loss: float
+    """Mean of -log p(true label), in nats."""
+    ece: float
+    """Expected calibration error: mean distance of confidence and accuracy over rows, by bin."""
+    bins: list[list[float]]
+    """Reliability table: mean confidence, accuracy and number of rows of each bin with rows."""
+
+
+class Intervals(TypedDict):
+    """Fit of the predictive distribution of values."""
+
+    r2: float
+    """R² of the predictive mean, at most 1."""
+    coverage_50: float
+    """Share of observed cells within the central 50 % interval."""
+    coverage_90: float
+    """Share of observed cells within the central 90 % interval."""
+    rows: int
+    """Number of rows."""
+
+
+class LogProb(TypedDict):
+    """Summary of log p(x_T | x_S) over rows."""
+
+    mean: float
+    """Mean, in nats per row."""
+    std_error: float
+    """Standard error of the mean over rows, in nats."""
+    median_ess: float
+    """Median effective sample size, at most K."""
+    rows: int
+    """Number of rows."""
+    K: int
+    """Number of importance samples per row."""
+
+
+class Variety(TypedDict):
+    """Variance of generated rows ÷ variance of real rows, within labels."""
+
+    mean: float
+    """Mean over labels."""
+    lowest: float
+    """Lowest ratio of a label."""
+
+
+class Priors(TypedDict):
+    """A value for each prior of z."""
+
+    standard: float
+    """Value under the standard normal."""
+    mixture: NotRequired[float]
+    """Value under the fitted mixture, if there is one."""
+
+
+class LatentFit(TypedDict):
+    """Mean log-density of held-out draws of z under each prior."""
+
+    components: int
+    """Number of components of the mixture."""
+    mixture: float
+    """Mean log-density under the mixture, in nats."""
+    standard: float
+    """Mean log-density under the standard normal, in nats."""
+
+
+class AnswerMetrics(TypedDict):
+    """Metrics of predictions of each modality from others."""
+
+    accuracy: dict[str, float]
+    """Accuracy of the most probable label."""
+    calibration: dict[str, Calibration]
+    """Calibration of categories."""
+    intervals: dict[str, Intervals]
+    """Fit of the other modalities."""
+
+
+class GenerationMetrics(TypedDict):
+    """Metrics of generated rows."""
+
+    judge_accuracy: dict[str, float]
+    """Accuracy of each judge on real held-out rows."""
+    coherence: dict[str, float]
+    """Share of generated rows that the judge assigns to the right label."""
+    variety: dict[str, Variety]
+    """Relative variance of generated rows."""
+    agreement: dict[str, Priors]
+    """By category: share of draws of z for which all judges agree with the label decoder."""
+
+
+class Metrics(AnswerMetrics, GenerationMetrics):
+    """All metrics of a model card, without distributions for which no held-out row has all modalities."""
+
+    log_prob: Mapping[str, LogProb]
+    """Log-likelihoods."""
+    probe: dict[str, float]
+    """Accuracy of linear probes of the latent space."""
+    latent: NotRequired[LatentFit]
+    """Fit of both priors, if the mixture was fitted."""
