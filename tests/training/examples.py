@@ -59,7 +59,7 @@ class LinearEncoder(nn.Module):
 
 
 class LinearDecoder(nn.Module):
-    """A network in the form of the reference library."""
+    """A network in the form of MultiVae."""
 
     def __init__(self, weight: torch.Tensor) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""The reference library, ``multivae`` from PyPI, with as little of what it wants as the model needs.
+"""Imports MultiVae, ``multivae`` from PyPI, with few of its dependencies.
 
-``pip install --no-deps multivae pythae`` is enough: what its data sets and plots import besides
-(torchvision, nltk, matplotlib) is stood in for by empty modules where it is not installed.
+``pip install --no-deps multivae pythae`` is enough: imports of its data sets and plots, such as torchvision,
+nltk and matplotlib, are replaced by empty modules if they are not installed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ UNUSED = {"torchvision", "nltk", "matplotlib", "tqdm", "pandas", "torchmetrics"}
 
 needs_reference = pytest.mark.skipif(
     importlib.util.find_spec("multivae") is None or importlib.util.find_spec("pythae") is None,
-    reason="the reference library is not installed: pip install --no-deps multivae pythae",
+    reason="MultiVae is not installed: pip install --no-deps multivae pythae",
 )
 
 

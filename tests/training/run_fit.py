@@ -15,7 +15,7 @@ from training.fit import Progress, fit
 
 
 def train(name: str | Path, workdir: Path, tell: Callable[[int], None], resume: bool) -> None:
-    """Trains; tells the number of each epoch that is done."""
+    """Trains, and calls ``tell`` with the number of each finished epoch."""
     experiment, _ = read_experiment(str(name))
     progress = Progress(epoch=lambda report: tell(report.epoch))
     fit(experiment, data.prepare(experiment), workdir, progress, resume=resume)
