@@ -17,7 +17,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models_store.errors import BundleRefused, StoreAway
-from service.engine.workers import WorkerLost
 from service.errors import (
     ClientDisconnected,
     Conflict,
@@ -43,9 +42,8 @@ from service.http.lifecycle import delayed_sigterm
 from service.http.origins import Origins
 from service.http.problems import problem
 from service.http.security import Keys
-from service.models import memory
 from service.models.catalog import Catalog
-from service.models.watching import Watcher
+from service.models.watching import Watcher, collect_seldom
 from service.openapi import describe
 from service.routes import health, inference, models, oip, oip_models, page
 from service.routes import metrics as metrics_route
@@ -165,7 +163,6 @@ def _handlers() -> dict[type[Exception], ErrorHandler]:
         HTTPException: _on_http,
         BundleRefused: _on_unavailable,
         StoreAway: _on_unavailable,
-        WorkerLost: _on_unavailable,
     }
 
 
@@ -201,7 +198,7 @@ def described(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
 
 def served(settings: Settings) -> ASGIApp:
     """Returns the service as a server runs it: requests go straight to its middleware stack."""
-    memory.collect_seldom()
+    collect_seldom()
     app = create_app(settings)
 
     def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from service.engine.predictive import FIELDS
+from service.engine.summaries import FIELDS
 
 
 def _split(value: object) -> object:

@@ -1,13 +1,14 @@
-"""One queue per graph: rows of whoever waits share a batch. Knows nothing of modalities.
+"""Batching for one graph: rows of concurrent callers share a batch. Knows nothing of modalities.
 
-There is no timer: a batch is whatever waits when the graph falls free and a turn of the event loop brings
-no more, up to its best size. All state lives on the event loop; ``Graph.run`` happens in a thread, unless
-it is known to take less time than going there.
+There is no timer: a batch is the rows that wait when the graph is idle and an event-loop iteration brings no
+more, up to the best size. All state lives on the event loop. ``Graph.run`` is called in a thread, unless
+it is measured to take less time than the way there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,52 +18,75 @@ from typing import Protocol
 
 import numpy as np
 
-from service.engine.pace import Pace
-from service.engine.sessions import Array, Graph
-from service.engine.workers import WorkerLost
+from models_store.arrays import Array
+from service.engine.sessions import Graph
+from service.errors import NotReady
 
 Outputs = dict[str, Array]
 
-USUALLY = 8
-"""After so many batches of a single caller, the next is not waited for."""
+SINGLE_CALLER_BATCHES = 8
+"""After this many batches of a single caller in a row, the next one is not delayed for others."""
+LOOP_SECONDS = 0.5e-3
+"""A batch that takes less may run on the event loop."""
+HANDOFF_SECONDS = 0.2e-3
+"""Cost of the way to a thread and back; a larger batch shares it among more rows."""
+MOST_ROWS = 1024
+"""Largest batch."""
+LONGEST_SECONDS = 0.1
+"""Batches that take longer are not enlarged: other callers wait for them."""
+
+
+@dataclass(frozen=True)
+class BatchSizing:
+    """Sizes of the batches of a graph on this machine.
+
+    Arguments:
+        best_rows: The smallest batch with nearly the highest rate.
+        inline_rows: The largest batch that may run on the event loop; 0 if none may.
+        rows_per_second: Rate of batches of the best size.
+    """
+
+    best_rows: int
+    inline_rows: int = 0
+    rows_per_second: float = math.inf
 
 
 class Receiver(Protocol):
-    """Who gets the outputs for some rows: a future, or what makes one answer of several."""
+    """Takes the outputs for some rows: a future, or an expert of a pending posterior."""
 
     def done(self) -> bool:
-        """Whether nobody wants them any more."""
+        """Whether the outputs are no longer needed."""
 
     def set_result(self, result: Outputs, /) -> None:
-        """Takes them, in the order of the rows."""
+        """Takes the outputs, in the order of the rows."""
 
     def set_exception(self, exception: BaseException, /) -> None:
-        """Learns why there are none."""
+        """Takes the error that came instead."""
 
 
 class Runner(Protocol):
-    """Whatever answers for a graph."""
+    """Runs a graph for concurrent callers."""
 
     async def run(self, rows: Array) -> Outputs:
-        """The outputs for these rows, in their order."""
+        """Returns the outputs for these rows, in their order."""
 
-    def ask(self, rows: Array, receiver: Receiver) -> None:
-        """The same for a receiver, later."""
+    def submit(self, rows: Array, receiver: Receiver) -> None:
+        """Submits rows, whose outputs a receiver takes later."""
 
-    def forget(self, receiver: Receiver) -> None:
-        """Spares itself what that one was to get."""
+    def cancel(self, receiver: Receiver) -> None:
+        """Drops this receiver's rows that no batch has taken."""
 
 
 class GraphFailed(Exception):
-    """A graph raised, or gave something else than a row per row."""
+    """A graph raised, or did not return one row per row."""
 
 
 class _Job:
-    """The rows of one caller, and where they stand.
+    """Rows of one caller, and how many of them are done.
 
     Arguments:
-        rows: What was asked.
-        receiver: Who gets the outputs.
+        rows: Inputs, (n, ...).
+        receiver: Receiver of the outputs.
     """
 
     __slots__ = ("left", "missing", "pieces", "receiver", "rows")
@@ -73,7 +97,7 @@ class _Job:
         self.left = len(rows)
         """Rows that no batch has taken yet."""
         self.missing = len(rows)
-        """Rows without an answer."""
+        """Rows without outputs."""
         self.pieces: list[Outputs] = []
 
     def take(self, count: int) -> Array:
@@ -82,7 +106,7 @@ class _Job:
         return self.rows[start : start + count]
 
     def add(self, piece: Outputs, rows: int) -> None:
-        """Pieces come back in the order in which they were taken, since a graph runs one batch at a time."""
+        """Adds outputs; they come in the order in which rows were taken: a graph runs one batch at a time."""
         self.pieces.append(piece)
         self.missing -= rows
         if not self.missing and not self.receiver.done():
@@ -98,7 +122,7 @@ _Batch = list[tuple[_Job, Array]]
 
 @dataclass
 class Backlog:
-    """How much waits for several graphs together."""
+    """Rows that wait for several graphs together."""
 
     rows: int = 0
 
@@ -107,75 +131,75 @@ class GraphQueue:
     """Batches the rows of concurrent callers.
 
     Arguments:
-        graph: What runs.
-        executor: The threads in which it does.
-        pace: How large its batches are best.
+        graph: Graph to run.
+        executor: Threads in which it runs.
+        sizing: Sizes of its batches.
     """
 
-    def __init__(self, graph: Graph, executor: Executor, pace: Pace) -> None:
+    def __init__(self, graph: Graph, executor: Executor, sizing: BatchSizing) -> None:
         self._graph = graph
         self._executor = executor
-        self._pace = pace
-        self._loop: asyncio.AbstractEventLoop  # that of the callers, once there is one
+        self._sizing = sizing
+        self._loop: asyncio.AbstractEventLoop  # that of the callers, set by the first of them
         self._waiting: deque[_Job] = deque()
         self._suspects: deque[_Batch] = deque()
         self._busy = False
-        self._gathered = 0  # rows that waited a turn of the loop ago, while a batch is gathered
-        self._alone = 0  # how many batches, up to the last, were one caller's
+        self._gathered = 0  # rows that waited one event-loop iteration ago, while a batch is gathered
+        self._single_caller = 0  # batches of a single caller in a row, up to the last
         self._since: float | None = None  # when the batch was handed to a thread
         self.backlog = Backlog()
-        """What its waiting rows are a part of."""
+        """Total that its waiting rows are part of."""
         self.waiting_rows = 0
         """Rows that no batch has taken yet."""
         self.on_batch: Callable[[int], None] | None = None
-        """Called with the size of every batch."""
+        """Called with the number of rows of every batch."""
         self.batches = 0
-        """How many have run."""
+        """Number of batches that have run."""
 
     @property
     def waiting_seconds(self) -> float:
-        """About how long the graph needs for them."""
-        return self.waiting_rows / self._pace.rows_per_second
+        """Estimated seconds that the graph needs for the waiting rows."""
+        return self.waiting_rows / self._sizing.rows_per_second
 
     def hangs(self, seconds: float) -> bool:
-        """Whether its batch has been in a thread, or waited for one, for longer than that."""
+        """Whether the current batch was handed to the threads longer ago than this."""
         return (since := self._since) is not None and time.monotonic() - since > seconds
 
     async def run(self, rows: Array) -> Outputs:
-        """The outputs for these rows; a caller that is cancelled costs nothing more.
+        """Returns the outputs for these rows; drops them if the caller is cancelled.
 
         Arguments:
             rows: At least one row.
 
         Raises:
-            WorkerLost: A thread died, or the service stops.
-            GraphFailed: It did, on these very rows.
+            NotReady: The service stops.
+            GraphFailed: The graph failed on these rows.
         """
         future: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
-        self.ask(rows, future)
+        self.submit(rows, future)
         try:
             return await future
         except asyncio.CancelledError:
-            self.forget(future)
+            self.cancel(future)
             raise
 
-    def ask(self, rows: Array, receiver: Receiver) -> None:
-        """The same, for a receiver; to be called on the event loop."""
+    def submit(self, rows: Array, receiver: Receiver) -> None:
+        """Submits rows for a receiver; must be called on the event loop."""
         self._waiting.append(_Job(rows, receiver))
         self._count(len(rows))
         if not self._busy:
             self._busy = True
             self._loop = asyncio.get_running_loop()
-            # Not at once: whoever else is about to ask in this turn of the loop shares the batch.
+            # Not at once: other callers in this event-loop iteration share the batch.
             self._loop.call_soon(self._next)
 
-    def forget(self, receiver: Receiver) -> None:
-        """Takes out of the queue what a receiver does not want any more."""
+    def cancel(self, receiver: Receiver) -> None:
+        """Drops this receiver's rows that no batch has taken."""
         for job in [job for job in self._waiting if job.receiver is receiver]:
             self._drop(job)
 
     def _next(self) -> None:
-        """Runs what waits; afterwards calls itself again, until nothing does."""
+        """Runs a batch; then calls itself again, until no row waits."""
         if self._gathers():
             self._loop.call_soon(self._next)
             return
@@ -183,43 +207,42 @@ class GraphQueue:
         self._busy = bool(batch)
         if not batch:
             return
-        self._alone = self._alone + 1 if len(batch) == 1 else 0
+        self._single_caller = self._single_caller + 1 if len(batch) == 1 else 0
         try:
             rows = batch[0][1] if len(batch) == 1 else np.concatenate([piece for _, piece in batch])
             if self.on_batch is not None:
                 self.on_batch(len(rows))
-            if len(rows) <= self._pace.loop_rows:
+            if len(rows) <= self._sizing.inline_rows:
                 self._deliver(batch, self._graph.run(rows))
-                self._loop.call_soon(self._next)  # requests that came meanwhile are read first
+                self._loop.call_soon(self._next)  # requests that came in the meantime are read first
                 return
             running = self._loop.run_in_executor(self._executor, self._graph.run, rows)
             self._since = time.monotonic()
-        except Exception as error:  # whatever it is belongs to those who wait for it
+        except Exception as error:  # passed on to the receivers
             self._on_failure(batch, error)
             self._loop.call_soon(self._next)
             return
         running.add_done_callback(lambda done: self._finish(batch, done))
 
     def _gathers(self) -> bool:
-        """Whether this turn of the loop brought rows, and the batch has room for those of the next.
+        """Whether this event-loop iteration brought rows, and the batch has room for those of the next.
 
-        Callers who had their answers together come back one after the other, each in a turn of its own;
-        a batch for the first of them alone would keep all others waiting. Who has been alone for a while
-        waits for nobody.
+        Clients answered by one batch send their next requests in separate iterations, so wait one more to
+        batch them again. After 8 single-caller batches, do not wait.
         """
-        if self._alone >= USUALLY and len(self._waiting) == 1:
+        if self._single_caller >= SINGLE_CALLER_BATCHES and len(self._waiting) == 1:
             return False
-        more = self._gathered < self.waiting_rows < self._pace.best_rows and not self._suspects
+        more = self._gathered < self.waiting_rows < self._sizing.best_rows and not self._suspects
         self._gathered = self.waiting_rows if more else 0
         return more
 
     def _fill(self) -> Iterator[tuple[_Job, Array]]:
-        """Takes rows from the callers in turn, an equal share each, so that nobody starves."""
-        room, waiting = self._pace.best_rows, self._waiting
+        """Takes rows from the callers in turn, an equal share each, so that no caller starves."""
+        room, waiting = self._sizing.best_rows, self._waiting
         while room and waiting:
             share = max(1, room // len(waiting))
             job = waiting.popleft()
-            if job.receiver.done():  # cancelled in this turn of the loop
+            if job.receiver.done():  # cancelled in this event-loop iteration
                 self._count(-job.left)
                 continue
             taken = min(share, job.left)
@@ -234,7 +257,9 @@ class GraphQueue:
         self._since = None
         try:
             self._deliver(batch, done.result())
-        except Exception as error:
+        except asyncio.CancelledError:
+            self._on_failure(batch, NotReady("the service stops"))
+        except BaseException as error:  # SystemExit of a graph must not end the event loop
             self._on_failure(batch, error)
         self._next()
 
@@ -250,25 +275,17 @@ class GraphQueue:
             job.add({name: value[start:stop] for name, value in outputs.items()}, stop - start)
             start = stop
 
-    def _on_failure(self, batch: _Batch, error: Exception) -> None:
-        """Tries the rows of each caller alone, so that only those fail whose rows do.
-
-        If a thread is gone, all who wait fail: nothing says that another one works.
-        """
-        lost = isinstance(error, WorkerLost)
-        if len(batch) > 1 and not lost:
+    def _on_failure(self, batch: _Batch, error: BaseException) -> None:
+        """Tries the rows of each caller alone, so that only callers with failing rows fail."""
+        if len(batch) > 1:
             self._suspects.extend([pair] for pair in batch)
             return
-        failing = {job for job, _ in batch}
-        failure = error if lost or isinstance(error, GraphFailed) else GraphFailed(str(error))
+        (job, _) = batch[0]
+        failure = error if isinstance(error, GraphFailed | NotReady) else GraphFailed(str(error))
         failure.__cause__ = None if failure is error else error
-        if lost:
-            failing.update(self._waiting, (job for pairs in self._suspects for job, _ in pairs))
-            self._suspects.clear()
-        for job in failing:
-            job.fail(failure)
-            if job in self._waiting:
-                self._drop(job)
+        job.fail(failure)
+        if job in self._waiting:
+            self._drop(job)
 
     def _drop(self, job: _Job) -> None:
         self._waiting.remove(job)
@@ -283,3 +300,35 @@ def _joined(pieces: list[Outputs]) -> Outputs:
     if len(pieces) == 1:
         return pieces[0]
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def measure(
+    graph: Graph, example: Array, repeats: int = 3, clock: Callable[[], float] = time.perf_counter
+) -> BatchSizing:
+    """Times batches of 1, 2, 4, … rows, until larger ones are not faster per row.
+
+    Arguments:
+        graph: Graph to time.
+        example: Typical input rows, at least one.
+        repeats: Runs per size; the fastest counts, since a busy machine only adds time.
+        clock: Clock, in seconds.
+    """
+    rate: dict[int, float] = {}
+    inline_rows, rows = 0, 1
+    while rows <= MOST_ROWS:
+        batch = np.ascontiguousarray(np.resize(example, (rows, *example.shape[1:])))
+        seconds = min(_timed(graph, batch, clock) for _ in range(repeats))
+        rate[rows] = rows / (seconds + HANDOFF_SECONDS)
+        if seconds < LOOP_SECONDS:
+            inline_rows = rows
+        if seconds > LONGEST_SECONDS or rate[rows] < 1.05 * rate.get(rows // 4, 0):
+            break
+        rows *= 2
+    best_rows = min(rows for rows in rate if rate[rows] >= 0.95 * max(rate.values()))
+    return BatchSizing(best_rows, inline_rows, rate[best_rows])
+
+
+def _timed(graph: Graph, rows: Array, clock: Callable[[], float]) -> float:
+    start = clock()
+    graph.run(rows)
+    return clock() - start

@@ -9,28 +9,28 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models_store.arrays import Array
 from models_store.errors import listed
 from models_store.evidence import Evidence, defensive, estimate
 from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.engine.batching import Outputs, Runner
-from service.engine.gathering import Posteriors
-from service.engine.observations import Array, Observations
+from service.engine.draws import draw_mixture
+from service.engine.observations import Observations
 from service.engine.phases import record_phase
-from service.engine.posteriors import Fused, Fusing, Origin
-from service.engine.predictive import (
+from service.engine.posteriors import Explanation, FusionRequest, FusionResult, Posteriors
+from service.engine.rules import Limits, Rules
+from service.engine.scoring import Noise, Piece, Scored, p_values, questions_of
+from service.engine.summaries import (
     FIELDS,
     Summary,
-    Wanted,
-    draw_mixture,
+    SummaryOptions,
     joined,
     numbers_by_row,
     pieces,
     summaries,
 )
-from service.engine.rules import Limits, Rules
-from service.engine.scoring import Noise, Piece, Scored, p_values, questions_of
 from service.engine.workers import aside
 
 ROW_COST = 1000
@@ -43,18 +43,18 @@ class Encoded(NamedTuple):
     """q(z | x_S) of every row, draws from it, and where it comes from.
 
     Arguments:
-        mu: Of the product of the experts, (n, D).
-        log_var: The same.
+        mu: Mean of the product of the experts, (n, D).
+        log_var: Logarithm of its variance, same shape.
         z: Draws from it, (n, N, D).
-        origin: Shares of the prior and of every modality of the model, information and disagreement; None
-            unless it was wanted.
+        explanation: Contributions of the prior and of every modality, information and disagreement; None
+            unless requested.
         condition: The names in S.
     """
 
     mu: Array
     log_var: Array
     z: Array
-    origin: Origin | None
+    explanation: Explanation | None
     condition: tuple[str, ...]
 
 
@@ -104,7 +104,7 @@ class Model:
             draws: N.
             seed: Of the draws.
             return_mean: N times the mean instead of draws.
-            explained: Whether its origin is wanted.
+            explained: Whether to compute the explanation.
 
         Raises:
             WrongInput: The condition was not sent, a row has nothing of it, or z would be too large.
@@ -155,10 +155,10 @@ class Model:
         self.rules.check_prior(prior, names, return_mean)
         summary_draws = 1 if return_mean else summary_draws
         self.rules.check_size(observations.n, max(draws, summary_draws))
-        wanted = Wanted(fields, draws, summary_draws, seed, noise)
+        options = SummaryOptions(fields, draws, summary_draws, seed, noise)
         answered = sum(numbers_by_row(self.manifest.modality(name), fields, draws) for name in asked)
         self.rules.check_numbers(observations.n, answered, f"of {listed(asked)}", "N, gen_mod or fields")
-        most = wanted.draws_of_z
+        most = options.draws_of_z
         self.rules.check_numbers(observations.n, most * self.manifest.latent_dim, "of z", "N or K")
         z = (await self._fused(observations, names, most, seed, return_mean=return_mean)).z
         if prior == "mixture" and self.latent is not None:
@@ -168,7 +168,7 @@ class Model:
         for name in asked:
             modality = self.manifest.modality(name)
             found = [
-                await self._target(modality, z[rows], wanted, first_row + rows.start)
+                await self._target(modality, z[rows], options, first_row + rows.start)
                 for rows in pieces(observations.n, z.shape[1], [modality], CELLS_AT_ONCE)
             ]
             answers[name] = joined(found)
@@ -220,10 +220,12 @@ class Model:
         *,
         return_mean: bool,
         explained: bool = False,
-    ) -> Awaitable[Fused]:
+    ) -> Awaitable[FusionResult]:
         """The posterior of every row and draws from it."""
-        fusing = Fusing({}, observations.n, draws, seed, observations.first_row, return_mean, explained)
-        return self._posteriors.of({name: observations.columns[name] for name in names}, fusing)
+        request = FusionRequest(
+            {}, observations.n, draws, seed, observations.first_row, return_mean, explained
+        )
+        return self._posteriors.of({name: observations.columns[name] for name in names}, request)
 
     async def _evidence(
         self,
@@ -277,11 +279,11 @@ class Model:
         outputs = await self._graphs[decoder_file(modality.name)].run(flat)
         return {name: value.reshape(*z.shape[:2], *value.shape[1:]) for name, value in outputs.items()}
 
-    async def _target(self, modality: Modality, z: Array, wanted: Wanted, first_row: int) -> Summary:
+    async def _target(self, modality: Modality, z: Array, options: SummaryOptions, first_row: int) -> Summary:
         parameters = await self._decode(modality, z)
         record_phase("decode")
         size = _size(*z.shape[:2], *modality.parameter_shape())
-        found = await aside(size, summaries, modality, parameters, wanted, first_row)
+        found = await aside(size, summaries, modality, parameters, options, first_row)
         record_phase("summarise")
         return found
 

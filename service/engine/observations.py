@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from models_store.arrays import Array
 from models_store.errors import listed
 from service.errors import WrongInput
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Column(NamedTuple):

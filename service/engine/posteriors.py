@@ -1,31 +1,48 @@
-"""Posteriors, draws from them and where they come from: many questions in one pass. Pure numpy.
+"""Posteriors of concurrent requests, and draws from them: the cycle *submit, batch, run, deliver, fuse*.
 
-A call of numpy takes microseconds, however few the numbers; so questions are fused together, whatever
-their subsets. What a row gets does not depend on who else is there.
+1. Submit: a request submits the rows of each modality to that modality's encoder (:meth:`Posteriors.of`).
+2. Batch: each encoder's queue collects the rows of concurrent requests (``batching``).
+3. Run: the encoder's graph runs, in a thread or on the event loop.
+4. Deliver: each :class:`PendingExpert` takes its rows' outputs, without a future or task of its own.
+5. Fuse: requests that have all their experts are fused in one product per event-loop iteration.
+
+A task, a future and a wake-up per expert would take longer than the product. A numpy call takes microseconds
+however small its arrays, so requests are fused together, whatever their subsets. The result of a row does not
+depend on the other rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import partial
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from models_store.arrays import Array
 from models_store.fusion import Gaussian, disagreement, product, product_with_shares
-from service.engine.predictive import Array, fill_with_noise
+from service.engine.batching import Outputs, Runner
+from service.engine.draws import fill_with_noise
+from service.engine.observations import Column
+from service.engine.phases import phase_recorder, record_phase
+from service.engine.workers import FEW
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
 
 NUMBERS_AT_ONCE = 4096
-"""Of the posterior: what is computed from them stays in the cache, and needs no new memory of the system."""
+"""Numbers of the posterior computed at a time: they stay in the cache, and need no new memory."""
 
 
 class Expert(NamedTuple):
-    """q(z | x) of the rows that have the modality.
+    """Expert q(z | x_m) of the rows that have modality m.
 
     Arguments:
-        mu: (rows that have it, D).
-        log_var: The same.
-        present: Which rows those are, (n,); None for all.
+        mu: Mean, (rows that have it, D).
+        log_var: Logarithm of the variance, same shape.
+        present: Mask of those rows, boolean (n,); None for all.
     """
 
     mu: Array
@@ -33,17 +50,17 @@ class Expert(NamedTuple):
     present: Array | None
 
 
-class Fusing(NamedTuple):
-    """What one question wants fused.
+class FusionRequest(NamedTuple):
+    """Experts of one request, to be fused, and the draws to make.
 
     Arguments:
-        experts: By modality, those of the condition; they may still come.
-        n: Rows.
-        draws: N, of z.
-        seed: Of the draws.
-        first_row: The number of the first row.
-        return_mean: N times the mean instead of draws.
-        explained: Whether its origin is wanted.
+        experts: Experts of the condition by modality; filled as they are computed.
+        n: Number of rows.
+        draws: Number N of draws of z per row.
+        seed: Seed of the draws.
+        first_row: Index of the first row in the request.
+        return_mean: Whether to return N copies of the mean instead of draws.
+        explained: Whether to compute the explanation.
     """
 
     experts: MutableMapping[str, Expert]
@@ -55,87 +72,89 @@ class Fusing(NamedTuple):
     explained: bool = False
 
 
-class Origin(NamedTuple):
-    """Where posteriors come from.
+class Explanation(NamedTuple):
+    """Contributions to posteriors, and how informative and consistent they are.
 
     Arguments:
-        shares: Of the prior, then of every modality of the model, in the posterior's precision: (M + 1, n).
-        information: KL from the prior, in nats: (n,).
-        disagreement: Between the experts, in nats: (n,).
+        contributions: Share of the prior, then of each modality, in the posterior precision, (M + 1, n).
+        information: KL divergence from the prior in nats, (n,).
+        disagreement: Disagreement between the experts in nats, (n,).
     """
 
-    shares: Array
+    contributions: Array
     information: Array
     disagreement: Array
 
-    def of(self, rows: slice) -> Origin:
-        return Origin(self.shares[:, rows], self.information[rows], self.disagreement[rows])
+    def of(self, rows: slice) -> Explanation:
+        return Explanation(self.contributions[:, rows], self.information[rows], self.disagreement[rows])
 
 
-class Fused(NamedTuple):
-    """What it gets.
+class FusionResult(NamedTuple):
+    """Posterior of the rows of one request, and draws from it.
 
     Arguments:
-        mu: Of the posterior, (n, D).
-        log_var: The same.
-        z: Draws from it, (n, N, D).
-        origin: Where the posterior comes from; None unless it was wanted.
+        mu: Posterior mean, (n, D).
+        log_var: Logarithm of the posterior variance, (n, D).
+        z: Draws, (n, N, D).
+        explanation: Explanation of the posterior; None unless requested.
     """
 
     mu: Array
     log_var: Array
     z: Array
-    origin: Origin | None
+    explanation: Explanation | None
 
 
-def fuse(names: Sequence[str], dimension: int, asked: Sequence[Fusing]) -> list[Fused]:
-    """The posteriors that were asked for.
+def fuse(names: Sequence[str], dimension: int, requests: Sequence[FusionRequest]) -> list[FusionResult]:
+    """Computes the posteriors of several requests in one product.
 
     Arguments:
-        names: Of the modalities of the model.
-        dimension: D.
-        asked: By question.
+        names: Names of the modalities of the model.
+        dimension: Latent dimension D.
+        requests: Requests, with all their experts.
     """
-    stops = accumulate(one.n for one in asked)
-    spans = [slice(stop - one.n, stop) for one, stop in zip(asked, stops, strict=True)]
-    experts = _stacked(names, dimension, asked, spans)
-    (mu, log_var), origin = _product(experts, any(one.explained for one in asked))
-    drawn = _draws(mu, np.exp(log_var / 2), asked)
+    stops = accumulate(one.n for one in requests)
+    spans = [slice(stop - one.n, stop) for one, stop in zip(requests, stops, strict=True)]
+    experts = _stacked(names, dimension, requests, spans)
+    (mu, log_var), explanation = _product(experts, any(one.explained for one in requests))
+    drawn = _draws(mu, np.exp(log_var / 2), requests)
     return [
-        Fused(mu[span], log_var[span], z, origin.of(span) if origin and one.explained else None)
-        for one, span, z in zip(asked, spans, drawn, strict=True)
+        FusionResult(
+            mu[span], log_var[span], z, explanation.of(span) if explanation and one.explained else None
+        )
+        for one, span, z in zip(requests, spans, drawn, strict=True)
     ]
 
 
-def _product(experts: Gaussian, explained: bool) -> tuple[Gaussian, Origin | None]:
-    """The posteriors in float32; and where they come from if anybody asks, which takes as long again."""
+def _product(experts: Gaussian, explained: bool) -> tuple[Gaussian, Explanation | None]:
+    """Computes posteriors in float32, and explanations if any is requested, which doubles the time."""
     _, rows, dimension = experts.mu.shape
     step = max(1, NUMBERS_AT_ONCE // dimension)
     narrow = Gaussian(*np.empty((2, rows, dimension), np.float32))
-    origins = []
+    explanations = []
     for start in range(0, rows, step):
         piece = slice(start, start + step)
         few = Gaussian(experts.mu[:, piece], experts.log_var[:, piece])
         if explained:
-            posterior, shares = product_with_shares(few)
-            origins.append(Origin(shares, posterior.kl_from_prior(), _disagreement(few)))
+            posterior, contributions = product_with_shares(few)
+            explanations.append(Explanation(contributions, posterior.kl_from_prior(), _disagreement(few)))
         else:
             posterior = product(few)
         narrow.mu[piece], narrow.log_var[piece] = posterior
-    if not origins:
+    if not explanations:
         return narrow, None
-    return narrow, Origin(*(np.concatenate(parts, axis=-1) for parts in zip(*origins, strict=True)))
+    return narrow, Explanation(*(np.concatenate(parts, axis=-1) for parts in zip(*explanations, strict=True)))
 
 
 def _stacked(
-    names: Sequence[str], dimension: int, asked: Sequence[Fusing], spans: Sequence[slice]
+    names: Sequence[str], dimension: int, requests: Sequence[FusionRequest], spans: Sequence[slice]
 ) -> Gaussian:
-    """The experts of all rows, (M, rows, D); those that are missing say nothing."""
-    shape = (len(names), sum([one.n for one in asked]), dimension)
-    # Experts may lie hundreds of nats apart, and what is said of them is a difference of such numbers.
+    """Stacks the experts of all rows, (M, rows, D); missing ones have infinite variance."""
+    shape = (len(names), sum([one.n for one in requests]), dimension)
+    # In float64: experts may lie hundreds of nats apart, and disagreement is a difference of such numbers.
     mu, log_var = np.zeros((2, *shape))
     log_var[...] = np.inf
-    for one, span in zip(asked, spans, strict=True):
+    for one, span in zip(requests, spans, strict=True):
         for name, expert in one.experts.items():
             m = names.index(name)
             if expert.present is None:
@@ -147,35 +166,192 @@ def _stacked(
 
 
 def _disagreement(experts: Gaussian) -> Array:
-    """That of each row; one expert, or none, cannot disagree, nor one that says nothing of any dimension."""
+    """Disagreement per row; 0 where fewer than two experts are informative."""
     present = experts.log_var.min(axis=-1) != np.inf
-    found = np.zeros(present.shape[1])
+    per_row = np.zeros(present.shape[1])
     several = present.sum(axis=0) > 1
     if several.any():
         among = Gaussian(experts.mu[:, several], experts.log_var[:, several])
-        found[several] = disagreement(among, present[:, several])
-    return found
+        per_row[several] = disagreement(among, present[:, several])
+    return per_row
 
 
-def _draws(mu: Array, std: Array, asked: Sequence[Fusing]) -> list[Array]:
-    """Draws of z by question, (n, N, D)."""
-    draws, dimension = [one.draws for one in asked], mu.shape[1]
-    z = np.zeros((sum([one.n * one.draws for one in asked]), dimension), np.float32)
-    own = []
+def _draws(mu: Array, std: Array, requests: Sequence[FusionRequest]) -> list[Array]:
+    """Draws z for each request, (n, N, D)."""
+    draws, dimension = [one.draws for one in requests], mu.shape[1]
+    z = np.zeros((sum([one.n * one.draws for one in requests]), dimension), np.float32)
+    parts = []
     start = 0
-    for one in asked:
+    for one in requests:
         stop = start + one.n * one.draws
         part = z[start:stop].reshape(one.n, one.draws, dimension)
         if not one.return_mean:
             fill_with_noise(part, one.seed, one.first_row)
-        own.append(part)
+        parts.append(part)
         start = stop
-    if len(set(draws)) == 1:  # as of a large question, whose draws take most of the memory: no copies of them
+    if len(set(draws)) == 1:  # as in a single large request: no copy of its draws
         moved = z.reshape(len(mu), draws[0], dimension)
         moved *= std[:, None]
         moved += mu[:, None]
     else:
-        times = np.repeat(draws, [one.n for one in asked])
+        times = np.repeat(draws, [one.n for one in requests])
         z *= np.repeat(std, times, axis=0)
         z += np.repeat(mu, times, axis=0)
-    return own
+    return parts
+
+
+class Posteriors:
+    """Computes posteriors of one model for concurrent requests.
+
+    Arguments:
+        encoders: Encoders of all modalities, by name.
+        dimension: Latent dimension D.
+    """
+
+    def __init__(self, encoders: Mapping[str, Runner], dimension: int) -> None:
+        self._encoders = encoders
+        self._dimension = dimension
+        self._fuse = partial(fuse, tuple(encoders), dimension)
+        self._batcher: IterationBatcher[FusionRequest, FusionResult] = IterationBatcher(self._fuse)
+
+    async def of(self, columns: Mapping[str, Column], request: FusionRequest) -> FusionResult:
+        """Computes the posterior of every row given its columns; drops the rows if the caller is cancelled.
+
+        Arguments:
+            columns: Rows by modality of the condition.
+            request: Draws to make; its experts are filled in here.
+        """
+        future: asyncio.Future[FusionResult] = asyncio.get_running_loop().create_future()
+        seen = [name for name, column in columns.items() if column.complete or column.present.any()]
+        pending = PendingPosterior(self, request, len(seen), future)
+        expected = [PendingExpert(pending, name, columns[name]) for name in seen]
+        for one in expected:
+            self._encoders[one.name].submit(one.rows, one)
+        if not expected:
+            self.fuse(request, future)
+        try:
+            fused = await future
+        except BaseException:
+            for one in expected:
+                self._encoders[one.name].cancel(one)
+            raise
+        record_phase("fuse")
+        return fused
+
+    def fuse(self, request: FusionRequest, future: asyncio.Future[FusionResult]) -> None:
+        """Fuses a request that has all its experts: a small one with others, a large one in a thread."""
+        if request.n * (request.draws + len(self._encoders)) * self._dimension < FEW:
+            self._batcher.submit(request, future)
+            return
+        running = asyncio.get_running_loop().run_in_executor(None, self._fuse, [request])
+        running.add_done_callback(partial(_hand_on, future))
+        future.add_done_callback(lambda _: running.cancel())  # no thread starts on a cancelled request
+
+
+class PendingPosterior:
+    """A request whose experts are being computed.
+
+    Arguments:
+        posteriors: Posteriors that fuse it once all experts are there.
+        request: Request, whose experts are filled in.
+        missing: Number of missing experts.
+        future: Future of the result.
+    """
+
+    __slots__ = ("_fusing", "_missing", "_posteriors", "_record", "future")
+
+    def __init__(
+        self,
+        posteriors: Posteriors,
+        request: FusionRequest,
+        missing: int,
+        future: asyncio.Future[FusionResult],
+    ) -> None:
+        self._posteriors = posteriors
+        self._fusing = request
+        self._missing = missing
+        self._record = phase_recorder()
+        self.future = future
+
+    def take(self, name: str, expert: Expert) -> None:
+        self._fusing.experts[name] = expert
+        self._missing -= 1
+        if not self._missing:
+            self._record("encode")
+            self._posteriors.fuse(self._fusing, self.future)
+
+
+class PendingExpert:
+    """An expert that an encoder computes; receives the outputs without a future of its own.
+
+    Arguments:
+        pending: Request that needs it.
+        name: Name of its modality.
+        column: Rows of that modality.
+    """
+
+    __slots__ = ("_pending", "_present", "name", "rows")
+
+    def __init__(self, pending: PendingPosterior, name: str, column: Column) -> None:
+        self._pending = pending
+        self._present = None if column.complete else column.present
+        self.name = name
+        self.rows = column.values if self._present is None else column.values[self._present]
+
+    def done(self) -> bool:
+        return self._pending.future.done()
+
+    def set_result(self, outputs: Outputs) -> None:
+        self._pending.take(self.name, Expert(outputs["mu"], outputs["log_var"], self._present))
+
+    def set_exception(self, error: BaseException) -> None:
+        self._pending.future.set_exception(error)
+
+
+def _hand_on(future: asyncio.Future[FusionResult], done: asyncio.Future[Sequence[FusionResult]]) -> None:
+    """Copies the result of a thread to the future of its request, unless that was cancelled."""
+    if done.cancelled():
+        return
+    error = done.exception()
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(done.result()[0])
+
+
+class IterationBatcher(Generic[Request, Result]):
+    """Calls a function once for all requests of an event-loop iteration.
+
+    Arguments:
+        function: Function from requests to their results, in the same order.
+    """
+
+    def __init__(self, function: Callable[[Sequence[Request]], Sequence[Result]]) -> None:
+        self._function = function
+        self._waiting: list[tuple[Request, asyncio.Future[Result]]] = []
+
+    def submit(self, request: Request, future: asyncio.Future[Result]) -> None:
+        """Submits a request; its result, or error, is set on the future."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._end)
+        self._waiting.append((request, future))
+
+    def _end(self) -> None:
+        submitted, self._waiting = self._waiting, []
+        if pairs := [(request, future) for request, future in submitted if not future.done()]:
+            self._settle(pairs)
+
+    def _settle(self, pairs: Sequence[tuple[Request, asyncio.Future[Result]]]) -> None:
+        try:
+            results = self._function([request for request, _ in pairs])
+        except Exception as error:
+            if len(pairs) > 1:  # only requests that fail alone fail
+                for pair in pairs:
+                    self._settle([pair])
+            else:
+                pairs[0][1].set_exception(error)
+            return
+        for (_, future), result in zip(pairs, results, strict=True):
+            future.set_result(result)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models_store.arrays import Array
 from models_store.evidence import Evidence, Proposals, log_weights
 from models_store.likelihoods import Parameters
 from models_store.manifest import Modality, Reference
+from service.engine.draws import generator
 from service.engine.observations import Observations
-from service.engine.predictive import Array, generator
 
 
 @dataclass(frozen=True)

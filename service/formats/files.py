@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 
+from models_store.arrays import Array
 from models_store.errors import listed
 from models_store.kinds.base import MediaKind
 from models_store.manifest import Manifest, Modality
+from service.engine.draws import generator
 from service.engine.model import Generated
-from service.engine.observations import Array
-from service.engine.predictive import generator
 from service.errors import TooLarge, WrongInput
 
 MOST_FILES = 1000

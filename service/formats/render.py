@@ -50,8 +50,8 @@ def encoding(manifest: Manifest, encoded: Encoded, flatten: bool) -> dict[str, A
         "log_var": encoded.log_var,
         "one_latent_space": True,
     }
-    if encoded.origin is not None:
-        contributions, information, disagreement = encoded.origin
+    if encoded.explanation is not None:
+        contributions, information, disagreement = encoded.explanation
         answer["contributions"] = dict(zip(("prior", *manifest.names), contributions, strict=True))
         answer |= {"information": information, "disagreement": disagreement}
     return answer

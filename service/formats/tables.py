@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from models_store import kinds
+from models_store.arrays import Array
 from models_store.errors import listed
 from models_store.kinds import table
 from models_store.manifest import Manifest, Modality
 from service.engine.model import Generated
-from service.engine.observations import Array, Column, Observations, Table
+from service.engine.observations import Column, Observations, Table
 from service.engine.rules import Rules
 from service.errors import TooLarge, WrongInput, located
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from models_store import stores
 from models_store.errors import ModelsStoreError, StoreAway, listed
 from service.engine.batching import Backlog, GraphQueue
+from service.engine.model import Model
 from service.engine.sessions import cpu_quota
 from service.engine.workers import Workers
 from service.errors import NotFound, NotReady, TooBusy, WrongInput
-from service.models import memory
 from service.models.loading import Loaded, Queue, load
+from service.models.watching import give_memory_back
 from service.settings import Settings
 
 log = logging.getLogger("anyview")
@@ -62,6 +64,7 @@ class Catalog:
         self._workers = Workers(self._threads)
         self._backlog = Backlog()
         self._changing = threading.Lock()
+        self._retired: list[weakref.ref[Model]] = []  # models whose memory may still be in use
         self._refused: dict[tuple[str, int], tuple[str, Refused]] = {}
         self._wanted: set[tuple[str, int]] = set()  # versions that were loaded by hand
         self._unwanted: set[tuple[str, int]] = set()  # versions that were unloaded by hand
@@ -129,15 +132,10 @@ class Catalog:
 
     @property
     def ready(self) -> bool:
-        if not self.loaded or self.missing or not self._workers.whole or self.draining:
+        if not self.loaded or self.missing or self.draining:
             return False
-        # Whoever waits for such a batch is refused at the deadline; it may come back, or never.
+        # Requests that wait for such a batch are refused at the deadline; it may return, or never.
         return not any(queue.hangs(self.settings.deadline_seconds) for queue in self._queues())
-
-    @property
-    def alive(self) -> bool:
-        """Whether anything can be computed at all."""
-        return self._workers.alive
 
     def _queues(self) -> Iterator[GraphQueue]:
         for versions in self.versions.values():
@@ -149,7 +147,7 @@ class Catalog:
         self.draining = True
 
     def close(self) -> None:
-        """Ends the threads; whoever still waits for them is told so."""
+        """Ends the threads; requests that still wait for them are refused."""
         self._workers.shutdown()
 
     # --- what is loaded; all of this blocks ----------------------------------------------------------------
@@ -175,6 +173,7 @@ class Catalog:
             except Exception as error:
                 log.exception("the store %s cannot be read", self.settings.store)
                 self._told(f"the store cannot be read: {error}")
+            self._give_back()
 
     def load(self, name: str, number: int | None = None) -> list[int]:
         """Loads a version, or the newest ones; gives those that are loaded now, newest first.
@@ -213,18 +212,28 @@ class Catalog:
             NotFound: It is not loaded.
         """
         with self._changing:
-            loaded = self.versions.get(name, {})
-            if not loaded or (number is not None and number not in loaded):
-                what = f"'{name}'" if number is None else f"version {number} of '{name}'"
-                raise NotFound(f"{what} is not loaded")
-            going = set(loaded) if number is None else {number}
-            if number is None:
-                self._dismissed.add(name)
-            else:
-                self._unwanted.add((name, number))
-            self._wanted.difference_update((name, one) for one in going)
-            self._serve(name, {one: kept for one, kept in loaded.items() if one not in going})
+            self._retire(name, number)
+            self._give_back()
             return list(self.versions.get(name, {}))
+
+    def _retire(self, name: str, number: int | None) -> None:
+        loaded = self.versions.get(name, {})
+        if not loaded or (number is not None and number not in loaded):
+            what = f"'{name}'" if number is None else f"version {number} of '{name}'"
+            raise NotFound(f"{what} is not loaded")
+        retired = set(loaded) if number is None else {number}
+        if number is None:
+            self._dismissed.add(name)
+        else:
+            self._unwanted.add((name, number))
+        self._wanted.difference_update((name, one) for one in retired)
+        self._serve(name, {one: kept for one, kept in loaded.items() if one not in retired})
+
+    def _give_back(self) -> None:
+        """Gives back the memory of retired models; of those that a request still uses, at the next poll."""
+        if self._retired:
+            give_memory_back()
+            self._retired = [model for model in self._retired if model() is not None]
 
     def _place(self) -> stores.Store:
         if self._store is None:
@@ -284,10 +293,10 @@ class Catalog:
     def _serve(self, name: str, versions: dict[int, Loaded]) -> None:
         """From now on these answer, and no others of that name."""
         ordered = {number: versions[number] for number in sorted(versions, reverse=True)}
-        going = [one.model for number, one in self.versions.get(name, {}).items() if number not in versions]
+        retired = [one.model for number, one in self.versions.get(name, {}).items() if number not in versions]
+        self._retired += map(weakref.ref, retired)
         everything = {**self.versions, name: ordered}
         if not ordered:
             del everything[name]
         self.versions = {known: everything[known] for known in sorted(everything)}
         self.loaded = {known: next(iter(those.values())) for known, those in self.versions.items()}
-        memory.give_back_when_gone(going)

@@ -8,20 +8,20 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from models_store import golden, latent
+from models_store.arrays import Array
 from models_store.errors import BundleRefused
 from models_store.folder import Bundle
 from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
-from service.engine.batching import GraphQueue
+from service.engine.batching import BatchSizing, GraphQueue, measure
 from service.engine.model import Model
-from service.engine.pace import Pace, measure
 from service.engine.rules import Limits
-from service.engine.sessions import Array, Graph, Session, UnfitGraph
+from service.engine.sessions import Graph, Session, UnfitGraph
 from service.settings import Settings
 
-Queue = Callable[[Graph, Executor, Pace], GraphQueue]
+Queue = Callable[[Graph, Executor, BatchSizing], GraphQueue]
 """What makes a graph answer many callers."""
 
 

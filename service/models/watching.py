@@ -1,24 +1,28 @@
-"""Looks at the store from time to time."""
+"""Polling of the store, and the memory of models that it retired."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import threading
 from collections.abc import Callable
 
 STOP_SECONDS = 5.0
-"""How long to wait at the end for a look that has begun; a store that does not answer may take longer."""
+"""Longest wait at the end for a poll in progress; a store that does not answer may take longer."""
+MANY_OBJECTS = 10_000
+"""New objects between two searches for cycles; some dozens of requests together make a tenth of it."""
 
 
 class Watcher:
-    """Calls a function at equal distances, in a thread of its own.
+    """Calls a function at equal intervals, in its own thread.
 
     Arguments:
-        look: What is called; must not raise.
-        seconds: Between the end of a call and the next one; 0: never.
+        poll: Function to call; must not raise.
+        seconds: Seconds between the end of a call and the next one; 0: never.
     """
 
-    def __init__(self, look: Callable[[], None], seconds: float) -> None:
-        self._look = look
+    def __init__(self, poll: Callable[[], None], seconds: float) -> None:
+        self._poll = poll
         self._seconds = seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
@@ -35,4 +39,20 @@ class Watcher:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._seconds):
-            self._look()
+            self._poll()
+
+
+def collect_seldom() -> None:
+    """Makes Python search for cycles after many new objects; the default is 700.
+
+    A request leaves no cycles behind, and a dozen concurrent ones make that many objects.
+    """
+    gc.set_threshold(MANY_OBJECTS)
+
+
+def give_memory_back() -> None:
+    """Frees cycles, and returns the C library's free memory to the system; only glibc needs to be told."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -10,8 +10,8 @@ from models_store.arrays import Array
 from models_store.errors import listed
 from models_store.manifest import Manifest
 from service.engine.model import Encoded, Generated
-from service.engine.predictive import LEVELS
 from service.engine.rules import Rules
+from service.engine.summaries import LEVELS
 from service.errors import WrongInput
 from service.oip.requests import RequestedOutput
 
@@ -54,7 +54,7 @@ class Output:
             return summary
         if encoded is None:
             raise ValueError(f"'{self.name}' was not computed")
-        part: Array = getattr(encoded.origin if self.field in MEASURES else encoded, self.field)
+        part: Array = getattr(encoded.explanation if self.field in MEASURES else encoded, self.field)
         return part
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from models_store.errors import listed
 from models_store.kinds import MEDIA
 from service.engine.observations import Observations
-from service.engine.predictive import FIELDS
+from service.engine.summaries import FIELDS
 from service.engine.workers import aside
 from service.errors import WrongInput
 from service.formats import bodies, render, tables

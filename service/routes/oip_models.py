@@ -30,9 +30,9 @@ READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 
 
 @router.get("/health/live")
-async def live(catalog: CurrentCatalog) -> Response:
-    """Answers 200 where ``/livez`` does."""
-    return Response(status_code=200 if catalog.alive else 503)
+async def live() -> Response:
+    """Answers 200, as ``/livez`` does."""
+    return Response()
 
 
 @router.get("/health/ready")
@@ -44,9 +44,9 @@ async def ready(catalog: CurrentCatalog) -> Response:
 @router.get(f"{MODEL}/ready")
 @router.get(f"{VERSION}/ready")
 async def model_ready(catalog: CurrentCatalog, name: str, version: str | None = None) -> Response:
-    """Answers 200 if the version is loaded and graphs can run."""
+    """Answers 200 if the version is loaded."""
     current(catalog, name, version)
-    return Response(status_code=200 if catalog.alive else 503)
+    return Response()
 
 
 # --- metadata -----------------------------------------------------------------------------------------------

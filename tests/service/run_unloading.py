@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from pathlib import Path
 
 from service.models.catalog import Catalog
@@ -12,11 +11,8 @@ from service.settings import Settings
 
 
 def resident_without(catalog: Catalog, name: str) -> int:
-    """Unloads the model, and waits for what is done about its memory."""
+    """Unloads the model, which gives its memory back."""
     catalog.unload(name)
-    for thread in threading.enumerate():
-        if thread.name == "memory":
-            thread.join()
     return resident()
 
 

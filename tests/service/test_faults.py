@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -18,13 +20,15 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
+from benchmarks.servers import free_port
+from models_store.arrays import Array
 from service.app import create_app
-from service.engine.batching import GraphQueue
-from service.engine.pace import Pace
-from service.engine.sessions import Array, Graph
+from service.engine.batching import BatchSizing, GraphQueue
+from service.engine.sessions import Graph
 from service.models.catalog import Catalog
 from service.settings import Settings
-from tests.service.running import running, until
+from tests.service.run_hanging import HANGS
+from tests.service.running import readiness, running, until
 
 RAISES, KILLS = 13, 66
 """Pictures all of this grey make the image encoder fail, or end its thread."""
@@ -66,9 +70,9 @@ class Service:
         settings = Settings.model_validate({"store": store, "threads": 1, **options})
         self.app: FastAPI = create_app(settings, partial(Catalog, queue=self._queue))
 
-    def _queue(self, graph: Graph, executor: Executor, _pace: Pace) -> GraphQueue:
+    def _queue(self, graph: Graph, executor: Executor, _sizing: BatchSizing) -> GraphQueue:
         self.queues.append(
-            GraphQueue(Faulty(graph, self.gate, self.entered), executor, Pace(64, rows_per_second=2))
+            GraphQueue(Faulty(graph, self.gate, self.entered), executor, BatchSizing(64, rows_per_second=2))
         )
         return self.queues[-1]
 
@@ -163,28 +167,30 @@ def test_who_shares_a_batch_with_one_that_fails_gets_the_right_answer(models: Pa
         assert first.result().status_code == 200
 
 
-def test_a_thread_that_dies_is_told_by_health_and_leaves_nobody_waiting(models: Path) -> None:
+def test_a_graph_that_would_end_its_thread_fails_its_request_alone(models: Path) -> None:
     service = Service(models)
-    with service.serving() as client, ThreadPoolExecutor(12) as clients:
-        calls = [service.block(client, clients, pictures(KILLS))]
-        calls += [clients.submit(client.post, "/encode", json=pictures(grey)) for grey in range(5)]
-        until(lambda: service.waiting_rows >= 5)
-        calls += [clients.submit(client.post, "/encode", json=labels(grey)) for grey in range(3)]
-        assert ready(client)
-        service.gate.set()
-        assert {call.result().status_code for call in calls} == {503}
-        assert client.get("/readyz").status_code == 503
-        assert client.get("/livez").json() == {"status": "dead", "missing": []}
-        assert client.post("/encode", json=labels(1)).status_code == 503
-
-
-def test_of_two_threads_one_may_die_and_the_other_answers_though_not_ready(models: Path) -> None:
-    service = Service(models, threads=2)
     with service.serving() as client:
-        assert client.post("/encode", json=pictures(KILLS)).status_code == 503
-        assert not ready(client)
-        assert client.get("/livez").status_code == 200
+        for _ in range(2):  # more often than there are threads
+            assert client.post("/encode", json=pictures(KILLS)).status_code == 500
         assert client.post("/encode", json=labels(1)).status_code == 200
+        assert ready(client)
+        assert client.get("/livez").json() == {"status": "alive", "missing": []}
+
+
+def test_sigterm_ends_a_process_in_which_a_graph_hangs(models: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "tests.service.run_hanging", str(models), str(port)]
+    process = subprocess.Popen(command)  # noqa: S603 - our own program
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: readiness(address) == 200, 120)
+        assert httpx2.post(f"{address}/encode", json=labels(*range(HANGS)), timeout=60).status_code == 503
+        until(lambda: readiness(address) == 503)
+        process.terminate()
+        process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_client_that_hangs_up_while_it_waits_stops_costing(models: Path) -> None:

@@ -12,13 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine import gathering
-from service.engine.batching import GraphFailed, GraphQueue
-from service.engine.gathering import Posteriors
-from service.engine.observations import Array, Column
-from service.engine.pace import Pace
-from service.engine.posteriors import Expert, Fused, Fusing, fuse
-from service.engine.turns import Turns
+from models_store.arrays import Array
+from service.engine import posteriors as posteriors_module
+from service.engine.batching import BatchSizing, GraphFailed, GraphQueue
+from service.engine.observations import Column
+from service.engine.posteriors import (
+    Expert,
+    FusionRequest,
+    FusionResult,
+    IterationBatcher,
+    Posteriors,
+    fuse,
+)
 from service.engine.workers import FEW, Workers
 
 DIMENSION = 4
@@ -52,7 +57,7 @@ def open_gate() -> threading.Event:
 
 def asking(
     work: Callable[[Posteriors, Queues], Awaitable[None]],
-    loop_rows: int = 0,
+    inline_rows: int = 0,
     gate: threading.Event | None = None,
 ) -> dict[str, Encoder]:
     """Does the work on a model of two encoders, and gives them back; fails if it hangs."""
@@ -61,7 +66,10 @@ def asking(
 
     async def main() -> None:
         with Workers(2) as threads:
-            queues = {name: GraphQueue(graph, threads, Pace(64, loop_rows)) for name, graph in graphs.items()}
+            queues = {
+                name: GraphQueue(graph, threads, BatchSizing(64, inline_rows))
+                for name, graph in graphs.items()
+            }
             await asyncio.wait_for(work(Posteriors(queues, DIMENSION), queues), 60)
 
     asyncio.run(main())
@@ -75,7 +83,7 @@ def column(start: int, present: list[bool] | int) -> Column:
     return Column(np.arange(start, start + len(mask), dtype=np.float32)[:, None], mask)
 
 
-def alone(columns: Mapping[str, Column], fusing: Fusing) -> Fused:
+def alone(columns: Mapping[str, Column], fusing: FusionRequest) -> FusionResult:
     """What a question gets whose experts are computed by hand."""
     experts = {}
     for name, sent in columns.items():
@@ -85,7 +93,7 @@ def alone(columns: Mapping[str, Column], fusing: Fusing) -> Fused:
 
 
 @st.composite
-def questions(draw: st.DrawFn) -> tuple[dict[str, Column], Fusing]:
+def questions(draw: st.DrawFn) -> tuple[dict[str, Column], FusionRequest]:
     """Any subset of the modalities, any of whose rows may be missing; of some, the answer is large."""
     n = draw(st.integers(1, 5))
     names = draw(st.sets(st.sampled_from(NAMES)))
@@ -93,12 +101,12 @@ def questions(draw: st.DrawFn) -> tuple[dict[str, Column], Fusing]:
     columns = {name: column(draw(st.integers(0, 50)), draw(masks)) for name in sorted(names)}
     draws = draw(st.sampled_from((0, 1, 3, FEW // DIMENSION)))
     mean = not draws or draw(st.booleans())  # none are drawn for a mean alone
-    return columns, Fusing({}, n, draws, seed=draw(st.integers(0, 9)), return_mean=mean)
+    return columns, FusionRequest({}, n, draws, seed=draw(st.integers(0, 9)), return_mean=mean)
 
 
 @given(st.lists(questions(), min_size=1, max_size=8), st.sampled_from((0, 64)))
 def test_each_has_the_posterior_that_it_has_alone(
-    asked: list[tuple[dict[str, Column], Fusing]], loop_rows: int
+    asked: list[tuple[dict[str, Column], FusionRequest]], inline_rows: int
 ) -> None:
     async def work(posteriors: Posteriors, _: Queues) -> None:
         answers = await asyncio.gather(*(posteriors.of(*question) for question in asked))
@@ -110,7 +118,7 @@ def test_each_has_the_posterior_that_it_has_alone(
 
     # the experts are put into the questions, which hypothesis may show once more
     asked = [(columns, fusing._replace(experts={})) for columns, fusing in asked]
-    asking(work, loop_rows)
+    asking(work, inline_rows)
 
 
 def test_who_leaves_takes_along_the_rows_that_wait_for_any_encoder() -> None:
@@ -118,18 +126,18 @@ def test_who_leaves_takes_along_the_rows_that_wait_for_any_encoder() -> None:
 
     async def work(posteriors: Posteriors, queues: Queues) -> None:
         both = {name: column(0, 3) for name in NAMES}
-        staying = asyncio.create_task(posteriors.of(both, Fusing({}, 3, 1, 1)))
+        staying = asyncio.create_task(posteriors.of(both, FusionRequest({}, 3, 1, 1)))
         await asyncio.sleep(0)  # its rows reach the queues
         while any(queue.waiting_rows for queue in queues.values()):  # until they are in the threads
             await asyncio.sleep(0)
-        leaving = asyncio.create_task(posteriors.of(both, Fusing({}, 3, 1, 1)))
+        leaving = asyncio.create_task(posteriors.of(both, FusionRequest({}, 3, 1, 1)))
         await asyncio.sleep(0)
         assert [queue.waiting_rows for queue in queues.values()] == [3, 3]
         leaving.cancel()
         await asyncio.wait([leaving])
         assert [queue.waiting_rows for queue in queues.values()] == [0, 0]
         gate.set()
-        assert np.array_equal((await staying).mu, alone(both, Fusing({}, 3, 1, 1)).mu)
+        assert np.array_equal((await staying).mu, alone(both, FusionRequest({}, 3, 1, 1)).mu)
 
     graphs = asking(work, gate=gate)
     assert [graph.batches for graph in graphs.values()] == [[3], [3]]
@@ -137,12 +145,12 @@ def test_who_leaves_takes_along_the_rows_that_wait_for_any_encoder() -> None:
 
 def test_an_encoder_that_fails_fails_those_whose_rows_it_had() -> None:
     async def work(posteriors: Posteriors, queues: Queues) -> None:
-        failing = posteriors.of({"left": column(-5, 2), "right": column(5, 2)}, Fusing({}, 2, 1, 1))
-        other = posteriors.of({"left": column(5, 2)}, Fusing({}, 2, 1, 1))
+        failing = posteriors.of({"left": column(-5, 2), "right": column(5, 2)}, FusionRequest({}, 2, 1, 1))
+        other = posteriors.of({"left": column(5, 2)}, FusionRequest({}, 2, 1, 1))
         failed, answered = await asyncio.gather(failing, other, return_exceptions=True)
         assert isinstance(failed, GraphFailed)
         assert str(failed) == "negative rows"
-        assert isinstance(answered, Fused)
+        assert isinstance(answered, FusionResult)
         assert [queue.waiting_rows for queue in queues.values()] == [0, 0]
 
     asking(work)
@@ -151,9 +159,9 @@ def test_an_encoder_that_fails_fails_those_whose_rows_it_had() -> None:
 def test_a_modality_that_no_row_has_asks_no_encoder() -> None:
     async def work(posteriors: Posteriors, _: Queues) -> None:
         answer = await posteriors.of(
-            {"left": column(1, [False, False]), "right": column(1, 2)}, Fusing({}, 2, 1, 1)
+            {"left": column(1, [False, False]), "right": column(1, 2)}, FusionRequest({}, 2, 1, 1)
         )
-        only = await posteriors.of({"right": column(1, 2)}, Fusing({}, 2, 1, 1))
+        only = await posteriors.of({"right": column(1, 2)}, FusionRequest({}, 2, 1, 1))
         assert np.array_equal(answer.mu, only.mu)
 
     graphs = asking(work)
@@ -163,7 +171,7 @@ def test_a_modality_that_no_row_has_asks_no_encoder() -> None:
 def test_no_thread_begins_to_fuse_what_nobody_awaits(monkeypatch: pytest.MonkeyPatch) -> None:
     gate, seeds = threading.Event(), list[int]()
 
-    def noted(names: Sequence[str], dimension: int, asked: Sequence[Fusing]) -> list[Fused]:
+    def noted(names: Sequence[str], dimension: int, asked: Sequence[FusionRequest]) -> list[FusionResult]:
         seeds.extend(one.seed for one in asked)
         return fuse(names, dimension, asked)
 
@@ -172,7 +180,7 @@ def test_no_thread_begins_to_fuse_what_nobody_awaits(monkeypatch: pytest.MonkeyP
         loop.set_default_executor(ThreadPoolExecutor(1))
         busy = loop.run_in_executor(None, gate.wait, 60)
         leaving, staying = (
-            asyncio.create_task(posteriors.of({}, Fusing({}, FEW, 1, seed))) for seed in (1, 2)
+            asyncio.create_task(posteriors.of({}, FusionRequest({}, FEW, 1, seed))) for seed in (1, 2)
         )
         await asyncio.sleep(0)  # until they wait for the thread
         leaving.cancel()
@@ -181,7 +189,7 @@ def test_no_thread_begins_to_fuse_what_nobody_awaits(monkeypatch: pytest.MonkeyP
         await asyncio.gather(busy, staying)
         assert seeds == [2]
 
-    monkeypatch.setattr(gathering, "fuse", noted)
+    monkeypatch.setattr(posteriors_module, "fuse", noted)
     asking(work)
 
 
@@ -194,11 +202,11 @@ def test_nobody_is_asked_once_all_have_left() -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        turns, leaving, staying = Turns(answer), loop.create_future(), loop.create_future()
-        turns.ask(1, leaving)
+        turns, leaving, staying = IterationBatcher(answer), loop.create_future(), loop.create_future()
+        turns.submit(1, leaving)
         leaving.cancel()
         await asyncio.sleep(0)
-        turns.ask(2, staying)
+        turns.submit(2, staying)
         await staying
 
     asyncio.run(main())

@@ -16,9 +16,9 @@ from starlette.types import Message
 
 from benchmarks import bundle
 from service.app import create_app
-from service.models import memory
+from service.models import catalog as catalog_module
+from service.models.catalog import Catalog
 from service.settings import Settings
-from tests.service.running import until
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc")
@@ -31,22 +31,28 @@ def test_unloading_a_model_gives_its_memory_back(tmp_path: Path) -> None:
     assert after - before < (between - before) / 3
 
 
-def test_memory_is_given_back_only_when_nobody_holds_the_model_any_more(
-    monkeypatch: pytest.MonkeyPatch,
+def test_memory_of_a_model_in_use_is_given_back_at_the_next_poll(
+    bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as a question that had begun."""
-
-    class Held: ...
-
-    held = Held()
-    gone = weakref.ref(held)
+    """Such as by a request that had begun."""
+    catalog = Catalog(Settings(store=bundle_folder.parents[1]))
+    catalog.refresh()
+    model = catalog.get("tiny").model
+    gone = weakref.ref(model)
     given: list[bool] = []
-    monkeypatch.setattr(memory, "_trim", lambda: given.append(gone() is None))
-    memory.give_back_when_gone([held])
-    assert not given
-    del held
-    until(lambda: given)
-    assert given == [True]
+
+    def give_back() -> None:
+        gc.collect()
+        given.append(gone() is None)
+
+    monkeypatch.setattr(catalog_module, "give_memory_back", give_back)
+    catalog.unload("tiny")
+    assert given == [False]
+    del model
+    for _ in range(2):  # nothing is left to give back after the first
+        catalog.refresh()
+    assert given == [False, True]
+    catalog.close()
 
 
 @pytest.mark.parametrize(

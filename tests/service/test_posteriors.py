@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 
-from service.engine.posteriors import Expert, Fusing, fuse
+from service.engine.posteriors import Expert, FusionRequest, fuse
 
 
 def expert(mu: list[float], log_var: list[float]) -> Expert:
@@ -16,7 +16,7 @@ def expert(mu: list[float], log_var: list[float]) -> Expert:
 def test_many_draws_take_the_memory_of_the_draws() -> None:
     tracemalloc.start()
     try:
-        (fused,) = fuse(("left",), 8, [Fusing({}, n=200, draws=500, seed=1)])
+        (fused,) = fuse(("left",), 8, [FusionRequest({}, n=200, draws=500, seed=1)])
         assert tracemalloc.get_traced_memory()[1] < 1.5 * fused.z.nbytes
     finally:
         tracemalloc.stop()
@@ -26,9 +26,9 @@ def test_experts_that_say_nothing_of_one_dimension_are_not_missing() -> None:
     """They contradict each other in the second; of the first, no finite number can be said."""
     experts = {"left": expert([0, 9], [np.inf, -3]), "right": expert([0, -9], [-3, -3])}
     with np.errstate(invalid="ignore"):
-        (fused,) = fuse(tuple(experts), 2, [Fusing(experts, 1, 1, seed=1, explained=True)])
-    assert fused.origin is not None
-    assert fused.origin.disagreement[0] != 0
+        (fused,) = fuse(tuple(experts), 2, [FusionRequest(experts, 1, 1, seed=1, explained=True)])
+    assert fused.explanation is not None
+    assert fused.explanation.disagreement[0] != 0
     assert np.isfinite(fused.mu).all()
 
 
@@ -36,10 +36,10 @@ def test_an_expert_that_says_nothing_is_as_if_it_were_missing() -> None:
     right = {"right": expert([1, -9], [-3, 2])}
     both = right | {"left": expert([5, 5], [np.inf, np.inf])}
     said, missing = (
-        fuse(("left", "right"), 2, [Fusing(experts, 1, 2, seed=1, explained=True)])[0]
+        fuse(("left", "right"), 2, [FusionRequest(experts, 1, 2, seed=1, explained=True)])[0]
         for experts in (both, right)
     )
-    assert said.origin is not None
-    assert missing.origin is not None
-    for one, other in zip((*said[:3], *said.origin), (*missing[:3], *missing.origin), strict=True):
+    assert said.explanation is not None
+    assert missing.explanation is not None
+    for one, other in zip((*said[:3], *said.explanation), (*missing[:3], *missing.explanation), strict=True):
         assert np.array_equal(one, other)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from models_store.manifest import Modality
-from service.engine.predictive import LEVELS, draw_x, fill_with_noise, samples, summarise
+from service.engine.draws import draw_x, fill_with_noise
+from service.engine.summaries import LEVELS, samples, summarise
 
 VECTOR = Modality(
     name="body",

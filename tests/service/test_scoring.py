@@ -31,7 +31,7 @@ class Expert:
     def __init__(self, weight: NumpyArray) -> None:
         self._weight = weight
 
-    def ask(self, rows: NumpyArray, receiver: Receiver) -> None:
+    def submit(self, rows: NumpyArray, receiver: Receiver) -> None:
         squares = (self._weight**2).sum(axis=0)
         mu = rows @ self._weight / squares
         log_var = np.broadcast_to(np.log(1.5 * NOISE**2 / squares), mu.shape)

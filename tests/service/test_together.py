@@ -23,17 +23,17 @@ import numpy as np
 import pytest
 
 from models_store import golden
+from models_store.arrays import Array
 from models_store.folder import open_bundle
 from models_store.manifest import encoder_file
 from service.app import create_app
-from service.engine.batching import GraphQueue, Outputs
-from service.engine.pace import Pace
-from service.engine.sessions import Array, Graph
+from service.engine.batching import BatchSizing, GraphQueue, Outputs
+from service.engine.sessions import Graph
 from service.models.catalog import Catalog
 from service.models.loading import open_sessions
 from service.settings import Settings
 
-QueueOf = Callable[[Graph, Executor, Pace], GraphQueue]
+QueueOf = Callable[[Graph, Executor, BatchSizing], GraphQueue]
 WAVE = 25
 """Requests that begin together."""
 
@@ -169,8 +169,8 @@ async def assert_together_is_as_alone(
         alone = [await send(client, request) for request in requests]
     disconnections = Disconnections()
 
-    def interrupted(graph: Graph, executor: Executor, pace: Pace) -> GraphQueue:
-        return queue_of(Interrupted(graph, disconnections), executor, pace)
+    def interrupted(graph: Graph, executor: Executor, sizing: BatchSizing) -> GraphQueue:
+        return queue_of(Interrupted(graph, disconnections), executor, sizing)
 
     async with serving(bundle_folder, interrupted) as client:
         together = await send_together(client, requests, disconnections)
@@ -182,9 +182,9 @@ async def assert_together_is_as_alone(
     ], "responses differ"
 
 
-def paced(pace: Pace) -> QueueOf:
+def paced(sizing: BatchSizing) -> QueueOf:
     """Queues with these batch sizes instead of measured ones."""
-    return lambda graph, executor, _pace: GraphQueue(graph, executor, pace)
+    return lambda graph, executor, _sizing: GraphQueue(graph, executor, sizing)
 
 
 class Swapped(GraphQueue):
@@ -206,9 +206,9 @@ def test_a_row_has_the_same_bits_in_a_batch_of_any_size(bundle_folder: Path) -> 
 
 QUEUES = {
     "as measured": GraphQueue,
-    "all in threads": paced(Pace(64)),
-    "tiny batches in threads": paced(Pace(3)),
-    "loop and threads": paced(Pace(16, 4)),
+    "all in threads": paced(BatchSizing(64)),
+    "tiny batches in threads": paced(BatchSizing(3)),
+    "loop and threads": paced(BatchSizing(16, 4)),
 }
 
 
@@ -219,12 +219,12 @@ def test_concurrent_requests_get_the_responses_that_each_gets_alone(
     asyncio.run(assert_together_is_as_alone(bundle_folder, queue, seed=1))
 
 
-@pytest.mark.parametrize("pace", [Pace(64), Pace(64, 64)], ids=["in threads", "on the loop"])
-def test_swapped_rows_are_detected(bundle_folder: Path, pace: Pace) -> None:
+@pytest.mark.parametrize("sizing", [BatchSizing(64), BatchSizing(64, 64)], ids=["in threads", "on the loop"])
+def test_swapped_rows_are_detected(bundle_folder: Path, sizing: BatchSizing) -> None:
     """The test above can fail."""
     with pytest.raises(AssertionError, match="responses differ"):
         asyncio.run(
             assert_together_is_as_alone(
-                bundle_folder, lambda graph, executor, _: Swapped(graph, executor, pace), seed=1
+                bundle_folder, lambda graph, executor, _: Swapped(graph, executor, sizing), seed=1
             )
         )

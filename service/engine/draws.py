@@ -1,0 +1,108 @@
+"""Random draws of z and of x. Pure numpy.
+
+Every row draws from its own generator, seeded with (seed, row, purpose): a response depends neither on the
+other rows of the request, nor on how its rows were split.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from models_store.arrays import Array
+from models_store.latent import Mixture
+from models_store.likelihoods import Parameters
+from models_store.manifest import Modality
+
+ROWS_IN_BLOCK = 1024
+FIRST, FURTHER = 0, 1
+"""Kinds of draws of a row: the first one, and those after it."""
+PURPOSE = crc32(b"z")
+
+
+def generator(seed: int, row: int, purpose: str) -> np.random.Generator:
+    return np.random.default_rng([seed, row, crc32(purpose.encode())])
+
+
+def fill_with_noise(drawn: Array, seed: int, first_row: int = 0) -> None:
+    """Fills an array with standard normal draws; a row's first ones do not depend on their number.
+
+    Arguments:
+        drawn: Array to fill, contiguous, (n, draws, D).
+        seed: Seed of the request.
+        first_row: Index of the first row in the request.
+    """
+    n, draws, dimension = drawn.shape
+    stream = _streams.stream
+    if draws == 1 and not first_row and n <= ROWS_IN_BLOCK:  # the usual case
+        stream.fill(drawn, seed, 0, FIRST)
+        return
+    # Moving the stream costs as much as some hundred draws, so the first draws of many rows are
+    # drawn in one block.
+    row = first_row
+    while row < first_row + n:
+        block, inside = divmod(row, ROWS_IN_BLOCK)
+        stop = min((block + 1) * ROWS_IN_BLOCK, first_row + n)
+        first = np.empty((stop - block * ROWS_IN_BLOCK, dimension), np.float32)
+        stream.fill(first, seed, block, FIRST)
+        drawn[row - first_row : stop - first_row, 0] = first[inside:]
+        row = stop
+    if draws > 1:
+        for row in range(n):
+            stream.fill(drawn[row, 1:], seed, first_row + row, FURTHER)
+
+
+class _Stream:
+    """One generator whose state is set for each use: making a new one takes longer than its draws."""
+
+    def __init__(self) -> None:
+        self._bits = np.random.Philox(key=0)
+        self._normal = np.random.Generator(self._bits).standard_normal
+        self._state: Any = self._bits.state
+
+    def fill(self, numbers: Array, seed: int, place: int, kind: int) -> None:
+        """Draws from the substream of (seed, place, kind); substreams are 2^128 blocks apart."""
+        self._state["state"] = {"counter": (0, 0, place, kind), "key": (seed, PURPOSE)}
+        self._bits.state = self._state
+        self._normal(out=numbers, dtype=np.float32)
+
+
+class _Streams(threading.local):
+    """One stream per thread."""
+
+    def __init__(self) -> None:
+        self.stream = _Stream()
+
+
+_streams = _Streams()
+
+
+def draw_mixture(mixture: Mixture, n: int, draws: int, seed: int) -> Array:
+    """Draws z from a mixture for n rows, (n, draws, D); the first do not depend on their number."""
+    shape = (draws, mixture.means.shape[1])
+    return np.stack(
+        [
+            mixture.sample(
+                generator(seed, row, "component").random(draws),
+                generator(seed, row, "z").standard_normal(shape, np.float32),
+            )
+            for row in range(n)
+        ]
+    )
+
+
+def draw_x(modality: Modality, parameters: Parameters, seed: int, first_row: int) -> Array:
+    """Draws one x per draw of z, (n, K, *shape)."""
+    rows = len(next(iter(parameters.values())))
+    return np.stack(
+        [
+            modality.distribution.sample(
+                {name: value[row] for name, value in parameters.items()},
+                generator(seed, first_row + row, modality.name),
+            )
+            for row in range(rows)
+        ]
+    )
