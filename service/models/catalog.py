@@ -148,7 +148,7 @@ class Catalog:
 
     def close(self) -> None:
         """Ends the threads; requests that still wait for them are refused."""
-        self._workers.shutdown()
+        self._workers.shutdown(wait=False)  # a graph may hang; requests are finished by now
 
     # --- what is loaded; all of this blocks ----------------------------------------------------------------
 
