@@ -20,7 +20,7 @@ from training.fit import Fitted, fit
 # Settings in the environment of the test run must not reach the services under test.
 for name in [name for name in os.environ if name.startswith("ANYVIEW_") and name != "ANYVIEW_DATA"]:
     del os.environ[name]
-os.environ["ANYVIEW_ALLOWED_HOSTS"] = '["testserver"]'  # the name that starlette's test client asks for
+os.environ["ANYVIEW_ALLOWED_HOSTS"] = '["testserver", "test"]'  # the names that test clients send
 
 # An example of hypothesis has no deadline: a busy machine is no reason to fail.
 settings.register_profile("suite", deadline=None)
