@@ -45,8 +45,8 @@ class Evidence:
 
     Arguments:
         log_prob: The estimate, in nats, with shape (*).
-        std_error: Its standard error, by the delta method, in nats; NaN where a single draw, or none that
-            explains the row, tells nothing of it.
+        std_error: Its standard error, by the delta method, in nats; NaN where it cannot be estimated:
+            from a single draw, or where no draw explains the row.
         ess: The effective sample size, between 1 and K: how many of the draws carry the estimate; 0 if none.
     """
 
@@ -131,17 +131,18 @@ def widened(posterior: Gaussian, width: float) -> Gaussian:
 
 
 Explained = Iterable[tuple[Array, Array]]
-"""Per modality log p(x_m | z_k), with shape (K, *), and whether it is observed, with shape (*); a missing one
-counts nothing, whatever its value."""
+"""Per modality log p(x_m | z_k), with shape (K, *), and whether it is observed, with shape (*).
+
+The value of a missing one is ignored."""
 
 
-def log_weights(z: Array, proposals: Proposals, asked: Explained, given: Explained = ()) -> Array:
+def log_weights(z: Array, proposals: Proposals, scored: Explained, given: Explained = ()) -> Array:
     r"""The logarithms of :math:`p(z_k) \prod_m p(x_m \mid z_k) / q(z_k)`, m in T and S, and in S alone.
 
     Arguments:
         z: Draws from the proposals, with shape (K, *, D).
         proposals: :math:`q`.
-        asked: The modalities in T.
+        scored: The modalities in T.
         given: Those in S.
 
     Returns:
@@ -153,7 +154,7 @@ def log_weights(z: Array, proposals: Proposals, asked: Explained, given: Explain
     for log_likelihood, present in given:
         alone = alone + xp.where(present, log_likelihood, 0.0)
     together = alone
-    for log_likelihood, present in asked:
+    for log_likelihood, present in scored:
         together = together + xp.where(present, log_likelihood, 0.0)
     return xp.stack([together, alone] if given else [together])
 
@@ -217,8 +218,8 @@ def _spread(shares: Array, possible: Array, counts: Sequence[int]) -> Array:
     xp = array_namespace(shares)
     variance, start = xp.zeros_like(shares[0]), 0
     for count in filter(None, counts):
-        own = shares[start : start + count]
+        of_source = shares[start : start + count]
         scale = count / (count - 1) if count > 1 else math.nan
-        variance = variance + scale * xp.sum((own - xp.mean(own, axis=0)) ** 2, axis=0)
+        variance = variance + scale * xp.sum((of_source - xp.mean(of_source, axis=0)) ** 2, axis=0)
         start += count
     return xp.where(possible, xp.sqrt(variance), math.nan)

@@ -1,4 +1,4 @@
-"""A loaded model: answers questions on arrays. Knows nothing of HTTP."""
+"""A loaded model: encodes, generates and scores arrays."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ class Model:
     """One version of one model.
 
     Arguments:
-        manifest: What it is.
-        graphs: What runs each of its graphs, by file name.
-        limits: The most that one request may ask for.
-        latent: What is known of its latent space; older bundles say nothing.
+        manifest: Description of the model.
+        graphs: Runner of each graph, by file name.
+        limits: Largest sizes of one request.
+        latent: Mixture and statistics of its latent space; older bundles have none.
     """
 
     def __init__(
@@ -99,11 +99,11 @@ class Model:
         """The posterior of every row given the condition, and draws of z.
 
         Arguments:
-            observations: What was sent.
+            observations: Rows of the request.
             condition: Modalities, or ``all`` (what was sent), or ``none`` (the prior).
-            draws: N.
-            seed: Of the draws.
-            return_mean: N times the mean instead of draws.
+            draws: Number N of draws per row.
+            seed: Seed of the draws.
+            return_mean: Whether to return N copies of the mean instead of draws.
             explained: Whether to compute the explanation.
 
         Raises:
@@ -135,15 +135,15 @@ class Model:
         """Every target given the condition: summaries of its predictive distribution, and samples.
 
         Arguments:
-            observations: What was sent.
+            observations: Rows of the request.
             condition: As for :meth:`encode`.
             targets: Modalities, or ``all``.
-            fields: Of ``FIELDS``, what is wanted.
+            fields: Requested names of ``FIELDS``.
             draws: N, the number of samples.
             summary_draws: K, the draws of z behind the summaries.
-            seed: Of all draws.
-            return_mean: z is the mean of the posterior; K is then 1.
-            noise: Samples are draws of x instead of means of p(x | z).
+            seed: Seed of all draws.
+            return_mean: Whether z is the mean of the posterior; K is then 1.
+            noise: Whether samples are draws of x instead of means of p(x | z).
             prior: For the condition ``none``: ``standard``, or the ``mixture`` fitted to the training rows.
 
         Raises:
@@ -151,13 +151,15 @@ class Model:
                 answer would be too large.
             TooLarge: More rows or draws than allowed.
         """
-        names, asked = self.rules.condition(observations, condition), self.rules.targets(targets)
+        names, target_names = self.rules.condition(observations, condition), self.rules.targets(targets)
         self.rules.check_prior(prior, names, return_mean)
         summary_draws = 1 if return_mean else summary_draws
         self.rules.check_size(observations.n, max(draws, summary_draws))
         options = SummaryOptions(fields, draws, summary_draws, seed, noise)
-        answered = sum(numbers_by_row(self.manifest.modality(name), fields, draws) for name in asked)
-        self.rules.check_numbers(observations.n, answered, f"of {listed(asked)}", "N, gen_mod or fields")
+        answered = sum(numbers_by_row(self.manifest.modality(name), fields, draws) for name in target_names)
+        self.rules.check_numbers(
+            observations.n, answered, f"of {listed(target_names)}", "N, gen_mod or fields"
+        )
         most = options.draws_of_z
         self.rules.check_numbers(observations.n, most * self.manifest.latent_dim, "of z", "N or K")
         z = (await self._fused(observations, names, most, seed, return_mean=return_mean)).z
@@ -165,13 +167,13 @@ class Model:
             z = await aside(_size(*z.shape), draw_mixture, self.latent.mixture, observations.n, most, seed)
         first_row = observations.first_row
         answers = {}
-        for name in asked:
+        for name in target_names:
             modality = self.manifest.modality(name)
-            found = [
+            parts = [
                 await self._target(modality, z[rows], options, first_row + rows.start)
                 for rows in pieces(observations.n, z.shape[1], [modality], CELLS_AT_ONCE)
             ]
-            answers[name] = joined(found)
+            answers[name] = joined(parts)
         return Generated(answers, observations.n, names)
 
     async def score(
@@ -187,27 +189,27 @@ class Model:
         """log p(x_T | x_S) of every row, S and T intersected with what the row has.
 
         Arguments:
-            observations: What was sent.
+            observations: Rows of the request.
             condition: The modalities S, or ``none``.
-            targets: The modalities T, or ``all``: whatever else was sent.
-            draws: K, the importance samples.
-            at_once: How many of them are decoded at a time; the answer does not depend on it.
-            seed: Of all draws.
+            targets: The modalities T, or ``all``: everything else that was sent.
+            draws: Number K of importance samples.
+            at_once: Number decoded at a time; the result does not depend on it.
+            seed: Seed of all draws.
 
         Raises:
             WrongInput: A modality was not sent, is on both sides, a row has nothing on one of them, or there
                 would be too many importance weights.
             TooLarge: More rows or draws than allowed.
         """
-        given, asked = self.rules.question(observations, condition, targets)
+        given, scored = self.rules.question(observations, condition, targets)
         self.rules.check_size(observations.n, draws)
         self.rules.check_numbers(observations.n, draws, "of importance weights", "K")
-        together = tuple(name for name in self.rules.names if name in given + asked)
+        together = tuple(name for name in self.rules.names if name in given + scored)
         estimate = await self._evidence(observations, together, given, draws, at_once, seed)
         present = {name: observations.columns[name].present for name in together}
-        questions = questions_of(asked, given, present)
+        questions = questions_of(scored, given, present)
         likely = p_values(questions, estimate.log_prob, draws, self.manifest.reference)
-        return Scored(given, asked, questions, estimate, likely)
+        return Scored(given, scored, questions, estimate, likely)
 
     # --- the steps ------------------------------------------------------------------------------------
 
@@ -245,11 +247,11 @@ class Model:
         modalities = [self.manifest.modality(name) for name in together]
         weights = []
         for rows in pieces(observations.n, min(at_once, draws), modalities, CELLS_AT_ONCE):
-            own = [
+            sliced = [
                 Gaussian(q.mu[rows].astype(np.float64), q.log_var[rows].astype(np.float64))
                 for q in posteriors
             ]
-            proposals = defensive(own, draws)
+            proposals = defensive(sliced, draws)
             piece, chunks = Piece(observations, rows, modalities, given, proposals), []
             noise = Noise(seed, observations, rows, together, self.manifest.latent_dim)
             portions = proposals.sample(noise.draw, at_once)
@@ -257,9 +259,9 @@ class Model:
                 record_phase("fuse")
                 chunks.append(await self._log_weights(piece, z))
             weights.append(np.concatenate(chunks, axis=1))
-        found = await asyncio.to_thread(estimate, np.concatenate(weights, axis=2), proposals)
+        evidence = await asyncio.to_thread(estimate, np.concatenate(weights, axis=2), proposals)
         record_phase("summarise")
-        return found
+        return evidence
 
     async def _log_weights(self, piece: Piece, z: Array) -> Array:
         """The logarithms of the importance weights of draws of z: (1 or 2, count, rows)."""
@@ -283,11 +285,11 @@ class Model:
         parameters = await self._decode(modality, z)
         record_phase("decode")
         size = _size(*z.shape[:2], *modality.parameter_shape())
-        found = await aside(size, summaries, modality, parameters, options, first_row)
+        summary = await aside(size, summaries, modality, parameters, options, first_row)
         record_phase("summarise")
-        return found
+        return summary
 
 
 def _size(rows: int, draws: int, *shape: int) -> int:
-    """The numbers behind an answer; a row costs as much as many of them, for it has its own generator."""
+    """Cost of an answer in numbers; a row adds ``ROW_COST``, since it has a generator."""
     return rows * (ROW_COST + draws * math.prod(shape))

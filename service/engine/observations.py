@@ -1,4 +1,4 @@
-"""What was sent, as arrays: one column of rows per modality."""
+"""Rows of a request as arrays: one column per modality."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Column(NamedTuple):
     """One modality of a request.
 
     Arguments:
-        values: (n, *shape) in the modality's dtype; anything where missing.
-        mask: Boolean (n,), which rows have it; None: every row.
+        values: Rows, (n, *shape), in the modality's dtype; any value where missing.
+        mask: Mask of the rows that have it, boolean (n,); None for all.
     """
 
     values: Array
@@ -26,7 +26,7 @@ class Column(NamedTuple):
 
     @property
     def present(self) -> Array:
-        """Which rows have it, boolean (n,)."""
+        """Mask of the rows that have it, boolean (n,)."""
         return np.ones(len(self.values), bool) if self.mask is None else self.mask
 
     @property
@@ -37,12 +37,12 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it was sent, cell by cell.
+    """A table as sent, cell by cell.
 
     Arguments:
-        header: The names of its columns.
-        lines: The rows below.
-        keep: Names of columns that are none of the model's, and are only to be kept.
+        header: Names of the columns.
+        lines: Rows below the header.
+        keep: Names of columns to copy to the answer, which the model does not have.
     """
 
     header: tuple[str, ...]
@@ -51,13 +51,13 @@ class Table:
 
 
 class Observations(NamedTuple):
-    """What was sent: one column per modality sent, all with n rows.
+    """Rows of a request: one column per modality sent, all with n rows.
 
     Arguments:
-        columns: By modality.
-        n: How many rows.
-        table: What they were read from, where it was a table.
-        first_row: The number of the first row, where they are a piece of something longer.
+        columns: Columns by modality.
+        n: Number of rows.
+        table: Table that they were read from, if any.
+        first_row: Index of the first row, if they are a piece of a longer request.
     """
 
     columns: Mapping[str, Column]

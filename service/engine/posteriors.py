@@ -7,7 +7,7 @@
 5. Fuse: requests that have all their experts are fused in one product per event-loop iteration.
 
 A task, a future and a wake-up per expert would take longer than the product. A numpy call takes microseconds
-however small its arrays, so requests are fused together, whatever their subsets. The result of a row does not
+however small its arrays, so requests of different subsets are fused together. The result of a row does not
 depend on the other rows.
 """
 

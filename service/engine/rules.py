@@ -1,4 +1,4 @@
-"""What may be asked of a model: which modalities, given which, and how much at once."""
+"""Checks of requests to a model: names of modalities, conditions, and sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.errors import TooLarge, WrongInput
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that one request may ask for."""
+    """Largest sizes of one request: rows, draws per row, numbers of the response."""
 
     rows: int
     draws: int
@@ -21,12 +21,12 @@ class Limits:
 
 
 class Rules:
-    """Those of one model; whatever is against them raises an error that says so.
+    """Checks requests to one model; each method raises an error if a request breaks a rule.
 
     Arguments:
-        manifest: The model.
-        limits: The most that one request may ask for.
-        mixture: Whether it has a mixture to draw from instead of the prior.
+        manifest: Manifest of the model.
+        limits: Largest sizes of one request.
+        mixture: Whether the model has a mixture to draw from instead of the prior.
     """
 
     def __init__(self, manifest: Manifest, limits: Limits, mixture: bool = False) -> None:
@@ -47,10 +47,10 @@ class Rules:
         return self._modalities[name]
 
     def check_rows(self, n: int) -> None:
-        """Refuses more rows than one request may have; best before anything is made of them.
+        """Refuses more rows than one request may have; best called before arrays are made.
 
         Raises:
-            TooLarge: They are more.
+            TooLarge: There are more rows.
         """
         if n > self.limits.rows:
             raise TooLarge(f"{n} rows are more than the {self.limits.rows} that one request may have")
@@ -59,7 +59,7 @@ class Rules:
         """The names of the modalities that the posterior is given.
 
         Arguments:
-            observations: What was sent.
+            observations: Rows of the request.
             condition: ``cond_mod``: modalities, ``all`` (what was sent), or ``none`` (the prior).
 
         Raises:
@@ -86,9 +86,9 @@ class Rules:
         """The names of what is given, and of what is scored.
 
         Arguments:
-            observations: What was sent.
+            observations: Rows of the request.
             condition: ``cond_mod``, ``none`` for no condition.
-            targets: ``gen_mod``: modalities, or ``all``: whatever else was sent.
+            targets: ``gen_mod``: modalities, or ``all``: everything else that was sent.
 
         Raises:
             WrongInput: One was not sent, is on both sides, or a row has nothing on one of them.
@@ -96,19 +96,19 @@ class Rules:
         if not observations.columns:
             raise WrongInput(f"nothing was sent to score: send at least one of {listed(self.names)}")
         given = () if list(condition) == ["none"] else self._sent(observations, "cond_mod", condition)
-        asked = self._sent(observations, "gen_mod", targets)
+        scored = self._sent(observations, "gen_mod", targets)
         if list(targets) == ["all"]:
-            asked = tuple(name for name in asked if name not in given)
-            if not asked:
+            scored = tuple(name for name in scored if name not in given)
+            if not scored:
                 raise WrongInput(
                     f"cond_mod names all that was sent, {listed(given)}: nothing is left to score"
                 )
-        both = [name for name in asked if name in given]
+        both = [name for name in scored if name in given]
         if both:
             raise WrongInput(f"{listed(both)} cannot be scored given itself: it is in cond_mod and gen_mod")
-        for names in filter(None, (given, asked)):
+        for names in filter(None, (given, scored)):
             check_observed(observations, names)
-        return given, asked
+        return given, scored
 
     def targets(self, targets: Sequence[str]) -> tuple[str, ...]:
         """The modalities that ``gen_mod`` names.
@@ -125,7 +125,7 @@ class Rules:
         return tuple(name for name in self.names if name in targets)
 
     def check_prior(self, prior: str, given: Sequence[str], return_mean: bool) -> None:
-        """Refuses a prior that goes with no such question.
+        """Refuses a prior that the request cannot have.
 
         Raises:
             WrongInput: Something is given, there is no mixture, or its mean is asked for.
@@ -142,10 +142,10 @@ class Rules:
             raise WrongInput("prior=mixture has no mean that is like a draw; leave out return_mean")
 
     def check_size(self, n: int, draws: int) -> None:
-        """Refuses more rows, or more draws of each, than one request may ask for.
+        """Refuses more rows, or more draws per row, than one request may have.
 
         Raises:
-            TooLarge: They are more.
+            TooLarge: There are more rows or draws.
         """
         self.check_rows(n)
         if draws > self.limits.draws:
@@ -154,16 +154,16 @@ class Rules:
             )
 
     def check_numbers(self, n: int, by_row: int, what: str, less: str) -> None:
-        """Refuses what would not fit into memory, though neither its rows nor its draws are too many.
+        """Refuses a result that would not fit into memory.
 
         Arguments:
-            n: Rows.
-            by_row: Numbers that each of them takes.
-            what: What these are.
-            less: The parameters by which there would be fewer.
+            n: Number of rows.
+            by_row: Numbers per row.
+            what: Description of the numbers, for the message.
+            less: Names of the parameters that reduce them.
 
         Raises:
-            WrongInput: They are too many.
+            WrongInput: There are too many numbers.
         """
         if n * by_row > self.limits.numbers:
             raise WrongInput(
@@ -171,14 +171,14 @@ class Rules:
                 f"that one request may ask for; send fewer rows, or ask for less: {less}"
             )
 
-    def _sent(self, observations: Observations, parameter: str, chosen: Sequence[str]) -> tuple[str, ...]:
-        """Those of the modalities sent that a parameter names, ``all`` of them included."""
+    def _sent(self, observations: Observations, parameter: str, selected: Sequence[str]) -> tuple[str, ...]:
+        """Names of the sent modalities that a parameter selects; ``all`` selects every one."""
         sent = tuple(filter(observations.columns.__contains__, self.names))
-        if list(chosen) == ["all"]:
+        if list(selected) == ["all"]:
             return sent
-        for name in chosen:
+        for name in selected:
             if name in ("all", "none"):
                 raise WrongInput(f"{parameter} is '{name}' or names of modalities, not both")
             if self.modality(name).name not in sent:
                 raise WrongInput(f"{parameter} names '{name}', but only {listed(sent)} was sent")
-        return tuple(name for name in sent if name in chosen)
+        return tuple(name for name in sent if name in selected)

@@ -1,4 +1,4 @@
-r"""Scores :math:`\log p(x_T \mid x_S)`: the draws behind them, and what they are worth. Pure numpy.
+r"""Scores :math:`\log p(x_T \mid x_S)`: the draws behind them, and their references. Pure numpy.
 
 The draws of a row belong to the seed, the row and the modalities that are scored and given. So the score of a
 row does not depend on the others, and two different sets have independent draws.
@@ -21,14 +21,14 @@ from service.engine.observations import Observations
 
 @dataclass(frozen=True)
 class Scored:
-    """What was scored, and by row, each (n,), how it scored.
+    """Scores of n rows.
 
     Arguments:
-        condition: The names of what was given.
-        targets: The names of what was scored.
-        questions: Of what each row has of them, such as ``label|image``.
-        evidence: The score with its error.
-        p_value: The share of held-out rows that score lower; NaN where no reference is known.
+        condition: Names of the given modalities S.
+        targets: Names of the scored modalities T.
+        questions: Conditional distribution per row, of the modalities that it has, such as ``label|image``.
+        evidence: Score log p(x_T | x_S) with its error, (n,) each.
+        p_value: Share of held-out rows that score lower, (n,); NaN without a reference.
     """
 
     condition: tuple[str, ...]
@@ -39,14 +39,14 @@ class Scored:
 
 
 class Noise:
-    """Standard normal draws of consecutive rows, the same in whatever portions they are taken.
+    """Standard normal draws of consecutive rows; they do not depend on the sizes of portions.
 
     Arguments:
-        seed: Of the request.
-        observations: What was sent.
-        rows: Which of its rows.
-        names: The modalities that are scored and given.
-        dimension: D.
+        seed: Seed of the request.
+        observations: Rows of the request.
+        rows: Range of rows to draw for.
+        names: Scored and given modalities.
+        dimension: Latent dimension D.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Noise:
         self._generators = []
         present = {name: observations.columns[name].present for name in names}
         for row in range(rows.start, rows.stop):
-            own = ",".join(name for name in names if present[name][row])
-            self._generators.append(generator(seed, observations.first_row + row, f"score {own}"))
+            observed = ",".join(name for name in names if present[name][row])
+            self._generators.append(generator(seed, observations.first_row + row, f"score {observed}"))
 
     def draw(self, count: int) -> Array:
         """The next draws: (count, n, D)."""
@@ -70,11 +70,11 @@ class Piece:
     """Rows that are scored at a time.
 
     Arguments:
-        observations: What was sent.
-        rows: Which of its rows, n.
-        modalities: Those in T and S.
-        given: The names of those in S.
-        proposals: Where draws of z come from.
+        observations: Rows of the request.
+        rows: Range of the n rows of this piece.
+        modalities: Modalities in T and S.
+        given: Names of the modalities in S.
+        proposals: Proposal distribution of z.
     """
 
     observations: Observations
@@ -84,17 +84,17 @@ class Piece:
     proposals: Proposals
 
     def present(self, name: str) -> Array:
-        """Which of the rows have that modality: (n,)."""
+        """Mask of the rows that have a modality, (n,)."""
         return self.observations.columns[name].present[self.rows]
 
     def log_weights(self, z: Array, decoded: Sequence[Parameters]) -> Array:
-        """Of draws of z, (count, n, D): the log-weights of T and S together, and of S alone.
+        """Log-weights of T and S together, and of S alone, (1 or 2, count, n).
 
         Arguments:
-            z: From the proposals.
-            decoded: By modality the parameters of p(x | z), of the rows that have it.
+            z: Draws from the proposals, (count, n, D).
+            decoded: Parameters of p(x | z) per modality, of the rows that have it.
         """
-        asked: list[tuple[Array, Array]] = []
+        scored: list[tuple[Array, Array]] = []
         given: list[tuple[Array, Array]] = []
         for modality, parameters in zip(self.modalities, decoded, strict=True):
             present = self.present(modality.name)
@@ -102,17 +102,17 @@ class Piece:
             if present.any():
                 x = self.observations.columns[modality.name].values[self.rows][present]
                 log_likelihood[:, present] = modality.distribution.row_log_prob(x, parameters)
-            (given if modality.name in self.given else asked).append((log_likelihood, present))
-        return np.asarray(log_weights(z, self.proposals, asked, given))
+            (given if modality.name in self.given else scored).append((log_likelihood, present))
+        return np.asarray(log_weights(z, self.proposals, scored, given))
 
 
 def questions_of(targets: Sequence[str], condition: Sequence[str], present: Mapping[str, Array]) -> list[str]:
-    """By row what it has of both: `label|image` is the label given the image, `image,label` both.
+    """Conditional distribution per row: `label|image` is the label given the image, `image,label` both.
 
     Arguments:
-        targets: The names of what is scored.
-        condition: The names of what is given.
-        present: By name, which rows have it: (n,).
+        targets: Names of the scored modalities.
+        condition: Names of the given modalities.
+        present: Mask of the rows that have a modality, (n,), by name.
     """
     rows = zip(*(present[name] for name in (*targets, *condition)), strict=True)
     return [
@@ -127,17 +127,19 @@ def questions_of(targets: Sequence[str], condition: Sequence[str], present: Mapp
 def p_values(
     questions: Sequence[str], log_probs: Array, draws: int, reference: Mapping[str, Reference] | None
 ) -> Array:
-    """By row the share of held-out rows that score lower, at least 1 / (rows + 1); NaN where it is not known.
+    """Share of held-out rows that score lower, (n,), at least 1 / (rows + 1); NaN without a reference.
 
     Arguments:
-        questions: One per row.
-        log_probs: The scores.
-        draws: K.
-        reference: By question, how held-out rows scored.
+        questions: Conditional distribution per row.
+        log_probs: Scores, (n,).
+        draws: Number K of importance samples.
+        reference: Scores of held-out rows, by conditional distribution.
     """
-    known = reference or {}
+    reference = reference or {}
     rows = zip(questions, log_probs, strict=True)
-    return np.array([_p_value(float(log_prob), known.get(question), draws) for question, log_prob in rows])
+    return np.array(
+        [_p_value(float(log_prob), reference.get(question), draws) for question, log_prob in rows]
+    )
 
 
 def _question(targets: Sequence[str], condition: Sequence[str]) -> str:

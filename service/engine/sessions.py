@@ -90,25 +90,25 @@ class Session:
         Raises:
             UnfitGraph: The text says what differs.
         """
-        (found,) = self._session.get_inputs()
-        if (found.name, DTYPES.get(found.type)) != (argument, dtype):
+        (graph_input,) = self._session.get_inputs()
+        if (graph_input.name, DTYPES.get(graph_input.type)) != (argument, dtype):
             raise UnfitGraph(
-                f"takes '{found.name}' of {found.type}, the manifest says '{argument}' of {dtype}"
+                f"takes '{graph_input.name}' of {graph_input.type}, the manifest says '{argument}' of {dtype}"
             )
-        _check_rows(found.name, found.shape, shape)
+        _check_rows(graph_input.name, graph_input.shape, shape)
         given = {output.name: output for output in self._session.get_outputs()}
         if given.keys() != outputs.keys():
             raise UnfitGraph(f"gives {sorted(given)}, the manifest says {sorted(outputs)}")
         for name, row in outputs.items():
             if DTYPES.get(given[name].type) != "float32":
-                raise UnfitGraph(f"gives '{name}' of {given[name].type}, tensor(float) is wanted")
+                raise UnfitGraph(f"gives '{name}' of {given[name].type}, tensor(float) is expected")
             _check_rows(name, given[name].shape, row)
 
 
-def _check_rows(name: str, found: Sequence[int | str | None], row: Sequence[int]) -> None:
-    fixed = [size for size in found[1:] if isinstance(size, int)]
-    if isinstance(found[0], int) or len(found) != len(row) + 1 or fixed != list(row):
-        raise UnfitGraph(f"'{name}' has the shape {found}, the manifest says (batch, *{tuple(row)})")
+def _check_rows(name: str, sizes: Sequence[int | str | None], row: Sequence[int]) -> None:
+    fixed = [size for size in sizes[1:] if isinstance(size, int)]
+    if isinstance(sizes[0], int) or len(sizes) != len(row) + 1 or fixed != list(row):
+        raise UnfitGraph(f"'{name}' has the shape {sizes}, the manifest says (batch, *{tuple(row)})")
 
 
 def cpu_quota(groups: Path = Path("/sys/fs/cgroup")) -> int:

@@ -1,4 +1,4 @@
-"""Which models are loaded, and which version answers."""
+"""Loaded models, and the version of each that answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger("anyview")
 
 @dataclass(frozen=True)
 class Refused:
-    """A version that is not served, and the one sentence that says why."""
+    """A version that is not served, and the reason as one sentence."""
 
     model: str
     version: int
@@ -36,13 +36,13 @@ class Refused:
 class Catalog:
     """The loaded models.
 
-    The event loop reads; whoever changes what is loaded does so in another thread, one at a time, and
-    puts a new dictionary in the place of the old one: who reads sees the one or the other.
+    The event loop reads. Changes are made in another thread, one at a time, and replace a whole dictionary,
+    so a reader sees the old one or the new one.
 
     Arguments:
-        settings: Where the store is, and what is wanted of it.
-        queue: What makes a graph answer many callers.
-        watch: Told of every such queue, after its model and its graph.
+        settings: Address of the store, and which of its models to load.
+        queue: Constructor of the queue of a graph.
+        watch: Called with model, graph and queue, for every queue.
     """
 
     settings: Settings
@@ -66,7 +66,7 @@ class Catalog:
         self._changing = threading.Lock()
         self._retired: list[weakref.ref[Model]] = []  # models whose memory may still be in use
         self._refused: dict[tuple[str, int], tuple[str, Refused]] = {}
-        self._wanted: set[tuple[str, int]] = set()  # versions that were loaded by hand
+        self._pinned: set[tuple[str, int]] = set()  # versions that were loaded by hand
         self._unwanted: set[tuple[str, int]] = set()  # versions that were unloaded by hand
         self._dismissed: set[str] = set()  # models that were
 
@@ -81,24 +81,24 @@ class Catalog:
         """
         if not self.loaded:
             raise NotReady(f"no model is loaded from the store {self.settings.store}")
-        chosen = name or self.default
-        if chosen is None:
+        selected = name or self.default
+        if selected is None:
             raise NotFound(
                 f"there is no default model; ask /models/NAME/…, where NAME is one of {listed(self.loaded)}"
             )
-        found = self.loaded.get(chosen)
-        if found is None:
-            raise NotFound(f"no model '{chosen}' is loaded; there is {listed(self.loaded)}")
-        if number in (None, found.bundle.manifest.version):
-            return found
-        versions = self.versions.get(chosen, {})
+        newest = self.loaded.get(selected)
+        if newest is None:
+            raise NotFound(f"no model '{selected}' is loaded; there is {listed(self.loaded)}")
+        if number in (None, newest.bundle.manifest.version):
+            return newest
+        versions = self.versions.get(selected, {})
         if number not in versions:
             there = " and ".join(map(str, versions))
-            raise NotFound(f"version {number} of '{chosen}' is not loaded; there is {there}")
+            raise NotFound(f"version {number} of '{selected}' is not loaded; there is {there}")
         return versions[number]
 
     def admit(self) -> None:
-        """Lets a question in.
+        """Checks that the queues have room for a request.
 
         Raises:
             TooBusy: Too many rows wait already; the estimate is the time that the graphs need for them.
@@ -126,7 +126,7 @@ class Catalog:
 
     @property
     def missing(self) -> list[str]:
-        """Models that are wanted but not loaded; the service is not ready while there are any."""
+        """Models that are expected but not loaded; the service is not ready while there are any."""
         default = [self.settings.default_model] if self.settings.default_model else []
         return [name for name in dict.fromkeys([*self.settings.models, *default]) if name not in self.loaded]
 
@@ -143,7 +143,7 @@ class Catalog:
                 yield from loaded.queues.values()
 
     def drain(self) -> None:
-        """Says that the end is near, and goes on answering."""
+        """Turns readiness off; requests are still answered."""
         self.draining = True
 
     def close(self) -> None:
@@ -153,10 +153,10 @@ class Catalog:
     # --- what is loaded; all of this blocks ----------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Looks at the store: loads of every model the newest versions that can be served.
+        """Polls the store, and loads the newest versions of every model that can be served.
 
-        What they replace answers what it has begun, and is then let go. A version that cannot be served
-        changes nothing but ``refused``; a store that does not answer nothing but ``store_away``.
+        Replaced versions finish their requests. A version that cannot be served changes ``refused`` alone; a
+        store that does not answer changes ``store_away`` alone.
         """
         with self._changing:
             try:
@@ -167,16 +167,16 @@ class Catalog:
                 for name, numbers in published.items():
                     if name not in self._dismissed:
                         self._follow(name, numbers)
-                self._told(None)
+                self._record_store(None)
             except StoreAway as error:
-                self._told(str(error))
+                self._record_store(str(error))
             except Exception as error:
                 log.exception("the store %s cannot be read", self.settings.store)
-                self._told(f"the store cannot be read: {error}")
+                self._record_store(f"the store cannot be read: {error}")
             self._give_back()
 
     def load(self, name: str, number: int | None = None) -> list[int]:
-        """Loads a version, or the newest ones; gives those that are loaded now, newest first.
+        """Loads a version, or the newest ones; returns all loaded versions, newest first.
 
         Raises:
             NotFound: It is not in the store.
@@ -192,21 +192,21 @@ class Catalog:
                 there = ", ".join(map(str, numbers))
                 raise NotFound(f"no version {number} of '{name}' is in the store; there is {there}")
             self._dismissed.discard(name)
-            chosen = numbers if number is None else [number]
-            self._unwanted.difference_update((name, one) for one in chosen)
-            for one in chosen:
+            requested = numbers if number is None else [number]
+            self._unwanted.difference_update((name, one) for one in requested)
+            for one in requested:
                 self._refused.pop((name, one), None)  # it may have been mended
             if number is None:
                 self._follow(name, numbers)
             elif self._available(name, number):
-                self._wanted.add((name, number))
+                self._pinned.add((name, number))
             failed = self._refused.get((name, number or numbers[-1]))
             if failed is not None:
                 raise WrongInput(failed[1].reason)
             return list(self.versions[name])
 
     def unload(self, name: str, number: int | None = None) -> list[int]:
-        """Lets a version go, or all of a model, until it is loaded again; gives those that are still loaded.
+        """Unloads a version, or all of a model, until it is loaded again; returns those still loaded.
 
         Raises:
             NotFound: It is not loaded.
@@ -226,7 +226,7 @@ class Catalog:
             self._dismissed.add(name)
         else:
             self._unwanted.add((name, number))
-        self._wanted.difference_update((name, one) for one in retired)
+        self._pinned.difference_update((name, one) for one in retired)
         self._serve(name, {one: kept for one, kept in loaded.items() if one not in retired})
 
     def _give_back(self) -> None:
@@ -240,15 +240,15 @@ class Catalog:
             self._store = stores.store_at(self.settings.store)
         return self._store
 
-    def _told(self, away: str | None) -> None:
+    def _record_store(self, away: str | None) -> None:
         if away is not None and self.store_away is None:
-            log.error("%s; what is loaded goes on answering", away)
+            log.error("%s; loaded models still answer", away)
         if away is None and self.store_away is not None:
             log.warning("the store %s answers again", self.settings.store)
         self.store_away = away
 
     def _follow(self, name: str, numbers: list[int]) -> None:
-        """Loads the newest of these versions, and lets go what is older."""
+        """Loads the newest of these versions, and retires older ones."""
         room = self.settings.versions
         for number in reversed(numbers):
             # What was unloaded by hand leaves a gap: nothing older comes back in its place.
@@ -257,13 +257,13 @@ class Catalog:
             if not room:
                 break
         loaded = self.versions.get(name, {})
-        following = [number for number in loaded if (name, number) not in self._wanted]
+        following = [number for number in loaded if (name, number) not in self._pinned]
         kept = {*following[: self.settings.versions], *(set(loaded) - set(following))}
         if kept != set(loaded):
             self._serve(name, {number: one for number, one in loaded.items() if number in kept})
 
     def _available(self, name: str, number: int) -> bool:
-        """Whether a version answers; loads it if it does not and was not refused as it is now."""
+        """Loads a version unless it is loaded, or was refused with the same files; true if it now serves."""
         if number in self.versions.get(name, {}):
             return True
         place = self._place()
@@ -276,9 +276,9 @@ class Catalog:
         except StoreAway:
             raise
         except Exception as error:
-            known = isinstance(error, ModelsStoreError)
-            reason = str(error) if known else f"{name}/{number}: cannot be loaded: {error!r}"
-            log.error("refused %s", reason, exc_info=None if known else error)
+            expected = isinstance(error, ModelsStoreError)
+            reason = str(error) if expected else f"{name}/{number}: cannot be loaded: {error!r}"
+            log.error("refused %s", reason, exc_info=None if expected else error)
             self._refused[name, number] = (stamp, Refused(name, number, reason))
             return False
         self._refused.pop((name, number), None)
@@ -291,12 +291,14 @@ class Catalog:
         return True
 
     def _serve(self, name: str, versions: dict[int, Loaded]) -> None:
-        """From now on these answer, and no others of that name."""
+        """Replaces the versions of a model that answer."""
         ordered = {number: versions[number] for number in sorted(versions, reverse=True)}
         retired = [one.model for number, one in self.versions.get(name, {}).items() if number not in versions]
         self._retired += map(weakref.ref, retired)
         everything = {**self.versions, name: ordered}
         if not ordered:
             del everything[name]
-        self.versions = {known: everything[known] for known in sorted(everything)}
-        self.loaded = {known: next(iter(those.values())) for known, those in self.versions.items()}
+        self.versions = {each: everything[each] for each in sorted(everything)}
+        self.loaded = {
+            each: next(iter(newest_first.values())) for each, newest_first in self.versions.items()
+        }

@@ -1,4 +1,4 @@
-"""A stored version to one that answers: its graphs opened, checked against golden values, and timed."""
+"""Loads a stored version: opens its graphs, checks them against golden values, and times them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from service.engine.sessions import Graph, Session, UnfitGraph
 from service.settings import Settings
 
 Queue = Callable[[Graph, Executor, BatchSizing], GraphQueue]
-"""What makes a graph answer many callers."""
+"""Constructor of the queue of a graph."""
 
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A model that answers, the bundle that it came from, and by file what runs its graphs."""
+    """A model that answers, its bundle, and the queues of its graphs by file."""
 
     model: Model
     bundle: Bundle
@@ -38,10 +38,10 @@ def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) ->
     """Opens, checks and times every graph of a bundle; blocks.
 
     Arguments:
-        bundle: What is to answer.
-        settings: What runs the graphs, and what one request may ask for.
-        threads: In which they run.
-        queue: What makes a graph answer many callers.
+        bundle: Bundle to load.
+        settings: Provider of the graphs, and limits of one request.
+        threads: Threads in which graphs run.
+        queue: Constructor of the queue of a graph.
 
     Raises:
         BundleRefused: A graph does not load, does not fit, or does not give its golden values; or latent.npz
@@ -59,14 +59,14 @@ def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) ->
         for file, graph in sessions.items()
     }
     limits = Limits(rows=settings.max_rows, draws=settings.max_draws, numbers=settings.max_numbers)
-    known = None
+    space = None
     if latent.FILE in bundle.manifest.files:
-        known = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
-    return Loaded(Model(bundle.manifest, queues, limits, known), bundle, queues)
+        space = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
+    return Loaded(Model(bundle.manifest, queues, limits, space), bundle, queues)
 
 
 class SessionGraphs:
-    """The graphs of a bundle, asked directly."""
+    """The graphs of a bundle, called without a queue."""
 
     def __init__(self, sessions: Mapping[str, Session]) -> None:
         self._sessions = sessions

@@ -51,7 +51,7 @@ def collect_seldom() -> None:
 
 
 def give_memory_back() -> None:
-    """Frees cycles, and returns the C library's free memory to the system; only glibc needs to be told."""
+    """Frees cycles, and returns the C library's free memory to the system, which glibc does not do itself."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -2,8 +2,8 @@
 
 The standard library's logging with a formatter of its own, since what uvicorn and others log then takes the
 same way. A request is logged by its operation, model and id, never by its path, query or error text: all of
-them may hold what was sent. For the same reason an exception is told by its type and by the lines that it
-passed, without its message.
+them may hold what was sent. For the same reason an exception is logged by its type and the lines of its
+traceback, without its message.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class Text(logging.Formatter):
         fields = _fields(record)
         event = fields.pop("event")
         when = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        told = " ".join(f"{name}={value}" for name, value in fields.items())
-        return f"{when} {record.levelname:<7} {event}  {told}".rstrip()
+        pairs = " ".join(f"{name}={value}" for name, value in fields.items())
+        return f"{when} {record.levelname:<7} {event}  {pairs}".rstrip()
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -91,11 +91,11 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     else:
         fields = {"event": "a library logged something", "where": f"{record.pathname}:{record.lineno}"}
     if record.exc_info and record.exc_info[1] is not None:
-        fields["exception"] = _told(record.exc_info[1])
+        fields["exception"] = _traceback(record.exc_info[1])
     return fields
 
 
-def _told(error: BaseException | None) -> list[dict[str, Any]]:
+def _traceback(error: BaseException | None) -> list[dict[str, Any]]:
     """An exception and what caused it: types and lines, no words."""
     chain: list[dict[str, Any]] = []
     while error is not None and len(chain) < 10:

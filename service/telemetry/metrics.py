@@ -63,56 +63,59 @@ class Metrics:
 
     def __init__(self) -> None:
         self.together = os.environ.get(DIRECTORY)
-        self._registry = own = CollectorRegistry()
+        self._registry = registry = CollectorRegistry()
         if not self.together:
-            ProcessCollector(registry=own)
-            PlatformCollector(registry=own)
-            GCCollector(registry=own)
-        asked = ["operation", "model"]
+            ProcessCollector(registry=registry)
+            PlatformCollector(registry=registry)
+            GCCollector(registry=registry)
+        labels = ["operation", "model"]
         self._requests = Counter(
             "anyview_requests",
             "Requests answered, by the number of modalities sent and the class of the status.",
-            [*asked, "modalities", "status"],
-            registry=own,
+            [*labels, "modalities", "status"],
+            registry=registry,
         )
         self._seconds = Histogram(
             "anyview_request_seconds",
             "From the first byte of a request to the last of its answer.",
-            asked,
+            labels,
             buckets=SECONDS,
-            registry=own,
+            registry=registry,
         )
         self._phases = Counter(
-            "anyview_phase_seconds", "Time spent in each phase of requests.", [*asked, "phase"], registry=own
+            "anyview_phase_seconds",
+            "Time spent in each phase of requests.",
+            [*labels, "phase"],
+            registry=registry,
         )
-        self._rows = Counter("anyview_rows", "Rows that were sent.", asked, registry=own)
+        self._rows = Counter("anyview_rows", "Rows that were sent.", labels, registry=registry)
         self._batch_rows = Histogram(
-            "anyview_batch_rows", "Rows in a batch.", ["model", "graph"], buckets=ROWS, registry=own
+            "anyview_batch_rows", "Rows in a batch.", ["model", "graph"], buckets=ROWS, registry=registry
         )
         self._waiting = Gauge(
             "anyview_waiting_rows",
             "Rows that wait for a graph.",
             ["model", "graph"],
-            registry=own,
+            registry=registry,
             multiprocess_mode="livesum",
         )
         self._loaded = Gauge(
             "anyview_model_loaded",
             "1 for every version that answers.",
             ["model", "version"],
-            registry=own,
+            registry=registry,
             multiprocess_mode="livemax",
         )
         self._refused = Gauge(
             "anyview_refused_bundles",
             "Stored versions that are not served; GET /models has the reasons.",
-            registry=own,
+            registry=registry,
             multiprocess_mode="livemax",
         )
         self._ready = Gauge(
             "anyview_ready",
             "1 while /readyz says so, in every process.",
-            registry=own,
+            registry=registry,
             multiprocess_mode="livemin",
         )
         self._series: dict[Kind, _Series] = {}
@@ -129,15 +132,15 @@ class Metrics:
         kind = (context.operation, context.model, context.modalities, context.status // 100)
         series = self._series.get(kind)
         if series is None:
-            series = self._series[kind] = _Series(self._seconds.labels(*_asked(kind)))
+            series = self._series[kind] = _Series(self._seconds.labels(*_labels(kind)))
         series.requests += 1
         series.rows += context.rows
         sums = series.phases
         for phase, spent in context.phases.seconds.items():
             sums[phase] = sums.get(phase, 0.0) + spent
-        # Which request it was is told of those that somebody might look for.
-        told = {"request_id": context.request_id} if seconds > SLOW_SECONDS else None
-        series.seconds.observe(seconds, told)
+        # Slow requests, which are worth a look in the log, carry their id as an exemplar.
+        exemplar = {"request_id": context.request_id} if seconds > SLOW_SECONDS else None
+        series.seconds.observe(seconds, exemplar)
 
     def watch(self, model: str, graph: str, queue: Queue) -> None:
         """Follows what runs a graph, for as long as it exists."""
@@ -177,16 +180,16 @@ class Metrics:
         return encode(registry), media
 
     def _add(self, kind: Kind, series: _Series) -> None:
-        asked, (_, _, modalities, status) = _asked(kind), kind
-        self._requests.labels(*asked, modalities, f"{status}xx" if status else "none").inc(series.requests)
-        self._rows.labels(*asked).inc(series.rows)
+        labels, (_, _, modalities, status) = _labels(kind), kind
+        self._requests.labels(*labels, modalities, f"{status}xx" if status else "none").inc(series.requests)
+        self._rows.labels(*labels).inc(series.rows)
         for phase, seconds in series.phases.items():
-            self._phases.labels(*asked, phase).inc(seconds)
+            self._phases.labels(*labels, phase).inc(seconds)
         series.requests = series.rows = 0
         series.phases = {}
 
 
-def _asked(kind: Kind) -> tuple[str, str]:
+def _labels(kind: Kind) -> tuple[str, str]:
     operation, model, _, _ = kind
     return operation or "none", model or "none"
 

@@ -19,11 +19,11 @@ MOST_PHASES = 200
 
 
 class NotInstalled(Exception):
-    """Traces are wanted, but what makes them is not there."""
+    """Traces are configured, but the extra that sends them is not installed."""
 
 
 def tracer_to(endpoint: str | None) -> Tracer | None:
-    """What sends traces there over OTLP/HTTP; nothing for no endpoint.
+    """Sender of traces to an endpoint over OTLP/HTTP; None for no endpoint.
 
     Raises:
         NotInstalled: The extra is missing.
@@ -87,7 +87,7 @@ class Tracer:
         context.trace_id = format_trace_id(span.get_span_context().trace_id)
 
     def end(self, context: RequestContext) -> None:
-        """Ends the span, told what the request was, and adds those of its phases."""
+        """Ends the span with the attributes of the request, and adds a span per phase."""
         from opentelemetry.trace import Status, StatusCode, set_span_in_context
 
         span: Any = context.span

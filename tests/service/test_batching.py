@@ -1,4 +1,4 @@
-"""One queue per graph: callers share batches, and nobody gets another's answer."""
+"""One queue per graph: callers share batches, and each gets the outputs of its rows."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ def within(
     workers: Workers | None = None,
 ) -> None:
     """Does the work, on a queue whose largest batch, or sizing, is given; fails if it hangs."""
-    chosen = BatchSizing(sizing) if isinstance(sizing, int) else sizing
+    batch_sizing = BatchSizing(sizing) if isinstance(sizing, int) else sizing
 
     async def main() -> None:
         with workers or Workers(2) as executor:
-            await asyncio.wait_for(work(GraphQueue(graph, executor, chosen)), 60)
+            await asyncio.wait_for(work(GraphQueue(graph, executor, batch_sizing)), 60)
 
     asyncio.run(main())
 
@@ -99,9 +99,9 @@ def test_every_caller_gets_its_own_rows_in_order(sizes: list[int], most_rows: in
     graph = Doubler()
 
     async def work(queue: GraphQueue) -> None:
-        asked = [rows(1000 * index, size) for index, size in enumerate(sizes)]
-        answers = await asyncio.gather(*(queue.run(x) for x in asked))
-        for x, answer in zip(asked, answers, strict=True):
+        inputs = [rows(1000 * index, size) for index, size in enumerate(sizes)]
+        answers = await asyncio.gather(*(queue.run(x) for x in inputs))
+        for x, answer in zip(inputs, answers, strict=True):
             assert np.array_equal(answer["y"], 2 * x)
 
     within(graph, BatchSizing(most_rows, inline_rows), work)
@@ -110,16 +110,16 @@ def test_every_caller_gets_its_own_rows_in_order(sizes: list[int], most_rows: in
 
 
 @pytest.mark.parametrize(("callers", "most_rows", "batches"), [(6, 16, [6]), (6, 4, [4, 2]), (1, 16, [1])])
-def test_callers_who_come_turn_after_turn_share_batches(
+def test_callers_of_successive_iterations_share_batches(
     callers: int, most_rows: int, batches: list[int]
 ) -> None:
     graph = Doubler()
 
     async def work(queue: GraphQueue) -> None:
-        async def ask(turn: int) -> None:
-            for _ in range(turn):
+        async def ask(iteration: int) -> None:
+            for _ in range(iteration):
                 await asyncio.sleep(0)
-            await queue.run(rows(turn, 1))
+            await queue.run(rows(iteration, 1))
 
         await asyncio.gather(*map(ask, range(callers)))
 
@@ -127,16 +127,16 @@ def test_callers_who_come_turn_after_turn_share_batches(
     assert graph.batches == batches
 
 
-def test_who_is_always_alone_waits_for_nobody() -> None:
-    """A turn of the loop less, until somebody else comes."""
-    turns: list[int] = []
+def test_a_single_caller_is_not_delayed_for_others() -> None:
+    """One event-loop iteration less, until there is a second caller."""
+    iterations: list[int] = []
 
     async def counted(queue: GraphQueue) -> None:
         call, count = asyncio.create_task(queue.run(rows(0, 1))), 0
         while not call.done():
             await asyncio.sleep(0)
             count += 1
-        turns.append(count)
+        iterations.append(count)
 
     async def work(queue: GraphQueue) -> None:
         for _ in range(SINGLE_CALLER_BATCHES + 1):
@@ -145,8 +145,8 @@ def test_who_is_always_alone_waits_for_nobody() -> None:
         await counted(queue)
 
     within(Doubler(), BatchSizing(16, inline_rows=16), work)
-    first = turns[0]
-    assert turns == [first] * SINGLE_CALLER_BATCHES + [first - 1, first]
+    first = iterations[0]
+    assert iterations == [first] * SINGLE_CALLER_BATCHES + [first - 1, first]
 
 
 def test_callers_that_wait_while_the_graph_is_busy_share_the_next_batch() -> None:
@@ -166,7 +166,7 @@ def test_callers_that_wait_while_the_graph_is_busy_share_the_next_batch() -> Non
 
 
 @pytest.mark.parametrize("sizing", [BatchSizing(64), BatchSizing(64, 64)], ids=["in a thread", "on the loop"])
-def test_callers_of_the_same_turn_of_the_loop_share_a_batch(sizing: BatchSizing) -> None:
+def test_callers_of_one_event_loop_iteration_share_a_batch(sizing: BatchSizing) -> None:
     graph = Doubler()
 
     async def work(queue: GraphQueue) -> None:
@@ -208,7 +208,7 @@ def test_a_caller_with_many_rows_does_not_starve_one_with_few() -> None:
     assert order == ["few", "many"]
 
 
-def test_a_cancelled_caller_costs_nothing_more_and_disturbs_nobody() -> None:
+def test_a_cancelled_caller_costs_nothing_more_and_disturbs_no_other() -> None:
     graph = Doubler()
     graph.gate.clear()
 

@@ -118,8 +118,8 @@ def test_a_new_version_reaches_every_worker_without_a_failed_request(
 
     def answering(address: str) -> set[tuple[str, ...]]:
         """Versions that any of the processes still answers with."""
-        told = samples(httpx2.get(f"{address}/metrics", timeout=60).text)["anyview_model_loaded"]
-        return {labels for labels, value in told.items() if value}
+        metrics = samples(httpx2.get(f"{address}/metrics", timeout=60).text)["anyview_model_loaded"]
+        return {labels for labels, value in metrics.items() if value}
 
     options = ("--workers", "2", "--poll-seconds", "0.1", "--allow-loading", "true")
     with process_of(Path(place.address), *options) as (address, _):
@@ -147,16 +147,16 @@ def test_a_corrupt_version_changes_only_the_list_of_the_refused(place: Folder, b
         responses, _ = asyncio.run(ask_during(change, address))
         assert {(r.status_code, r.json()["version"]) for r in responses} == {(200, 1)}
         assert "golden.npz is no archive of arrays" in listed(address)["refused"][0]["reason"]
-        told = samples(httpx2.get(f"{address}/metrics").text)
-        assert told["anyview_refused_bundles"] == {(): 1}
-        assert told["anyview_model_loaded"] == {("tiny", "1"): 1}
+        metrics = samples(httpx2.get(f"{address}/metrics").text)
+        assert metrics["anyview_refused_bundles"] == {(): 1}
+        assert metrics["anyview_model_loaded"] == {("tiny", "1"): 1}
         assert httpx2.get(f"{address}/readyz").status_code == 200
 
 
 def test_a_version_that_cannot_be_served_is_not_tried_again_until_it_is_another_one(
     place: Folder, bundle_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Such as one that somebody copies into the store file by file."""
+    """Such as one that a person copies into the store file by file."""
     whole = Path(place.address) / "tiny" / "1"
     with serving(place) as client:
         copy = shutil.copytree(whole, Path(place.address) / "tiny" / ".2").rename(whole.with_name("2"))

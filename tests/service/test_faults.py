@@ -1,4 +1,4 @@
-"""What breaks while it serves: nothing hangs, nobody gets another's answer, readiness tells the truth."""
+"""Faults while it serves: no request hangs or gets another's answer, and readiness is right."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RAISES, KILLS = 13, 66
 
 
 class Faulty:
-    """A graph that fails when told to, and waits while ``gate`` is closed."""
+    """A graph that fails at certain rows, and waits while ``gate`` is closed."""
 
     def __init__(self, graph: Graph, gate: threading.Event, entered: threading.Event) -> None:
         self._graph = graph

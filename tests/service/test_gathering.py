@@ -106,18 +106,18 @@ def questions(draw: st.DrawFn) -> tuple[dict[str, Column], FusionRequest]:
 
 @given(st.lists(questions(), min_size=1, max_size=8), st.sampled_from((0, 64)))
 def test_each_has_the_posterior_that_it_has_alone(
-    asked: list[tuple[dict[str, Column], FusionRequest]], inline_rows: int
+    requests: list[tuple[dict[str, Column], FusionRequest]], inline_rows: int
 ) -> None:
     async def work(posteriors: Posteriors, _: Queues) -> None:
-        answers = await asyncio.gather(*(posteriors.of(*question) for question in asked))
-        for answer, (columns, fusing) in zip(answers, asked, strict=True):
+        answers = await asyncio.gather(*(posteriors.of(*question) for question in requests))
+        for answer, (columns, fusing) in zip(answers, requests, strict=True):
             expected = alone(columns, fusing._replace(experts={}))
             assert np.array_equal(answer.mu, expected.mu)
             assert np.array_equal(answer.log_var, expected.log_var)
             assert np.array_equal(answer.z, expected.z)
 
     # the experts are put into the questions, which hypothesis may show once more
-    asked = [(columns, fusing._replace(experts={})) for columns, fusing in asked]
+    requests = [(columns, fusing._replace(experts={})) for columns, fusing in requests]
     asking(work, inline_rows)
 
 
@@ -168,12 +168,12 @@ def test_a_modality_that_no_row_has_asks_no_encoder() -> None:
     assert graphs["left"].batches == []
 
 
-def test_no_thread_begins_to_fuse_what_nobody_awaits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_thread_begins_to_fuse_a_cancelled_request(monkeypatch: pytest.MonkeyPatch) -> None:
     gate, seeds = threading.Event(), list[int]()
 
-    def noted(names: Sequence[str], dimension: int, asked: Sequence[FusionRequest]) -> list[FusionResult]:
-        seeds.extend(one.seed for one in asked)
-        return fuse(names, dimension, asked)
+    def noted(names: Sequence[str], dimension: int, requests: Sequence[FusionRequest]) -> list[FusionResult]:
+        seeds.extend(one.seed for one in requests)
+        return fuse(names, dimension, requests)
 
     async def work(posteriors: Posteriors, _: Queues) -> None:
         loop = asyncio.get_running_loop()
@@ -193,7 +193,7 @@ def test_no_thread_begins_to_fuse_what_nobody_awaits(monkeypatch: pytest.MonkeyP
     asking(work)
 
 
-def test_nobody_is_asked_once_all_have_left() -> None:
+def test_the_function_is_not_called_once_all_requests_are_cancelled() -> None:
     calls: list[Sequence[int]] = []
 
     def answer(questions: Sequence[int]) -> Sequence[int]:
@@ -202,11 +202,11 @@ def test_nobody_is_asked_once_all_have_left() -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        turns, leaving, staying = IterationBatcher(answer), loop.create_future(), loop.create_future()
-        turns.submit(1, leaving)
+        batcher, leaving, staying = IterationBatcher(answer), loop.create_future(), loop.create_future()
+        batcher.submit(1, leaving)
         leaving.cancel()
         await asyncio.sleep(0)
-        turns.submit(2, staying)
+        batcher.submit(2, staying)
         await staying
 
     asyncio.run(main())

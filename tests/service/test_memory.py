@@ -62,7 +62,7 @@ def test_memory_of_a_model_in_use_is_given_back_at_the_next_poll(
         ("/generate", b'{"inputs": {"label": [3]}}'),
         ("/score", b'{"inputs": {"label": [3]}}'),
         ("/encode", b'{"inputs": {"label": ['),
-        ("/encode", b'{"inputs": {"nobody": [3]}}'),
+        ("/encode", b'{"inputs": {"unknown": [3]}}'),
         ("/nowhere", b""),
     ],
 )

@@ -78,7 +78,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "no manifest": (lambda f: (f / "manifest.json").unlink(), "tiny/2: manifest.json is missing"),
     "another format": (change_manifest(format=2), "manifest.json: format is 2, this program reads format 1"),
     "another size": (change_manifest(latent_dim=17), "image.encoder.onnx 'mu' has the shape"),
-    "doubles": (give_doubles, "image.encoder.onnx gives 'mu' of tensor(double), tensor(float) is wanted"),
+    "doubles": (give_doubles, "image.encoder.onnx gives 'mu' of tensor(double), tensor(float) is expected"),
     "a path outside": (add_path, "the path '../../other/1/golden.npz' leaves the bundle's folder"),
 }
 

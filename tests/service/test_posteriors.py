@@ -1,4 +1,4 @@
-"""What is said of posteriors whose experts are extreme, and what it takes to say it."""
+"""Posteriors of extreme experts, and the memory that draws take."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_many_draws_take_the_memory_of_the_draws() -> None:
 
 
 def test_experts_that_say_nothing_of_one_dimension_are_not_missing() -> None:
-    """They contradict each other in the second; of the first, no finite number can be said."""
+    """They contradict each other in the second dimension; the first gives no finite disagreement."""
     experts = {"left": expert([0, 9], [np.inf, -3]), "right": expert([0, -9], [-3, -3])}
     with np.errstate(invalid="ignore"):
         (fused,) = fuse(tuple(experts), 2, [FusionRequest(experts, 1, 1, seed=1, explained=True)])
@@ -35,11 +35,13 @@ def test_experts_that_say_nothing_of_one_dimension_are_not_missing() -> None:
 def test_an_expert_that_says_nothing_is_as_if_it_were_missing() -> None:
     right = {"right": expert([1, -9], [-3, 2])}
     both = right | {"left": expert([5, 5], [np.inf, np.inf])}
-    said, missing = (
+    uninformative, missing = (
         fuse(("left", "right"), 2, [FusionRequest(experts, 1, 2, seed=1, explained=True)])[0]
         for experts in (both, right)
     )
-    assert said.explanation is not None
+    assert uninformative.explanation is not None
     assert missing.explanation is not None
-    for one, other in zip((*said[:3], *said.explanation), (*missing[:3], *missing.explanation), strict=True):
+    for one, other in zip(
+        (*uninformative[:3], *uninformative.explanation), (*missing[:3], *missing.explanation), strict=True
+    ):
         assert np.array_equal(one, other)

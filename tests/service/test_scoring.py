@@ -80,10 +80,10 @@ def score(
     draws: int = 4000,
     **options: Any,
 ) -> Scored:
-    asked = {"seed": 1, **options}
-    described = model(asked.pop("reference", None))
+    score_options = {"seed": 1, **options}
+    described = model(score_options.pop("reference", None))
     return asyncio.run(
-        described.score(observations, condition.split(","), targets.split(","), draws=draws, **asked)
+        described.score(observations, condition.split(","), targets.split(","), draws=draws, **score_options)
     )
 
 
@@ -186,6 +186,10 @@ def test_a_p_value_is_never_below_what_so_many_rows_can_tell() -> None:
     assert score(observed(), targets="left", draws=100, reference=above).p_value.tolist() == [0.1] * ROWS
 
 
-@pytest.mark.parametrize("asked", [{"targets": "right", "draws": 100}, {"targets": "left", "draws": 50}])
-def test_without_a_reference_for_the_question_and_k_there_is_no_p_value(asked: dict[str, Any]) -> None:
-    assert np.isnan(score(observed(), reference=REFERENCE, **asked).p_value).all()
+@pytest.mark.parametrize(
+    "score_options", [{"targets": "right", "draws": 100}, {"targets": "left", "draws": 50}]
+)
+def test_without_a_reference_for_the_question_and_k_there_is_no_p_value(
+    score_options: dict[str, Any],
+) -> None:
+    assert np.isnan(score(observed(), reference=REFERENCE, **score_options).p_value).all()

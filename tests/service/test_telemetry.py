@@ -33,8 +33,8 @@ MARKER = "zebra4711"
 
 
 @pytest.fixture
-def own(bundle_folder: Path) -> Iterator[TestClient]:
-    """An app that nobody else asks."""
+def lone_client(bundle_folder: Path) -> Iterator[TestClient]:
+    """A client of an app of this test alone."""
     with TestClient(create_app(Settings(store=bundle_folder.parents[1]))) as client:
         yield client
 
@@ -60,57 +60,59 @@ def scraped(client: TestClient) -> dict[str, dict[tuple[str, ...], float]]:
     return samples(client.get("/metrics").text)
 
 
-def test_requests_rows_phases_and_batches_are_counted(own: TestClient) -> None:
-    own.post("/encode", **inputs(label=[1, 2, 3]))
-    own.post("/models/tiny/generate?K=7", **parts(image=SEVEN, label=b"7"))
-    own.post("/encode", **inputs(label=["x"]))
-    found = scraped(own)
-    assert found["anyview_requests_total"] == {
+def test_requests_rows_phases_and_batches_are_counted(lone_client: TestClient) -> None:
+    lone_client.post("/encode", **inputs(label=[1, 2, 3]))
+    lone_client.post("/models/tiny/generate?K=7", **parts(image=SEVEN, label=b"7"))
+    lone_client.post("/encode", **inputs(label=["x"]))
+    counts_by_name = scraped(lone_client)
+    assert counts_by_name["anyview_requests_total"] == {
         ("1", "tiny", "encode", "2xx"): 1,
         ("2", "tiny", "generate_with", "2xx"): 1,
         ("0", "none", "encode", "4xx"): 1,
     }
-    assert found["anyview_rows_total"][("tiny", "encode")] == 3
-    phases = {labels[2] for labels in found["anyview_phase_seconds_total"] if labels[1] == "generate_with"}
+    assert counts_by_name["anyview_rows_total"][("tiny", "encode")] == 3
+    phases = {
+        labels[2] for labels in counts_by_name["anyview_phase_seconds_total"] if labels[1] == "generate_with"
+    }
     assert phases == {"read", "encode", "fuse", "decode", "summarise", "reply"}
-    assert found["anyview_request_seconds_count"][("tiny", "encode")] == 1
-    assert found["anyview_batch_rows_count"][("label.encoder.onnx", "tiny")] == 2
-    assert found["anyview_batch_rows_sum"][("image.decoder.onnx", "tiny")] == 7
+    assert counts_by_name["anyview_request_seconds_count"][("tiny", "encode")] == 1
+    assert counts_by_name["anyview_batch_rows_count"][("label.encoder.onnx", "tiny")] == 2
+    assert counts_by_name["anyview_batch_rows_sum"][("image.decoder.onnx", "tiny")] == 7
 
 
-def test_models_refusals_readiness_and_waiting_rows_are_told(own: TestClient) -> None:
-    found = scraped(own)
-    assert found["anyview_model_loaded"] == {("tiny", "1"): 1}
-    assert found["anyview_refused_bundles"] == {(): 0}
-    assert found["anyview_ready"] == {(): 1}
-    assert found["anyview_waiting_rows"][("image.encoder.onnx", "tiny")] == 0
+def test_models_refusals_readiness_and_waiting_rows_are_shown(lone_client: TestClient) -> None:
+    counts_by_name = scraped(lone_client)
+    assert counts_by_name["anyview_model_loaded"] == {("tiny", "1"): 1}
+    assert counts_by_name["anyview_refused_bundles"] == {(): 0}
+    assert counts_by_name["anyview_ready"] == {(): 1}
+    assert counts_by_name["anyview_waiting_rows"][("image.encoder.onnx", "tiny")] == 0
 
 
-def test_whatever_is_sent_makes_no_new_label(own: TestClient) -> None:
-    own.get("/nope")
-    before = {name: len(series) for name, series in scraped(own).items()}
+def test_values_from_clients_make_no_new_label(lone_client: TestClient) -> None:
+    lone_client.get("/nope")
+    before = {name: len(series) for name, series in scraped(lone_client).items()}
     for number in range(30):
-        own.get(f"/{MARKER}-{number}", headers={"x-request-id": f"{MARKER}{number}"})
-        own.get(f"/models/{MARKER}-{number}")
-        own.request(f"ODD{number}", f"/models/{MARKER}/encode?{MARKER}={number}")
-        own.post(f"/encode?cond_mod={MARKER}{number}", **parts(image=SEVEN))
-        own.post(f"/v2/models/{MARKER}{number}/infer", **inputs(**{MARKER: [number]}))
-        own.get(f"/models/tiny/report/{MARKER}{number}")
-        own.post(f"/models/{MARKER}{number}/load?version={number}")
-    text = own.get("/metrics").text
+        lone_client.get(f"/{MARKER}-{number}", headers={"x-request-id": f"{MARKER}{number}"})
+        lone_client.get(f"/models/{MARKER}-{number}")
+        lone_client.request(f"ODD{number}", f"/models/{MARKER}/encode?{MARKER}={number}")
+        lone_client.post(f"/encode?cond_mod={MARKER}{number}", **parts(image=SEVEN))
+        lone_client.post(f"/v2/models/{MARKER}{number}/infer", **inputs(**{MARKER: [number]}))
+        lone_client.get(f"/models/tiny/report/{MARKER}{number}")
+        lone_client.post(f"/models/{MARKER}{number}/load?version={number}")
+    text = lone_client.get("/metrics").text
     assert MARKER not in text
     grown = {name: len(series) - before.get(name, 0) for name, series in samples(text).items()}
     assert max(grown.values()) <= 17 * 7  # buckets of a histogram, seven operations
 
 
-def test_timing_of_an_answer_adds_up(own: TestClient) -> None:
+def test_timing_of_an_answer_adds_up(lone_client: TestClient) -> None:
     """Phases follow each other without a gap, so together they are the whole."""
-    answer = own.post("/score?K=50&cond_mod=image", **parts(image=SEVEN, label=b"7"))
-    found = re.findall(r"(\w+);dur=([\d.]+)", answer.headers["server-timing"])
-    told = {name: float(ms) for name, ms in found}
-    assert list(told) == ["read", "encode", "fuse", "decode", "summarise", "reply", "total"]
-    total = told.pop("total")
-    assert sum(told.values()) == pytest.approx(total, abs=0.0005 * 7)  # each is rounded to 1 µs
+    answer = lone_client.post("/score?K=50&cond_mod=image", **parts(image=SEVEN, label=b"7"))
+    pairs = re.findall(r"(\w+);dur=([\d.]+)", answer.headers["server-timing"])
+    milliseconds = {name: float(ms) for name, ms in pairs}
+    assert list(milliseconds) == ["read", "encode", "fuse", "decode", "summarise", "reply", "total"]
+    total = milliseconds.pop("total")
+    assert sum(milliseconds.values()) == pytest.approx(total, abs=0.0005 * 7)  # each is rounded to 1 µs
 
 
 def test_a_request_is_followed_by_its_id(
@@ -125,20 +127,22 @@ def test_a_request_is_followed_by_its_id(
         counted = scraped(client)["anyview_phase_seconds_total"]
     (line,) = [line for line in logged() if line.get("request_id") == "case-12"]
     timing = answer.headers["server-timing"]
-    told = {name: float(ms) for name, ms in re.findall(r"(\w+);dur=([\d.]+)", timing) if name != "total"}
+    milliseconds = {
+        name: float(ms) for name, ms in re.findall(r"(\w+);dur=([\d.]+)", timing) if name != "total"
+    }
     assert answer.headers["x-request-id"] == "case-12"
-    assert line["phases_ms"] == told
-    assert {phase: 1e3 * s for (_, _, phase), s in counted.items()} == pytest.approx(told, abs=1e-3)
+    assert line["phases_ms"] == milliseconds
+    assert {phase: 1e3 * s for (_, _, phase), s in counted.items()} == pytest.approx(milliseconds, abs=1e-3)
     assert (line["operation"], line["model"], line["rows"], line["status"]) == ("encode", "tiny", 1, 200)
 
     # as JSON, since what the library's types leave open is always there
-    told_by = [json.loads(span.to_json()) for span in spans.get_finished_spans()]
-    *phases, whole = [span for span in told_by if span["context"]["trace_id"] == f"0x{'ab' * 16}"]
+    exported = [json.loads(span.to_json()) for span in spans.get_finished_spans()]
+    *phases, whole = [span for span in exported if span["context"]["trace_id"] == f"0x{'ab' * 16}"]
     assert line["trace_id"] == "ab" * 16
     assert (whole["name"], whole["attributes"]["anyview.request_id"]) == ("encode", "case-12")
     assert whole["parent_id"] == f"0x{'cd' * 8}"
     assert {span["parent_id"] for span in phases} == {whole["context"]["span_id"]}
-    assert [span["name"] for span in phases] == list(told)
+    assert [span["name"] for span in phases] == list(milliseconds)
 
 
 def test_traces_are_sent_to_the_endpoint(bundle_folder: Path) -> None:
@@ -163,13 +167,15 @@ def test_traces_are_sent_to_the_endpoint(bundle_folder: Path) -> None:
     assert b"case-13" in b"".join(came)  # what was not sent yet is sent at the end
 
 
-def test_a_slow_request_is_named_beside_its_bucket(own: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_request_is_named_beside_its_bucket(
+    lone_client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What counts as slow is set here, since no request takes the same time on every machine."""
     for request_id, seconds in (("quick-1", math.inf), ("slow-1", 0.0)):
         monkeypatch.setattr(metrics, "SLOW_SECONDS", seconds)
-        answer = own.post("/encode", headers={"x-request-id": request_id}, **inputs(label=[1]))
+        answer = lone_client.post("/encode", headers={"x-request-id": request_id}, **inputs(label=[1]))
         assert answer.status_code == 200
-    text = own.get("/metrics", headers={"accept": "application/openmetrics-text"}).text
+    text = lone_client.get("/metrics", headers={"accept": "application/openmetrics-text"}).text
     exemplars = [s.exemplar for f in open_families(text) for s in f.samples if s.exemplar is not None]
     assert [exemplar.labels for exemplar in exemplars] == [{"request_id": "slow-1"}]
 
@@ -269,15 +275,15 @@ def test_the_process_logs_json_and_nothing_of_what_was_sent(bundle_folder: Path,
 def test_several_processes_count_together(bundle_folder: Path) -> None:
     def counts(address: str) -> tuple[float, float]:
         """How many requests are counted, and how many durations."""
-        found = samples(httpx2.get(f"{address}/metrics", timeout=60).text)
-        requests = found["anyview_requests_total"]
-        durations = found.get("anyview_request_seconds_count", {})
+        counts_by_name = samples(httpx2.get(f"{address}/metrics", timeout=60).text)
+        requests = counts_by_name["anyview_requests_total"]
+        durations = counts_by_name.get("anyview_request_seconds_count", {})
         total = sum(value for labels, value in requests.items() if "encode" in labels)
         return total, durations.get(("tiny", "encode"), 0)
 
     with process_of(bundle_folder.parents[1], "--workers", "2") as (address, _):
-        for _ in range(20):  # each on a connection of its own, so both processes get some
+        for _ in range(20):  # each on a separate connection, so both processes get some
             httpx2.post(f"{address}/encode", json={"inputs": {"label": [1]}}, timeout=60)
         until(lambda: counts(address) == (20, 20))
-        found = samples(httpx2.get(f"{address}/metrics", timeout=60).text)
-        assert found["anyview_model_loaded"] == {("tiny", "1"): 1}
+        counts_by_name = samples(httpx2.get(f"{address}/metrics", timeout=60).text)
+        assert counts_by_name["anyview_model_loaded"] == {("tiny", "1"): 1}

@@ -102,7 +102,7 @@ def draw_request(rng: np.random.Generator) -> Request:
         "label": rng.integers(0, 10, rows).tolist(),
     }
     inputs = {
-        name: [value if own else None for value, own in zip(values[name], has[name], strict=True)]
+        name: [value if present else None for value, present in zip(values[name], has[name], strict=True)]
         for name in has
         if has[name].any()
     }
