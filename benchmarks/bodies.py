@@ -1,4 +1,4 @@
-"""The same rows in every form that a request can have."""
+"""The same rows as a request body of each media type."""
 
 from __future__ import annotations
 

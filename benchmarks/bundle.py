@@ -1,4 +1,4 @@
-"""A bundle with random weights: the 784-512-512-64 encoder of the goals, for one image or for several."""
+"""A bundle with random weights: a 784-512-512-64 encoder for each of one or several images."""
 
 from __future__ import annotations
 

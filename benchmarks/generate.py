@@ -1,4 +1,4 @@
-"""How long ``/generate`` takes, and with what: ``python -m benchmarks.generate``.
+"""Measures the time of ``/generate`` by phase: ``python -m benchmarks.generate``.
 
 One caller asks the shipped model of four modalities for all of them, given a picture; times are those of the
 answers' own ``Server-Timing``, in milliseconds.

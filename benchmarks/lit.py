@@ -1,4 +1,4 @@
-"""The same encoder as a LitServe API, with batching; LitServe sends the class to processes of its own."""
+"""The same encoder as a LitServe API, with batching; LitServe sends the class to its worker processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A load generator: connections that stay open, each sending its next request when it has its answer."""
+"""A load generator: persistent connections, each sending its next request after the response to the last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How soon a stroke on the page is answered, for every shipped model: ``make bench-page``.
+"""Measures the delay of the page after a stroke, for every shipped model: ``make bench-page``.
 
 A browser draws on the first pad of each kind and types into the first table, as a hand would. Timed is,
 within the browser, from the last movement of the pen until the frame in which the answer to the whole stroke

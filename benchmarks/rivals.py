@@ -1,4 +1,4 @@
-"""What a user would run instead: ``python -m benchmarks.rivals empty|plain|litserve PORT ENCODER``.
+"""Alternatives to the service: ``python -m benchmarks.rivals empty|plain|litserve PORT ENCODER``.
 
 ``empty`` does nothing, and so is the most that any FastAPI route can reach. ``plain`` is a service as
 tutorials write it: pydantic, ``UploadFile``, one run of onnxruntime per request. ``litserve`` batches.

@@ -1,4 +1,4 @@
-"""Servers in processes of their own, on one core."""
+"""Starts servers in separate processes on one core."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast the service is, as ratios to what a user would run instead: ``make bench-service``.
+"""Measures the service as ratios to alternatives: ``make bench-service``.
 
 The servers run on one core, the load generator on another. What is compared alternates within a round,
 and the median over the rounds of the ratios counts: a busy machine slows both. Rates are requests per

@@ -1,4 +1,4 @@
-"""How fast training is beside MultiVae: samples/s of ours ÷ samples/s of theirs.
+"""Measures training relative to MultiVae: our samples/s ÷ its samples/s.
 
 Objective `paper`, MultiVae's networks (784-512-512-20 and 20-512-784 for a picture),
 the same rows, batch 100, Adam. `step` is forward, backward and optimizer on batches that are in memory;

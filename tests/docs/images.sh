@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Gets the images that Dockerfile and docker-compose.yml name. What no registry gives here is made of what Debian's
-# archive and pip's index give, and labelled anyview.stand-in:
+# Gets the images that Dockerfile and docker-compose.yml name. An image that no registry provides is built from Debian's
+# archive and pip's index, and labelled anyview.stand-in:
 #   python      the same Python from the same release of Debian, and the wheels that the project installs
-#   prometheus  Debian's own: another version, the same options and interface
-#   grafana     no Grafana: a port, and whatever is mounted behind it
-# Exits with 3 where that cannot be had either, and prints why.
+#   prometheus  Debian's package: another version, the same options and interface
+#   grafana     no Grafana: a web server that serves the mounted files
+# Exits with 3 where these cannot be reached either, and prints why.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -25,7 +25,7 @@ here() {
     docker image inspect "$1" >/dev/null 2>&1
 }
 
-# A small Debian with its Python, under a name of its own.
+# A small Debian with its Python, under a separate name.
 debian() {
     here "$stand_in" && return
     command -v debootstrap >/dev/null || cannot_be_had "no registry has $python_image, and there is no debootstrap"
@@ -37,7 +37,7 @@ debian() {
     docker run --rm "$stand_in" python --version | grep -F "Python ${tag%%-*}." >/dev/null
 }
 
-# Wheels are gathered out here, where pip knows its index and its certificates; inside it then needs neither.
+# Wheels are collected outside the image, where pip has its index and certificates; inside, it needs neither.
 with_wheels() {
     local build
     mapfile -t build < <(python3 -c 'import tomllib

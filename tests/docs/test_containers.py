@@ -1,4 +1,4 @@
-"""The commands of docker in the documents, run in an engine, each as it stands.
+"""Runs the documents' docker commands unchanged in a container engine.
 
 Where no registry gives an image, ``images.sh`` makes another that stands in for it: Debian's Python and
 Prometheus, in other versions; and for Grafana a container that only holds what is mounted and listens.
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def commands(text: str) -> list[str]:
-    """Those of docker, one a line, without what is said of them."""
+    """Returns the docker commands in a text, one per line, without their comments."""
     lines = (line.strip("# ").partition("  ")[0] for line in text.splitlines())
     return [line for line in lines if "docker " in line]
 
@@ -53,13 +53,13 @@ def trained(project: Project) -> Project:
 
 @pytest.fixture(scope="module")
 def monitored(project: Project) -> Iterator[Project]:
-    """The project while it runs with Prometheus and Grafana, or what stands in for it."""
+    """The project while it runs with Prometheus and Grafana, or its stand-in."""
     with project.serving(UP_WITH_MONITORING):
         yield project
 
 
 def label_of_the_seven(project: Project, model: str) -> str:
-    """What a model makes of the picture of a seven."""
+    """Returns a model's most probable label for the picture of a seven."""
     question = {"image": (DATA / "seven.png").read_bytes()}
     answer = httpx2.post(
         f"{project.at(8000)}/models/{model}/generate?gen_mod=label&seed=1", files=question, timeout=60

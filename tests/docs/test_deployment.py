@@ -1,4 +1,4 @@
-"""What can be said of images and containers where no engine is there to run them."""
+"""Checks images and containers without a container engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No command in a document rots: all of them run, in their order, with the shipped models."""
+"""Every command in a document runs, in order, with the shipped models."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def project(tmp_path: Path) -> Project:
 
 @contextmanager
 def out_of_an_index() -> Iterator[None]:
-    """Skips the test where pip reaches none."""
+    """Skips the test where pip reaches no package index."""
     try:
         yield
     except AssertionError as error:
