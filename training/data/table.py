@@ -8,6 +8,7 @@ than a thousand.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 
 from models_store import kinds
 from models_store.arrays import Array
-from models_store.errors import InputRefused
+from models_store.errors import InputRefused, UnreadableFile, WrongValue
 from models_store.kinds import KINDS
 from models_store.kinds.fields import Column
 from models_store.manifest import Modality
@@ -30,6 +31,7 @@ from training.tables.cases import Cases, load_keys
 from training.tables.files import Block, File, numbers, some_of, texts
 from training.tables.opening import open_file
 
+LOGGER = logging.getLogger(__name__)
 BLANK = Modality(
     name="blank",
     kind="tensor",
@@ -274,19 +276,38 @@ def _of_paths(name: str, choice: ModalityChoice, file: File, fields: tuple[str, 
         paths = texts(block[fields[0]])
         values = np.zeros((len(paths), *shape), modality.numpy_dtype)
         present = np.zeros(len(paths), bool)
+        unreadable = []
         for index, path in enumerate(paths):
             place = file.path.parent / path if path else None
             if place is not None and place.is_file():
-                values[index], present[index] = _one_row(modality, place), True
+                try:
+                    values[index], present[index] = _one_row(modality, place), True
+                except UnreadableFile as error:
+                    unreadable.append(f"{place}: {error}")
+        _report(name, unreadable, some_readable=bool(present.any()))
         return values, present
 
     return View(modality, file, fields, read)
 
 
+def _report(name: str, unreadable: Sequence[str], some_readable: bool) -> None:
+    """Logs files that cannot be read and so are missing entries.
+
+    Raises:
+        ValueError: No file of the block can be read.
+    """
+    if not unreadable:
+        return
+    if not some_readable:
+        raise ValueError(unreadable[0])
+    count = "1 file is" if len(unreadable) == 1 else f"{len(unreadable)} files are"
+    LOGGER.warning("modality '%s': %s missing, since unreadable: %s", name, count, "; ".join(unreadable[:3]))
+
+
 def _one_row(modality: Modality, path: Path) -> Array:
     try:
         rows = kinds.read_file(modality, path.read_bytes())
-    except InputRefused as error:
+    except WrongValue as error:
         raise ValueError(f"{path}: {error}") from None
     if len(rows) != 1:
         raise ValueError(f"{path} must hold one row, it holds {len(rows)}")

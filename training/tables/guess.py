@@ -26,6 +26,8 @@ from training.tables.survey import Field, look, unit_of
 FEWEST_ROWS = 10
 FEW_NUMBERS = 10
 """Whole numbers with at most so many different values are a category."""
+FEW_LEVELS = 16
+"""Arrays of bytes whose highest value is at most this are masks or few levels, not pictures up to 255."""
 SEEN = 50
 """Files whose size is looked at before a shape is chosen."""
 
@@ -226,7 +228,8 @@ def _array(field: Field, name: str, spelled: str) -> Guess:
         f'likelihood = "{KINDS[kind].usual_likelihood}"',
     ]
     if KINDS[kind].levels:
-        lines.append(f"range = [0.0, {255.0 if dtype == 'uint8' else field.high}]")
+        by_dtype = dtype == "uint8" and field.high > FEW_LEVELS
+        lines.append(f"range = [0.0, {255.0 if by_dtype else field.high or 1.0}]")
     return Guess(name, kind, lines, tuple(field.shape), f"{dtype} of shape {field.shape}")
 
 

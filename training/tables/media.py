@@ -85,14 +85,16 @@ FILES: Mapping[str, Callable[[Sequence[Path]], Files | None]] = {
 
 def _picture_shape(paths: Sequence[Path]) -> tuple[int, ...]:
     """The middle height and width of some pictures, made smaller if need be, with colours if any has."""
-    sizes, colour = [], False
+    sizes, colour, reason = [], False, ""
     for path in paths:
         try:
             with Image.open(path, formats=FORMATS) as picture:
                 sizes.append((picture.height, picture.width))
-                colour |= picture.mode not in ("1", "L", "I", "I;16", "F")
-        except OSError as error:
-            raise DataError(f"{path} is no readable picture: {error}") from None
+                colour |= picture.mode not in ("1", "L", "LA", "I", "I;16", "I;16B", "F")
+        except OSError as error:  # a missing entry, if others can be read
+            reason = f"{path} is no readable picture: {error}"
+    if not sizes:
+        raise DataError(reason)
     height, width = np.median(sizes, axis=0)
     factor = min(1.0, LARGEST_SIDE / max(height, width))
     return (max(1, round(height * factor)), max(1, round(width * factor)), *((3,) if colour else ()))
@@ -100,10 +102,14 @@ def _picture_shape(paths: Sequence[Path]) -> tuple[int, ...]:
 
 def _spectrogram(paths: Sequence[Path]) -> Spectrogram:
     """Frames of 32 ms for about as long as the longest of some sounds, at most 64 of them."""
-    try:
-        sounds = [soundfile.info(str(path)) for path in paths]
-    except soundfile.LibsndfileError as error:
-        raise DataError(f"a sound cannot be read: {error}") from None
+    sounds, reason = [], ""
+    for path in paths:
+        try:
+            sounds.append(soundfile.info(str(path)))
+        except soundfile.LibsndfileError as error:  # a missing entry, if others can be read
+            reason = f"a sound cannot be read: {error}"
+    if not sounds:
+        raise DataError(reason)
     rate = min(sound.samplerate for sound in sounds)
     hop = 2 ** round(math.log2(rate * 0.032))
     longest = max(sound.duration for sound in sounds) * rate

@@ -198,10 +198,32 @@ def test_a_key_that_occurs_twice_is_refused() -> None:
         prepared(HEAD + 'key = "id"\n' + BODY)
 
 
-def test_a_picture_that_is_none_is_refused_by_its_path() -> None:
-    Path("a.png").write_text("no picture")
-    with pytest.raises(TrainingError, match=r"a\.png: no readable picture"):
-        prepared(HEAD + '[modalities.photo]\nkind = "image"\nfield = "photo"\nshape = [3, 4]\n')
+PHOTO = '[modalities.photo]\nkind = "image"\nfield = "photo"\nshape = [3, 4]\n'
+
+
+def present_photos() -> list[int]:
+    """Numbers of observed and of all photos in the splits."""
+    made = prepared(HEAD + PHOTO + BODY)
+    masks = [rows.masks["photo"] for rows in (made.train.in_epoch(0, 0), made.validation, made.test)]
+    return [int(sum(mask.sum() for mask in masks)), sum(len(mask) for mask in masks)]
+
+
+@pytest.mark.parametrize("content", [b"no picture", b""])
+def test_a_picture_that_cannot_be_read_is_a_missing_entry(
+    content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    observed, rows = present_photos()
+    Path("a.png").write_bytes(content)
+    assert present_photos() == [observed - 1, rows]
+    [record] = caplog.records
+    assert "modality 'photo': 1 file is missing, since unreadable: a.png: " in record.getMessage()
+
+
+def test_pictures_of_which_none_can_be_read_are_refused() -> None:
+    for path in Path().glob("*.png"):
+        path.write_text("no picture")
+    with pytest.raises(TrainingError, match=r"\.png: no readable picture"):
+        prepared(HEAD + PHOTO)
 
 
 def test_sounds_become_spectrograms() -> None:

@@ -254,3 +254,14 @@ def test_a_header_stays_text_in_the_experiment(header: str) -> None:
     assert fields == ["a", "b", header]
     assert "network" not in modalities["x"] or "type" not in modalities["x"]["network"]
     assert len(prepare(read_experiment("x.toml")[0]).train)
+
+
+@pytest.mark.parametrize(
+    ("highest", "expected"), [(1, 1.0), (3, 3.0), (16, 16.0), (200, 255.0), (255, 255.0)]
+)
+def test_the_range_of_bytes_is_that_of_their_values(tmp_path: Path, highest: int, expected: float) -> None:
+    mask = np.random.default_rng(0).integers(0, highest + 1, (40, 12, 12)).astype(np.uint8)
+    mask[0] = highest
+    np.savez(tmp_path / "masks.npz", mask=mask, y=np.arange(40) % 4)
+    text = experiment_for([tmp_path / "masks.npz"], tmp_path / "e.toml")
+    assert f"range = [0.0, {expected}]" in text
