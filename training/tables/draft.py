@@ -21,6 +21,8 @@ TABLE_STEPS = 1000
 LARGE_TABLE_STEPS = 4000
 """... and on tables of at least LARGE_TABLE rows."""
 LARGE_TABLE = 5000
+MOST_REPORTED = 30
+"""Sentences on how cells were read."""
 MANY_VIEWS = 6
 """From so many modalities on, `coherent` can diverge: see ``training/objective.py``."""
 
@@ -61,6 +63,7 @@ def draft(
     rows: int,
     guesses: Sequence[Guess],
     left_out: Mapping[str, str],
+    report: Sequence[str] = (),
 ) -> str:
     """The text of the experiment file.
 
@@ -71,6 +74,7 @@ def draft(
         rows: How many there are.
         guesses: The modalities.
         left_out: What became none of them, and why.
+        report: Sentences of the files on missing cells and on columns that cannot be read.
     """
     held_out = min(max(1, rows // 10), MOST_HELD_OUT)
     schedule = _schedule(rows - 2 * held_out, guesses)
@@ -102,7 +106,16 @@ def draft(
             "# left out:",
             *(f"#   {printable(f'{name}: {reason}')}" for name, reason in left_out.items()),
         ]
+    if report:
+        lines += ["", "# how cells were read:", *_reported(report)]
     return "\n".join([*lines, *_training(schedule, latent)]) + "\n"
+
+
+def _reported(report: Sequence[str]) -> list[str]:
+    """Comment lines of the sentences on how cells were read."""
+    rest = len(report) - MOST_REPORTED
+    shown = [*report[:MOST_REPORTED], *([f"and {rest} more"] if rest > 0 else [])]
+    return [f"#   {printable(line)}" for line in shown]
 
 
 def _training(schedule: _Schedule, latent: int) -> list[str]:

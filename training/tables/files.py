@@ -10,6 +10,7 @@ import math
 import re
 import zipfile
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,10 +19,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import compute, parquet
+from pyarrow import compute
 
 from models_store.arrays import Array
-from models_store.errors import InputRefused
+from models_store.errors import InputRefused, listed
 from models_store.tables import Block as TableBlock
 from models_store.tables import read_table
 from training.errors import DataError
@@ -39,6 +40,9 @@ class File(ABC):
     Arguments:
         path: Where it lies.
     """
+
+    report: Sequence[str] = ()
+    """Cells that were taken as missing, and columns that were left out and why, one sentence each."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -62,8 +66,8 @@ class File(ABC):
         """Those fields of all rows, in the order of the file."""
 
 
-class TextFile(File):
-    """A table of text in any dialect, or of JSON; columns that cannot be read are left out."""
+class TableFile(File):
+    """A table of text in any dialect, of JSON, Parquet or Excel; columns that cannot be read are left out."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -71,6 +75,7 @@ class TextFile(File):
             self._table = read_table(path)
         except InputRefused as error:
             raise DataError(str(error)) from None
+        self.report = self._table.report
         columns = self._table.dialect.columns
         self._at = {column.header: at for at, column in enumerate(columns) if column.content != "unread"}
 
@@ -100,42 +105,44 @@ class TextFile(File):
         return pa.array(block.texts(at), pa.string())
 
 
-class ParquetFile(File):
-    """A Parquet file, of which a part of a row group is decoded at a time."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        with parquet.ParquetFile(path) as file:
-            self._schema = file.schema_arrow
-            self._rows = file.metadata.num_rows
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return dict.fromkeys(self._schema.names, ())
-
-    @property
-    def rows(self) -> int:
-        return self._rows
-
-    def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
-        size = rows_at_once(len(fields))
-        with reading(self.path), parquet.ParquetFile(self.path, memory_map=True) as file:
-            for batch in file.iter_batches(size, columns=list(fields)):
-                yield {name: _decoded(batch[name]) for name in fields}
-
-
 class ArrayFile(File):
     """The arrays of an ``.npz``, or the one of an ``.npy``, which is called by the name of its file."""
 
     def __init__(self, path: Path, zipped: bool) -> None:
         super().__init__(path)
-        self._arrays = self._load(zipped)
-        lengths = {name: len(array) if array.ndim else 0 for name, array in self._arrays.items()}
-        if len(set(lengths.values())) != 1:
-            raise DataError(f"{path}: its arrays must have the same number of rows, got {lengths}")
-        for name, array in self._arrays.items():
-            if array.dtype.kind not in "biufU":
-                raise DataError(f"{path}: '{name}' must hold numbers or text, got {array.dtype}")
+        members = self._load(zipped)
+        arrays = {name: member for name, member in members.items() if isinstance(member, np.ndarray)}
+        if not arrays:
+            raise DataError(
+                f"{path} holds no arrays but {listed(members)}; unpack it, and name the files in it"
+            )
+        rows = self._rows_of_most({name: len(array) for name, array in arrays.items() if array.ndim})
+        reasons = {name: self._unusable(member, rows) for name, member in members.items()}
+        self._arrays = {name: arrays[name] for name, reason in reasons.items() if reason is None}
+        self.report = [f"'{name}' is left out: {reason}" for name, reason in reasons.items() if reason]
+        if not self._arrays:
+            raise DataError(f"{path}: nothing in it can be read: {'; '.join(self.report)}")
+
+    def _rows_of_most(self, lengths: Mapping[str, int]) -> int:
+        """The number of rows that most arrays have; the others are left out."""
+        counts = Counter(lengths.values()).most_common(2)
+        if len(counts) == 2 and counts[0][1] == counts[1][1]:
+            raise DataError(
+                f"{self.path}: its arrays must have the same number of rows, got {dict(lengths)}; save those "
+                f"of one split, such as training, in a file of their own"
+            )
+        return counts[0][0] if counts else 0
+
+    @staticmethod
+    def _unusable(member: Any, rows: int) -> str | None:
+        """Why a member of the archive cannot be learned; None where it can."""
+        if not isinstance(member, np.ndarray):
+            return "it is no array"
+        if not member.ndim or len(member) != rows:
+            return f"it has {len(member) if member.ndim else 'no'} rows, others have {rows}"
+        if member.dtype.kind not in "biufUS":
+            return f"it must hold numbers or text, got {member.dtype}"
+        return None
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -153,12 +160,21 @@ class ArrayFile(File):
         for start in range(0, self.rows, size):
             yield {name: _column(self._arrays[name][start : start + size]) for name in fields}
 
-    def _load(self, zipped: bool) -> dict[str, Array]:
+    def _load(self, zipped: bool) -> dict[str, Any]:
         if zipped:
             # opened here, since numpy leaves a damaged file open
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        return {self.path.stem: np.load(self.path, mmap_mode="r", allow_pickle=False)}
+                return {name: _native(archive[name]) for name in archive.files}
+        return {self.path.stem: _native(np.load(self.path, mmap_mode="r", allow_pickle=False))}
+
+
+def _native(member: Any) -> Any:
+    """An array in the byte order of this machine, its bytes as text; other members as they are."""
+    if not isinstance(member, np.ndarray):
+        return member
+    if member.dtype.kind == "S":
+        return np.char.decode(member, "utf-8", "replace")
+    return member if member.dtype.isnative else member.astype(member.dtype.newbyteorder("="))
 
 
 def numbers(values: Any) -> Array:

@@ -55,7 +55,8 @@ def experiment_for(paths: Sequence[Path], output: Path) -> str:
     if not guesses:
         why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ExperimentError(f"nothing in {joined(paths)} can be learned ({why})")
-    return draft(paths, output, key, rows, guesses, left_out)
+    report = [f"{file.path.name}: {line}" for file in files for line in file.report]
+    return draft(paths, output, key, rows, guesses, left_out, report)
 
 
 def _key(files: Sequence[File], fields: Sequence[Field]) -> str | None:

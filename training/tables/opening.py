@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 from training.errors import DataError
-from training.tables.files import ArrayFile, File, ParquetFile, TextFile, reading
+from training.tables.files import ArrayFile, File, TableFile, reading
 from training.tables.mudata import MuDataFile
 
 TEXT_WITH_ZEROS = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xff\xfe", b"\xfe\xff")
@@ -29,15 +30,26 @@ def open_file(path: Path) -> File:
     if not start:
         raise DataError(f"{path} is empty")
     with reading(path):
-        if start.startswith(b"PAR1"):
-            return ParquetFile(path)
+        if start.startswith(b"PAR1") or _is_workbook(path, start):
+            return TableFile(path)
         if start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
             return ArrayFile(path, zipped=start.startswith(b"PK"))
         if start.startswith((b"\x89HDF", b"MuData (")):  # MuData writes its name before the HDF5
             return MuDataFile(path)
         if b"\0" not in start or start.startswith(TEXT_WITH_ZEROS):
-            return TextFile(path)
-    raise DataError(f"{path} is none of CSV, Parquet, npz, npy, h5mu: it begins with {start[:8]!r}")
+            return TableFile(path)
+    raise DataError(f"{path} is none of CSV, Parquet, Excel, npz, npy, h5mu: it begins with {start[:8]!r}")
+
+
+def _is_workbook(path: Path, start: bytes) -> bool:
+    """Whether this is an archive that holds an Excel workbook."""
+    if not start.startswith(b"PK\x03\x04"):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "xl/workbook.xml" in archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return False
 
 
 def _table_in(folder: Path) -> Path:
