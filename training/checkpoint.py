@@ -1,4 +1,4 @@
-"""Where a run stands after an epoch, as one file that is replaced by rename: a crash leaves the one before.
+"""The state of a run after an epoch, in one file that is replaced by rename: a crash leaves the previous one.
 
 Tensors are safetensors; the rest is JSON in the same file, so that the two can never disagree.
 """
@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from safetensors import safe_open
@@ -27,20 +27,20 @@ METRICS = "metrics.jsonl"
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch came to, in nats per row, averaged over its batches.
+    """Results of one epoch, in nats per row, averaged over its batches.
 
     Arguments:
-        epoch: From 1.
-        train_loss: What was minimised.
+        epoch: Number of the epoch, from 1.
+        train_loss: Loss of training.
         validation_loss: The same on held-out rows, at the full weight of the divergence.
         best: Whether the weights after it are the best so far.
-        elbo: Of all that a row has together.
-        kl: The divergence of its posterior from the prior.
+        elbo: ELBO of the joint posterior.
+        kl: Divergence of the joint posterior from the prior.
         log_prob: By modality, its log-likelihood given all that a row has, in rows that have it; weighted as
             in the loss.
-        learning_rate: Of its last step.
-        rows_per_second: How fast it trained.
-        seconds: How long it took, with validation.
+        learning_rate: Learning rate of the last step.
+        rows_per_second: Rows per second of training, without validation.
+        seconds: Duration with validation.
     """
 
     epoch: int
@@ -55,16 +55,30 @@ class EpochReport:
     seconds: float
 
 
+class SavedState(TypedDict):
+    """Metadata of the state file, as JSON beside the tensors.
+
+    Arguments:
+        experiment: Settings of the run, by :func:`experiment_of`.
+        factor: Multiplier of the learning rate.
+        reports: Fields of each finished epoch's :class:`EpochReport`.
+    """
+
+    experiment: dict[str, Any]
+    factor: float
+    reports: list[dict[str, Any]]
+
+
 @dataclass
 class State:
-    """All that the next epoch depends on.
+    """Everything that the next epoch depends on.
 
     Arguments:
         model: The weights that are trained.
-        averaged: Their moving average, if the experiment wants one.
+        averaged: Their moving average, if the experiment configures one.
         optimizer: Adam.
-        factor: What the learning rate is multiplied by; halved whenever a number was none.
-        reports: Those of the epochs that are done.
+        factor: Multiplier of the learning rate; halved after each NaN or infinity.
+        reports: Reports of the finished epochs.
     """
 
     model: MVAE
@@ -82,6 +96,11 @@ class State:
         """The lowest validation loss so far."""
         return min((r.validation_loss for r in self.reports if r.validation_loss is not None), default=None)
 
+    def improved_by(self, validation: float | None) -> bool:
+        """Whether this validation loss is the lowest so far; True without validation rows."""
+        lowest = self.best_loss()
+        return validation is None or lowest is None or validation < lowest
+
     def epochs_without_progress(self) -> int:
         """How many epochs have passed since the best one."""
         best = max((r.epoch for r in self.reports if r.best), default=0)
@@ -91,35 +110,34 @@ class State:
 def save(state: State, workdir: Path, experiment: Experiment) -> None:
     """Writes the best weights if the last epoch is the best, the metrics of every epoch, then the state.
 
-    The state comes last: a run that is killed before it is there does its last epoch again, and writes the
-    same files.
+    The state is written last: a run that is killed before repeats its last epoch and writes the same files.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     if state.reports and state.reports[-1].best:
         weights = {key: value.contiguous() for key, value in state.candidate.state_dict().items()}
         _replace(workdir / BEST, weights, {"epoch": str(len(state.reports))})
-    told: dict[str, Any] = {
+    saved: SavedState = {
         "experiment": experiment_of(experiment),
         "factor": state.factor,
         "reports": [vars(report) for report in state.reports],
     }
-    lines = [json.dumps(report) + "\n" for report in told["reports"]]
+    lines = [json.dumps(report) + "\n" for report in saved["reports"]]
     (workdir / METRICS).write_text("".join(lines))
-    _replace(workdir / LAST, _tensors(state), {"state": json.dumps(told)})
+    _replace(workdir / LAST, _tensors(state), {"state": json.dumps(saved)})
 
 
 def restore(state: State, workdir: Path, experiment: Experiment) -> None:
-    """Makes ``state`` what it was when it was saved.
+    """Restores ``state`` from ``workdir``.
 
     Raises:
-        TrainingError: There is nothing to go on from, or it is of another experiment.
+        TrainingError: ``workdir`` holds no run, or a run of another experiment.
     """
     path = workdir / LAST
     if not path.is_file():
         raise TrainingError(f"{workdir} holds no run to go on with: there is no {LAST}")
     with safe_open(path, framework="pt") as file:
-        told = json.loads(file.metadata()["state"])
-    if told["experiment"] != experiment_of(experiment):
+        saved: SavedState = json.loads(file.metadata()["state"])
+    if saved["experiment"] != experiment_of(experiment):
         raise TrainingError(
             f"the run in {workdir} is of another experiment, or this one has been changed since"
         )
@@ -133,15 +151,15 @@ def restore(state: State, workdir: Path, experiment: Experiment) -> None:
         moments.setdefault(int(index), {})[name] = value
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    state.factor = told["factor"]
-    state.reports[:] = [EpochReport(**report) for report in told["reports"]]
+    state.factor = saved["factor"]
+    state.reports[:] = [EpochReport(**report) for report in saved["reports"]]
 
 
 def experiment_of(experiment: Experiment) -> dict[str, Any]:
-    """What must not change between a run and its continuation: all but the machine that it runs on."""
+    """Settings that a resumed run must share with the saved one: all but device, processes and nodes."""
     machine = {"device", "processes", "nodes"}
-    told: dict[str, Any] = experiment.model_dump(mode="json", exclude={"fit": machine})
-    return told
+    settings: dict[str, Any] = experiment.model_dump(mode="json", exclude={"fit": machine})
+    return settings
 
 
 def _tensors(state: State) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
-"""One epoch: its batches in their order, the steps of the optimizer, and what they came to.
+"""One epoch: its batches in their order, the steps of the optimizer, and the averages of losses and terms.
 
-All randomness comes from generators seeded with (seed, epoch), so that an epoch is the same whatever came
-before it.
+All randomness comes from generators seeded with (seed, epoch), so that an epoch does not depend on the
+epochs before it.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from training.networks import ModelOutput
 
 @dataclass(frozen=True)
 class Progress:
-    """Who is told how far training has come; each call returns at once."""
+    """Receivers of progress reports; each call returns at once."""
 
     batch: Callable[[int, int, float], None] = lambda _epoch, _batch, _loss: None
     """(epoch, batch of that epoch, its loss)."""
     epoch: Callable[[EpochReport], None] = lambda _report: None
     resumed: Callable[[Sequence[EpochReport]], None] = lambda _reports: None
-    """The epochs that were done when a run goes on."""
+    """The finished epochs of a run that is resumed."""
     trouble: Callable[[str], None] = lambda _what: None
-    """One sentence for the person who waits."""
+    """One sentence about a problem, for the user."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What the batches of one epoch came to.
+    """Averages over the batches of one epoch.
 
     Arguments:
-        means: Of loss, elbo, kl and each modality's log-likelihood.
-        learning_rate: Of the last step.
-        rows_per_second: Without validation.
+        means: Averages of loss, elbo, kl and each modality's log-likelihood.
+        learning_rate: Learning rate of the last step.
+        rows_per_second: Rows per second, without validation.
     """
 
     means: Sequence[float]
@@ -69,7 +69,7 @@ class Trained:
 
 
 class NotFinite(Exception):
-    """A number is none; the text says where."""
+    """The loss or a weight is NaN or infinite; the text says where."""
 
 
 def train_epoch(
@@ -111,14 +111,14 @@ def train_epoch(
 
 
 def _look_every(device: torch.device) -> int:
-    """After how many batches a loss is looked at: of a GPU, each look waits until it has caught up."""
+    """Number of batches between two checks of the loss: on a GPU each check waits for all queued work."""
     return 1 if device.type == "cpu" else 50
 
 
 def _look(fabric: Fabric, loss: Tensor, epoch: int, batch: int, progress: Progress) -> None:
     value = float(loss.detach())
     if fabric.world_size == 1 and not math.isfinite(value):
-        # Of several processes one alone would leave the others waiting: there the weights tell, at the end.
+        # One of several processes that stops alone leaves the others waiting: weights are checked instead.
         raise NotFinite(f"the loss is not a number in epoch {epoch}, batch {batch}")
     progress.batch(epoch, batch, value)
 
@@ -159,14 +159,14 @@ def _losses(
 
 
 def _noises(generator: torch.Generator, device: torch.device) -> torch.Generator:
-    """Where the noise comes from: on a CPU the same generator as all else, on a GPU one of its own."""
+    """The generator of the noise: on a CPU the given one, on a GPU a generator on that GPU."""
     if device.type == "cpu":
         return generator
     return torch.Generator(device).manual_seed(generator.initial_seed())
 
 
 def adam(model: MVAE, rate: float) -> torch.optim.Optimizer:
-    """Adam in one kernel for all weights, which on a CPU too is several times faster than a loop."""
+    """Adam with one kernel for all weights: several times faster than a loop, on a CPU too."""
     return torch.optim.Adam(model.parameters(), lr=rate, fused=True)
 
 
@@ -184,7 +184,7 @@ def learning_rate(settings: Fit, step: int, steps: int) -> float:
 
 @torch.no_grad()
 def _average(averaged: MVAE, model: MVAE, decay: float, step: int) -> None:
-    """Moves the average towards the weights, faster in the beginning, when it is of few."""
+    """Moves the average towards the weights, faster in the first steps."""
     decay = min(decay, (1 + step) / (10 + step))
     torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
 

@@ -1,7 +1,7 @@
 """The training loop: build, run the epochs, keep the best.
 
-The state is saved after every epoch, and an epoch is the same whatever came before it: a run that was
-killed goes on to the same numbers.
+The state is saved after every epoch, and an epoch depends on that state and the seed alone: a run that was
+killed resumes and computes the same numbers.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -32,17 +34,17 @@ from training.networks import networks_for
 __all__ = ["BEST", "LAST", "METRICS", "EpochReport", "Fitted", "Progress", "adam", "build", "fit"]
 
 HALVINGS = 8
-"""So often a smaller step is tried before training is given up."""
+"""How many times the step is halved before training stops with an error."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The model with the weights of its best epoch, and how it came to them.
+    """The model with the weights of its best epoch, and the reports of all epochs.
 
     Arguments:
         model: On the CPU.
         reports: One per epoch.
-        leader: Whether this process is the one that reports and publishes.
+        leader: Whether this process reports and publishes (process 0).
     """
 
     model: MVAE
@@ -53,11 +55,11 @@ class Fitted:
 def build(experiment: Experiment, prepared: Prepared) -> MVAE:
     """The model of an experiment, its weights drawn from the experiment's seed."""
     torch.manual_seed(experiment.seed)
-    chosen, settings = experiment.modalities, experiment.model
+    configured, settings = experiment.modalities, experiment.model
     pairs = {
         modality.name: networks_for(
             modality,
-            chosen[modality.name].network,
+            configured[modality.name].network,
             settings.latent_dim,
             prepared.train.data[modality.name],
         )
@@ -68,7 +70,8 @@ def build(experiment: Experiment, prepared: Prepared) -> MVAE:
         input_dims={modality.name: modality.parameter_shape() for modality in prepared.modalities},
         uses_likelihood_rescaling=True,
         rescale_factors={
-            name: chosen[name].weight or balanced for name, balanced in balance(prepared.modalities).items()
+            name: configured[name].weight or balanced
+            for name, balanced in balance(prepared.modalities).items()
         },
         decoders_dist={modality.name: modality.likelihood for modality in prepared.modalities},
         decoder_dist_params={m.name: {"range": m.range} for m in prepared.modalities if m.range},
@@ -84,9 +87,9 @@ def balance(modalities: Sequence[Modality]) -> dict[str, float]:
 
     .. math:: \lambda_m = \sqrt{\max_n D_n / D_m}
 
-    with D the numbers that a row of the modality has (a category is one): half way, on a scale of
-    logarithms, between every number counting the same, under which a label is not heard beside 784 pixels,
-    and every modality counting the same, under which one number is believed as if it had been seen 784 times.
+    with D the number of cells of a row (a category has one). On a logarithmic scale this lies half way
+    between equal weights of all cells, under which a label has no effect beside 784 pixels, and equal weights
+    of all modalities, under which one number counts as if it had been observed 784 times.
     """
     cells = {modality.name: math.prod(modality.shape) for modality in modalities}
     return {name: math.sqrt(max(cells.values()) / count) for name, count in cells.items()}
@@ -104,16 +107,16 @@ def fit(
     """Trains the model of an experiment.
 
     Arguments:
-        experiment: What to train.
-        prepared: Its data.
-        workdir: Where the state, the best weights and the metrics of every epoch are written.
-        progress: Who is told.
-        resume: Go on with the run in ``workdir``.
-        weights: What to start from, instead of random weights.
+        experiment: Configuration of model and training.
+        prepared: Data of the experiment.
+        workdir: Folder of the state, the best weights and the metrics of every epoch.
+        progress: Receiver of progress reports.
+        resume: Continue the run in ``workdir``.
+        weights: Initial weights; random ones by default.
 
     Raises:
-        TrainingError: Smaller steps did not help against numbers that are none, another process of the
-            run is gone, or there is nothing to go on from.
+        TrainingError: NaN or infinity remained with smaller steps, another process of the run is gone, or
+            ``workdir`` holds no run to resume.
     """
     progress, settings = progress or Progress(), experiment.fit
     fabric = fabric_for(settings)
@@ -136,37 +139,43 @@ def fit(
     while len(state.reports) < settings.epochs and not _out_of_patience(state, settings):
         started, epoch = time.monotonic(), len(state.reports) + 1
         try:
-            rows = place(prepared.in_epoch(epoch))
-            trained = train_epoch(fabric, module, state, experiment, rows, epoch, progress)
+            with _naming_lost_processes(fabric, epoch, workdir):
+                rows = place(prepared.in_epoch(epoch))
+                trained = train_epoch(fabric, module, state, experiment, rows, epoch, progress)
         except NotFinite as trouble:
             _step_back(state, workdir, experiment, str(trouble), progress)
             continue
-        except RuntimeError as error:
-            if fabric.world_size == 1:
-                raise
-            raise TrainingError(
-                f"another process of this run is gone ({str(error).splitlines()[0]}); "
-                f"the epochs before {epoch} are kept: go on with --resume {workdir}"
-            ) from error
         validation = validation_loss(state.candidate, experiment, prepared.validation)
-        lowest = state.best_loss()
-        best = validation is None or lowest is None or validation < lowest
+        best = state.improved_by(validation)
         seconds = time.monotonic() - started
         state.reports.append(trained.report(epoch, model.modalities, validation, best, seconds))
         if fabric.is_global_zero:
             checkpoint.save(state, workdir, experiment)
         progress.epoch(state.reports[-1])
     fabric.barrier()
-    model = model.cpu()
-    model.load_state_dict(load_file(workdir / BEST))
+    model.cpu().load_state_dict(load_file(workdir / BEST))
     return Fitted(model.eval(), state.reports, fabric.is_global_zero)
 
 
+@contextmanager
+def _naming_lost_processes(fabric: Fabric, epoch: int, workdir: Path) -> Iterator[None]:
+    """Turns a failed exchange between processes into a TrainingError that says how to resume."""
+    try:
+        yield
+    except RuntimeError as error:
+        if fabric.world_size == 1:
+            raise
+        raise TrainingError(
+            f"another process of this run is gone ({str(error).splitlines()[0]}); "
+            f"the epochs before {epoch} are kept: go on with --resume {workdir}"
+        ) from error
+
+
 def _step_back(state: State, workdir: Path, experiment: Experiment, what: str, progress: Progress) -> None:
-    """Back to the last good state, with half the step.
+    """Restore the state of the last finished epoch, with half the step.
 
     Raises:
-        TrainingError: That has been tried too often.
+        TrainingError: The step has been halved ``HALVINGS`` times.
     """
     factor = state.factor / 2
     if factor < 2.0**-HALVINGS:
