@@ -156,7 +156,7 @@ class Model:
         summary_draws = 1 if return_mean else summary_draws
         self.rules.check_size(observations.n, max(draws, summary_draws))
         options = SummaryOptions(fields, draws, summary_draws, seed, noise)
-        answered = sum(numbers_by_row(self.manifest.modality(name), fields, draws) for name in target_names)
+        answered = sum(numbers_by_row(self.rules.modality(name), fields, draws) for name in target_names)
         self.rules.check_numbers(
             observations.n, answered, f"of {listed(target_names)}", "N, gen_mod or fields"
         )
@@ -168,7 +168,7 @@ class Model:
         first_row = observations.first_row
         answers = {}
         for name in target_names:
-            modality = self.manifest.modality(name)
+            modality = self.rules.modality(name)
             parts = [
                 await self._target(modality, z[rows], options, first_row + rows.start)
                 for rows in pieces(observations.n, z.shape[1], [modality], CELLS_AT_ONCE)
@@ -244,7 +244,7 @@ class Model:
             for names in (together, given)
             if names
         ]
-        modalities = [self.manifest.modality(name) for name in together]
+        modalities = [self.rules.modality(name) for name in together]
         weights = []
         for rows in pieces(observations.n, min(at_once, draws), modalities, CELLS_AT_ONCE):
             sliced = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,8 @@ from models_store.errors import listed
 from service.errors import WrongInput
 
 
-class Column(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Column:
     """One modality of a request.
 
     Arguments:
@@ -24,12 +26,12 @@ class Column(NamedTuple):
     values: Array
     mask: Array | None = None
 
-    @property
+    @cached_property
     def present(self) -> Array:
         """Mask of the rows that have it, boolean (n,)."""
         return np.ones(len(self.values), bool) if self.mask is None else self.mask
 
-    @property
+    @cached_property
     def complete(self) -> bool:
         """Whether every row has it."""
         return self.mask is None or bool(self.mask.all())

@@ -3,17 +3,36 @@ r"""Summaries of the predictive distribution :math:`\int p(x \mid z) \, q(z \mid
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 
 from models_store.arrays import Array
 from models_store.likelihoods import Parameters
 from models_store.manifest import Modality
+from models_store.quantiles import quantiles
 from service.engine.draws import draw_x
 
-Summary = dict[str, Any]
+
+class Summary(TypedDict, total=False):
+    """Summaries and samples of one target for n rows; the shape of a row of a category is (labels,)."""
+
+    mean: Array
+    """Mean, (n, *shape)."""
+    std: Array
+    """Standard deviation, (n, *shape)."""
+    quantiles: Array
+    """Quantiles, (n, levels, *shape)."""
+    levels: list[float]
+    """Levels of the quantiles."""
+    ranked: Array
+    """Labels from the most to the least probable, (n, labels)."""
+    probabilities: Array
+    """Probabilities, (n, labels)."""
+    samples: Array
+    """Samples, (n, N, *shape)."""
+
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 SUMMARIES = ("mean", "std", "quantiles", "probabilities")
@@ -80,10 +99,12 @@ def joined(parts: Sequence[Summary]) -> Summary:
     """Joins the summaries of consecutive rows."""
     if len(parts) == 1:
         return parts[0]
-    return {
-        key: np.concatenate([piece[key] for piece in parts]) if isinstance(value, np.ndarray) else value
-        for key, value in parts[0].items()
+    fields: Sequence[Mapping[str, Any]] = parts
+    whole = {
+        key: np.concatenate([piece[key] for piece in fields]) if isinstance(value, np.ndarray) else value
+        for key, value in fields[0].items()
     }
+    return cast("Summary", whole)
 
 
 def _summaries(
@@ -128,7 +149,7 @@ def summarise(
         spread = distribution.variance(parameters).mean(axis=1) + means.var(axis=1)
         summary["std"] = np.sqrt(spread)
     if "quantiles" in fields:
-        summary["quantiles"] = _quantiles(modality, parameters, seed, first_row)
+        summary["quantiles"] = quantiles(draw_x(modality, parameters, seed, first_row), LEVELS, axis=1)
         summary["levels"] = list(LEVELS)
     return summary
 
@@ -154,17 +175,3 @@ def _category(modality: Modality, parameters: Parameters, fields: Collection[str
         return {}
     order = np.argsort(-probabilities, axis=-1, kind="stable")
     return {"ranked": np.array(labels)[order], "probabilities": probabilities}
-
-
-def _quantiles(modality: Modality, parameters: Parameters, seed: int, first_row: int) -> Array:
-    """(n, levels, *shape), from one draw of x per draw of z."""
-    drawn = np.ascontiguousarray(np.moveaxis(draw_x(modality, parameters, seed, first_row), 1, -1))
-    drawn.sort(axis=-1)
-    # Weibull's: of K draws, a share p of future ones lies below the quantile p on average. numpy's own,
-    # quantile(method="weibull"), takes five times as long.
-    last = drawn.shape[-1] - 1
-    places = np.clip(np.array(LEVELS) * (last + 2) - 1, 0, last)
-    below = places.astype(int)
-    share = (places - below).astype(np.result_type(drawn, np.float32))
-    low, high = drawn[..., below], drawn[..., np.minimum(below + 1, last)]
-    return np.moveaxis(low + (high - low) * share, -1, 1)

@@ -110,7 +110,7 @@ def _targets(manifest: Manifest, result: Generated, flatten: bool) -> dict[str, 
     }
 
 
-def _target(modality: Modality, summary: dict[str, Any], flatten: bool) -> dict[str, Any]:
+def _target(modality: Modality, summary: Mapping[str, Any], flatten: bool) -> Mapping[str, Any]:
     """Returns the fields of a target, with the labels, or the columns and units, of its last axis."""
     if modality.labels and "samples" in summary:
         summary = {**summary, "samples": category.samples_as_integers(modality, summary["samples"])}

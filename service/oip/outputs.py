@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models_store.arrays import Array
 from models_store.errors import listed
@@ -50,8 +50,9 @@ class Output:
         if self.target is not None:
             if generated is None:
                 raise ValueError(f"'{self.name}' was not computed")
-            summary: Array = generated.targets[self.target][self.field]
-            return summary
+            summary: Mapping[str, Any] = generated.targets[self.target]
+            values: Array = summary[self.field]
+            return values
         if encoded is None:
             raise ValueError(f"'{self.name}' was not computed")
         part: Array = getattr(encoded.explanation if self.field in MEASURES else encoded, self.field)

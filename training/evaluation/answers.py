@@ -10,6 +10,7 @@ import numpy as np
 from models_store.arrays import Array
 from models_store.fusion import Gaussian
 from models_store.manifest import Modality
+from models_store.quantiles import quantiles
 from training.data.rows import Rows
 from training.evaluation.evaluated import CHUNK, EvaluatedModel, having_all, question
 from training.evaluation.metrics import AnswerMetrics, Calibration, Intervals
@@ -18,6 +19,8 @@ DRAWS = 100
 """Draws of z for each predictive distribution, as in the service."""
 CELLS = 20_000_000
 """Limit of values drawn for the intervals of one target; large modalities are measured on fewer rows."""
+LEVELS = (0.05, 0.25, 0.75, 0.95)
+"""Ends of the central 90 % and 50 % intervals."""
 BINS = 10
 """Bins of the reliability table: equal ranges of the probability of the most probable label."""
 
@@ -87,8 +90,7 @@ def calibration(probabilities: Array, right: Array) -> Calibration:
 def intervals(evaluated: EvaluatedModel, target: Modality, given: Sequence[str], rows: Rows) -> Intervals:
     """Compares the mean and the intervals of ``/generate`` for a target with the observed values."""
     x = rows.data[target.name].numpy().astype(np.float64)
-    mean, quantiles = predictive(evaluated, target, given, rows)
-    low, lower, upper, high = quantiles
+    mean, (low, lower, upper, high) = predictive(evaluated, target, given, rows)
     seen = ~np.isnan(x)
     return {
         "r2": round(r2(target, x, mean), 4),
@@ -104,7 +106,7 @@ def predictive(
     """Returns the mean of the target, (n, *shape), and its 5, 25, 75 and 95 % quantiles, (4, n, *shape)."""
     posterior = evaluated.posterior(rows, given)
     rng = evaluated.rng()
-    means, quantiles = [], []
+    means, bounds = [], []
     step = max(1, CHUNK // DRAWS)
     for start in range(0, len(rows), step):
         some = Gaussian(posterior.mu[start : start + step], posterior.log_var[start : start + step])
@@ -113,8 +115,8 @@ def predictive(
         wide = {key: value.reshape(*z.shape[:2], *value.shape[1:]) for key, value in decoded.items()}
         means.append(target.distribution.mean(wide).mean(axis=0))
         drawn = target.distribution.sample(wide, rng)
-        quantiles.append(np.quantile(drawn, [0.05, 0.25, 0.75, 0.95], axis=0, method="weibull"))
-    return np.concatenate(means), np.concatenate(quantiles, axis=1)
+        bounds.append(quantiles(drawn, LEVELS, axis=0))
+    return np.concatenate(means), np.concatenate(bounds, axis=1)
 
 
 def r2(target: Modality, x: Array, mean: Array) -> float:
