@@ -111,7 +111,7 @@ class ArrayFile(File):
     def __init__(self, path: Path, zipped: bool) -> None:
         super().__init__(path)
         members = self._load(zipped)
-        arrays = {name: member for name, member in members.items() if isinstance(member, np.ndarray)}
+        arrays = {name: _single(member) for name, member in members.items() if isinstance(member, np.ndarray)}
         if not arrays:
             raise DataError(
                 f"{path} holds no arrays but {listed(members)}; unpack it, and name the files in it"
@@ -221,6 +221,12 @@ def some_of(names: Iterable[str]) -> str:
 
 def _decoded(values: Any) -> Any:
     return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+
+
+def _single(array: Array) -> Array:
+    """An array with its row axis alone, where it holds a label per row as (n, 1)."""
+    labels = array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "biuU"
+    return array[:, 0] if labels else array
 
 
 def _column(array: Array) -> Any:

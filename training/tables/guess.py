@@ -231,7 +231,18 @@ def _array(field: Field, name: str, spelled: str) -> Guess:
     if KINDS[kind].levels:
         by_dtype = dtype == "uint8" and field.high > FEW_LEVELS
         lines.append(f"range = [0.0, {255.0 if by_dtype else field.high or 1.0}]")
-    return Guess(name, kind, lines, tuple(field.shape), f"{dtype} of shape {field.shape}")
+    comment = f"{dtype} of shape {field.shape}"
+    if _is_one_hot(field):
+        comment += "; looks one-hot: save its argmax, (rows,), to have a category"
+    return Guess(name, kind, lines, tuple(field.shape), comment)
+
+
+def _is_one_hot(field: Field) -> bool:
+    """Whether a matrix of 0 and 1 has as many ones as rows."""
+    ones = field.present * field.shape[0] - field.zeros
+    return (
+        len(field.shape) == 1 and field.whole and (field.low, field.high) == (0, 1) and ones == field.present
+    )
 
 
 def _kind_of_array(field: Field, dtype: str) -> str:

@@ -265,3 +265,20 @@ def test_the_range_of_bytes_is_that_of_their_values(tmp_path: Path, highest: int
     np.savez(tmp_path / "masks.npz", mask=mask, y=np.arange(40) % 4)
     text = experiment_for([tmp_path / "masks.npz"], tmp_path / "e.toml")
     assert f"range = [0.0, {expected}]" in text
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.str_])
+def test_labels_of_shape_n_1_are_a_category(tmp_path: Path, dtype: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(120, 5)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", x=x, y=(np.arange(120) % 10)[:, None].astype(dtype))
+    text = experiment_for([tmp_path / "a.npz"], tmp_path / "e.toml")
+    modality = tomllib.loads(text)["modalities"]["y"]
+    assert (modality["kind"], modality["labels"]) == ("category", [str(label) for label in range(10)])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.bool_, np.uint8])
+def test_a_one_hot_matrix_is_called_so(tmp_path: Path, dtype: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(120, 5)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", x=x, y=np.eye(4)[np.arange(120) % 4].astype(dtype))
+    text = experiment_for([tmp_path / "a.npz"], tmp_path / "e.toml")
+    assert text.count("looks one-hot: save its argmax") == 1
