@@ -1,7 +1,7 @@
 r"""The distributions :math:`p(x \mid z)` that a decoder can speak of, for arrays and tensors alike.
 
-A decoder returns the parameters of one of them, by the names in ``Likelihood.parameters``; everything
-here is elementwise, one number per cell of ``x``. A NaN cell of ``x`` is missing: its log-density is 0.
+A decoder returns the parameters named in ``Likelihood.parameters``. All is elementwise, one number per
+cell of ``x``. A NaN cell of ``x`` is missing: its log-density is 0.
 """
 
 from __future__ import annotations

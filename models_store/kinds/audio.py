@@ -213,14 +213,14 @@ def _inverse(recipe: Spectrogram, transform: Array) -> Array:
 
 def _with_phase(recipe: Spectrogram, magnitude: Array, rng: np.random.Generator) -> Array:
     """Samples whose transform has about that magnitude, (bins, frames): fast Griffin-Lim."""
-    wanted = magnitude.T
-    guess = wanted * np.exp(2j * np.pi * rng.random(wanted.shape))
+    target_magnitude = magnitude.T
+    guess = target_magnitude * np.exp(2j * np.pi * rng.random(target_magnitude.shape))
     before = np.zeros_like(guess)
     for _ in range(ITERATIONS):
         consistent = _transform(recipe, _inverse(recipe, guess)[: recipe.samples])
         ahead = consistent + MOMENTUM * (consistent - before)
         before = consistent
-        guess = wanted * ahead / np.maximum(np.abs(ahead), 1e-12)
+        guess = target_magnitude * ahead / np.maximum(np.abs(ahead), 1e-12)
     return _inverse(recipe, guess)
 
 

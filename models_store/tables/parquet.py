@@ -42,15 +42,15 @@ class ParquetSource(Source):
         self._columns = [name for name, *_ in described]
 
     def rows(self) -> Iterator[Sequence[Cell]]:
-        chosen = ", ".join(
+        selected = ", ".join(
             "NULL" if is_unreadable(kind) else _identifier(name)
             for name, kind in zip(self._columns, self.stored or (), strict=True)
         )
         connection = duckdb.connect(config={"threads": 1})
         try:
-            query = f"SELECT {chosen} FROM read_parquet(?)"  # noqa: S608 - names are quoted
-            found = connection.execute(query, [str(self._path)])
-            while block := found.fetchmany(ROWS_AT_ONCE):
+            query = f"SELECT {selected} FROM read_parquet(?)"  # noqa: S608 - names are quoted
+            matches = connection.execute(query, [str(self._path)])
+            while block := matches.fetchmany(ROWS_AT_ONCE):
                 for row in block:
                     yield [as_cell(value) for value in row]
         except duckdb.Error as error:

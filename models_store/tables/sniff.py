@@ -87,13 +87,13 @@ def sniff(sample: str, encoding: str) -> Dialect:
 
 def split_lines(lines: Sequence[str], delimiter: str, quote: str, line_end: str) -> list[list[str]]:
     """The cells of some lines; a last line that is cut within quotes is dropped."""
-    found = csv.reader(
+    matches = csv.reader(
         (line.replace("\r", " ").replace("\n", " ") + line_end for line in lines),
         delimiter=delimiter,
         quotechar=quote,
         skipinitialspace=delimiter == " ",
     )
-    return [row for _, row in zip(range(LINES), found, strict=False) if row]
+    return [row for _, row in zip(range(LINES), matches, strict=False) if row]
 
 
 def _delimiter(lines: Sequence[str], line_end: str) -> str:
@@ -103,11 +103,11 @@ def _delimiter(lines: Sequence[str], line_end: str) -> str:
         path = Path(folder, "sample.csv")
         path.write_text("\n".join(sample) + "\n", encoding="utf-8", newline="")
         try:
-            chosen = duckdb.connect().execute("SELECT Delimiter FROM sniff_csv(?)", [str(path)]).fetchone()
+            selected = duckdb.connect().execute("SELECT Delimiter FROM sniff_csv(?)", [str(path)]).fetchone()
         except duckdb.Error:
-            chosen = None
-    if chosen and chosen[0] in DELIMITERS and chosen[0] != " " and chosen[0] in sample[0]:
-        return str(chosen[0])
+            selected = None
+    if selected and selected[0] in DELIMITERS and selected[0] != " " and selected[0] in sample[0]:
+        return str(selected[0])
     return _most_regular(sample, line_end)
 
 

@@ -220,8 +220,8 @@ def _describe(
 def _see(
     columns: Sequence[ColumnSurvey], rows: list[Sequence[Cell]], marks: Sequence[Collection[str]]
 ) -> int:
-    for column, cells, own in zip(columns, zip(*rows, strict=True), marks, strict=bool(rows)):
-        column.see(cells, own)
+    for column, cells, base_units in zip(columns, zip(*rows, strict=True), marks, strict=bool(rows)):
+        column.see(cells, base_units)
     size = len(rows)
     rows.clear()
     return size

@@ -53,10 +53,10 @@ class Block:
             WrongValue: A cell is neither a number nor missing.
         """
         how = self.table.dialect.columns[column]
-        found = [row[column] for row in self.rows]
+        matches = [row[column] for row in self.rows]
         if how.content == "vector":
-            return self._vectors(how, found)
-        texts = [None if isinstance(cell, list) else cell for cell in found]
+            return self._vectors(how, matches)
+        texts = [None if isinstance(cell, list) else cell for cell in matches]
         try:
             return cells.numbers(texts, how.decimal, how.missing)
         except ValueError as error:
@@ -73,10 +73,10 @@ class Block:
         trimmed = [
             cell.strip() if isinstance(cell, str) else "" for cell in (row[column] for row in self.rows)
         ]
-        found = [None if cell in absent else cell for cell in trimmed]
+        matches = [None if cell in absent else cell for cell in trimmed]
         if how.content != "number":
-            return found
-        return [cell if cell is None else _with_point(cell, how.decimal) for cell in found]
+            return matches
+        return [cell if cell is None else _with_point(cell, how.decimal) for cell in matches]
 
     def _vectors(self, how: ColumnDialect, found: Sequence[Cell]) -> Array:
         values = np.full((len(found), how.width), np.nan)
@@ -174,10 +174,10 @@ def read_table(
     if clause := repeated([header for header in source.headers if header.strip()]):
         raise WrongValue(f"{where}: {clause}; give every column a name of its own")
     layout = layout.model_copy(update={"compression": kept, "missing": tuple(missing)})
-    found = survey(source, layout.units, missing, missing_by_column or {})
+    matches = survey(source, layout.units, missing, missing_by_column or {})
     columns = {column.header: column for column in dialect.columns} if dialect else {}
-    described = tuple(_as_known(column, columns.get(column.header)) for column in found.columns)
-    return Table(where, layout.model_copy(update={"columns": described}), found.report, source)
+    described = tuple(_as_known(column, columns.get(column.header)) for column in matches.columns)
+    return Table(where, layout.model_copy(update={"columns": described}), matches.report, source)
 
 
 def _as_known(fresh: ColumnDialect, known: ColumnDialect | None) -> ColumnDialect:

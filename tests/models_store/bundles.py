@@ -45,9 +45,9 @@ def entries(folder: Path) -> list[str]:
 
 def listed(folder: Path, name: str, content: bytes = b"") -> Path:
     """Adds a name to the manifest's list of files, whatever is there."""
-    told = Manifest.from_json((folder / "manifest.json").read_bytes())
+    reported = Manifest.from_json((folder / "manifest.json").read_bytes())
     entry = FileEntry(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
-    altered = told.model_copy(update={"files": {**told.files, name: entry}})
+    altered = reported.model_copy(update={"files": {**reported.files, name: entry}})
     (folder / "manifest.json").write_bytes(altered.to_json())
     return folder
 

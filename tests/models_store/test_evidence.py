@@ -209,8 +209,8 @@ def in_ten_dimensions(propose: Callable[[Sequence[Gaussian], int], Proposals], n
     proposals = propose([q], 1000)
     (z,) = proposals.sample(lambda count: rng.standard_normal((count, *x.shape)), proposals.draws)
     likelihood = Gaussian(z, np.full(z.shape, 2 * math.log(SCALE))).log_prob(x)
-    found = estimate_of(weights_of(z, proposals, [(likelihood, np.ones(50, bool))]), proposals)
-    return replace(found, log_prob=found.log_prob - log_likelihood(x))
+    actual = estimate_of(weights_of(z, proposals, [(likelihood, np.ones(50, bool))]), proposals)
+    return replace(actual, log_prob=actual.log_prob - log_likelihood(x))
 
 
 @pytest.mark.parametrize("narrowed", [0.3, 1.0])

@@ -70,17 +70,17 @@ def test_a_missing_manifest_is_refused_by_name(bundle: Path) -> None:
 
 @pytest.mark.parametrize("name", [*GRAPHS, "golden.npz"])
 def test_a_file_that_the_manifest_must_list_is_refused_by_name(bundle: Path, name: str) -> None:
-    told = Manifest.from_json((bundle / "manifest.json").read_bytes())
-    kept = {file: entry for file, entry in told.files.items() if file != name}
-    (bundle / "manifest.json").write_bytes(told.model_copy(update={"files": kept}).to_json())
+    reported = Manifest.from_json((bundle / "manifest.json").read_bytes())
+    kept = {file: entry for file, entry in reported.files.items() if file != name}
+    (bundle / "manifest.json").write_bytes(reported.model_copy(update={"files": kept}).to_json())
     assert refusal(bundle).endswith(f"manifest.json does not list {name}")
 
 
 def test_every_byte_of_the_manifest_matters_or_is_harmless(bundle: Path) -> None:
     """Altered anywhere, it is refused, or it still lists every file with its true checksum."""
-    told = (bundle / "manifest.json").read_bytes()
-    for position in range(0, len(told), 7):
-        altered = told[:position] + bytes([told[position] ^ 1]) + told[position + 1 :]
+    reported = (bundle / "manifest.json").read_bytes()
+    for position in range(0, len(reported), 7):
+        altered = reported[:position] + bytes([reported[position] ^ 1]) + reported[position + 1 :]
         (bundle / "manifest.json").write_bytes(altered)
         try:
             opened = open_bundle(bundle)
@@ -90,8 +90,8 @@ def test_every_byte_of_the_manifest_matters_or_is_harmless(bundle: Path) -> None
 
 
 def test_an_unknown_format_is_refused_with_the_one_that_is_read(bundle: Path) -> None:
-    told = (bundle / "manifest.json").read_text()
-    (bundle / "manifest.json").write_text(told.replace('"format": 1', '"format": 2'))
+    reported = (bundle / "manifest.json").read_text()
+    (bundle / "manifest.json").write_text(reported.replace('"format": 1', '"format": 2'))
     assert refusal(bundle).endswith("manifest.json: format is 2, this program reads format 1")
 
 

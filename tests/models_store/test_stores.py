@@ -76,13 +76,13 @@ def test_names_and_numbers_find_a_version(place: Store) -> None:
         place.publish(version(number), FILES)
     assert open_named(place, "digits").manifest.version == 2
     assert open_named(place, "digits/1").manifest.version == 1
-    for asked, told in {
+    for requested, reported in {
         "faces": "no model 'faces' in the store; there are digits",
         "digits/3": "no version 3 of 'digits' in the store; there are 1, 2",
         "digits/x": "no version x of 'digits'",
     }.items():
-        with pytest.raises(UnknownModel, match=told):
-            open_named(place, asked)
+        with pytest.raises(UnknownModel, match=reported):
+            open_named(place, requested)
 
 
 def test_an_unknown_kind_of_address_is_told() -> None:
@@ -185,8 +185,8 @@ def test_a_path_that_leaves_the_folder_is_refused_before_it_is_written(
     place, driver = objects
     place.publish(MODEL, FILES)
     key = f"/{place.address.removeprefix('memory://')}/digits/1/manifest.json"
-    told = driver.cat_file(key).replace(b'"report/card.md"', f'"{tmp_path}/x"'.encode())
-    driver.pipe_file(key, told)
+    reported = driver.cat_file(key).replace(b'"report/card.md"', f'"{tmp_path}/x"'.encode())
+    driver.pipe_file(key, reported)
     with pytest.raises(BundleRefused, match="leaves the bundle's folder"):
         place.open("digits", 1)
     assert not (tmp_path / "x").exists()

@@ -251,9 +251,9 @@ def test_axe_finds_nothing_to_complain_of(
     expect(page.locator("#verdict")).not_to_contain_text("From label")
     for summary in page.locator("summary").all():
         summary.click()
-    found = Axe().run(page).response["violations"]
+    actual = Axe().run(page).response["violations"]
     context.close()
-    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
+    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in actual] == []
 
 
 def test_nothing_is_wider_than_the_screen(page: Page, shipped: str) -> None:
@@ -272,9 +272,9 @@ def test_nothing_is_wider_than_the_screen(page: Page, shipped: str) -> None:
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_complained_of(page: Page, shipped: str) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
     said: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: requested.append(request.url))
     page.on("console", lambda message: said.append(message.text))
     open_page(page, shipped, "mnist")
     for model in page.locator("#model option").all_inner_texts():
@@ -282,6 +282,6 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_complained_of(page: Page, 
         expect(page.locator("#about summary")).to_contain_text(f"About {model}")
         page.get_by_role("button", name="Show an example").click()
         expect(page.locator("#verdict")).not_to_contain_text("From label")
-    assert len(asked) > 10
-    assert all(url.startswith((f"{shipped}/", "blob:", "data:")) for url in asked)
+    assert len(requested) > 10
+    assert all(url.startswith((f"{shipped}/", "blob:", "data:")) for url in requested)
     assert said == []

@@ -107,10 +107,10 @@ def test_one_sound_is_a_wav_whose_spectrogram_was_generated(kinds: TestClient) -
     path = "/generate?gen_mod=sound&seed=3"
     content = ask(kinds, path, accept=WAV, **body)
     assert soundfile.info(io.BytesIO(content)).samplerate == 8000
-    wanted = np.array(ask(kinds, path, **body)["targets"]["sound"]["samples"])[0, 0]
+    expected = np.array(ask(kinds, path, **body)["targets"]["sound"]["samples"])[0, 0]
     heard = read_file(sound, content)[0]
     # A random decoder speaks of no real sound, so the nearest one differs; but it is loud where it should be.
-    assert np.corrcoef(heard.ravel(), wanted.ravel())[0, 1] > 0.5
+    assert np.corrcoef(heard.ravel(), expected.ravel())[0, 1] > 0.5
     assert content == ask(kinds, path, accept=WAV, **body)
 
 

@@ -50,9 +50,9 @@ FORMS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("body", FORMS.values(), ids=FORMS)
 def test_the_same_rows_in_any_form_have_the_same_posterior(kinds: TestClient, body: dict[str, Any]) -> None:
-    wanted = ask(kinds, "/encode", **FORMS["npz"])
+    expected = ask(kinds, "/encode", **FORMS["npz"])
     answer = ask(kinds, "/encode", **body)
-    np.testing.assert_allclose(answer["mu"], wanted["mu"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(answer["mu"], expected["mu"], rtol=1e-5, atol=1e-6)
     assert answer["cond_mod"] == ["body", "genes", "animal"]
 
 
@@ -79,9 +79,9 @@ def test_lines_of_indented_json_are_no_rows(kinds: TestClient) -> None:
 
 def test_points_come_as_json_table_or_array(kinds: TestClient) -> None:
     lines = "\n".join(f"{x},{y}" for x, y in STROKE[0].tolist())
-    wanted = ask(kinds, "/encode", **npz(stroke=STROKE[:1]))["mu"]
+    expected = ask(kinds, "/encode", **npz(stroke=STROKE[:1]))["mu"]
     for body in (parts(stroke=lines.encode()), parts(stroke=json.dumps(STROKE[0].tolist()).encode())):
-        assert ask(kinds, "/encode", **body)["mu"] == wanted
+        assert ask(kinds, "/encode", **body)["mu"] == expected
 
 
 def test_a_mask_says_which_rows_have_a_modality_whatever_stands_in_the_others(kinds: TestClient) -> None:
@@ -95,9 +95,9 @@ def test_a_mask_says_which_rows_have_a_modality_whatever_stands_in_the_others(ki
             "mask.genes": np.array([False, True]),
         }
     )
-    wanted = inputs(stroke=[STROKE[0].tolist(), None], genes=[None, GENES[1].tolist()])
+    expected = inputs(stroke=[STROKE[0].tolist(), None], genes=[None, GENES[1].tolist()])
     np.testing.assert_allclose(
-        ask(kinds, "/encode", **masked)["mu"], ask(kinds, "/encode", **wanted)["mu"], rtol=1e-6
+        ask(kinds, "/encode", **masked)["mu"], ask(kinds, "/encode", **expected)["mu"], rtol=1e-6
     )
 
 

@@ -44,15 +44,15 @@ def filled(store: Path, file: Path, *options: str) -> str:
 
 def test_a_table_is_filled_as_the_service_fills_it(kinds: TestClient, store: Path, tmp_path: Path) -> None:
     file = written(tmp_path, ROWS)
-    wanted = ask(kinds, "/generate?seed=5", accept="text/csv", **table(file.read_text()))
-    assert filled(store, file, "--seed", "5") == wanted.decode()
+    expected = ask(kinds, "/generate?seed=5", accept="text/csv", **table(file.read_text()))
+    assert filled(store, file, "--seed", "5") == expected.decode()
 
 
 def test_a_table_of_many_pieces_is_filled_as_the_service_fills_it_whole(store: Path, tmp_path: Path) -> None:
     file = written(tmp_path, ROWS * LONG)
     with TestClient(create_app(Settings(store=store))) as client:
-        wanted = ask(client, "/generate?seed=5&K=4", accept="text/csv", **table(file.read_text()))
-    assert filled(store, file, "--seed", "5", "--K", "4") == wanted.decode()
+        expected = ask(client, "/generate?seed=5&K=4", accept="text/csv", **table(file.read_text()))
+    assert filled(store, file, "--seed", "5", "--K", "4") == expected.decode()
 
 
 def test_without_an_output_the_table_goes_to_standard_output(

@@ -53,8 +53,8 @@ def test_an_integer_is_the_label_that_reads_so(scale: TestClient, body: dict[str
 def test_an_integer_tensor_holds_labels(scale: TestClient, datatype: str) -> None:
     tensor = {"name": "label", "shape": [3], "datatype": datatype, "data": [1, 4, 5]}
     answer = ask(scale, INFER, json={"inputs": [tensor], "outputs": [{"name": "mu"}]})
-    wanted = np.ravel(ask(scale, "/encode", **inputs(label=["1", "4", "5"]))["mu"])
-    np.testing.assert_allclose(answer["outputs"][0]["data"], wanted, rtol=1e-6)
+    expected = np.ravel(ask(scale, "/encode", **inputs(label=["1", "4", "5"]))["mu"])
+    np.testing.assert_allclose(answer["outputs"][0]["data"], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

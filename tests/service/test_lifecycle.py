@@ -25,12 +25,12 @@ BODY = {"inputs": {"label": [1, 2, 3]}}
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "two workers"])
 def test_sigterm_under_load_loses_no_answer(bundle_folder: Path, options: tuple[str, ...]) -> None:
     """Clients go on until readiness tells them to stop, as behind a balancer."""
-    told = threading.Event()
+    reported = threading.Event()
     answered: list[int] = []
 
     def client(address: str) -> None:
         with httpx2.Client(base_url=address, timeout=30) as connection:
-            while not told.is_set():
+            while not reported.is_set():
                 answered.append(connection.post("/encode", json=BODY).status_code)
 
     with (
@@ -43,7 +43,7 @@ def test_sigterm_under_load_loses_no_answer(bundle_folder: Path, options: tuple[
         until(lambda: readiness(address) == 503)
         before = len(answered)
         until(lambda: len(answered) > before + 20)  # it is not ready, and still answers
-        told.set()
+        reported.set()
         for each in running:
             each.result()
         assert process.wait(60) == 0

@@ -43,10 +43,10 @@ def test_as_many_numbers_as_allowed_are_answered_and_one_draw_more_is_not(
     assert service.post(question.format(most), **ANIMALS).status_code == 200
     refused = service.post(question.format(most + 1), **ANIMALS)
     assert refused.status_code == 422
-    wanted = (
+    expected = (
         f"4 rows × {by_row * (most + 1)} numbers of .* are {ROWS * by_row * (most + 1)}, more than the 480 "
     )
-    assert re.match(wanted, refused.json()["detail"])
+    assert re.match(expected, refused.json()["detail"])
     assert refused.json()["detail"].endswith(f"; send fewer rows, or ask for less: {less}")
 
 

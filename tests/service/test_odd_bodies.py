@@ -35,8 +35,8 @@ WRITTEN = {
 
 @pytest.mark.parametrize("text", WRITTEN.values(), ids=WRITTEN)
 def test_base64_in_any_common_writing_is_the_same_file(client: TestClient, text: str) -> None:
-    wanted = ask(client, "/encode", **inputs(image=[TEXT]))["mu"]
-    assert ask(client, "/encode", **inputs(image=[text]))["mu"] == wanted
+    expected = ask(client, "/encode", **inputs(image=[TEXT]))["mu"]
+    assert ask(client, "/encode", **inputs(image=[text]))["mu"] == expected
 
 
 @pytest.mark.parametrize("extra", [0, 1, 2])

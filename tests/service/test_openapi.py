@@ -63,8 +63,8 @@ def test_operation_ids_are_all_different(document: dict[str, Any]) -> None:
 
 
 def test_every_error_is_a_problem(document: dict[str, Any]) -> None:
-    asked = document["paths"]["/models/kinds/encode"]["post"]["responses"]
-    assert {"400", "401", "404", "406", "408", "413", "415", "422", "429", "500", "503"} <= set(asked)
+    requested = document["paths"]["/models/kinds/encode"]["post"]["responses"]
+    assert {"400", "401", "404", "406", "408", "413", "415", "422", "429", "500", "503"} <= set(requested)
     for operation in operations(document):
         for status, response in operation["responses"].items():
             if status >= "400" and operation["operationId"] not in ("livez", "readyz"):
@@ -84,8 +84,8 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
             for child in node:
                 yield from references(child)
 
-    found = {reference.removeprefix("#/components/schemas/") for reference in references(document)}
-    assert found <= set(document["components"]["schemas"])
+    actual = {reference.removeprefix("#/components/schemas/") for reference in references(document)}
+    assert actual <= set(document["components"]["schemas"])
     assert "contentMediaType" not in json.dumps(document)
 
 

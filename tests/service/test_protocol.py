@@ -25,10 +25,10 @@ def test_the_answers_are_those_of_encode_and_generate(
     for requested in (None, wanted(*names, binary=binary)):
         inputs = [tensor("image", PICTURES, binary)]
         result = oip.infer("tiny", inputs, outputs=requested, request_id="mine", parameters=SEEDED)
-        told = result.get_response()
-        assert [output["name"] for output in told["outputs"]] == names
-        assert (told["model_name"], told["model_version"], told["id"]) == ("tiny", "2", "mine")
-        assert told["parameters"] == {"seed": 7, "cond_mod": "image"}
+        reported = result.get_response()
+        assert [output["name"] for output in reported["outputs"]] == names
+        assert (reported["model_name"], reported["model_version"], reported["id"]) == ("tiny", "2", "mine")
+        assert reported["parameters"] == {"seed": 7, "cond_mod": "image"}
         body = {"inputs": {"image": PICTURES.tolist()}}
         encoded = asked(oip_address, "/models/tiny/encode?seed=7&N=3", json=body)
         targets = asked(oip_address, "/models/tiny/generate?seed=7", json=body)["targets"]
@@ -85,11 +85,11 @@ def test_labels_are_indices_or_texts(
 @pytest.mark.parametrize("shape", [(1,), (1, 1)])
 def test_pictures_may_come_as_files(oip: triton.InferenceServerClient, shape: tuple[int, ...]) -> None:
     content = np.array([SEVEN], object).reshape(shape)
-    found = [
+    actual = [
         oip.infer("tiny", [sent], outputs=wanted("mu")).as_numpy("mu")
         for sent in (tensor("image", content, datatype="BYTES"), tensor("image", PICTURES[:1]))
     ]
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(*actual)
 
 
 def test_a_mask_says_which_rows_lack_a_modality(oip: triton.InferenceServerClient, oip_address: str) -> None:
@@ -113,8 +113,8 @@ def test_missing_cells_are_nan_or_null(oip: triton.InferenceServerClient, oip_ad
     document = {"inputs": [sent], "outputs": [{"name": "mu"}]}
     (answer,) = asked(oip_address, "/v2/models/kinds/infer", json=document)["outputs"]
     answers.append(np.reshape(answer["data"], answer["shape"]))
-    for found in answers[1:]:
-        np.testing.assert_allclose(found, answers[0], rtol=1e-5)
+    for actual in answers[1:]:
+        np.testing.assert_allclose(actual, answers[0], rtol=1e-5)
 
 
 def test_the_prior_is_answered_to_those_who_ask_for_it(oip: triton.InferenceServerClient) -> None:
@@ -164,10 +164,10 @@ def test_an_answer_is_packed_only_for_those_who_accept_it(oip_address: str) -> N
 
 
 def test_who_asks_without_waiting_gets_the_same(oip_address: str) -> None:
-    asked = {"inputs": [tensor("image", PICTURES)], "outputs": wanted("z"), "parameters": SEEDED}
+    requested = {"inputs": [tensor("image", PICTURES)], "outputs": wanted("z"), "parameters": SEEDED}
     with triton.InferenceServerClient(oip_address, concurrency=3) as client:
-        waiting = [client.async_infer("tiny", **asked) for _ in range(3)]
-        expected = client.infer("tiny", **asked).as_numpy("z")
+        waiting = [client.async_infer("tiny", **requested) for _ in range(3)]
+        expected = client.infer("tiny", **requested).as_numpy("z")
         for each in waiting:
             np.testing.assert_array_equal(each.get_result().as_numpy("z"), expected)
 

@@ -19,9 +19,9 @@ from tests.service.running import running, until
 def test_the_server_lives_and_tells_what_it_can(oip: triton.InferenceServerClient) -> None:
     assert oip.is_server_live()
     assert oip.is_server_ready()
-    told = oip.get_server_metadata()
-    assert told["name"] == "anyview"
-    assert "binary_tensor_data" in told["extensions"]
+    reported = oip.get_server_metadata()
+    assert reported["name"] == "anyview"
+    assert "binary_tensor_data" in reported["extensions"]
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,12 @@ def test_a_model_is_ready_when_it_is_loaded(
 
 
 def test_metadata_and_configuration_tell_the_same_tensors(oip: triton.InferenceServerClient) -> None:
-    told, config = oip.get_model_metadata("tiny"), oip.get_model_config("tiny", "2")
-    assert told["versions"] == ["2"]
-    assert {"name": "image", "datatype": "UINT8", "shape": [-1, 28, 28]} in told["inputs"]
-    assert {"name": "label", "datatype": "FP32", "shape": [-1, 10]} in told["outputs"]
+    reported, config = oip.get_model_metadata("tiny"), oip.get_model_config("tiny", "2")
+    assert reported["versions"] == ["2"]
+    assert {"name": "image", "datatype": "UINT8", "shape": [-1, 28, 28]} in reported["inputs"]
+    assert {"name": "label", "datatype": "FP32", "shape": [-1, 10]} in reported["outputs"]
     for mine, theirs in (("inputs", "input"), ("outputs", "output")):
-        assert [one["name"] for one in told[mine]] == [one["name"] for one in config[theirs]]
+        assert [one["name"] for one in reported[mine]] == [one["name"] for one in config[theirs]]
     assert all(one["optional"] for one in config["input"])
     assert config["max_batch_size"] == 50
 
@@ -53,10 +53,10 @@ def test_every_output_of_the_metadata_can_be_asked_for_and_has_its_shape(
     inputs = [tensor("body", np.full((2, 3), 1.5, np.float32))]
     result = oip.infer("kinds", inputs, outputs=wanted(*names), parameters={"N": 3})
     for output in outputs:
-        found = result.get_output(output["name"])
-        assert found["datatype"] == output["datatype"]
+        actual = result.get_output(output["name"])
+        assert actual["datatype"] == output["datatype"]
         free = [2, *([3] if output["name"] == "z" or output["name"].endswith(".samples") else [])]
-        assert found["shape"] == [*free, *output["shape"][len(free) :]]
+        assert actual["shape"] == [*free, *output["shape"][len(free) :]]
 
 
 def test_the_index_tells_every_stored_version_and_its_state(oip: triton.InferenceServerClient) -> None:

@@ -137,12 +137,12 @@ SENDS_NOTHING = {"close", "generate_request_body", "parse_response_body"}
 
 @pytest.mark.parametrize("client", [triton.InferenceServerClient, triton_aio.InferenceServerClient])
 def test_all_that_the_client_can_ask_is_in_the_documents_and_is_asked_here(client: type) -> None:
-    asked = {name for name in dir(client) if not name.startswith("_") and "plugin" not in name}
+    requested = {name for name in dir(client) if not name.startswith("_") and "plugin" not in name}
     document = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_protocol*.py"))
-    assert len(asked) > 20
-    assert {name for name in asked - SENDS_NOTHING if f"`{name}`" not in document} == set()
-    assert {name for name in asked - SENDS_NOTHING if f".{name}(" not in tests} == set()
+    assert len(requested) > 20
+    assert {name for name in requested - SENDS_NOTHING if f"`{name}`" not in document} == set()
+    assert {name for name in requested - SENDS_NOTHING if f".{name}(" not in tests} == set()
 
 
 def head(**changes: Any) -> bytes:

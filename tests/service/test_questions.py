@@ -194,8 +194,8 @@ SEVEN_FORMS = {
 def test_the_same_picture_in_any_form_has_the_same_posterior(
     client: TestClient, body: dict[str, Any]
 ) -> None:
-    wanted = ask(client, "/encode", **parts(image=SEVEN))["mu"]
-    np.testing.assert_allclose(ask(client, "/encode", **body)["mu"], wanted, rtol=1e-6)
+    expected = ask(client, "/encode", **parts(image=SEVEN))["mu"]
+    np.testing.assert_allclose(ask(client, "/encode", **body)["mu"], expected, rtol=1e-6)
 
 
 def test_text_is_a_label_and_an_integer_an_index(client: TestClient) -> None:
@@ -207,8 +207,10 @@ def test_rows_may_lack_different_modalities(client: TestClient) -> None:
     """Each row has the posterior of what it has."""
     seven = pixels(SEVEN).tolist()
     mixed = ask(client, "/encode", **inputs(image=[seven, None, seven], label=[None, 7, 7]))["mu"]
-    for row, own in enumerate((parts(image=SEVEN), parts(label=b"7"), parts(image=SEVEN, label=b"7"))):
-        np.testing.assert_allclose(mixed[row], ask(client, "/encode", **own)["mu"][0], rtol=1e-4, atol=1e-5)
+    for row, private in enumerate((parts(image=SEVEN), parts(label=b"7"), parts(image=SEVEN, label=b"7"))):
+        np.testing.assert_allclose(
+            mixed[row], ask(client, "/encode", **private)["mu"][0], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_every_model_is_also_asked_by_name(client: TestClient) -> None:

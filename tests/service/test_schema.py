@@ -67,12 +67,12 @@ def answered_as_described(service: TestClient, case: Case[Any]) -> None:
     # It goes with cond_mod=none alone, which no schema tells; with it, hardly a question would be answered.
     if case.media_type and re.fullmatch("[1-9][0-9]*", str((case.query or {}).get("n_data"))):
         del case.query["n_data"]
-    asked = requests.Request(**case.as_transport_kwargs(base_url=str(service.base_url))).prepare()
-    assert asked.method
-    assert asked.url
-    assert isinstance(asked.body, bytes | str | None)
-    headers = [*map(_encoded, asked.headers.items())]
-    answer = service.request(asked.method, asked.url, headers=headers, content=asked.body)
+    requested = requests.Request(**case.as_transport_kwargs(base_url=str(service.base_url))).prepare()
+    assert requested.method
+    assert requested.url
+    assert isinstance(requested.body, bytes | str | None)
+    headers = [*map(_encoded, requested.headers.items())]
+    answer = service.request(requested.method, requested.url, headers=headers, content=requested.body)
     case.validate_response(answer)
 
 

@@ -53,9 +53,9 @@ def test_without_a_key_a_keyed_service_tells_nothing_but_health(
 def test_which_model_is_missing_is_told_to_those_who_have_a_key(bundle_folder: Path) -> None:
     settings = Settings(store=bundle_folder.parents[1], api_keys=[KEY], models=["hidden"])
     with TestClient(create_app(settings)) as client:
-        told = [client.get("/readyz", headers={"authorization": f"Bearer {key}"}) for key in ("no", KEY)]
-    assert [answer.status_code for answer in told] == [503, 503]
-    assert [answer.json()["missing"] for answer in told] == [[], ["hidden"]]
+        reported = [client.get("/readyz", headers={"authorization": f"Bearer {key}"}) for key in ("no", KEY)]
+    assert [answer.status_code for answer in reported] == [503, 503]
+    assert [answer.json()["missing"] for answer in reported] == [[], ["hidden"]]
 
 
 @pytest.mark.parametrize("authorization", [f"Bearer {KEY}", f"bearer  {OTHER}"])

@@ -26,8 +26,8 @@ def _default(field: FieldInfo) -> str:
     if field.default == str(SHIPPED):
         return "the shipped models"
     choices = _choices(field.annotation)
-    told = f"`{field.default:g}`" if isinstance(field.default, float) else f"`{field.default}`"
-    return " / ".join([told, *(f"`{choice}`" for choice in choices if choice != field.default)])
+    reported = f"`{field.default:g}`" if isinstance(field.default, float) else f"`{field.default}`"
+    return " / ".join([reported, *(f"`{choice}`" for choice in choices if choice != field.default)])
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:
@@ -39,6 +39,6 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
 
 
 def test_the_table_has_every_setting_and_no_other() -> None:
-    wanted = [row(name, field) for name, field in Settings.model_fields.items()]
-    found = [line for line in TABLE.read_text().splitlines() if line.startswith("| `")]
-    assert found == wanted
+    expected = [row(name, field) for name, field in Settings.model_fields.items()]
+    actual = [line for line in TABLE.read_text().splitlines() if line.startswith("| `")]
+    assert actual == expected

@@ -77,11 +77,11 @@ def test_decoders_dist_takes_functions() -> None:
         assert reconstruction.shape == x.shape
         return torch.distributions.Normal(reconstruction, 1.0).log_prob(x)
 
-    own, named = model(decoders_dist={"a": normal}), model()
-    torch.testing.assert_close(loss(own), loss(named))
-    torch.testing.assert_close(own.predict(X, return_mean=True).a, named.predict(X, return_mean=True).a)
+    private, named = model(decoders_dist={"a": normal}), model()
+    torch.testing.assert_close(loss(private), loss(named))
+    torch.testing.assert_close(private.predict(X, return_mean=True).a, named.predict(X, return_mean=True).a)
     torch.manual_seed(1)
-    nll = own.compute_joint_nll(X, K=10)
+    nll = private.compute_joint_nll(X, K=10)
     torch.manual_seed(1)
     torch.testing.assert_close(nll, named.compute_joint_nll(X, K=10))
 
@@ -106,8 +106,8 @@ def test_decoder_dist_params_is_not_used_up() -> None:
 
 
 def test_custom_architectures_names_what_was_passed_in() -> None:
-    own = MVAE(MVAEConfig(2, input_dims=DIMS), {"a": model().encoders["a"]}, {"b": model().decoders["b"]})
-    assert own.config.custom_architectures == ["a", "b"]
+    private = MVAE(MVAEConfig(2, input_dims=DIMS), {"a": model().encoders["a"]}, {"b": model().decoders["b"]})
+    assert private.config.custom_architectures == ["a", "b"]
     assert model().config.custom_architectures == []
 
 
@@ -141,10 +141,10 @@ def test_encoders_and_decoders_may_be_any_modules_of_the_documented_form() -> No
         def forward(self, z: Tensor) -> ModelOutput:
             return ModelOutput(reconstruction=z.repeat(1, 3).unflatten(1, (2, 3)))
 
-    own = MVAE(MVAEConfig(1, latent_dim=2), {"a": Encoder()}, {"a": Decoder()})
-    output = own.encode({"a": X["a"]}, return_mean=True)
+    private = MVAE(MVAEConfig(1, latent_dim=2), {"a": Encoder()}, {"a": Decoder()})
+    output = private.encode({"a": X["a"]}, return_mean=True)
     torch.testing.assert_close(output.z[:, 0], X["a"].flatten(1)[:, :2] / 2)
-    assert own.decode(output).a.shape == (5, 1, 2, 3)
+    assert private.decode(output).a.shape == (5, 1, 2, 3)
 
 
 def test_compute_joint_nll_is_a_sum_over_the_batch() -> None:
@@ -187,23 +187,24 @@ def test_decode_and_predict_keep_or_join_the_first_two_axes() -> None:
 
 
 def test_forward_takes_masks_that_say_which_rows_are_available() -> None:
-    own = model(decoders_dist={"a": "laplace"})
+    private = model(decoders_dist={"a": "laplace"})
     mask = torch.tensor([True, False, True, True, False])
     zeros = {**X, "b": torch.where(mask[:, None], X["b"], 0.0)}
     noise = torch.zeros(3, 5, 10)
-    masked = own(Rows(X, {"b": mask}), noise=noise)
-    torch.testing.assert_close(masked.loss, own(Rows(zeros, {"b": mask}), noise=noise).loss)
-    assert not torch.equal(masked.loss, own(X, noise=noise).loss)
+    masked = private(Rows(X, {"b": mask}), noise=noise)
+    torch.testing.assert_close(masked.loss, private(Rows(zeros, {"b": mask}), noise=noise).loss)
+    assert not torch.equal(masked.loss, private(X, noise=noise).loss)
 
 
 def test_every_method_takes_masks_and_numpy() -> None:
-    own, rows = small_model(), incomplete_rows(6, 3)
+    private, rows = small_model(), incomplete_rows(6, 3)
     arrays = Rows({m: x.numpy() for m, x in rows.data.items()}, {m: x.numpy() for m, x in rows.masks.items()})  # type: ignore[misc]
-    assert bool(own(arrays).loss.isfinite())
-    assert bool(own.compute_joint_nll(arrays, K=5).isfinite())
-    for ask in (own.encode, own.predict):
+    assert bool(private(arrays).loss.isfinite())
+    assert bool(private.compute_joint_nll(arrays, K=5).isfinite())
+    for ask in (private.encode, private.predict):
         drawn = [ask(inputs, N=2, generator=torch.Generator().manual_seed(0)) for inputs in (rows, arrays)]
         assert all(torch.equal(drawn[0][key], drawn[1][key]) for key in drawn[0] if key != "one_latent_space")
     torch.testing.assert_close(
-        own.compute_mu_log_var_subset(arrays, ["image"]), own.compute_mu_log_var_subset(rows, ["image"])
+        private.compute_mu_log_var_subset(arrays, ["image"]),
+        private.compute_mu_log_var_subset(rows, ["image"]),
     )

@@ -105,9 +105,9 @@ def test_a_number_that_is_none_goes_back_to_the_last_good_epoch_with_a_smaller_s
     label = experiment.modalities["label"].model_copy(update={"network": network})
     flaky = experiment.model_copy(update={"modalities": {**experiment.modalities, "label": label}})
     Flaky.calls, Flaky.nan_at = 0, {49}  # in epoch 2: 18 batches and one validation, each calls it twice
-    told: list[str] = []
-    fitted = fit(changed(flaky, epochs=2), prepared, tmp_path, Progress(trouble=told.append))
-    assert told == [
+    reported: list[str] = []
+    fitted = fit(changed(flaky, epochs=2), prepared, tmp_path, Progress(trouble=reported.append))
+    assert reported == [
         "the loss is not a number in epoch 2, batch 6; going back to the end of epoch 1, with 0.5 of the step"
     ]
     assert [report.epoch for report in fitted.reports] == [1, 2]

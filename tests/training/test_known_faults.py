@@ -59,8 +59,8 @@ def test_a_modality_that_one_of_64_rows_has_weighs_as_one_row() -> None:
     noise, weights = torch.randn(len(family), 64, 4), list(model.decoders["vector"].parameters())
     together = torch.autograd.grad(model(rows, family=family, noise=noise).loss, weights)
     alone = model(rows.take(slice(7, 8)), family=family, noise=noise[:, 7:8]).loss
-    for whole, own in zip(together, torch.autograd.grad(alone, weights), strict=True):
-        torch.testing.assert_close(64 * whole, own, rtol=1e-3, atol=1e-4 * float(own.abs().max()))
+    for whole, private in zip(together, torch.autograd.grad(alone, weights), strict=True):
+        torch.testing.assert_close(64 * whole, private, rtol=1e-3, atol=1e-4 * float(private.abs().max()))
 
 
 def test_the_loss_of_an_epoch_on_incomplete_rows_is_the_mean_over_all_of_them(
@@ -69,7 +69,11 @@ def test_the_loss_of_an_epoch_on_incomplete_rows_is_the_mean_over_all_of_them(
     few = prepared.train.head(130)  # two batches of 50 and one of 30
     masks = {"label": torch.arange(130) % 3 > 0, "image": torch.arange(130) % 3 < 2}
     incomplete = Prepared(prepared.modalities, Rows(few.data, masks), prepared.validation, prepared.test)
-    told: list[float] = []
+    reported: list[float] = []
     once = experiment.model_copy(update={"fit": experiment.fit.model_copy(update={"epochs": 1})})
-    reports = fit(once, incomplete, tmp_path, Progress(batch=lambda _e, _b, loss: told.append(loss))).reports
-    assert reports[0].train_loss == pytest.approx((50 * told[0] + 50 * told[1] + 30 * told[2]) / 130)
+    reports = fit(
+        once, incomplete, tmp_path, Progress(batch=lambda _e, _b, loss: reported.append(loss))
+    ).reports
+    assert reports[0].train_loss == pytest.approx(
+        (50 * reported[0] + 50 * reported[1] + 30 * reported[2]) / 130
+    )

@@ -81,8 +81,8 @@ def modality(
     kind: str, shape: tuple[int, ...], likelihood: str, dtype: str = "float32", **more: Any
 ) -> Modality:
     parameters = FAMILIES[likelihood].parameters
-    known = {"name": "x", "kind": kind, "shape": shape, "dtype": dtype, "likelihood": likelihood}
-    return Modality.model_validate({**known, "parameters": parameters, **more})
+    accepted = {"name": "x", "kind": kind, "shape": shape, "dtype": dtype, "likelihood": likelihood}
+    return Modality.model_validate({**accepted, "parameters": parameters, **more})
 
 
 class OwnEncoder(nn.Module):

@@ -63,8 +63,8 @@ def test_the_posterior_of_every_subset_of_complete_rows(
     names: list[str], library: SimpleNamespace, theirs: Any, ours: MVAE
 ) -> None:
     x = rows(20)
-    wanted = theirs.compute_mu_log_var_subset(library.Complete(x), names)
-    torch.testing.assert_close(ours.compute_mu_log_var_subset(x, names), wanted, rtol=1e-5, atol=1e-5)
+    expected = theirs.compute_mu_log_var_subset(library.Complete(x), names)
+    torch.testing.assert_close(ours.compute_mu_log_var_subset(x, names), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("names", SUBSETS, ids=",".join)
@@ -72,17 +72,17 @@ def test_the_posterior_of_every_subset_of_masked_rows(
     names: list[str], library: SimpleNamespace, theirs: Any, ours: MVAE
 ) -> None:
     inputs = library.Incomplete(rows(20), masks(20))
-    wanted = theirs.compute_mu_log_var_subset(inputs, names)
-    torch.testing.assert_close(ours.compute_mu_log_var_subset(inputs, names), wanted, rtol=1e-5, atol=1e-5)
+    expected = theirs.compute_mu_log_var_subset(inputs, names)
+    torch.testing.assert_close(ours.compute_mu_log_var_subset(inputs, names), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_joint_nll_from_the_same_draws(library: SimpleNamespace, theirs: Any, ours: MVAE) -> None:
     x = rows(6)
     torch.manual_seed(3)
-    wanted = theirs.compute_joint_nll(library.Complete(x), K=200, batch_size_K=100)
+    expected = theirs.compute_joint_nll(library.Complete(x), K=200, batch_size_K=100)
     torch.manual_seed(3)
     nll = ours.compute_joint_nll(x, K=200, batch_size_K=200)
-    torch.testing.assert_close(nll, wanted, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(nll, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_the_loss_of_complete_rows_after_the_warmup_from_the_same_draws(
@@ -90,21 +90,21 @@ def test_the_loss_of_complete_rows_after_the_warmup_from_the_same_draws(
 ) -> None:
     x, epoch = rows(10), FIELDS["warmup"] + 1
     torch.manual_seed(4)
-    wanted = theirs(library.Complete(x), epoch=epoch).loss
+    expected = theirs(library.Complete(x), epoch=epoch).loss
     torch.manual_seed(4)
     noise = torch.stack([torch.randn(10, 4) for _ in range(4)])
     loss = ours(x, epoch=epoch, batch_ratio=0.0, noise=noise).loss
-    torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_what_is_predicted_from_the_mean(library: SimpleNamespace, theirs: Any, ours: MVAE) -> None:
     """One row of z per row of data, where theirs drops the axis; means, where theirs are logits."""
     x = rows(5)
-    wanted = theirs.predict(library.Complete(x), "vector", "all", return_mean=True)
+    expected = theirs.predict(library.Complete(x), "vector", "all", return_mean=True)
     predicted = ours.predict(x, "vector", "all", return_mean=True)
     for name in ("vector", "sound"):
-        torch.testing.assert_close(predicted[name][:, 0], wanted[name])
-    torch.testing.assert_close(predicted["image"][:, 0], torch.sigmoid(wanted["image"]))
+        torch.testing.assert_close(predicted[name][:, 0], expected[name])
+    torch.testing.assert_close(predicted["image"][:, 0], torch.sigmoid(expected["image"]))
     assert theirs.encode(library.Complete(x)).z.shape == (5, 4)
     assert ours.encode(x).z.shape == (5, 1, 4)
 

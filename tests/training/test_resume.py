@@ -42,11 +42,11 @@ def experiment_file(folder: Path, changes: str = "", epochs: int = 6) -> Path:
 
 def fork(experiment: Path, workdir: Path, resume: bool) -> tuple[BaseProcess, Connection]:
     """A process that trains, and what tells of each epoch that is done."""
-    told, tells = FORKED.Pipe(duplex=False)
+    reported, tells = FORKED.Pipe(duplex=False)
     process = FORKED.Process(target=train, args=(experiment, workdir, tells.send, resume))
     process.start()
     tells.close()
-    return process, told
+    return process, reported
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
@@ -84,13 +84,13 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bits(
 ) -> None:
     experiment = experiment_file(tmp_path, changes)
     whole, heard = fork(experiment, tmp_path / "whole", resume=False)
-    process, told = fork(experiment, tmp_path / "killed", resume=False)
+    process, reported = fork(experiment, tmp_path / "killed", resume=False)
     for _ in range(3):
-        assert told.poll(240)  # at least one epoch is done
+        assert reported.poll(240)  # at least one epoch is done
         time.sleep(random.uniform(0, 0.3))  # noqa: S311 - any moment will do
         process.kill()
         process.join()
-        process, told = fork(experiment, tmp_path / "killed", resume=True)
+        process, reported = fork(experiment, tmp_path / "killed", resume=True)
     for each in (whole, process):
         each.join(240)
         assert each.exitcode == 0

@@ -6,7 +6,7 @@ and the ``options`` of the experiment file, and returns a module. An encoder tak
 ``.log_covariance``; a decoder takes z (batch, latent_dim) and returns something with ``.reconstruction``,
 (batch, *shape), and optionally further parameters of its likelihood (``.log_scale``, ``.log_df``,
 ``.log_total_count``), which are added to learned ones. Modules written
-for the reference library do.
+for MultiVae do.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ LOG_VAR_BOUND = 12.0
 
 
 class ModelOutput(dict[str, Any]):
-    """Named outputs, readable as attributes too; the form of the reference library."""
+    """Named outputs, readable as attributes too; the form of MultiVae."""
 
     def __getattr__(self, name: str) -> Any:
         if name not in self:

@@ -1,4 +1,4 @@
-"""The default networks of the reference library, rebuilt with the same names of weights."""
+"""The default networks of MultiVae, rebuilt with the same names of weights."""
 
 from __future__ import annotations
 

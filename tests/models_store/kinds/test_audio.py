@@ -78,10 +78,10 @@ def test_all_sixty_recordings_give_their_spectrograms_exactly_as_wav_and_flac() 
     for path in paths:
         digit, speaker, take = path.stem.split("_")
         place = (published["labels"] == int(digit)) & (published["speaker"] == speakers.index(speaker))
-        [wanted] = published["logmel"][place & (published["index"] == int(take))]
+        [expected] = published["logmel"][place & (published["index"] == int(take))]
         x = soundfile.read(path, dtype="int16")[0]
         for content in (path.read_bytes(), encoded(x, file_format="FLAC")):
-            assert np.array_equal(read(content), wanted), path.stem
+            assert np.array_equal(read(content), expected), path.stem
 
 
 @every_recording
