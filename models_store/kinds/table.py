@@ -84,6 +84,10 @@ def as_text(stream: BinaryIO) -> TextIO:
     return io.TextIOWrapper(stream, "utf-8-sig", newline="")
 
 
+LONGEST_CELL = 131_072
+"""Characters of a cell in a request."""
+
+
 def read_csv(text: TextIO) -> Iterator[list[str]]:
     """Yield the stripped cells of each line of a comma-separated table.
 
@@ -94,6 +98,8 @@ def read_csv(text: TextIO) -> Iterator[list[str]]:
     try:
         for number, line in enumerate(filter(None, csv.reader(_short_lines(text)))):
             first = first or line
+            if max(map(len, line)) > LONGEST_CELL:  # the limit of csv belongs to the process, others raise it
+                raise csv.Error(f"field larger than field limit ({LONGEST_CELL})")
             if len(line) != len(first):
                 raise UnreadableFile(
                     f"line {number} (counted from 0) has {len(line)} cells, line 0 has {len(first)}"

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import compute
+from pyarrow import compute, parquet
 
 from models_store.arrays import Array
 from models_store.errors import InputRefused, listed
@@ -66,6 +66,10 @@ class File(ABC):
         """Those fields of all rows, in the order of the file."""
 
 
+LARGE_PARQUET = 2_000_000
+"""Cells of a Parquet file from which it is streamed instead of being looked at cell by cell."""
+
+
 class TableFile(File):
     """A table of text in any dialect, of JSON, Parquet or Excel; columns that cannot be read are left out."""
 
@@ -103,6 +107,30 @@ class TableFile(File):
         if self._table.dialect.columns[at].content == "vector":
             return block.numbers(at).astype(np.float32)
         return pa.array(block.texts(at), pa.string())
+
+
+class ParquetFile(File):
+    """A large Parquet file: a part of a row group is decoded at a time, and no cell looked at first."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with parquet.ParquetFile(path) as file:
+            self._schema = file.schema_arrow
+            self._rows = file.metadata.num_rows
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return dict.fromkeys(self._schema.names, ())
+
+    @property
+    def rows(self) -> int:
+        return self._rows
+
+    def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
+        size = rows_at_once(len(fields))
+        with reading(self.path), parquet.ParquetFile(self.path, memory_map=True) as file:
+            for batch in file.iter_batches(size, columns=list(fields)):
+                yield {name: _decoded(batch[name]) for name in fields}
 
 
 class ArrayFile(File):

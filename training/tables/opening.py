@@ -5,8 +5,10 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from pyarrow import parquet
+
 from training.errors import DataError
-from training.tables.files import ArrayFile, File, TableFile, reading
+from training.tables.files import LARGE_PARQUET, ArrayFile, File, ParquetFile, TableFile, reading
 from training.tables.mudata import MuDataFile
 
 TEXT_WITH_ZEROS = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xff\xfe", b"\xfe\xff")
@@ -30,7 +32,9 @@ def open_file(path: Path) -> File:
     if not start:
         raise DataError(f"{path} is empty")
     with reading(path):
-        if start.startswith(b"PAR1") or _is_workbook(path, start):
+        if start.startswith(b"PAR1"):
+            return ParquetFile(path) if _cells(path) > LARGE_PARQUET else TableFile(path)
+        if _is_workbook(path, start):
             return TableFile(path)
         if start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
             return ArrayFile(path, zipped=start.startswith(b"PK"))
@@ -39,6 +43,12 @@ def open_file(path: Path) -> File:
         if b"\0" not in start or start.startswith(TEXT_WITH_ZEROS):
             return TableFile(path)
     raise DataError(f"{path} is none of CSV, Parquet, Excel, npz, npy, h5mu: it begins with {start[:8]!r}")
+
+
+def _cells(path: Path) -> int:
+    """The number of cells that a Parquet file states."""
+    stated = parquet.read_metadata(path)
+    return int(stated.num_rows * stated.num_columns)
 
 
 def _is_workbook(path: Path, start: bytes) -> bool:
