@@ -62,7 +62,7 @@ class Kind(ABC):
 
         Arguments:
             shape: Of one row.
-            dtype: Of the array.
+            dtype: Dtype of the array.
             counted: Its values are whole numbers from 0, many of them 0.
         """
         return False

@@ -42,7 +42,7 @@ class Dialect(BaseModel):
     """How a table is written.
 
     Arguments:
-        format: Of the file.
+        format: Format of the file.
         compression: Around it.
         encoding: Of text, as Python names it.
         delimiter: Between two cells.

@@ -56,7 +56,7 @@ def sniff(sample: str, encoding: str) -> Dialect:
 
     Arguments:
         sample: The beginning of the text; the last line may be cut.
-        encoding: Of the file.
+        encoding: Encoding of the file.
     """
     line_end = "\r\n" if "\r\n" in sample else "\r" if "\r" in sample and "\n" not in sample else "\n"
     lines = sample.split(line_end)

@@ -164,7 +164,7 @@ def survey(
 
     Arguments:
         source: The table.
-        units: Of the columns, from a line of its own; or none.
+        units: Units of the columns from a line below the header; empty without one.
         missing: Marks for a missing value in any column.
         by_column: Further marks, by header.
     """

@@ -23,7 +23,7 @@ def write_table(path: Path, dialect: Dialect, rows: Iterable[Sequence[Cell]]) ->
     """Writes rows with the headers, order and marks of a dialect, in bounded memory.
 
     Arguments:
-        path: Of the new file; its folder must exist.
+        path: Path of the new file; its folder must exist.
         dialect: How to write it.
         rows: Each with a cell for every column; text of cells is written as it is.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from models_store.kinds import KINDS
 from models_store.manifest import RESERVED
-from training.tables.survey import unit_of
+from models_store.tables.names import unit_of
 
 MOST_HELD_OUT = 10_000
 STEPS = 8000

@@ -15,13 +15,14 @@ import numpy as np
 
 from models_store.kinds import KINDS
 from models_store.kinds.tensor import TensorKind
+from models_store.tables.names import unit_of
 from training.errors import DataError, ExperimentError
 from training.tables.cases import load_keys
 from training.tables.draft import Guess, called, draft, joined, quoted
 from training.tables.files import File, texts
 from training.tables.media import FILES
 from training.tables.opening import open_file
-from training.tables.survey import Field, look, unit_of
+from training.tables.survey import Field, look
 
 FEWEST_ROWS = 10
 FEW_NUMBERS = 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,50 +13,6 @@ from training.tables.files import Block, File, numbers, texts
 
 MOST_LABELS = 100
 """Text with more different values than this is no category."""
-
-UNIT_IN_BRACKETS = re.compile(r"^(.*?)\s*[\[(]\s*([^\])]+?)\s*[\])]\s*$")
-UNITS = {
-    "mmol_l": "mmol/l",
-    "umol_l": "µmol/l",
-    "mg_dl": "mg/dl",
-    "g_dl": "g/dl",
-    "g_l": "g/l",
-    "kg_m2": "kg/m²",
-    "m_s": "m/s",
-    "km_h": "km/h",
-    "mmhg": "mmHg",
-    "um": "µm",
-    "pct": "%",
-    "percent": "%",
-    "degc": "°C",
-    "celsius": "°C",
-    "hz": "Hz",
-    "khz": "kHz",
-    "pa": "Pa",
-    "kpa": "kPa",
-    "hpa": "hPa",
-    "mv": "mV",
-    "kw": "kW",
-    "kwh": "kWh",
-    "kj": "kJ",
-    "usd": "USD",
-    "eur": "EUR",
-    **{unit: unit for unit in ("mm", "cm", "m", "km", "nm", "m2", "m3", "g", "kg", "mg", "l", "ml", "mmol")},
-    **{unit: unit for unit in ("s", "ms", "min", "days", "years", "mol", "bpm", "deg", "rad", "bar", "ppm")},
-}
-"""What may follow the last underscore of a header; single letters that also count things are left out."""
-
-
-def unit_of(header: str) -> tuple[str, str | None]:
-    """Name and unit from a header such as ``height [cm]`` or ``height_cm``."""
-    bracketed = UNIT_IN_BRACKETS.match(header)
-    if bracketed and bracketed[1]:
-        return bracketed[1], bracketed[2]
-    for suffix in sorted(UNITS, key=len, reverse=True):
-        name = header[: -len(suffix) - 1]
-        if name and header.lower().endswith(f"_{suffix}"):
-            return name, UNITS[suffix]
-    return header, None
 
 
 @dataclass

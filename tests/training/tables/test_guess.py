@@ -15,12 +15,13 @@ import soundfile
 from PIL import Image
 from pyarrow import parquet
 
+from models_store.tables.names import unit_of
 from training.config import read_experiment
 from training.data import prepare
 from training.errors import TrainingError
 from training.tables.guess import experiment_for
 from training.tables.opening import open_file
-from training.tables.survey import Field, look, unit_of
+from training.tables.survey import Field, look
 
 N = 40
 RNG = np.random.default_rng(0)
