@@ -15,7 +15,8 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY models_store models_store
 COPY service service
 COPY training training
-RUN /opt/anyview/bin/pip install -c constraints.txt .
+# s3: a cluster's models are in a bucket.
+RUN /opt/anyview/bin/pip install -c constraints.txt '.[s3]'
 
 # --- training: torch on top of the same environment ----------------------------------------------------------
 FROM build AS training

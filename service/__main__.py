@@ -65,9 +65,8 @@ def _serve(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     os.environ.update(settings.to_environment())  # worker processes read their settings from there
     uvicorn.run(
-        "service.app:worker" if settings.workers > 1 else served(settings),
+        "service.app:app" if settings.workers > 1 else served(settings),
         interface="asgi3",
-        factory=settings.workers > 1,
         workers=settings.workers,
         host=settings.host,
         port=settings.port,

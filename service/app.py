@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from models_store.errors import BundleRefused, StoreAway
 from service.errors import (
@@ -35,6 +35,7 @@ from service.errors import (
     WrongInput,
     invalid,
 )
+from service.http.application import Application
 from service.http.deadlines import Deadlines
 from service.http.edge import Edge
 from service.http.endpoints import EndpointTable, ErrorHandler
@@ -196,22 +197,19 @@ def described(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
     return dict(document)
 
 
-def served(settings: Settings) -> ASGIApp:
-    """Returns the service as a server runs it: requests go straight to its middleware stack."""
+def served(settings: Settings) -> Application:
+    """Returns the service with these settings as an ASGI 3 application."""
+    return Application(_created, lambda: settings)
+
+
+def _created(settings: Settings) -> FastAPI:
     collect_seldom()
-    app = create_app(settings)
-
-    def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        scope["app"] = app
-        answer = app.middleware_stack if scope["type"] == "http" else app
-        return answer(scope, receive, send)  # type: ignore[misc]  # create_app has made the stack
-
-    return serve
+    return create_app(settings)
 
 
-def worker() -> ASGIApp:
-    """Returns the service in one of several processes, with settings from the environment."""
-    return served(Settings())
+app = Application(_created)
+"""The service for any ASGI server, such as ``uvicorn service.app:app``; its settings are read from the
+environment when the server starts it."""
 
 
 async def _raise(_request: Request, error: Exception) -> Response:

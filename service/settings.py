@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models_store.folder import SHIPPED
@@ -17,6 +17,12 @@ KEY = re.compile(r"[!-~]{8,512}")
 
 class UnusableKeys(Exception):
     """The keys are too weak, cannot be sent, or cannot be read: the service must not start with them."""
+
+
+def _as_root_path(path: str | None) -> str | None:
+    """Returns the path with a slash before it and none after it; None for the root."""
+    path = (path or "").strip("/")
+    return f"/{path}" if path else None
 
 
 class Settings(BaseSettings):
@@ -32,6 +38,10 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; the default admits only this machine.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
+    root_path: Annotated[str, AfterValidator(_as_root_path)] = Field(
+        "",
+        description="Path under which a proxy serves the service, such as `/anyview`.",
+    )
     store: Annotated[str, BeforeValidator(str)] = Field(
         str(SHIPPED), description="Folder of published models, or an address such as s3://bucket/models."
     )

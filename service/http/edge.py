@@ -49,6 +49,7 @@ class Edge:
         context = RequestContext(_request_id(scope))
         state = scope.setdefault("state", {})
         state["request_id"], state["context"] = context.request_id, context
+        path = state["path"] = _path_below_root(scope)
         begin(context.phases)
         if self._tracer is not None:
             self._tracer.begin(context, scope)
@@ -56,7 +57,7 @@ class Edge:
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 context.answer(message["status"])
-                message["headers"] = [*message["headers"], *headers_of(scope["path"]), *_headers(context)]
+                message["headers"] = [*message["headers"], *headers_of(path), *_headers(context)]
             await send(message)
 
         try:
@@ -82,6 +83,13 @@ class Edge:
         logs.request(context, seconds)
         if self._tracer is not None:
             self._tracer.end(context)
+
+
+def _path_below_root(scope: Scope) -> str:
+    """Returns the path of a request without the ``root_path`` that a proxy may have left in it."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 def _request_id(scope: Scope) -> str:

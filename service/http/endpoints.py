@@ -96,7 +96,7 @@ class EndpointTable:
         self._match = lru_cache(maxsize=256)(match)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        match = self._match(scope["path"]) if scope["type"] == "http" else None
+        match = self._match(scope["state"]["path"]) if scope["type"] == "http" else None
         if match is None:
             await self._app(scope, receive, send)
             return

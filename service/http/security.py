@@ -89,7 +89,7 @@ class Keys:
 
 
 def _is_open(scope: Scope) -> bool:
-    path: str = scope["path"]
+    path: str = scope["state"]["path"]
     return scope["method"] in ("GET", "HEAD") and (path in OPEN or path.startswith(STATIC))
 
 
