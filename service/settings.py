@@ -38,9 +38,8 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; the default admits only this machine.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
-    root_path: Annotated[str, AfterValidator(_as_root_path)] = Field(
-        "",
-        description="Path under which a proxy serves the service, such as `/anyview`.",
+    root_path: Annotated[str | None, AfterValidator(_as_root_path)] = Field(
+        None, description="Path under which a proxy serves the service, such as `/anyview`."
     )
     store: Annotated[str, BeforeValidator(str)] = Field(
         str(SHIPPED), description="Folder of published models, or an address such as s3://bucket/models."
