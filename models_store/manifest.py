@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
@@ -16,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from models_store.errors import ManifestError
+from models_store.errors import ManifestError, listed
 from models_store.kinds import KINDS
 from models_store.kinds.base import Kind
 from models_store.kinds.fields import Frozen, ModalityFields, Name
@@ -62,6 +63,7 @@ class Modality(ModalityFields):
             )
         if self.columns is not None and len(self.columns) != math.prod(self.shape):
             raise ValueError(f"{len(self.columns)} columns do not fit the shape {self.shape}")
+        _check_columns([column.name for column in self.columns or ()])
         return self
 
     @model_validator(mode="wrap")
@@ -196,6 +198,14 @@ def _first_message(error: ValidationError) -> str:
     if where == "fusion":
         return f"fusion is {first['input']!r}, this program serves 'poe', the product of experts"
     return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def _check_columns(names: Sequence[str]) -> None:
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise ValueError(
+            f"the columns of a modality must have different names, {listed(twice[:5])} occurs again"
+        )
 
 
 def _check_labels(labels: tuple[str, ...] | None, dtype: str) -> None:

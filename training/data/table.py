@@ -190,7 +190,7 @@ def _modality(
         "spectrogram": choice.spectrogram,
     }
     settings = {key: value for key, value in described.items() if value is not None}
-    return BLANK.with_changes({**usual, **settings})
+    return BLANK.model_copy(update={"name": name}).with_changes({**usual, **settings})
 
 
 def _of_columns(name: str, choice: ModalityChoice, file: File, fields: tuple[str, ...]) -> View:
@@ -227,15 +227,17 @@ def _of_labels(name: str, choice: ModalityChoice, file: File, fields: tuple[str,
     if file.shapes[fields[0]]:
         raise ExperimentError(f"modalities.{name}: a category needs single values, '{fields[0]}' has more")
     modality = _modality(name, choice, (), "int64")
-    positions = {label: index for index, label in enumerate(choice.labels)}
 
     def read(block: Block) -> tuple[Array, Array]:
         cells = texts(block[fields[0]])
-        for label in cells:
-            if label is not None and label not in positions:
-                raise ValueError(f"column '{fields[0]}' has '{label}', which is none of its labels")
+        indices: dict[str | None, int] = {None: 0}
+        for label in set(cells) - {None}:
+            try:
+                (indices[label],) = kinds.read_values(modality, [label])
+            except WrongValue:
+                raise ValueError(f"column '{fields[0]}' has '{label}', which is none of its labels") from None
         present = np.array([label is not None for label in cells], bool)
-        return np.array([0 if label is None else positions[label] for label in cells], np.int64), present
+        return np.array([indices[label] for label in cells], np.int64), present
 
     return View(modality, file, fields, read)
 

@@ -1,17 +1,21 @@
-"""The text of a first experiment file, from what was guessed of the modalities."""
+"""The text of a first experiment file, from what was guessed of the modalities.
+
+All of it is written by tomlkit, so that a header with line breaks, quotes or control characters stays text.
+"""
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.items import Array, InlineTable, Table, Trivia
 
 from models_store.kinds import KINDS
-from models_store.manifest import RESERVED
-from models_store.tables.names import unit_of
+from training.tables.naming import modality_name
 
 MOST_HELD_OUT = 10_000
 STEPS = 8000
@@ -21,8 +25,6 @@ TABLE_STEPS = 1000
 LARGE_TABLE_STEPS = 4000
 """... and on tables of at least LARGE_TABLE rows."""
 LARGE_TABLE = 5000
-MOST_REPORTED = 30
-"""Sentences on how cells were read."""
 MANY_VIEWS = 6
 """From so many modalities on, `coherent` can diverge: see ``training/objective.py``."""
 
@@ -37,16 +39,16 @@ class Guess:
     """One modality as it will be written.
 
     Arguments:
-        name: Of the modality.
-        kind: Of the modality.
-        lines: Its keys in the experiment file, in TOML.
-        shape: Of one row; a category has none.
-        comment: Why it was guessed.
+        name: Name of the modality.
+        kind: Kind of the modality.
+        settings: Its other keys in the experiment file, but for the network.
+        shape: Shape of one row; a category has none.
+        comment: Reason of the guess.
     """
 
     name: str
     kind: str
-    lines: Sequence[str]
+    settings: Mapping[str, Any]
     shape: tuple[int, ...]
     comment: str
 
@@ -56,88 +58,133 @@ class Guess:
         return math.prod(self.shape)
 
 
-def draft(
-    paths: Sequence[Path],
-    output: Path,
-    key: str | None,
-    rows: int,
-    guesses: Sequence[Guess],
-    left_out: Mapping[str, str],
-    report: Sequence[str] = (),
-) -> str:
-    """The text of the experiment file.
+@dataclass(frozen=True)
+class Draft:
+    """Content of an experiment file.
 
     Arguments:
-        paths: The files that it is about.
-        output: Where it will be written.
-        key: What joins their rows, if anything does.
-        rows: How many there are.
+        paths: Files of the data.
+        output: Place of the experiment file.
+        key: Column that joins the rows of several files.
+        rows: Number of rows.
         guesses: The modalities.
-        left_out: What became none of them, and why.
-        report: Sentences of the files on missing cells and on columns that cannot be read.
+        notes: By heading, sentences that are written as comments at the end.
     """
-    held_out = min(max(1, rows // 10), MOST_HELD_OUT)
-    schedule = _schedule(rows - 2 * held_out, guesses)
-    latent = min(32, max(2, sum(min(guess.cells, 16) for guess in guesses)))
-    lines = [
-        f"# Guessed from {printable(joined(paths))} ({rows} rows): read it, correct it, then run",
-        "#",
-        f"#   anyview-train fit {printable(str(output))}",
-        "#",
-        f"name = {quoted(called(paths[0].resolve().stem, set()))}",
-        'description = ""',
-        'licence = ""',
-        "seed = 1",
-        "# examples = false     # keeps every row of yours out of what is published",
-        "",
-        "[data]",
-        'source = "table"',
-        f"files = [{', '.join(quoted(str(path)) for path in paths)}]     # seen from where the command runs",
-        *([f"key = {quoted(key)}     # rows with the same value belong together"] if key else []),
-        f"test = {held_out}     # random rows that are never trained on",
-        f"validation = {held_out}     # random rows that choose the best epoch",
-    ]
-    for guess in guesses:
-        lines += ["", f"# {printable(guess.comment)}", f"[modalities.{guess.name}]", *guess.lines]
-        lines += _network(guess, schedule.layers)
-    if left_out:
-        lines += [
-            "",
-            "# left out:",
-            *(f"#   {printable(f'{name}: {reason}')}" for name, reason in left_out.items()),
-        ]
-    if report:
-        lines += ["", "# how cells were read:", *_reported(report)]
-    return "\n".join([*lines, *_training(schedule, latent)]) + "\n"
+
+    paths: Sequence[Path]
+    output: Path
+    key: str | None
+    rows: int
+    guesses: Sequence[Guess]
+    notes: Mapping[str, Sequence[str]]
+
+    @property
+    def held_out(self) -> int:
+        """Rows for validation, and as many for testing."""
+        return min(max(1, self.rows // 10), MOST_HELD_OUT)
+
+    @property
+    def latent_dim(self) -> int:
+        """Dimensions of z."""
+        return min(32, max(2, sum(min(guess.cells, 16) for guess in self.guesses)))
+
+    def text(self) -> str:
+        """The experiment file."""
+        schedule = _schedule(self.rows - 2 * self.held_out, self.guesses)
+        document = tomlkit.document()
+        _comment(
+            document, f"Guessed from {joined(self.paths)} ({self.rows} rows): read it, correct it, then run"
+        )
+        _comment(document, "")
+        _comment(document, f"  anyview-train fit {self.output}")
+        _comment(document, "")
+        document.add("name", tomlkit.item(modality_name(self.paths[0].resolve().stem, set())))
+        document.add("description", tomlkit.item(""))
+        document.add("licence", tomlkit.item(""))
+        document.add("seed", tomlkit.item(1))
+        _comment(document, "examples = false     # keeps every row of yours out of what is published")
+        document.add("data", self._data())
+        modalities = tomlkit.table(is_super_table=True)
+        for guess in self.guesses:
+            modalities.add(guess.name, _modality(guess, schedule.layers))
+        document.add("modalities", modalities)
+        document.add("model", self._model(schedule))
+        document.add("fit", self._fit(schedule))
+        for heading, lines in self.notes.items():
+            if lines:
+                document.add(tomlkit.nl())
+                _comment(document, f"{heading}:")
+                for line in lines:
+                    _comment(document, f"  {line}")
+        return tomlkit.dumps(document)
+
+    def _data(self) -> Table:
+        table = tomlkit.table()
+        _add(table, "source", "table")
+        _add(table, "files", [str(path) for path in self.paths], "seen from where the command runs")
+        if self.key:
+            _add(table, "key", self.key, "rows with the same value belong together")
+        _add(table, "test", self.held_out, "random rows that are never trained on")
+        _add(table, "validation", self.held_out, "random rows that choose the best epoch")
+        table.add(tomlkit.nl())
+        return table
+
+    def _model(self, schedule: _Schedule) -> Table:
+        table = tomlkit.table()
+        _add(table, "latent_dim", self.latent_dim)
+        _add(table, "warmup", min(10, schedule.epochs // 3))
+        if schedule.objective:
+            _add(table, "objective", schedule.objective, OBJECTIVE_REASON)
+        table.add(tomlkit.nl())
+        return table
+
+    def _fit(self, schedule: _Schedule) -> Table:
+        table = tomlkit.table()
+        _add(table, "epochs", schedule.epochs)
+        _add(table, "batch_size", schedule.batch)
+        _add(table, "learning_rate", schedule.learning_rate)
+        patience = max(20, schedule.epochs // 4)
+        _add(table, "patience", patience, "epochs without a lower validation loss, then stop")
+        if schedule.layers == 1:
+            _add(table, "average", 0.99, "validate and keep averaged weights")
+        return table
 
 
-def _reported(report: Sequence[str]) -> list[str]:
-    """Comment lines of the sentences on how cells were read."""
-    rest = len(report) - MOST_REPORTED
-    shown = [*report[:MOST_REPORTED], *([f"and {rest} more"] if rest > 0 else [])]
-    return [f"#   {printable(line)}" for line in shown]
+def _modality(guess: Guess, layers: int) -> Table:
+    table = tomlkit.table()
+    _comment(table, guess.comment)
+    _add(table, "kind", guess.kind)
+    for key, value in guess.settings.items():
+        _add(table, key, value)
+    network, other, remark = _networks(guess, layers)
+    _add(table, "network", network)
+    if other:
+        _comment(table, f"{tomlkit.dumps({'network': _item(other)}).strip()}     # {remark}")
+    table.add(tomlkit.nl())
+    return table
 
 
-def _training(schedule: _Schedule, latent: int) -> list[str]:
-    """Returns the tables ``model`` and ``fit``."""
-    return [
-        "",
-        "[model]",
-        f"latent_dim = {latent}",
-        "warmup = " + str(min(10, schedule.epochs // 3)),
-        *(
-            [f"objective = {quoted(schedule.objective)}     # {OBJECTIVE_REASON}"]
-            if schedule.objective
-            else []
-        ),
-        "",
-        "[fit]",
-        f"epochs = {schedule.epochs}",
-        f"batch_size = {schedule.batch}",
-        f"learning_rate = {schedule.learning_rate}",
-        f"patience = {max(20, schedule.epochs // 4)}     # epochs without a lower validation loss, then stop",
-        *(["average = 0.99     # validate and keep averaged weights"] if schedule.layers == 1 else []),
-    ]
+def _item(value: Any) -> Any:
+    """A value of TOML; a list of tables has one on each line."""
+    if isinstance(value, Mapping):
+        pairs: InlineTable = tomlkit.inline_table()
+        pairs.update({key: _item(part) for key, part in value.items()})
+        return pairs
+    if isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+        return Array([_item(row) for row in value], Trivia(), multiline=True)
+    return tomlkit.item(list(value) if isinstance(value, tuple) else value)
+
+
+def _add(table: Table, key: str, value: Any, remark: str = "") -> None:
+    item = _item(value)
+    if remark:
+        item.comment(remark)
+        item.trivia.comment_ws = "     "
+    table.add(key, item)
+
+
+def _comment(container: tomlkit.TOMLDocument | Table, text: str) -> None:
+    container.add(tomlkit.comment(printable(text)))
 
 
 OBJECTIVE_REASON = "stable for any number of views, and each view is learned from the others"
@@ -150,14 +197,14 @@ class _Schedule:
     Arguments:
         epochs: Number of epochs.
         batch: Rows of a batch.
-        learning_rate: As TOML writes it.
+        learning_rate: Highest learning rate.
         layers: Hidden layers of a fully connected network.
         objective: Name of the objective; None: the default.
     """
 
     epochs: int
     batch: int
-    learning_rate: str
+    learning_rate: float
     layers: int
     objective: str | None
 
@@ -173,43 +220,26 @@ def _schedule(rows: int, guesses: Sequence[Guess]) -> _Schedule:
     objective = "conditional" if tabular or len(guesses) >= MANY_VIEWS else None
     if tabular:
         batch = min(64 if rows < LARGE_TABLE else 256, max(8, rows // 4))
-        steps, rate, layers = TABLE_STEPS if rows < LARGE_TABLE else LARGE_TABLE_STEPS, "3e-3", 1
+        steps, rate, layers = TABLE_STEPS if rows < LARGE_TABLE else LARGE_TABLE_STEPS, 3e-3, 1
     else:
-        batch, steps, rate, layers = min(128, max(8, rows // 16)), STEPS, "1e-3", 2
+        batch, steps, rate, layers = min(128, max(8, rows // 16)), STEPS, 1e-3, 2
     epochs = min(300, max(1, math.ceil(steps / math.ceil(rows / batch))))
     return _Schedule(epochs, batch, rate, layers, objective)
 
 
-def _network(guess: Guess, layers: int) -> list[str]:
+def _networks(guess: Guess, layers: int) -> tuple[dict[str, Any], dict[str, Any] | None, str]:
     """Fully connected, but for pictures that are not small; of a picture the other choice, too."""
     width = 64 if guess.cells <= 32 else 256 if guess.cells <= 512 else 400
-    full = f"network = {{ hidden = {[width] * layers} }}"
+    full: dict[str, Any] = {"hidden": [width] * layers}
     kind = KINDS[guess.kind]
     if kind.default_network != "conv":
-        return [full]
+        return full, None, ""
     side = sorted(guess.shape[: kind.layout])[-2]  # the shorter side of a picture
     halvings = max(2, round(math.log2(side / SMALL_SIDE)))
-    channels = ", ".join(map(str, [32, *[64] * (halvings - 1)]))
-    conv = f'network = {{ type = "conv", channels = [{channels}], hidden = [256] }}'
+    conv = {"type": "conv", "channels": [32, *[64] * (halvings - 1)], "hidden": [256]}
     if side >= LARGE_SIDE:
-        return [conv, f"# {full}     # several times faster, and worse"]
-    return [full, f"# {conv}     # several times slower, and often better"]
-
-
-def called(text: str, taken: set[str]) -> str:
-    """A name that a modality may have and that none has yet."""
-    plain = re.sub(r"[^a-z0-9]+", "_", unit_of(text)[0].lower()).strip("_")[:50]
-    base = plain if plain[:1].isalpha() and plain not in RESERVED else f"m_{plain}".rstrip("_")
-    name, number = base, 2
-    while name in taken:
-        name, number = f"{base}_{number}", number + 1
-    taken.add(name)
-    return name
-
-
-def quoted(text: str) -> str:
-    """A TOML string: that of JSON, with DEL escaped too."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return conv, full, "several times faster, and worse"
+    return full, conv, "several times slower, and often better"
 
 
 def printable(text: str) -> str:

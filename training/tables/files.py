@@ -12,7 +12,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,7 +24,8 @@ from pyarrow import compute, parquet
 from models_store.arrays import Array
 from models_store.errors import InputRefused, listed
 from models_store.tables import Block as TableBlock
-from models_store.tables import read_table
+from models_store.tables import cells, read_table
+from models_store.tables.names import unique_names
 from training.errors import DataError
 
 Block: TypeAlias = Mapping[str, Any]
@@ -56,6 +57,11 @@ class File(ABC):
     @abstractmethod
     def rows(self) -> int:
         """The number of rows."""
+
+    @cached_property
+    def labels(self) -> Mapping[str, tuple[str, str | None]]:
+        """By field, its name without the unit, unique in the file, and its unit."""
+        return dict(zip(self.shapes, unique_names(list(self.shapes)), strict=True))
 
     def dtype(self, field: str) -> str:  # noqa: ARG002 - most files have one for all
         """Of a field whose rows are arrays."""
@@ -95,18 +101,82 @@ class TableFile(File):
     def rows(self) -> int:
         return self._table.rows
 
+    @cached_property
+    def labels(self) -> Mapping[str, tuple[str, str | None]]:
+        columns = self._table.dialect.columns
+        return {name: (columns[at].name, columns[at].unit) for name, at in self._at.items()}
+
     def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
         try:
             for block in self._table.blocks():
-                yield {name: self._values(block, self._at[name]) for name in fields}
+                yield _TableRows(block, {name: self._at[name] for name in fields})
         except InputRefused as error:
             raise DataError(str(error)) from None
 
-    def _values(self, block: TableBlock, at: int) -> Any:
-        """Returns cells as text, which the caller converts to numbers where needed; vectors as float32."""
-        if self._table.dialect.columns[at].content == "vector":
-            return block.numbers(at).astype(np.float32)
-        return pa.array(block.texts(at), pa.string())
+
+class Cells:
+    """One column in some rows of a table, not yet converted.
+
+    Arguments:
+        block: The rows.
+        at: Position of the column.
+    """
+
+    def __init__(self, block: TableBlock, at: int) -> None:
+        self._block, self._at = block, at
+        self.is_number = block.table.dialect.columns[at].content == "number"
+
+    def __len__(self) -> int:
+        return len(self._block.rows)
+
+    def numbers(self) -> Array:
+        """The cells as float64, NaN where missing: (n,).
+
+        Raises:
+            ValueError: One is no number.
+        """
+        if self.is_number:
+            return self._block.numbers(self._at)
+        return numbers(pa.array(self.texts(), pa.string()))
+
+    def texts(self) -> list[str | None]:
+        """The cells as text, None where missing."""
+        return self._block.texts(self._at)
+
+
+class _TableRows(Mapping[str, Any]):
+    """Some rows of a table by field: :class:`Cells`, or (n, width) for a column of vectors."""
+
+    def __init__(self, block: TableBlock, at: Mapping[str, int]) -> None:
+        self._block, self._at = block, at
+
+    def __getitem__(self, field: str) -> Any:
+        at = self._at[field]
+        if self._block.table.dialect.columns[at].content == "vector":
+            return self._block.numbers(at).astype(np.float32)
+        return Cells(self._block, at)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._at)
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def matrix(self, fields: Sequence[str]) -> Array:
+        """Columns of numbers side by side, (n, len(fields)), converted in one call where all have points."""
+        positions = [self._at[field] for field in fields]
+        columns = [self._block.table.dialect.columns[at] for at in positions]
+        marks = {mark for column in columns for mark in column.missing}
+        plain = all(column.decimal == "." for column in columns)
+        if plain and not any(cells.number(mark) is not None for mark in marks):
+            absent = {None, *cells.EMPTY, *marks}
+            rows = [
+                ["nan" if (cell := row[at]) in absent else cell for at in positions]
+                for row in self._block.rows
+            ]
+            with suppress(ValueError):
+                return np.array(rows, dtype=float).reshape(len(rows), len(fields))
+        return np.stack([self._block.numbers(at) for at in positions], axis=1)
 
 
 class ParquetFile(File):
@@ -205,12 +275,29 @@ def _native(member: Any) -> Any:
     return member if member.dtype.isnative else member.astype(member.dtype.newbyteorder("="))
 
 
+def is_numeric(values: Any) -> bool:
+    """Whether single values are numbers; text that reads as a number is not, unless all of its column is."""
+    if isinstance(values, Cells):
+        return values.is_number
+    kind = values.type
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def matrix(block: Block, fields: Sequence[str]) -> Array:
+    """Columns of numbers side by side as float64, NaN where missing: (n, len(fields))."""
+    if isinstance(block, _TableRows):
+        return block.matrix(fields)
+    return np.stack([numbers(block[field]) for field in fields], axis=1)
+
+
 def numbers(values: Any) -> Array:
     """Single values as float64, NaN where missing: (n,).
 
     Raises:
         ValueError: One is no number; the text says which.
     """
+    if isinstance(values, Cells):
+        return values.numbers()
     if pa.types.is_boolean(values.type):
         values = values.cast(pa.int8())
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
@@ -223,6 +310,8 @@ def numbers(values: Any) -> Array:
 
 def texts(values: Any) -> list[str | None]:
     """Single values as text, None where missing; a whole number is written without a point."""
+    if isinstance(values, Cells):
+        return values.texts()
     if pa.types.is_floating(values.type):
         values = compute.if_else(compute.is_nan(values), None, values)
         whole = compute.equal(compute.floor(values), values)

@@ -1,32 +1,32 @@
 """A first experiment file for files that were never seen before: to be read, edited, and run.
 
-Guessed are the modalities, their kinds, units and likelihoods, and the split. What is numeric and missing
-in the same rows, or begins with the same word, becomes one vector; each column of text or of few whole
-numbers a category; columns that look like counts, counts; columns of paths, pictures or sounds.
+Guessed are the modalities, their kinds, units and likelihoods, and the split: ``roles`` decides on each
+column, ``views`` on what belongs together, and here each view becomes a modality.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from models_store.kinds import KINDS
 from models_store.kinds.tensor import TensorKind
-from models_store.tables.names import unit_of
 from training.errors import DataError, ExperimentError
 from training.tables.cases import load_keys
-from training.tables.draft import Guess, called, draft, joined, quoted
+from training.tables.draft import Draft, Guess, joined
 from training.tables.files import File, texts
 from training.tables.media import FILES
+from training.tables.naming import modality_name
 from training.tables.opening import open_file
+from training.tables.roles import decide, kinds_of
+from training.tables.scales import in_order
 from training.tables.survey import Field, look
+from training.tables.views import View, form_views
 
 FEWEST_ROWS = 10
-FEW_NUMBERS = 10
-"""Whole numbers with at most so many different values are a category."""
 FEW_LEVELS = 16
 """Arrays of bytes whose highest value is at most this are masks or few levels, not pictures up to 255."""
 SEEN = 50
@@ -52,12 +52,17 @@ def experiment_for(paths: Sequence[Path], output: Path) -> str:
         raise DataError(
             f"{joined(paths)} has {rows} rows; at least {FEWEST_ROWS} are needed to learn anything"
         )
-    guesses, left_out = _modalities(fields, key)
-    if not guesses:
-        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise ExperimentError(f"nothing in {joined(paths)} can be learned ({why})")
-    report = [f"{file.path.name}: {line}" for file in files for line in file.report]
-    return draft(paths, output, key, rows, guesses, left_out, report)
+    decisions = decide(fields, key)
+    left_out = [f"{one.field.name}: {one.reason}" for one in decisions if one.reason]
+    views = form_views(decisions)
+    if not views:
+        raise ExperimentError(f"nothing in {joined(paths)} can be learned ({'; '.join(left_out)})")
+    guesses = _modalities(views, fields)
+    notes = {
+        "left out": left_out,
+        "how cells were read": [f"{file.path.name}: {line}" for file in files for line in file.report],
+    }
+    return Draft(paths, output, key, rows, guesses, notes).text()
 
 
 def _key(files: Sequence[File], fields: Sequence[Field]) -> str | None:
@@ -76,174 +81,87 @@ def _key(files: Sequence[File], fields: Sequence[Field]) -> str | None:
     return None
 
 
-# --- what becomes of a field ---------------------------------------------------------------------------
-
-
-def _modalities(fields: Sequence[Field], key: str | None) -> tuple[list[Guess], dict[str, str]]:
-    """A guess for every modality, and why the other fields are left out."""
+def _modalities(views: Sequence[View], fields: Sequence[Field]) -> list[Guess]:
+    """A guess for every view; fields are spelled with their file where several files have one of a name."""
     taken: set[str] = set()
-    guesses: list[Guess] = []
-    measured: list[Field] = []
-    counted: list[Field] = []
-    left_out: dict[str, str] = {}
+    holders: dict[str, int] = {}
     for field in fields:
-        if field.name == key:
-            left_out[field.name] = "the key that joins the files"
-        elif field.shape:
-            guesses.append(_array(field, called(field.name, taken), _spelled(field, fields)))
-        elif reason := _useless(field):
-            left_out[field.name] = reason
-        elif suffix := _suffix(field):
-            guesses.append(_paths(field, suffix, called(field.name, taken), _spelled(field, fields)))
-        elif _is_category(field):
-            guesses.append(_category(field, called(field.name, taken), _spelled(field, fields)))
-        elif _is_count(field):
-            counted.append(field)
-        else:
-            measured.append(field)
-    for kind, suffix, members in (("vector", "", measured), ("counts", "_counts", counted)):
-        for name, group in _groups(members, suffix).items():
-            guesses.append(_columns(group, kind, called(name, taken), fields))
-    return guesses, left_out
+        holders[field.name] = holders.get(field.name, 0) + 1
+    guesses = []
+    for view in views:
+        spelled = {
+            field.name: field.name if holders[field.name] == 1 else f"{field.file.path.name}:{field.name}"
+            for field in view.fields
+        }
+        guesses.append(_guess(view, modality_name(view.title, taken), spelled))
+    return guesses
 
 
-def _useless(field: Field) -> str | None:
-    if not field.present:
-        return "always empty"
-    if field.numeric and field.low == field.high:
-        return f"always {field.low:g}"
-    if field.labels is not None and len(field.labels) == 1:
-        return f"always {min(field.labels)!r}"
-    if field.numeric and field.steps and field.rows > FEW_NUMBERS:
-        return "numbers the rows"
-    if (
-        field.numeric
-        and field.whole
-        and field.labels is None
-        and re.search(r"(^|[_ ])id$", field.name.lower())
-    ):
-        return "looks like an identifier"
-    if not field.numeric and field.labels is None and not _suffix(field):
-        return "text with too many different values for a category"
-    return None
+def _guess(view: View, name: str, spelled: Mapping[str, str]) -> Guess:
+    first = view.fields[0]
+    if view.role == "array":
+        return _array(first, name, spelled[first.name])
+    if view.role == "files":
+        return _paths(first, name, spelled[first.name])
+    if view.role == "category":
+        return _category(first, name, spelled[first.name])
+    return _columns(view, name, spelled)
 
 
-def _is_category(field: Field) -> bool:
-    if field.labels is None:
-        return False
-    return not field.numeric or (field.whole and len(field.labels) <= FEW_NUMBERS)
-
-
-def _is_count(field: Field) -> bool:
-    """Whole numbers from 0 that are called counts or are often 0, and have no unit."""
-    if not field.whole or field.low < 0 or unit_of(field.name)[1]:
-        return False
-    called = re.search(r"(^|[_ ])(n|num|count|counts|number of)([_ ]|$)", field.name.lower())
-    return bool(called) or field.zeros > 0.2 * field.present
-
-
-def _suffix(field: Field) -> str | None:
-    """The kind of file that a column of paths names."""
-    suffix = Path(field.example or "").suffix.lower()
-    return suffix if not field.numeric and _kinds_of(suffix) else None
-
-
-def _groups(fields: Sequence[Field], suffix: str) -> dict[str, list[Field]]:
-    """Columns that belong together: one first word, else missing in the same rows, else of one file."""
-    groups: dict[tuple[str, str], list[Field]] = {}
-    for field in fields:
-        groups.setdefault(
-            (str(field.file.path), _first_word(field, fields) or f"#{field.pattern}"), []
-        ).append(field)
-    apart = sum(key[1].startswith("#") for key in groups)
-    named: dict[str, list[Field]] = {}
-    for (path, word), group in groups.items():
-        stem = f"{Path(path).stem}{suffix}"
-        if not word.startswith("#"):
-            name = word
-        elif len(group) > 1 and group[0].missing and apart > 1:
-            name = unit_of(group[0].name)[0]
-        else:
-            name = stem
-        named.setdefault(name, []).extend(group)
-    return named
-
-
-def _first_word(field: Field, fields: Sequence[Field]) -> str | None:
-    """The word before the first separator, where another column of the file begins with it too."""
-
-    def word(one: Field) -> str | None:
-        parts = re.split(r"[_.:/ ]", unit_of(one.name)[0], maxsplit=1)
-        return parts[0] if len(parts) > 1 and parts[0] else None
-
-    first = word(field)
-    alike = [one for one in fields if one.file is field.file and word(one) == first]
-    return first if first is not None and len(alike) > 1 else None
-
-
-# --- the lines of a modality ---------------------------------------------------------------------------
-
-
-def _columns(group: Sequence[Field], kind: str, name: str, fields: Sequence[Field]) -> Guess:
-    lines = [
-        f'kind = "{kind}"',
-        f'likelihood = "{KINDS[kind].usual_likelihood}"',
-        "columns = [",
+def _columns(view: View, name: str, spelled: Mapping[str, str]) -> Guess:
+    kind = "counts" if view.role == "count" else "vector"
+    settings: dict[str, Any] = {"likelihood": KINDS[kind].usual_likelihood}
+    if view.role == "level" and _mostly_at_ends(view.fields):
+        low, high = min(field.low for field in view.fields), max(field.high for field in view.fields)
+        settings = {"likelihood": "bernoulli", "range": [low, high]}
+    settings["columns"] = [
+        {
+            "name": field.label,
+            **({"unit": field.unit} if field.unit else {}),
+            **({"field": spelled[field.name]} if spelled[field.name] != field.label else {}),
+        }
+        for field in view.fields
     ]
-    for field in group:
-        called, unit = unit_of(field.name)
-        spelled = _spelled(field, fields)
-        keys = {"name": called, "unit": unit, "field": spelled if spelled != called else None}
-        pairs = ", ".join(f"{key} = {quoted(value)}" for key, value in keys.items() if value is not None)
-        lines.append(f"    {{ {pairs} }},")
-    lines.append("]")
-    together = (
-        ", missing together"
-        if len({f.pattern for f in group}) == 1 and len(group) > 1 and group[0].missing
-        else ""
-    )
+    group = view.fields
+    patterns = {field.pattern for field in group}
+    together = ", missing together" if len(patterns) == 1 and len(group) > 1 and group[0].missing else ""
     missing = np.mean([field.missing for field in group])
     comment = (
         f"{len(group)} columns of {group[0].file.path.name}{together}; {missing:.0%} of the cells are empty"
     )
-    return Guess(name, kind, lines, (len(group),), comment)
+    return Guess(name, kind, settings, (len(group),), comment)
+
+
+def _mostly_at_ends(fields: Sequence[Field]) -> bool:
+    """Whether most numbers of some columns are the lowest or the highest one."""
+    low, high = min(field.low for field in fields), max(field.high for field in fields)
+    at_ends = sum(
+        count
+        for field in fields
+        for value, count in (field.values or {}).items()
+        if float(value) in (low, high)
+    )
+    return 2 * at_ends > sum(field.present for field in fields)
 
 
 def _category(field: Field, name: str, spelled: str) -> Guess:
-    labels = sorted(field.labels or (), key=lambda label: (float(label) if field.numeric else 0.0, label))
-    lines = [
-        'kind = "category"',
-        f"field = {quoted(spelled)}",
-        f"labels = [{', '.join(map(quoted, labels))}]",
-    ]
-    return Guess(
-        name, "category", lines, (), f"{len(labels)} different values; {field.missing:.0%} are empty"
-    )
+    labels, sized = in_order(field.values or {})
+    order = f" in the order {', '.join(labels)}" if sized and not field.numeric else ""
+    comment = f"{len(labels)} different values{order}; {field.missing:.0%} are empty"
+    return Guess(name, "category", {"field": spelled, "labels": labels}, (), comment)
 
 
 def _array(field: Field, name: str, spelled: str) -> Guess:
     dtype = field.file.dtype(field.name)
     kind = _kind_of_array(field, dtype)
-    lines = [
-        f'kind = "{kind}"',
-        f"field = {quoted(spelled)}",
-        f'likelihood = "{KINDS[kind].usual_likelihood}"',
-    ]
+    settings: dict[str, Any] = {"field": spelled, "likelihood": KINDS[kind].usual_likelihood}
     if KINDS[kind].levels:
         by_dtype = dtype == "uint8" and field.high > FEW_LEVELS
-        lines.append(f"range = [0.0, {255.0 if by_dtype else field.high or 1.0}]")
+        settings["range"] = [0.0, 255.0 if by_dtype else field.high or 1.0]
     comment = f"{dtype} of shape {field.shape}"
-    if _is_one_hot(field):
+    if field.one_hot:
         comment += "; looks one-hot: save its argmax, (rows,), to have a category"
-    return Guess(name, kind, lines, tuple(field.shape), comment)
-
-
-def _is_one_hot(field: Field) -> bool:
-    """Whether a matrix of 0 and 1 has as many ones as rows."""
-    ones = field.present * field.shape[0] - field.zeros
-    return (
-        len(field.shape) == 1 and field.whole and (field.low, field.high) == (0, 1) and ones == field.present
-    )
+    return Guess(name, kind, settings, tuple(field.shape), comment)
 
 
 def _kind_of_array(field: Field, dtype: str) -> str:
@@ -252,24 +170,16 @@ def _kind_of_array(field: Field, dtype: str) -> str:
     return next(suited, TensorKind.name)
 
 
-def _paths(field: Field, suffix: str, name: str, spelled: str) -> Guess:
+def _paths(field: Field, name: str, spelled: str) -> Guess:
     there = [path for path in _some_paths(field) if path.is_file()]
     if not there:
         raise DataError(
             f"{field.file.path}: of the files that '{field.name}' names, none of the first {SEEN} is in "
             f"{field.file.path.parent}"
         )
-    lines = [f"field = {quoted(spelled)}"]
     comment = f"paths of files, seen from the folder of {field.file.path.name}; what is not there is missing"
-    kind, files = next(
-        (kind, files) for kind in _kinds_of(suffix) if (files := FILES[kind](there)) is not None
-    )
-    return Guess(name, kind, [f'kind = "{kind}"', *lines, files.line], files.shape, comment)
-
-
-def _kinds_of(suffix: str) -> list[str]:
-    """The kinds that have such files."""
-    return [name for name in FILES if suffix in KINDS[name].suffixes]
+    kind, files = next((kind, files) for kind in kinds_of(field) if (files := FILES[kind](there)) is not None)
+    return Guess(name, kind, {"field": spelled, **files.settings}, files.shape, comment)
 
 
 def _some_paths(field: Field) -> Iterable[Path]:
@@ -277,9 +187,3 @@ def _some_paths(field: Field) -> Iterable[Path]:
         named = [path for path in texts(block[field.name]) if path is not None]
         return [field.file.path.parent / path for path in named[:SEEN]]
     return []
-
-
-def _spelled(field: Field, fields: Sequence[Field]) -> str:
-    """The name of a field, with its file where others have it too."""
-    alike = [other for other in fields if other.name == field.name]
-    return field.name if len(alike) == 1 else f"{field.file.path.name}:{field.name}"

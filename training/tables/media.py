@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -29,18 +30,18 @@ class Files:
     """Shape of the rows in some files.
 
     Arguments:
-        line: The key in the experiment file that states it, in TOML.
+        settings: The key in the experiment file that states it.
         shape: Of one row.
     """
 
-    line: str
+    settings: Mapping[str, Any]
     shape: tuple[int, ...]
 
 
 def pictures(paths: Sequence[Path]) -> Files:
     """The median height and width, at most ``LARGEST_SIDE``, with colours if any picture has them."""
     shape = _picture_shape(paths)
-    return Files(f"shape = {list(shape)}", shape)
+    return Files({"shape": list(shape)}, shape)
 
 
 def clips(paths: Sequence[Path]) -> Files | None:
@@ -58,20 +59,19 @@ def clips(paths: Sequence[Path]) -> Files | None:
         return None
     frames = min(MOST_FRAMES, max(1, round(float(np.median(numbers)))))
     shape = (frames, *_picture_shape(paths)[:2], *((3,) if colour else ()))
-    return Files(f"shape = {list(shape)}", shape)
+    return Files({"shape": list(shape)}, shape)
 
 
 def sounds(paths: Sequence[Path]) -> Files:
     """A spectrogram for the lowest rate and the longest sound."""
     sound = _spectrogram(paths)
-    fields = ", ".join(f"{key} = {value}" for key, value in sound.model_dump().items())
-    return Files(f"spectrogram = {{ {fields} }}", (sound.bands, sound.frames))
+    return Files({"spectrogram": sound.model_dump()}, (sound.bands, sound.frames))
 
 
 def tensors(paths: Sequence[Path]) -> Files:
     """The shape in the first file, without its row axis."""
     shape = tuple(np.load(paths[0], mmap_mode="r", allow_pickle=False).shape[1:])
-    return Files(f"shape = {list(shape)}", shape)
+    return Files({"shape": list(shape)}, shape)
 
 
 FILES: Mapping[str, Callable[[Sequence[Path]], Files | None]] = {

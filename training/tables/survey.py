@@ -1,102 +1,306 @@
-"""What the fields of files hold, found out in one pass over them."""
+"""Counts of what the fields of a file hold, taken in one pass in time linear in the number of columns."""
 
 from __future__ import annotations
 
-import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from models_store.arrays import Array
-from training.tables.files import Block, File, numbers, texts
+from training.tables.files import Block, File, is_numeric, matrix, texts
 
 MOST_LABELS = 100
 """Text with more different values than this is no category."""
+MOST_KEYS = 100_000
+"""Values of which it is checked whether all differ."""
+SAMPLED_ROWS, SAMPLED_CELLS = 1000, 2**24
+"""Rows and cells that are kept to compare columns with one another."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Field:
-    """One field, and what was seen of it.
+    """One field, and what was counted in it.
 
     Arguments:
-        file: That holds it.
+        file: File that holds it.
         name: Its header.
-        shape: Of one row.
-        labels: The different values, as text; None where there are too many.
-        pattern: The same for fields that are missing in the same rows.
+        label: Name without the unit, unique among the columns of the file.
+        unit: Unit from the header or from a line of units.
+        shape: Shape of one row; () for a column of single values.
+        rows: Number of rows.
+        present: Rows with a value.
+        numeric: Whether its single values are numbers.
+        zeros: Values that are 0.
+        whole: Whether all numbers are whole.
+        low: Lowest number.
+        high: Highest number.
+        values: Count of each different text or whole number; None where there are too many.
+        differ: Whether all texts, or whole numbers, differ.
+        rises: Whether numbers rise from each row to the next.
+        steps: Whether they rise by 1.
+        pattern: Equal for fields that are missing in the same rows.
+        example: First text.
+        skew: Skewness of the numbers.
+        log_skew: Skewness of their logarithms; NaN where one is not above 0.
+        one_hot: Whether each row of an array holds a single 1 among zeros.
+        sample: Numbers of the first rows, NaN where missing.
     """
 
     file: File
     name: str
-    shape: tuple[int, ...]
+    label: str
+    unit: str | None
+    shape: tuple[int, ...] = ()
     rows: int = 0
     present: int = 0
+    numeric: bool = False
     zeros: int = 0
-    numeric: bool = True
-    whole: bool = True
-    steps: bool = True
+    whole: bool = False
     low: float = np.inf
     high: float = -np.inf
-    labels: set[str] | None = field(default_factory=set)
+    values: Mapping[str, int] | None = None
+    differ: bool = False
+    rises: bool = False
+    steps: bool = False
     pattern: int = 0
     example: str | None = None
+    skew: float = np.nan
+    log_skew: float = np.nan
+    one_hot: bool = False
+    sample: Array = field(default_factory=lambda: np.empty(0))
 
     @property
     def missing(self) -> float:
         """The share of rows without a value."""
         return 1 - self.present / max(self.rows, 1)
 
-    def see(self, values: Any) -> None:
-        """Takes account of a block of values."""
-        cells = values if isinstance(values, np.ndarray) else self._single(values)
-        if cells is None:
+
+class _Numbers:
+    """Counts of columns of numbers, side by side.
+
+    Arguments:
+        width: Number of columns.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.rows = 0
+        self.present, self.zeros = np.zeros(width, int), np.zeros(width, int)
+        self.low, self.high = np.full(width, np.nan), np.full(width, np.nan)
+        self.whole, self.steps, self.rises = (np.ones(width, bool) for _ in range(3))
+        self.pattern = np.zeros(width, np.uint64)
+        self.values: list[Counter[float] | None] = [Counter() for _ in range(width)]
+        self.keys: list[Array | None] = [np.empty(0) for _ in range(width)]
+        self.sample: list[Array] = []
+        self._last = np.empty((0, width))
+        self._centre = np.zeros((2, width))
+        self._sums = np.zeros((2, 3, width))
+
+    def see(self, cells: Array) -> None:
+        """Takes account of consecutive rows, (n, width), NaN where missing."""
+        there, finite = ~np.isnan(cells), np.isfinite(cells)
+        self._sample(cells)
+        self.pattern += _weights(self.rows, len(cells)) @ there.astype(np.uint64)
+        self.present += there.sum(0)
+        bounded = np.where(finite, cells, np.nan)
+        self.low = np.fmin(self.low, np.fmin.reduce(bounded, axis=0))
+        self.high = np.fmax(self.high, np.fmax.reduce(bounded, axis=0))
+        self.zeros += (cells == 0).sum(0)
+        self.whole &= (~finite | (cells == np.floor(bounded))).all(0)
+        rise = np.diff(np.concatenate([self._last, cells]), axis=0)
+        self.steps &= (rise == 1).all(0)
+        self.rises &= (rise > 0).all(0)
+        self._add_moments(bounded)
+        for column in np.flatnonzero(self.whole).tolist():
+            self._count(column, bounded[finite[:, column], column])
+        self._last = cells[-1:]
+        self.rows += len(cells)
+
+    def _sample(self, cells: Array) -> None:
+        width = max(1, cells.shape[1])
+        rest = min(SAMPLED_ROWS, max(1, SAMPLED_CELLS // width)) - self.rows
+        if rest > 0:
+            self.sample.append(cells[:rest])
+
+    def _add_moments(self, cells: Array) -> None:
+        """Adds the first three powers of the numbers and of their logarithms, around their first mean."""
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            for at, values in enumerate((cells, np.log(np.where(cells > 0, cells, np.nan)))):
+                there = ~np.isnan(values)
+                if not self.rows:
+                    self._centre[at] = np.nansum(values, axis=0) / np.maximum(1, there.sum(0))
+                apart = np.where(there, values - self._centre[at], 0.0)
+                self._sums[at] += [apart.sum(0), (apart**2).sum(0), (apart**3).sum(0)]
+
+    def _count(self, column: int, numbers: Array) -> None:
+        """Counts the values of a column of whole numbers."""
+        counted, keys = self.values[column], self.keys[column]
+        if counted is None and keys is None:
             return
+        different, times = np.unique(numbers, return_counts=True)
+        if counted is not None:
+            counted.update(dict(zip(different.tolist(), times.tolist(), strict=True)))
+            self.values[column] = counted if len(counted) <= MOST_LABELS else None
+        if keys is not None and len(keys) < MOST_KEYS:
+            merged = np.concatenate([keys, different])
+            distinct = len(different) == len(numbers) and len(np.unique(merged)) == len(merged)
+            self.keys[column] = merged if distinct else None
+
+    def skewness(self) -> Array:
+        """Skewness of the numbers and of their logarithms: (2, width)."""
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            first, second, third = self._sums.swapaxes(0, 1) / np.maximum(1, self.present)
+            variance = second - first**2
+            skew = (third - 3 * first * second + 2 * first**3) / np.maximum(variance, 1e-300) ** 1.5
+        skew[1, ~(self.low > 0)] = np.nan
+        return np.where(variance > 0, skew, np.nan)
+
+    def fields(self, file: File, names: Sequence[str]) -> Iterator[Field]:
+        """The columns as fields."""
+        skew = self.skewness()
+        sample = np.concatenate([*self.sample, self._last[:0]])
+        for at, name in enumerate(names):
+            label, unit = file.labels[name]
+            counted = self.values[at] if self.whole[at] else None
+            yield Field(
+                file,
+                name,
+                label,
+                unit,
+                rows=self.rows,
+                present=int(self.present[at]),
+                numeric=True,
+                zeros=int(self.zeros[at]),
+                whole=bool(self.whole[at]),
+                low=float(self.low[at]),
+                high=float(self.high[at]),
+                values=None if counted is None else {f"{int(value)}": n for value, n in counted.items()},
+                differ=bool(self.whole[at]) and self.keys[at] is not None,
+                rises=bool(self.rises[at]),
+                steps=bool(self.steps[at]),
+                pattern=int(self.pattern[at]),
+                skew=float(skew[0, at]),
+                log_skew=float(skew[1, at]),
+                sample=sample[:, at],
+            )
+
+
+class _Words:
+    """Counts of one column of text."""
+
+    def __init__(self) -> None:
+        self.rows = self.present = 0
+        self.values: Counter[str] | None = Counter()
+        self.keys: set[str] | None = set()
+        self.example: str | None = None
+        self.pattern: Any = np.uint64(0)
+
+    def see(self, cells: Sequence[str | None]) -> None:
+        """Takes account of consecutive cells."""
+        filled = [cell for cell in cells if cell is not None]
+        there = np.array([cell is not None for cell in cells], np.uint64)
+        self.pattern += _weights(self.rows, len(cells)) @ there
+        self.rows, self.present = self.rows + len(cells), self.present + len(filled)
+        self.example = self.example or next(iter(filled), None)
+        if self.values is not None:
+            self.values.update(filled)
+            self.values = self.values if len(self.values) <= MOST_LABELS else None
+        if self.keys is not None and len(self.keys) < MOST_KEYS:
+            before = len(self.keys)
+            self.keys.update(filled)
+            self.keys = self.keys if len(self.keys) == before + len(filled) else None
+
+    def field(self, file: File, name: str) -> Field:
+        """The column as a field."""
+        label, unit = file.labels[name]
+        return Field(
+            file,
+            name,
+            label,
+            unit,
+            rows=self.rows,
+            present=self.present,
+            values=self.values,
+            differ=self.keys is not None,
+            pattern=int(self.pattern),
+            example=self.example,
+        )
+
+
+class _Rows:
+    """Counts of an array with larger rows."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self.rows = self.present = self.zeros = 0
+        self.whole = self.one_hot = True
+        self.low, self.high = np.inf, -np.inf
+
+    def see(self, cells: Array) -> None:
+        """Takes account of consecutive rows, (n, *shape)."""
         finite = cells[np.isfinite(cells)]
-        if not isinstance(values, np.ndarray):
-            self._see_missing(~np.isnan(cells))
-            self.steps &= bool((np.diff(finite) == 1).all()) and len(finite) == len(cells)
-        else:
-            self.rows, self.present = self.rows + len(values), self.present + len(values)
+        flat = cells.reshape(len(cells), -1)
+        self.rows += len(cells)
+        self.present += int((~np.isnan(flat)).any(1).sum()) if cells.dtype.kind == "f" else len(cells)
+        self.one_hot &= bool(((flat == 0).sum(1) == flat.shape[1] - 1).all() and (flat.max(1) == 1).all())
         if finite.size:
             self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
             self.zeros += int((finite == 0).sum())
             self.whole &= bool((finite == np.floor(finite)).all())
-            self.labels = self.labels if self.whole else None
 
-    def _single(self, values: Any) -> Array | None:
-        """Numbers, NaN where missing; None where they are text. Either way, labels are collected."""
-        cells = None
-        if self.numeric:
-            try:
-                cells = numbers(values)
-            except ValueError:
-                self.numeric = self.whole = False
-        if cells is None or (self.labels is not None and self.whole):
-            cell_texts = texts(values)
-            self._see_labels(cell_texts)
-            if cells is None:
-                self._see_missing(np.array([text is not None for text in cell_texts], bool))
-        return cells
-
-    def _see_labels(self, cell_texts: list[str | None]) -> None:
-        if self.example is None:
-            self.example = next((text for text in cell_texts if text is not None), None)
-        if self.labels is not None:
-            self.labels |= {text for text in cell_texts if text is not None}
-            if len(self.labels) > MOST_LABELS:
-                self.labels = None
-
-    def _see_missing(self, present: Array) -> None:
-        self.rows, self.present = self.rows + len(present), self.present + int(present.sum())
-        self.pattern = zlib.crc32(present.tobytes(), self.pattern)
+    def field(self, file: File, name: str) -> Field:
+        """The array as a field."""
+        label, unit = file.labels[name]
+        return Field(
+            file,
+            name,
+            label,
+            unit,
+            self.shape,
+            rows=self.rows,
+            present=self.present,
+            numeric=True,
+            zeros=self.zeros,
+            whole=self.whole,
+            low=self.low,
+            high=self.high,
+            one_hot=self.one_hot and len(self.shape) == 1 and self.shape[0] > 1,
+        )
 
 
 def look(file: File) -> list[Field]:
-    """All fields of a file, looked at from the first row to the last."""
-    fields = [Field(file, name, shape) for name, shape in file.shapes.items()]
-    block: Block
+    """All fields of a file, counted from the first row to the last."""
+    arrays = {name: _Rows(shape) for name, shape in file.shapes.items() if shape}
+    words: dict[str, _Words] = {}
+    numeric: list[str] = []
+    counts: _Numbers | None = None
     for block in file.blocks(list(file.shapes)):
-        for one in fields:
-            one.see(block[one.name])
-    return fields
+        if counts is None:
+            numeric, words = _sorted(block, [name for name in file.shapes if name not in arrays])
+            counts = _Numbers(len(numeric))
+        if numeric:
+            counts.see(matrix(block, numeric))
+        for name, column in words.items():
+            column.see(texts(block[name]))
+        for name, rows in arrays.items():
+            rows.see(block[name])
+    fields = {name: rows.field(file, name) for name, rows in arrays.items()}
+    fields |= {name: column.field(file, name) for name, column in words.items()}
+    if counts is not None:
+        fields |= {one.name: one for one in counts.fields(file, numeric)}
+    return [fields[name] for name in file.shapes if name in fields]
+
+
+def _sorted(block: Block, names: Sequence[str]) -> tuple[list[str], dict[str, _Words]]:
+    """Names of the columns of numbers, and counts for those of text."""
+    numeric = [name for name in names if is_numeric(block[name])]
+    among = set(numeric)
+    return numeric, {name: _Words() for name in names if name not in among}
+
+
+def _weights(start: int, size: int) -> Array:
+    """A number for each of some rows, so that sums of them tell sets of rows apart."""
+    drawn: Any = np.random.default_rng(start).integers(0, 2**64, size, np.uint64)
+    return drawn

@@ -21,7 +21,7 @@ from training.data import prepare
 from training.errors import TrainingError
 from training.tables.guess import experiment_for
 from training.tables.opening import open_file
-from training.tables.survey import Field, look
+from training.tables.survey import look
 
 N = 40
 RNG = np.random.default_rng(0)
@@ -128,7 +128,7 @@ def test_what_tells_nothing_is_left_out_with_the_reason() -> None:
     text = experiment_for([Path("x.csv")], Path("x.toml"))
     for line in (
         "#   row: numbers the rows",
-        "#   title: text with too many different values for a category",
+        "#   title: all its 150 values differ: it identifies the rows",
         "#   site: always 'here'",
         "#   empty: always empty",
     ):
@@ -138,12 +138,11 @@ def test_what_tells_nothing_is_left_out_with_the_reason() -> None:
 def test_a_column_that_turns_out_to_be_text_is_no_category_of_half_its_values() -> None:
     values = [*RNG.normal(size=20).round(3), *(["low"] * 20)]
     write_csv("x.csv", mixed=values, x=RNG.normal(size=N).round(3))
-    field = look(open_file(Path("x.csv")))[0]
-    assert field.labels is not None  # within one block all of it is seen as text
-    one = Field(field.file, "mixed", ())
-    one.see(pa.array(["1.5", "2.5"]))
-    one.see(pa.array(["low", None]))
-    assert (one.numeric, one.labels, one.present, one.rows) == (False, None, 3, 4)
+    mixed, x = look(open_file(Path("x.csv")))
+    assert (mixed.numeric, mixed.present, mixed.rows) == (False, N, N)
+    assert mixed.values is not None
+    assert (mixed.values["low"], len(mixed.values)) == (20, 21)
+    assert (x.numeric, x.values) == (True, None)
 
 
 def test_several_files_are_joined_by_the_column_that_they_share() -> None:

@@ -1,0 +1,222 @@
+"""Roles of columns by their values: category, count, measure, paths of files, or left out with a reason."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from models_store.kinds import KINDS
+from models_store.tables.names import unit_of
+from training.tables.media import FILES
+from training.tables.survey import Field
+from training.tables.words import first_word
+
+Role = Literal["array", "files", "category", "count", "measure", "level", "left out"]
+"""``level``: one of many columns of a file with the same few whole numbers."""
+
+FEW_NUMBERS = 10
+"""Whole numbers with at most so many different values are a category."""
+FEWEST_KEYS = 10
+"""Rows from which on values that all differ are taken for keys."""
+MANY_ALIKE = 20
+"""Columns of one file with the same few whole numbers from which on they are one view."""
+FEWEST_COUNTS = 5
+"""Columns of counts of one file that decide on the whole numbers beside them."""
+
+_KEY = re.compile(
+    r"(^|[^a-z])(id|ids|key|code|nr|no|number|index|idx|uuid|guid|barcode|mrn)$|^(id|key)[^a-z]"
+)
+_COUNT = re.compile(r"(^|[^a-z])(n|num|count|counts|number of|anzahl)([^a-z]|$)")
+_WEIGHT = re.compile(
+    r"wt(survey|mec|int|ph|saf|drd|1|2)\w*|fnlwgt|p_?weights?|(rep|fin|final|pers|person)_?wt\w*|_?llcpwt\w*|_?strwt"
+    r"|\w*(survey|sampl\w*|design|final|person|household|replicate|probability|expansion|inverse)"
+    r"[_ .]?(wt|wgt|weight)s?"
+    r"|(wt|wgt|weight)[_ .]?(survey|sampling|design|final|person|household)"
+)
+_STRATUM = re.compile(r"sdmv(stra|psu)|_?strat(a|um)s?|_?psu|v?stratum|cluster[_ .]?id|_?ststr")
+_DATE = re.compile(
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}( .*)?|\d{1,2}:\d{2}(:\d{2})?"
+)
+_SUFFIX = re.compile(r"\.[a-z0-9]{2,5}")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Role of a field.
+
+    Arguments:
+        field: The field.
+        role: Its role.
+        reason: Reason why it is left out.
+    """
+
+    field: Field
+    role: Role
+    reason: str = ""
+
+
+def decide(fields: Sequence[Field], key: str | None) -> list[Decision]:
+    """The role of each field, in their order.
+
+    Arguments:
+        fields: Fields of all files.
+        key: Header of the column that joins the files.
+    """
+    by_file: dict[Path, list[Decision]] = defaultdict(list)
+    for field in fields:
+        by_file[field.file.path].append(_alone(field, key))
+    return [decision for group in by_file.values() for decision in _among_neighbours(group)]
+
+
+def kinds_of(field: Field) -> list[str]:
+    """The kinds that have files such as a column of text names."""
+    suffix = Path(field.example or "").suffix.lower()
+    return [] if field.numeric else [name for name in FILES if suffix in KINDS[name].suffixes]
+
+
+def _alone(field: Field, key: str | None) -> Decision:
+    """The role of a field by its own values."""
+    if field.name == key:
+        return Decision(field, "left out", "the key that joins the files")
+    if field.shape:
+        return Decision(field, "array")
+    reason = _useless(field) or (_identifies(field) or _designed(field) if not kinds_of(field) else None)
+    if reason:
+        return Decision(field, "left out", reason)
+    if kinds_of(field):
+        return Decision(field, "files")
+    if not field.numeric or _is_few(field):
+        return Decision(field, "category")
+    return Decision(field, "count" if _is_count(field) else "measure")
+
+
+def _useless(field: Field) -> str | None:
+    if not field.present:
+        return "always empty"
+    if field.numeric and field.low == field.high:
+        return f"always {field.low:g}"
+    if field.values is not None and len(field.values) == 1:
+        return f"always {next(iter(field.values))!r}"
+    return _unread(field) if not field.numeric and not kinds_of(field) else None
+
+
+def _unread(field: Field) -> str | None:
+    """Reason why text is neither labels nor files that can be read."""
+    example = field.example or ""
+    suffix = Path(example).suffix.lower()
+    if _SUFFIX.fullmatch(suffix) and (field.file.path.parent / example).is_file():
+        formats = sorted({one for name in FILES for one in KINDS[name].suffixes})
+        return (
+            f"names files of the format {suffix}, which is not read; convert them to {' or '.join(formats)}"
+        )
+    if field.differ and field.present >= FEWEST_KEYS and not _DATE.fullmatch(example):
+        return f"all its {field.present} values differ: it identifies the rows"
+    if field.values is None or (len(field.values) > FEW_NUMBERS and 2 * len(field.values) > field.present):
+        if _DATE.fullmatch(example):
+            return "holds dates or times; make them numbers, such as days since a first one"
+        return "text with too many different values for a category"
+    return None
+
+
+def _identifies(field: Field) -> str | None:
+    """Reason why whole numbers are taken for keys of the rows."""
+    if not field.numeric or not field.whole or field.present < FEWEST_KEYS:
+        return None
+    if field.steps:
+        return "numbers the rows"
+    if field.values is None and _KEY.search(field.name.lower()):
+        return "looks like an identifier"
+    if not field.differ:
+        return None
+    if field.rises:
+        return "its whole numbers all differ and rise from row to row: it identifies the rows"
+    if field.high - field.low + 1 == field.present and field.low in (0, 1):
+        return f"holds each whole number from {field.low:g} to {field.high:g} once: it identifies the rows"
+    return None
+
+
+def _designed(field: Field) -> str | None:
+    """Reason why a column belongs to the design of a survey."""
+    name = field.name.lower().strip()
+    if field.numeric and _WEIGHT.fullmatch(name):
+        return "its name says that it is a weight of a survey, not a measure"
+    if _STRATUM.fullmatch(name):
+        return "its name says that it is a stratum or cluster of a survey, not a measure"
+    return None
+
+
+def _is_few(field: Field) -> bool:
+    return field.whole and field.values is not None and len(field.values) <= FEW_NUMBERS
+
+
+def _is_count(field: Field) -> bool:
+    """Whole numbers from 0 that are called counts or are often 0, and have no unit."""
+    if not _may_be_count(field):
+        return False
+    return bool(_COUNT.search(field.name.lower())) or field.zeros > 0.2 * field.present
+
+
+def _may_be_count(field: Field) -> bool:
+    return field.numeric and field.whole and field.low >= 0 and not unit_of(field.name)[1]
+
+
+def _spreads_like_counts(field: Field) -> bool:
+    """Whole numbers that begin near 0 and have a long tail upwards."""
+    return _may_be_count(field) and field.low <= 0.1 * field.high and field.skew > 0.5
+
+
+# --- neighbours decide -----------------------------------------------------
+
+
+def _among_neighbours(decisions: Sequence[Decision]) -> list[Decision]:
+    """The roles of the columns of one file, once each has been looked at alone."""
+    levels = _levels(decisions)
+    if levels:
+        return [_with_role(one, "level") if one.field.name in levels else one for one in decisions]
+    counts = _counts(decisions)
+    return [_with_role(one, "count") if one.field.name in counts else one for one in decisions]
+
+
+def _with_role(decision: Decision, role: Role) -> Decision:
+    return Decision(decision.field, role)
+
+
+def _levels(decisions: Sequence[Decision]) -> set[str]:
+    """Columns with the same few whole numbers, if they are many, and those with numbers between these."""
+    numbers = [
+        one.field for one in decisions if one.role in ("category", "count", "measure") and one.field.numeric
+    ]
+    alike: dict[tuple[float, float], list[Field]] = defaultdict(list)
+    for field in numbers:
+        if _is_few(field):
+            alike[field.low, field.high].append(field)
+    (low, high), group = max(alike.items(), key=lambda item: len(item[1]), default=((0.0, 0.0), []))
+    if len(group) < MANY_ALIKE or _are_counts(numbers):
+        return set()
+    within = [field for field in numbers if low <= field.low and field.high <= high]
+    return {field.name for field in (within if 2 * len(within) > len(numbers) else group)}
+
+
+def _counts(decisions: Sequence[Decision]) -> set[str]:
+    """Whole numbers beside columns that are counts: of the same first word, or of one file of counts."""
+    numbers = [
+        one.field for one in decisions if one.role in ("category", "count", "measure") and one.field.numeric
+    ]
+    by_word: dict[str, list[Field]] = defaultdict(list)
+    for field in numbers:
+        by_word[first_word(field.label) or ""].append(field)
+    groups: Iterable[Sequence[Field]] = [numbers, *(group for word, group in by_word.items() if word)]
+    return {field.name for group in groups if _are_counts(group) for field in group}
+
+
+def _are_counts(fields: Sequence[Field]) -> bool:
+    """Whether all of some columns may be counts, several are by their spread, and these are the most."""
+    if len(fields) < FEWEST_COUNTS or not all(_may_be_count(field) for field in fields):
+        return False
+    clear = [f for f in fields if not _is_few(f) and (_is_count(f) or _spreads_like_counts(f))]
+    few = [f for f in fields if _is_few(f) and f.low == 0]
+    return len(clear) >= 2 and 2 * (len(clear) + len(few)) > len(fields) and 4 * len(clear) > len(fields)
