@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
@@ -80,7 +81,7 @@ class Modality(ModalityFields):
             )
         return modality
 
-    @property
+    @cached_property
     def traits(self) -> Kind:
         """Properties of its kind."""
         return KINDS[self.kind]
@@ -159,7 +160,7 @@ class Manifest(Frozen):
             raise ValueError(f"modalities must have different names, got {names}")
         return self
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(modality.name for modality in self.modalities)
 
@@ -169,10 +170,11 @@ class Manifest(Frozen):
         Raises:
             KeyError: No modality has that name.
         """
-        for modality in self.modalities:
-            if modality.name == name:
-                return modality
-        raise KeyError(name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Modality]:
+        return {modality.name: modality for modality in self.modalities}
 
     def to_json(self) -> bytes:
         return self.model_dump_json(indent=2, exclude_none=True).encode() + b"\n"

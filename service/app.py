@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
@@ -40,9 +40,8 @@ from service.http.deadlines import Deadlines
 from service.http.edge import Edge
 from service.http.endpoints import EndpointTable, ErrorHandler
 from service.http.lifecycle import delayed_sigterm
-from service.http.origins import Origins
 from service.http.problems import problem
-from service.http.security import Keys
+from service.http.security import Keys, Origins
 from service.models.catalog import Catalog
 from service.models.watching import Watcher, collect_seldom
 from service.openapi import describe
@@ -124,7 +123,7 @@ def create_app(
         app.add_exception_handler(kind, handler)
     app.add_exception_handler(Exception, _raise)
     endpoints = (*inference.ENDPOINTS, *oip.ENDPOINTS)
-    table = EndpointTable(app.build_middleware_stack(), endpoints, handlers, _is_draining)
+    table = EndpointTable(app.build_middleware_stack(), endpoints, handlers)
     # These layers stand around the framework, since each layer within it adds its cost to every request.
     app.middleware_stack = Edge(_protected(table, settings), metrics, tracer)
     return app
@@ -149,11 +148,6 @@ async def _serving(
         catalog.close()
         if tracer is not None:
             await asyncio.to_thread(tracer.close)
-
-
-def _is_draining(state: Mapping[str, Any]) -> bool:
-    catalog: Catalog = state["catalog"]
-    return catalog.draining
 
 
 def _handlers() -> dict[type[Exception], ErrorHandler]:

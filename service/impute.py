@@ -18,7 +18,8 @@ from typing import TextIO
 from models_store.errors import InputRefused, listed
 from models_store.kinds import table
 from service.engine.model import Model
-from service.engine.observations import Table, check_observed
+from service.engine.observations import Table
+from service.engine.rules import check_observed
 from service.errors import NotReady, Refusal, WrongInput
 from service.formats import tables
 from service.models.catalog import Catalog

@@ -54,8 +54,9 @@ class BatchSizing:
 class Receiver(Protocol):
     """Takes the outputs for some rows: a future, or an expert of a pending posterior."""
 
-    def done(self) -> bool:
-        """Whether the outputs are no longer needed."""
+    @property
+    def done(self) -> Callable[[], bool]:
+        """Returns whether the outputs are no longer needed."""
 
     def set_result(self, result: Outputs, /) -> None:
         """Takes the outputs, in the order of the rows."""

@@ -18,7 +18,7 @@ from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.engine.batching import Outputs, Runner
 from service.engine.draws import draw_mixture
 from service.engine.observations import Observations
-from service.engine.phases import record_phase
+from service.engine.phases import CURRENT
 from service.engine.posteriors import Explanation, FusionRequest, FusionResult, Posteriors
 from service.engine.rules import Limits, Rules
 from service.engine.scoring import Noise, Piece, Scored, p_values, questions_of
@@ -110,9 +110,7 @@ class Model:
             WrongInput: The condition was not sent, a row has nothing of it, or z would be too large.
             TooLarge: More rows or draws than allowed.
         """
-        names = self.rules.condition(observations, condition)
-        self.rules.check_size(observations.n, draws)
-        self.rules.check_numbers(observations.n, draws * self.manifest.latent_dim, "of z", "N")
+        names = self.rules.encoding(observations, condition, draws)
         fused = await self._fused(
             observations, names, draws, seed, return_mean=return_mean, explained=explained
         )
@@ -256,11 +254,11 @@ class Model:
             noise = Noise(seed, observations, rows, together, self.manifest.latent_dim)
             portions = proposals.sample(noise.draw, at_once)
             while (z := await asyncio.to_thread(next, portions, None)) is not None:
-                record_phase("fuse")
+                CURRENT.get().record("fuse")
                 chunks.append(await self._log_weights(piece, z))
             weights.append(np.concatenate(chunks, axis=1))
         evidence = await asyncio.to_thread(estimate, np.concatenate(weights, axis=2), proposals)
-        record_phase("summarise")
+        CURRENT.get().record("summarise")
         return evidence
 
     async def _log_weights(self, piece: Piece, z: Array) -> Array:
@@ -268,9 +266,9 @@ class Model:
         decoded = await asyncio.gather(
             *(self._decode(modality, z[:, piece.present(modality.name)]) for modality in piece.modalities)
         )
-        record_phase("decode")
+        CURRENT.get().record("decode")
         weights = await asyncio.to_thread(piece.log_weights, z, decoded)
-        record_phase("summarise")
+        CURRENT.get().record("summarise")
         return weights
 
     async def _decode(self, modality: Modality, z: Array) -> Outputs:
@@ -283,10 +281,10 @@ class Model:
 
     async def _target(self, modality: Modality, z: Array, options: SummaryOptions, first_row: int) -> Summary:
         parameters = await self._decode(modality, z)
-        record_phase("decode")
+        CURRENT.get().record("decode")
         size = _size(*z.shape[:2], *modality.parameter_shape())
         summary = await aside(size, summaries, modality, parameters, options, first_row)
-        record_phase("summarise")
+        CURRENT.get().record("summarise")
         return summary
 
 

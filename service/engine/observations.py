@@ -10,8 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from models_store.arrays import Array
-from models_store.errors import listed
-from service.errors import WrongInput
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +18,7 @@ class Column:
 
     Arguments:
         values: Rows, (n, *shape), in the modality's dtype; any value where missing.
-        mask: Mask of the rows that have it, boolean (n,); None for all.
+        mask: Mask of the rows that have it, boolean (n,); None: every row has it.
     """
 
     values: Array
@@ -31,10 +29,10 @@ class Column:
         """Mask of the rows that have it, boolean (n,)."""
         return np.ones(len(self.values), bool) if self.mask is None else self.mask
 
-    @cached_property
-    def complete(self) -> bool:
-        """Whether every row has it."""
-        return self.mask is None or bool(self.mask.all())
+    @classmethod
+    def masked(cls, values: Array, present: Array) -> Column:
+        """Returns the column of these rows, without a mask where every row has the modality."""
+        return cls(values, None if present.all() else present)
 
 
 @dataclass(frozen=True)
@@ -66,18 +64,3 @@ class Observations(NamedTuple):
     n: int
     table: Table | None = None
     first_row: int = 0
-
-
-def check_observed(observations: Observations, names: Sequence[str]) -> None:
-    """Refuses the first row that has none of these modalities.
-
-    Raises:
-        WrongInput: There is such a row.
-    """
-    for name in names:
-        if observations.columns[name].complete:
-            return
-    observed = np.stack([observations.columns[name].present for name in names]).any(axis=0)
-    if not observed.all():
-        row = observations.first_row + int(np.argmin(observed))
-        raise WrongInput(f"row {row} (counted from 0) has nothing observed of {listed(names)}")

@@ -26,7 +26,7 @@ from models_store.fusion import Gaussian, disagreement, product, product_with_sh
 from service.engine.batching import Outputs, Runner
 from service.engine.draws import fill_with_noise
 from service.engine.observations import Column
-from service.engine.phases import phase_recorder, record_phase
+from service.engine.phases import CURRENT
 from service.engine.workers import FEW
 
 Request = TypeVar("Request")
@@ -222,7 +222,7 @@ class Posteriors:
             request: Draws to make; its experts are filled in here.
         """
         future: asyncio.Future[FusionResult] = asyncio.get_running_loop().create_future()
-        seen = [name for name, column in columns.items() if column.complete or column.present.any()]
+        seen = [name for name, column in columns.items() if column.mask is None or column.mask.any()]
         pending = PendingPosterior(self, request, len(seen), future)
         expected = [PendingExpert(pending, name, columns[name]) for name in seen]
         for one in expected:
@@ -235,7 +235,7 @@ class Posteriors:
             for one in expected:
                 self._encoders[one.name].cancel(one)
             raise
-        record_phase("fuse")
+        CURRENT.get().record("fuse")
         return fused
 
     def fuse(self, request: FusionRequest, future: asyncio.Future[FusionResult]) -> None:
@@ -258,7 +258,7 @@ class PendingPosterior:
         future: Future of the result.
     """
 
-    __slots__ = ("_fusing", "_missing", "_posteriors", "_record", "future")
+    __slots__ = ("_fusing", "_missing", "_phases", "_posteriors", "future")
 
     def __init__(
         self,
@@ -270,14 +270,14 @@ class PendingPosterior:
         self._posteriors = posteriors
         self._fusing = request
         self._missing = missing
-        self._record = phase_recorder()
+        self._phases = CURRENT.get()
         self.future = future
 
     def take(self, name: str, expert: Expert) -> None:
         self._fusing.experts[name] = expert
         self._missing -= 1
         if not self._missing:
-            self._record("encode")
+            self._phases.record("encode")
             self._posteriors.fuse(self._fusing, self.future)
 
 
@@ -290,16 +290,14 @@ class PendingExpert:
         column: Rows of that modality.
     """
 
-    __slots__ = ("_pending", "_present", "name", "rows")
+    __slots__ = ("_pending", "_present", "done", "name", "rows")
 
     def __init__(self, pending: PendingPosterior, name: str, column: Column) -> None:
         self._pending = pending
-        self._present = None if column.complete else column.present
+        self._present = column.mask
+        self.done = pending.future.done
         self.name = name
         self.rows = column.values if self._present is None else column.values[self._present]
-
-    def done(self) -> bool:
-        return self._pending.future.done()
 
     def set_result(self, outputs: Outputs) -> None:
         self._pending.take(self.name, Expert(outputs["mu"], outputs["log_var"], self._present))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from models_store.errors import listed
 from models_store.manifest import Manifest, Modality
-from service.engine.observations import Observations, check_observed
+from service.engine.observations import Observations
 from service.errors import TooLarge, WrongInput
 
 
@@ -35,15 +37,24 @@ class Rules:
         self.names = manifest.names
         self._mixture = mixture
         self._modalities = {modality.name: modality for modality in manifest.modalities}
+        self.pictures = frozenset(one.name for one in manifest.modalities if one.traits.pictures)
+        """Names of the modalities whose files are pictures."""
 
-    def modality(self, name: str) -> Modality:
+    def modality(self, name: str, rows: int = 0) -> Modality:
         """The modality of that name.
+
+        Arguments:
+            name: Name as sent.
+            rows: Number of its rows in the request.
 
         Raises:
             WrongInput: There is none; the text says which there are.
+            TooLarge: There are more rows than one request may have.
         """
         if name not in self._modalities:
             raise WrongInput(f"unknown modality '{name}'; this model knows {listed(self.names)}")
+        if rows > self.limits.rows:
+            self.check_rows(rows)
         return self._modalities[name]
 
     def check_rows(self, n: int) -> None:
@@ -78,6 +89,18 @@ class Rules:
             )
         names = self._sent(observations, "cond_mod", condition)
         check_observed(observations, names)
+        return names
+
+    def encoding(self, observations: Observations, condition: Sequence[str], draws: int) -> tuple[str, ...]:
+        """Names of the modalities that the posterior is given, of a request for it and for draws of z.
+
+        Raises:
+            WrongInput: As for :meth:`condition`, or z would be too large.
+            TooLarge: There are more rows or draws than allowed.
+        """
+        names = self.condition(observations, condition)
+        self.check_size(observations.n, draws)
+        self.check_numbers(observations.n, draws * self.manifest.latent_dim, "of z", "N")
         return names
 
     def question(
@@ -182,3 +205,18 @@ class Rules:
             if self.modality(name).name not in sent:
                 raise WrongInput(f"{parameter} names '{name}', but only {listed(sent)} was sent")
         return tuple(name for name in sent if name in selected)
+
+
+def check_observed(observations: Observations, names: Sequence[str]) -> None:
+    """Refuses the first row that has none of these modalities.
+
+    Raises:
+        WrongInput: There is such a row.
+    """
+    for name in names:
+        if observations.columns[name].mask is None:
+            return
+    observed = np.stack([observations.columns[name].present for name in names]).any(axis=0)
+    if not observed.all():
+        row = observations.first_row + int(np.argmin(observed))
+        raise WrongInput(f"row {row} (counted from 0) has nothing observed of {listed(names)}")

@@ -76,7 +76,7 @@ def column(modality: Modality, sent: Array, mask: Array | None, where: str) -> C
     observed = located(where, kinds.rows, modality, sent[mask])
     values = np.zeros((len(mask), *modality.shape), modality.numpy_dtype)
     values[mask] = observed  # the values that were sent for missing rows are dropped
-    return Column(values, mask)
+    return Column.masked(values, mask)
 
 
 def check_mask(mask: Array | None, rows: int, where: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import orjson
 
-from models_store import kinds
 from models_store.errors import InputRefused, shown
 from models_store.kinds import arrays
 from models_store.manifest import Modality
@@ -44,19 +43,22 @@ def columns(rules: Rules, body: bytes) -> dict[str, Column]:
     # letter takes a twentieth of the time of the search for a word.
     booleans = (b"r" in body and b"true" in body) or (b"f" in body and b"false" in body)
     inputs = document["inputs"]
-    texts = {name: rows for name, rows in inputs.items() if isinstance(rows, list)}
-    pixels.check(rules, {name: [row for row in rows if isinstance(row, str)] for name, rows in texts.items()})
+    if not rules.pictures.isdisjoint(inputs):
+        pixels.check(rules, {name: _texts(inputs[name]) for name in rules.pictures & inputs.keys()})
     columns = {}
     for name, rows in inputs.items():
-        modality = rules.modality(name)
         if not isinstance(rows, list):
             raise WrongInput(f"inputs.{name} must be a list of rows, got {shown(rows)}")
-        rules.check_rows(len(rows))
+        modality = rules.modality(name, len(rows))
         if booleans and modality.labels is None:  # labels have a better message
             for index, row in enumerate(rows):
                 located(f"inputs.{name}[{index}]", arrays.refuse_booleans, modality, row)
         columns[name] = _column(modality, rows)
     return columns
+
+
+def _texts(rows: Any) -> list[str]:
+    return [row for row in rows if isinstance(row, str)] if isinstance(rows, list) else []
 
 
 def _remedy(body: bytes, error: orjson.JSONDecodeError) -> str:
@@ -70,7 +72,7 @@ def _remedy(body: bytes, error: orjson.JSONDecodeError) -> str:
 def _column(modality: Modality, rows: list[Any]) -> Column:
     given = [row for row in rows if row is not None]
     try:
-        observed = kinds.read_values(modality, given)
+        observed = modality.traits.read_values(modality, given)
     except InputRefused:
         _refuse(modality, rows)
         raise
@@ -86,4 +88,4 @@ def _refuse(modality: Modality, rows: list[Any]) -> None:
     """Raises the error of the first row that cannot be read, with its place."""
     for index, row in enumerate(rows):
         if row is not None:
-            located(f"inputs.{modality.name}[{index}]", kinds.read_values, modality, [row])
+            located(f"inputs.{modality.name}[{index}]", modality.traits.read_values, modality, [row])

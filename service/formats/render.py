@@ -42,9 +42,10 @@ def head(manifest: Manifest, n: int, seed: int, condition: Sequence[str]) -> dic
     }
 
 
-def encoding(manifest: Manifest, encoded: Encoded, flatten: bool) -> dict[str, Any]:
-    """Returns the fields of the posterior; with ``flatten``, z has the shape (n N, D)."""
+def encoded(manifest: Manifest, media: str, n: int, seed: int, encoded: Encoded, flatten: bool) -> Reply:
+    """Writes the posterior of n rows as JSON or npz; with ``flatten``, z has the shape (n N, D)."""
     answer: dict[str, Any] = {
+        **head(manifest, n, seed, encoded.condition),
         "z": _flat(encoded.z) if flatten else encoded.z,
         "mu": encoded.mu,
         "log_var": encoded.log_var,
@@ -54,7 +55,7 @@ def encoding(manifest: Manifest, encoded: Encoded, flatten: bool) -> dict[str, A
         contributions, information, disagreement = encoded.explanation
         answer["contributions"] = dict(zip(("prior", *manifest.names), contributions, strict=True))
         answer |= {"information": information, "disagreement": disagreement}
-    return answer
+    return reply(media, answer)
 
 
 def scores(scored: Scored) -> dict[str, Any]:

@@ -211,7 +211,7 @@ def _categories(modality: Modality, index_by_cell: Mapping[int, int], sent: Tabl
             where = f"row {first_row + row} (counted from 0), column '{sent.header[at]}'"
             indices[text] = int(located(where, kinds.read_values, modality, [text])[0])
     values = np.array([indices[text] for text in texts], modality.numpy_dtype)
-    return Column(values, np.array([text != "" for text in texts], bool))
+    return Column.masked(values, np.array([text != "" for text in texts], bool))
 
 
 def _numbers(modality: Modality, index_by_cell: Mapping[int, int], sent: Table, first_row: int) -> Column:
@@ -224,7 +224,7 @@ def _numbers(modality: Modality, index_by_cell: Mapping[int, int], sent: Table, 
     present = ~np.isnan(cells).all(axis=1)
     values = np.zeros(cells.shape, modality.numpy_dtype)
     values[present] = located(f"columns of '{modality.name}'", kinds.rows, modality, cells[present])
-    return Column(values, present)
+    return Column.masked(values, present)
 
 
 def _written(modality: Modality, observations: Observations) -> list[list[str]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from starlette.types import Receive
 
@@ -26,18 +27,32 @@ class Deadlines:
         self._running: dict[RequestDeadline, None] = {}
         self._ticking = False
 
-    def begin(self, receive: Receive) -> RequestDeadline:
-        """Return the deadline of a new request, a context manager."""
-        return RequestDeadline(self, receive)
+    @contextmanager
+    def limit(self, receive: Receive) -> Iterator[RequestDeadline]:
+        """Cancel the block inside at its deadline, or when the client disconnects.
 
-    def add(self, deadline: RequestDeadline) -> None:
+        Arguments:
+            receive: ASGI callable of the request; after the body it yields nothing but the disconnect.
+
+        Raises:
+            TooSlow: The body was not complete at the deadline.
+            PastDeadline: There was no result at the deadline.
+            ClientDisconnected: The client disconnected.
+        """
+        deadline = RequestDeadline(self, receive)
         self._running[deadline] = None
         if not self._ticking:
             self._ticking = True
             self.loop.call_later(TICK_SECONDS, self._tick)
-
-    def remove(self, deadline: RequestDeadline) -> None:
-        del self._running[deadline]
+        try:
+            yield deadline
+        except asyncio.CancelledError:
+            if (reason := deadline.close()) is not None:
+                raise reason from None
+            raise
+        finally:
+            del self._running[deadline]
+            deadline.close()
 
     def _tick(self) -> None:
         for deadline in self._running:
@@ -48,23 +63,22 @@ class Deadlines:
 
 
 class RequestDeadline:
-    """Cancels the block inside at the deadline, or when the client disconnects, and raises the reason.
+    """Deadline of the request of the current task.
 
     Arguments:
         deadlines: Timer that checks this deadline.
-        receive: ASGI callable of the request; after the body it yields nothing but the disconnect.
+        receive: ASGI callable of the request.
     """
 
     def __init__(self, deadlines: Deadlines, receive: Receive) -> None:
         self._deadlines = deadlines
         self._receive = receive
-        self._uploaded = False
+        self._deadline = deadlines.loop.time() + deadlines.seconds
+        self._task = asyncio.current_task(deadlines.loop)
+        self.uploaded = False
+        """Whether the body is complete."""
         self._reason: Exception | None = None
         self._watch: asyncio.Task[None] | None = None
-
-    def uploaded(self) -> None:
-        """Record that the body is complete."""
-        self._uploaded = True
 
     def check(self, now: float) -> None:
         """End a request past its deadline; start to watch the client of one that has taken a while.
@@ -74,27 +88,19 @@ class RequestDeadline:
         """
         if now >= self._deadline:
             self._end(self._past())
-        elif self._uploaded and self._watch is None:
+        elif self.uploaded and self._watch is None:
             self._watch = asyncio.create_task(self._wait_for_disconnect())
 
-    def __enter__(self) -> RequestDeadline:
-        self._deadline = self._deadlines.loop.time() + self._deadlines.seconds
-        self._task = asyncio.current_task(self._deadlines.loop)
-        self._deadlines.add(self)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._deadlines.remove(self)
+    def close(self) -> Exception | None:
+        """Stop watching; return the reason if this deadline alone cancelled the task, the first time."""
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None  # breaks a reference cycle, which would wait for the garbage collector
-        if self._reason is None or self._task is None:
-            return
+        reason, self._reason = self._reason, None
+        if reason is None or self._task is None:
+            return None
         # A count above 0: the task was also cancelled by another caller.
-        if self._task.uncancel() == 0 and kind is asyncio.CancelledError:
-            raise self._reason from None
+        return reason if self._task.uncancel() == 0 else None
 
     def _end(self, reason: Exception) -> None:
         if self._reason is None and self._task is not None:
@@ -103,7 +109,7 @@ class RequestDeadline:
 
     def _past(self) -> Exception:
         seconds = self._deadlines.seconds
-        if self._uploaded:
+        if self.uploaded:
             return PastDeadline(f"no answer within the {seconds:g} s that a request may take")
         return TooSlow(f"the body was not complete within the {seconds:g} s that a request may take")
 

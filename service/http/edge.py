@@ -14,9 +14,8 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.engine.phases import begin
+from service.engine.phases import CURRENT
 from service.http.problems import problem
-from service.http.security import headers_of
 from service.telemetry import logs
 from service.telemetry.context import RequestContext
 from service.telemetry.metrics import Metrics
@@ -26,6 +25,32 @@ log = logging.getLogger("anyview")
 
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,64}")
 """An ``X-Request-ID`` that the service takes over."""
+
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+def _security(policy: str) -> Headers:
+    return (
+        (b"x-content-type-options", b"nosniff"),
+        (b"x-frame-options", b"DENY"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"content-security-policy", f"{policy}; frame-ancestors 'none'".encode()),
+    )
+
+
+_DEFAULT = _security("default-src 'none'")
+_PAGES = {
+    "/": _security(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+        "media-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'"
+    ),
+    # Swagger UI starts from an inline script and sets inline styles.
+    "/docs": _security(
+        "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'"
+    ),
+}
 
 
 class Edge:
@@ -50,14 +75,15 @@ class Edge:
         state = scope.setdefault("state", {})
         state["request_id"], state["context"] = context.request_id, context
         path = state["path"] = _path_below_root(scope)
-        begin(context.phases)
+        CURRENT.set(context.phases)
         if self._tracer is not None:
             self._tracer.begin(context, scope)
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 context.answer(message["status"])
-                message["headers"] = [*message["headers"], *headers_of(path), *_headers(context)]
+                security = _PAGES.get(path, _DEFAULT)
+                message["headers"] = [*message["headers"], *security, *_headers(context)]
             await send(message)
 
         try:
@@ -80,7 +106,8 @@ class Edge:
             context.operation = str(getattr(route, "operation_id", None) or getattr(route, "name", ""))
         seconds = time.perf_counter() - context.phases.began
         self._metrics.count(context, seconds)
-        logs.request(context, seconds)
+        if logs.requests.isEnabledFor(logging.INFO):
+            logs.request(context, seconds)
         if self._tracer is not None:
             self._tracer.end(context)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
@@ -23,6 +23,13 @@ from service.telemetry.context import RequestContext
 ErrorHandler: TypeAlias = Callable[[Request, Exception], Awaitable[Response]]
 
 
+class Lifecycle(Protocol):
+    """State of the service that every response depends on."""
+
+    draining: bool
+    """The service is about to stop."""
+
+
 class EndpointRequest(NamedTuple):
     """A request to an endpoint of the table.
 
@@ -31,26 +38,16 @@ class EndpointRequest(NamedTuple):
         receive: ASGI callable that yields the body.
         parameters: Parameters of the path, by name.
         headers: Values by lower-case name; the last one of a repeated header.
+        context: Record of the request.
+        deadlines: Deadlines of all requests.
     """
 
     scope: Scope
     receive: Receive
     parameters: Mapping[str, str]
-    headers: Mapping[bytes, bytes]
-
-    @property
-    def context(self) -> RequestContext:
-        context: RequestContext = self.scope["state"]["context"]
-        return context
-
-    @property
-    def deadlines(self) -> Deadlines:
-        deadlines: Deadlines = self.scope["state"]["deadlines"]
-        return deadlines
-
-    def header(self, name: bytes) -> str | None:
-        value = self.headers.get(name)
-        return None if value is None else value.decode("latin1")
+    headers: Mapping[str, str]
+    context: RequestContext
+    deadlines: Deadlines
 
 
 class Endpoint(NamedTuple):
@@ -74,7 +71,6 @@ class EndpointTable:
         app: Framework.
         endpoints: Rows of the table.
         handlers: Error handlers by class of exception.
-        is_draining: Whether the service is about to stop, given the state of the request.
     """
 
     def __init__(
@@ -82,12 +78,10 @@ class EndpointTable:
         app: ASGIApp,
         endpoints: Iterable[Endpoint],
         handlers: Mapping[type[Exception], ErrorHandler],
-        is_draining: Callable[[Mapping[str, object]], bool],
     ) -> None:
         patterns = [(compile_path(endpoint.path)[0], endpoint) for endpoint in endpoints]
         self._app = app
         self._handlers = handlers
-        self._is_draining = is_draining
 
         def match(path: str) -> tuple[Endpoint, dict[str, str]] | None:
             matches = ((endpoint, pattern.match(path)) for pattern, endpoint in patterns)
@@ -105,12 +99,24 @@ class EndpointTable:
         try:
             if scope["method"] != "POST":
                 raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
-            request = EndpointRequest(scope, receive, parameters, dict(scope["headers"]))
+            state = scope["state"]
+            headers = {str(name, "latin1"): str(value, "latin1") for name, value in scope["headers"]}
+            request = EndpointRequest(
+                scope, receive, parameters, headers, state["context"], state["deadlines"]
+            )
             reply = await endpoint.respond(request)
         except Exception as error:
             await self._respond_to_error(error, scope, receive, send)
             return
-        await (reply.with_headers(CLOSE) if self._is_draining(scope["state"]) else reply).send(send)
+        lifecycle: Lifecycle = state["catalog"]
+        headers_of_reply = [
+            (b"content-type", reply.media.encode()),
+            (b"content-length", b"%d" % len(reply.content)),
+            *reply.headers,
+            *((CLOSE,) if lifecycle.draining else ()),
+        ]
+        await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers_of_reply})
+        await send({"type": "http.response.body", "body": reply.content})
 
     async def _respond_to_error(self, error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond by the handler of the error's most specific class; raise the error where there is none."""

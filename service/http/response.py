@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from starlette.types import Send
-
 from models_store.errors import listed
 from service.errors import NotAcceptable
 
@@ -35,18 +33,6 @@ class Reply(NamedTuple):
     media: str
     content: bytes
     headers: tuple[Header, ...] = ()
-
-    def with_headers(self, *more: Header) -> Reply:
-        return self._replace(headers=(*self.headers, *more))
-
-    async def send(self, send: Send) -> None:
-        headers = [
-            (b"content-type", self.media.encode()),
-            (b"content-length", b"%d" % len(self.content)),
-            *self.headers,
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": self.content})
 
 
 @lru_cache(maxsize=128)

@@ -1,15 +1,24 @@
-"""API keys, and the headers that limit what a browser does with a response."""
+"""Admission of requests: by API keys, or without keys by host name and origin.
+
+Without keys, every client that reaches the port may send requests. A browser reaches the port for any page
+that its user opens: by a name that resolves to this machine (DNS rebinding), or by a simple request, which
+needs no permission. Two kinds of requests are refused: those for a host name that the service does not have,
+and those of another origin that change which models are loaded. An IP address cannot be rebound.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from models_store.errors import shown
 from service.http.problems import problem
 
 OPEN = frozenset({"/", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
@@ -18,35 +27,10 @@ OPEN = frozenset({"/", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready
 STATIC = "/page/"
 """Prefix of the files of the page."""
 
-Headers = tuple[tuple[bytes, bytes], ...]
-
-
-def _headers(policy: str) -> Headers:
-    return (
-        (b"x-content-type-options", b"nosniff"),
-        (b"x-frame-options", b"DENY"),
-        (b"referrer-policy", b"no-referrer"),
-        (b"content-security-policy", f"{policy}; frame-ancestors 'none'".encode()),
-    )
-
-
-_DEFAULT = _headers("default-src 'none'")
-_PAGES = {
-    "/": _headers(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-        "media-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'"
-    ),
-    # Swagger UI starts from an inline script and sets inline styles.
-    "/docs": _headers(
-        "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'"
-    ),
-}
-
-
-def headers_of(path: str) -> Headers:
-    """Returns the security headers of a path: a page may load files of this service, other responses none."""
-    return _PAGES.get(path, _DEFAULT)
+LOOPBACK = "localhost"
+ANY = "*"
+CHANGES = ("/load", "/unload")
+"""Ends of the paths that change which models are loaded."""
 
 
 class Keys:
@@ -99,3 +83,70 @@ def _bearer(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
             scheme, _, key = value.partition(b" ")
             return key.strip() if scheme.lower() == b"bearer" else b""
     return b""
+
+
+class Origins:
+    """Passes requests for the service's host names, and changes that its own pages request.
+
+    Arguments:
+        app: The next layer.
+        hosts: Host names beside ``localhost``; ``*`` is any name.
+        origins: Origins of other sites whose pages may send requests.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str], origins: Collection[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(name.lower() for name in hosts)
+        self._origins = frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        if refusal is None:
+            await self._app(scope, receive, send)
+            return
+        status, detail = refusal
+        await problem(status, detail, scope["state"]["request_id"], {"Connection": "close"})(
+            scope, receive, send
+        )
+
+    def _refusal(self, scope: Scope) -> tuple[HTTPStatus, str] | None:
+        host, origin = _host_and_origin(scope)
+        name = host.rpartition(":")[0] if _has_port(host) else host
+        if not self._answers_for(name):
+            return HTTPStatus.MISDIRECTED_REQUEST, (
+                f"without keys this service answers for the host names it was given, not for {shown(name)}; "
+                f"add it to ANYVIEW_ALLOWED_HOSTS"
+            )
+        changes = scope["method"] == "POST" and scope["path"].endswith(CHANGES)
+        if changes and origin and origin not in self._origins and urlsplit(origin).netloc.lower() != host:
+            return HTTPStatus.FORBIDDEN, (
+                f"a page of {shown(origin)} may not change which models are loaded; "
+                f"set keys, or add it to ANYVIEW_CORS_ORIGINS"
+            )
+        return None
+
+    def _answers_for(self, name: str) -> bool:
+        return not name or name == LOOPBACK or bool(self._hosts & {name, ANY}) or _is_address(name)
+
+
+def _host_and_origin(scope: Scope) -> tuple[str, str]:
+    """Returns Host and Origin in lower case, empty where they are missing."""
+    host = origin = ""
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host = value.decode("latin1").lower()
+        elif name == b"origin":
+            origin = value.decode("latin1").lower()
+    return host, origin
+
+
+def _has_port(host: str) -> bool:
+    return host.rpartition(":")[2].isdecimal() and not host.endswith("]")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True

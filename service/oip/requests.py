@@ -289,4 +289,4 @@ def _from_texts(modality: Modality, tensor: Array, mask: Array | None, where: st
                 f"{where}, row {row} (counted from 0): a file must hold one row, this one {len(rows)}"
             )
         values[row] = rows[0]
-    return Column(values, mask)
+    return Column(values) if mask is None else Column.masked(values, mask)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, TypeAlias, get_origin
+from typing import Any, NamedTuple, Protocol, TypeAlias, get_origin
 from urllib.parse import parse_qsl
 
 from fastapi.exceptions import RequestValidationError
@@ -15,14 +16,14 @@ from models_store.errors import listed
 from models_store.kinds import MEDIA
 from service.engine.observations import Observations
 from service.engine.summaries import FIELDS
-from service.engine.workers import aside
+from service.engine.workers import FEW, aside
 from service.errors import WrongInput
 from service.formats import bodies, render, tables
 from service.http import encoding
 from service.http.endpoints import Endpoint, EndpointRequest
 from service.http.response import CSV, JSON, NPZ, ZIP, Reply, negotiate
+from service.models.catalog import Catalog
 from service.models.loading import Loaded
-from service.routes.dependencies import catalog_of, rows_of, seed_of
 from service.schemas import EncodeQuery, GenerateQuery, ScoreQuery
 
 GENERATED: Mapping[str, Sequence[str]] = {
@@ -61,8 +62,7 @@ async def encode(request: Inference) -> Reply:
     encoded = await model.encode(
         rows, query.cond_mod, draws=query.N, seed=seed, return_mean=query.return_mean
     )
-    head = render.head(model.manifest, rows.n, seed, encoded.condition)
-    return render.reply(media, {**head, **render.encoding(model.manifest, encoded, query.flatten)})
+    return render.encoded(model.manifest, media, rows.n, seed, encoded, query.flatten)
 
 
 async def generate(request: Inference) -> Reply:
@@ -123,20 +123,21 @@ async def respond(query_model: type[BaseModel], operation: Operation, request: E
         Refusal: The request is refused; its class gives the status.
         RequestValidationError: The query has an unknown parameter or a wrong value.
     """
-    catalog = catalog_of(request.scope)
+    catalog: Catalog = request.scope["state"]["catalog"]
     catalog.admit()
-    with request.deadlines.begin(request.receive) as deadline:
-        query = parse_query(query_model, request.scope["query_string"])
+    with request.deadlines.limit(request.receive) as deadline:
+        query, headers = parse_query(query_model, request.scope["query_string"]), request.headers
         current = catalog.get(request.parameters.get("name"), query.version)
-        limit, content_type = catalog.settings.max_body_bytes, request.header(b"content-type")
+        limit, content_type = catalog.settings.max_body_bytes, headers.get("content-type")
         body = await bodies.read(request.receive, limit)
-        if (coding := request.header(b"content-encoding")) is not None:
+        if (coding := headers.get("content-encoding")) is not None:
             body = await aside(limit, encoding.decoded, body, coding, limit)
-        deadline.uploaded()
-        observed = await aside(len(body), bodies.parse, current.model.rules, content_type, body, limit)
+        deadline.uploaded = True
+        parse = partial(bodies.parse, current.model.rules, content_type, body, limit)
+        observed = parse() if len(body) <= FEW else await asyncio.to_thread(parse)
         request.context.read(current.bundle.manifest.name, observed.n, len(observed.columns))
         catalog.admit()  # other requests may have filled the queues during the upload
-        return await operation(Inference(observed, current, query, request.header(b"accept")))
+        return await operation(Inference(observed, current, query, headers.get("accept")))
 
 
 ENDPOINTS = tuple(
@@ -144,6 +145,38 @@ ENDPOINTS = tuple(
     for name in OPERATIONS
     for path, operation_id in ((f"/{name}", name), (f"/models/{{name}}/{name}", f"{name}_with"))
 )
+
+
+class _Seeded(Protocol):
+    @property
+    def seed(self) -> int | None: ...
+
+
+class _Conditioned(Protocol):
+    @property
+    def cond_mod(self) -> list[str]: ...
+    @property
+    def n_data(self) -> int | None: ...
+
+
+def rows_of(observations: Observations, query: _Conditioned) -> Observations:
+    """Return the observations; for ``cond_mod=none`` without any, ``n_data`` rows that lack every modality.
+
+    Raises:
+        WrongInput: ``n_data`` beside observations.
+    """
+    if query.cond_mod == ["none"] and not observations.columns:
+        return Observations({}, query.n_data or 1)
+    if query.n_data is not None:
+        raise WrongInput(
+            "n_data goes with cond_mod=none alone; otherwise there are as many rows as were sent"
+        )
+    return observations
+
+
+def seed_of(query: _Seeded) -> int:
+    """Return the seed of the query, or a random one."""
+    return random.getrandbits(32) if query.seed is None else query.seed
 
 
 @lru_cache(maxsize=256)

@@ -22,7 +22,7 @@ from service.oip import answers, requests
 from service.oip.cache import cache_of
 from service.oip.outputs import RequestedOutputs
 from service.oip.requests import InferenceRequest, Parameters
-from service.routes.dependencies import catalog_of, rows_of, seed_of
+from service.routes.inference import rows_of, seed_of
 
 T = TypeVar("T")
 MODEL, VERSION = "/models/{name}", "/models/{name}/versions/{version}"
@@ -32,7 +32,8 @@ MAX_DIGITS = 9
 
 async def infer(request: EndpointRequest) -> Reply:
     """Answers a request with its outputs, given its inputs."""
-    catalog, came = catalog_of(request.scope), time.monotonic_ns()
+    catalog: Catalog = request.scope["state"]["catalog"]
+    came, headers = time.monotonic_ns(), request.headers
     loaded = current(catalog, request.parameters["name"], request.parameters.get("version"))
     try:
         catalog.admit()
@@ -40,21 +41,18 @@ async def infer(request: EndpointRequest) -> Reply:
             raise WrongInput(
                 f"parameters are a field of the body here, got the query {shown(query.decode('latin1'))}"
             )
-        with request.deadlines.begin(request.receive) as deadline:
+        with request.deadlines.limit(request.receive) as deadline:
             limit = catalog.settings.max_body_bytes
             body = await bodies.read(request.receive, limit)
-            deadline.uploaded()
-            length, coding = (
-                request.header(b"inference-header-content-length"),
-                request.header(b"content-encoding"),
-            )
-            if coding is not None:
+            deadline.uploaded = True
+            if (coding := headers.get("content-encoding")) is not None:
                 body = await aside(limit, encoding.decoded, body, coding, limit)
+            length = headers.get("inference-header-content-length")
             parsed = await aside(len(body), requests.parse, loaded.model.rules, body, length)
             observed = parsed.observed
             request.context.read(loaded.bundle.manifest.name, observed.n, len(observed.columns))
             catalog.admit()  # other requests may have filled the queues during the upload
-            return await _answer(loaded, parsed, request.header(b"accept-encoding"), came)
+            return await _answer(loaded, parsed, headers.get("accept-encoding"), came)
     except BaseException:
         cache_of(loaded).statistics.failed(time.monotonic_ns() - came)
         raise

@@ -55,6 +55,4 @@ class RequestContext:
     def answer(self, status: int) -> None:
         """Records that the response is about to be sent, which ends the last phase."""
         self.status = status
-        if self.phases.ends:
-            self.phases.record("reply")
-        self.phases.close()
+        self.phases.finish()

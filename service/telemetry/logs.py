@@ -48,21 +48,20 @@ def config(form: str, level: str, with_requests: bool) -> dict[str, Any]:
 
 
 def request(context: RequestContext, seconds: float) -> None:
-    """Logs a request that is over, if requests are logged."""
-    if requests.isEnabledFor(logging.INFO):
-        fields = {
-            "request_id": context.request_id,
-            "operation": context.operation,
-            "model": context.model,
-            "status": context.status,
-            "modalities": context.modalities,
-            "rows": context.rows,
-            "ms": round(1e3 * seconds, 3),
-            "phases_ms": {phase: round(1e3 * spent, 3) for phase, spent in context.phases.seconds.items()},
-        }
-        if context.trace_id:
-            fields["trace_id"] = context.trace_id
-        requests.info("request", extra={"fields": fields})
+    """Logs a request that is over; called only while the logger ``requests`` is enabled."""
+    fields = {
+        "request_id": context.request_id,
+        "operation": context.operation,
+        "model": context.model,
+        "status": context.status,
+        "modalities": context.modalities,
+        "rows": context.rows,
+        "ms": round(1e3 * seconds, 3),
+        "phases_ms": {phase: round(1e3 * spent, 3) for phase, spent in context.phases.seconds.items()},
+    }
+    if context.trace_id:
+        fields["trace_id"] = context.trace_id
+    requests.info("request", extra={"fields": fields})
 
 
 class Json(logging.Formatter):

@@ -19,8 +19,7 @@ from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("service", "models_store")
-MAX_FILES, MAX_MOVES = 32, 74
-"""Figures of the present code: a change may lower them. The aim is 20 files and 45 moves."""
+MAX_FILES, MAX_MOVES = 20, 45
 
 
 class Trace:
