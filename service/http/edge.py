@@ -81,7 +81,8 @@ class Edge:
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
-                context.answer(message["status"])
+                context.status = message["status"]
+                context.phases.finish()
                 security = _PAGES.get(path, _DEFAULT)
                 message["headers"] = [*message["headers"], *security, *_headers(context)]
             await send(message)

@@ -25,6 +25,7 @@ from service.http.response import CSV, JSON, NPZ, ZIP, Reply, negotiate
 from service.models.catalog import Catalog
 from service.models.loading import Loaded
 from service.schemas import EncodeQuery, GenerateQuery, ScoreQuery
+from service.telemetry.context import RequestContext
 
 GENERATED: Mapping[str, Sequence[str]] = {
     JSON: FIELDS,
@@ -135,7 +136,7 @@ async def respond(query_model: type[BaseModel], operation: Operation, request: E
         deadline.uploaded = True
         parse = partial(bodies.parse, current.model.rules, content_type, body, limit)
         observed = parse() if len(body) <= FEW else await asyncio.to_thread(parse)
-        request.context.read(current.bundle.manifest.name, observed.n, len(observed.columns))
+        record_body(request.context, current, observed)
         catalog.admit()  # other requests may have filled the queues during the upload
         return await operation(Inference(observed, current, query, headers.get("accept")))
 
@@ -157,6 +158,13 @@ class _Conditioned(Protocol):
     def cond_mod(self) -> list[str]: ...
     @property
     def n_data(self) -> int | None: ...
+
+
+def record_body(context: RequestContext, current: Loaded, observed: Observations) -> None:
+    """Records that the body of a request is read, and what it holds."""
+    context.model, context.rows = current.bundle.manifest.name, observed.n
+    context.modalities = len(observed.columns)
+    context.phases.record("read")
 
 
 def rows_of(observations: Observations, query: _Conditioned) -> Observations:

@@ -22,7 +22,7 @@ from service.oip import answers, requests
 from service.oip.cache import cache_of
 from service.oip.outputs import RequestedOutputs
 from service.oip.requests import InferenceRequest, Parameters
-from service.routes.inference import rows_of, seed_of
+from service.routes.inference import record_body, rows_of, seed_of
 
 T = TypeVar("T")
 MODEL, VERSION = "/models/{name}", "/models/{name}/versions/{version}"
@@ -50,7 +50,7 @@ async def infer(request: EndpointRequest) -> Reply:
             length = headers.get("inference-header-content-length")
             parsed = await aside(len(body), requests.parse, loaded.model.rules, body, length)
             observed = parsed.observed
-            request.context.read(loaded.bundle.manifest.name, observed.n, len(observed.columns))
+            record_body(request.context, loaded, observed)
             catalog.admit()  # other requests may have filled the queues during the upload
             return await _answer(loaded, parsed, headers.get("accept-encoding"), came)
     except BaseException:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from service.app import create_app
+from service.app import served
+from service.http.application import Application
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -80,15 +81,9 @@ def _file(frame: FrameType) -> str | None:
 
 async def _trace(bundle_folder: Path, trace: Trace) -> None:
     """Sends the same request three times and records the third."""
-    app = create_app(Settings(store=bundle_folder.parents[1], poll_seconds=0))
-    stack = app.middleware_stack
-    assert stack is not None
-    async with app.router.lifespan_context(app) as state:
-
-        async def serve(scope: Any, receive: Any, send: Any) -> None:
-            await stack({**scope, "app": app, "state": dict(state or {})}, receive, send)
-
-        transport = httpx2.ASGITransport(serve)
+    app = served(Settings(store=bundle_folder.parents[1], poll_seconds=0))
+    async with running(app):
+        transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             for number in range(3):
                 with trace.recording() if number == 2 else nullcontext():
@@ -96,10 +91,24 @@ async def _trace(bundle_folder: Path, trace: Trace) -> None:
                 assert response.status_code == 200, response.text
 
 
+@asynccontextmanager
+async def running(app: Application) -> AsyncIterator[None]:
+    """Starts an ASGI application as a server does, and stops it."""
+    events: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+    answers: asyncio.Queue[Any] = asyncio.Queue()
+    lifespan = asyncio.create_task(app({"type": "lifespan"}, events.get, answers.put))
+    await events.put({"type": "lifespan.startup"})
+    assert (await answers.get())["type"] == "lifespan.startup.complete"
+    yield
+    await events.put({"type": "lifespan.shutdown"})
+    await lifespan
+
+
 @pytest.fixture(scope="module")
 def trace(bundle_folder: Path) -> Trace:
     trace = Trace()
-    with trace.installed():
+    with pytest.MonkeyPatch.context() as patch, trace.installed():
+        patch.setattr("service.http.deadlines.TICK_SECONDS", 3600)  # a slow run would count its ticks
         asyncio.run(_trace(bundle_folder, trace))
     return trace
 
