@@ -27,7 +27,7 @@ from training.config import Experiment, ModalityChoice
 from training.data.rows import Rows, Splits
 from training.data.storage import allocate
 from training.errors import DataError, ExperimentError
-from training.tables.cases import Cases, load_keys
+from training.tables.cases import NO_CASE, Cases, load_keys
 from training.tables.files import Block, File, numbers, some_of, texts
 from training.tables.opening import open_file
 
@@ -117,7 +117,7 @@ def _filled(view: View, cases: Cases, places: _Places) -> list[tuple[Array, Arra
     for numbers_of_cases, block in cases.blocks(view.file, view.fields):
         values, present = _read(view, block)
         for split, (rows, masks) in enumerate(filled):
-            here = places.split[numbers_of_cases] == split
+            here = (places.split[numbers_of_cases] == split) & (numbers_of_cases != NO_CASE)
             at = places.row[numbers_of_cases[here]]
             rows[at], masks[at] = values[here], present[here]
     return filled

@@ -17,7 +17,8 @@ from models_store.kinds.tensor import TensorKind
 from training.errors import DataError, ExperimentError
 from training.tables.cases import load_keys
 from training.tables.draft import Draft, Guess, joined
-from training.tables.files import File, texts
+from training.tables.files import texts
+from training.tables.joins import key_of
 from training.tables.media import FILES
 from training.tables.naming import modality_name
 from training.tables.opening import open_file
@@ -46,13 +47,14 @@ def experiment_for(paths: Sequence[Path], output: Path) -> str:
     """
     files = [open_file(path) for path in paths]
     fields = [field for file in files for field in look(file)]
-    key = _key(files, fields)
-    rows = len(load_keys(files, key))
+    key = key_of(files, fields)
+    cases = load_keys(files, key)
+    rows = len(cases)
     if rows < FEWEST_ROWS:
         raise DataError(
             f"{joined(paths)} has {rows} rows; at least {FEWEST_ROWS} are needed to learn anything"
         )
-    decisions = decide(fields, key)
+    decisions = decide(fields, cases.headers)
     left_out = [f"{one.field.name}: {one.reason}" for one in decisions if one.reason]
     views = form_views(decisions)
     if not views:
@@ -63,22 +65,6 @@ def experiment_for(paths: Sequence[Path], output: Path) -> str:
         "how cells were read": [f"{file.path.name}: {line}" for file in files for line in file.report],
     }
     return Draft(paths, output, key, rows, guesses, notes).text()
-
-
-def _key(files: Sequence[File], fields: Sequence[Field]) -> str | None:
-    """The field that all files have and that is never empty; None where rows are joined one by one."""
-    if len(files) == 1:
-        return None
-    for field in fields:
-        same = [other for other in fields if other.name == field.name]
-        if len(same) == len(files) and all(f.shape == () and f.present == f.rows for f in same):
-            return field.name
-    if len({file.rows for file in files}) > 1:
-        counts = " and ".join(f"{file.path.name} {file.rows}" for file in files)
-        raise ExperimentError(
-            f"the files have different numbers of rows ({counts}) and no key column in common"
-        )
-    return None
 
 
 def _modalities(views: Sequence[View], fields: Sequence[Field]) -> list[Guess]:

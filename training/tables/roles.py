@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -59,16 +59,16 @@ class Decision:
     reason: str = ""
 
 
-def decide(fields: Sequence[Field], key: str | None) -> list[Decision]:
+def decide(fields: Sequence[Field], keys: Mapping[Path, str]) -> list[Decision]:
     """The role of each field, in their order.
 
     Arguments:
         fields: Fields of all files.
-        key: Header of the column that joins the files.
+        keys: By file, the header of the column that joins it to the others.
     """
     by_file: dict[Path, list[Decision]] = defaultdict(list)
     for field in fields:
-        by_file[field.file.path].append(_alone(field, key))
+        by_file[field.file.path].append(_alone(field, keys.get(field.file.path)))
     return [decision for group in by_file.values() for decision in _among_neighbours(group)]
 
 

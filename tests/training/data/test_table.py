@@ -160,7 +160,6 @@ TWO = HEAD.replace('["people.csv"]', '["people.csv", "labs.csv"]')
         ),
         (HEAD + "test = 3\nvalidation = 1\n" + BODY, "hold out 3 and 1 rows, but there are 4"),
         (HEAD + 'key = "name"\n' + BODY, "data.key: people.csv has no column 'name', it has 'id'"),
-        (HEAD + 'key = "sex"\n' + BODY, "the key 'sex' is empty in a row"),
         (TWO + BODY, "files without data.key must have the same number of rows, got .*4.*3"),
         (
             TWO + 'key = "id"\n' + BODY.replace("weight", "id"),
