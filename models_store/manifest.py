@@ -87,6 +87,11 @@ class Modality(ModalityFields):
         return KINDS[self.kind]
 
     @property
+    def may_lack_cells(self) -> bool:
+        """Whether NaN in a row is a missing cell."""
+        return self.traits.cells_may_be_missing and self.numpy_dtype.kind == "f"
+
+    @property
     def distribution(self) -> Likelihood:
         """The likelihood, in this modality's units."""
         return likelihood(self.likelihood, self.range)

@@ -97,6 +97,14 @@ class Coders(nn.Module):
         varying = {key: value.reshape(*leading, *value.shape[1:]) for key, value in flat.items()}
         return {key: {**varying, **constants}[key] for key in (first, *rest)}
 
+    def visible_experts(self, observations: Observations, experts: Gaussian) -> Gaussian:
+        """The experts of all modalities, given no hidden cell; those of ``experts`` where none is hidden."""
+        mus, log_vars = list(experts.mu), list(experts.log_var)
+        for m, name in enumerate(self.modalities):
+            if name in observations.visible:
+                mus[m], log_vars[m] = self.expert(name, observations.visible[name])
+        return Gaussian(torch.stack(mus), torch.stack(log_vars))
+
     def experts(self, observations: Observations, names: Sequence[str]) -> Gaussian:
         """The experts of ``names``, (M, n_data, latent_dim) each; the prior for a modality without values."""
         mus, log_vars = [], []
@@ -172,6 +180,16 @@ class CodersOnBatch:
         name = self.coders.modalities[modality]
         run = call_fixed if fixed else nn.Module.__call__
         return self.coders.log_prob(name, self.observations.values.get(name), z, run)
+
+    def log_probs(self, modality: int, z: Tensor) -> tuple[Tensor, Tensor]:
+        name = self.coders.modalities[modality]
+        x, visible = (values.get(name) for values in (self.observations.values, self.observations.visible))
+        if x is None or visible is None:
+            log_prob = self.coders.log_prob(name, x, z)
+            return log_prob, log_prob
+        parameters = self.coders.broadcastable_parameters(name, z)
+        family = self.coders.likelihoods[name]
+        return family.row_log_prob(x, parameters), family.row_log_prob(visible, parameters)
 
     def reencode(self, modality: int, z: Tensor) -> Tensor:
         name = self.coders.modalities[modality]

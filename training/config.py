@@ -91,6 +91,9 @@ class ModalityChoice(_Frozen):
     weight: Annotated[float, Field(gt=0)] | None = None
     """lambda, the factor of this modality's log-likelihood in the objective; default: the
     square root of (numbers of the largest modality ÷ its own), see ``training/fit.py``."""
+    hidden_cells: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """For kinds with missing cells: mean share of the cells of a row that are hidden from the encoder in
+    training, and predicted from the others. A row hides between none and twice this share."""
     network: Network = Network()
     """Encoder and decoder."""
 
@@ -100,7 +103,13 @@ class ModalityChoice(_Frozen):
         changes = {key: value for key in keys if (value := getattr(self, key)) is not None}
         if self.columns is not None:
             changes["columns"] = [column.column for column in self.columns]
-        return modality.with_changes(changes)
+        described = modality.with_changes(changes)
+        if self.hidden_cells and not described.may_lack_cells:
+            raise ExperimentError(
+                f"modalities.{modality.name}.hidden_cells: a {described.kind} of {described.dtype} has no "
+                "missing cells; leave it out"
+            )
+        return described
 
 
 class Data(_Frozen):

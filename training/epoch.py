@@ -137,11 +137,13 @@ def _losses(
     noises = _noises(generator, fabric.device)
     order = torch.randperm(len(rows), generator=generator)
     chunks = torch.split(order, experiment.fit.batch_size)
+    shapes = {name: x.shape[1:] for name, x in rows.data.items()}
     module.train()
     for index, chunk in enumerate(chunks):
         family = module.draw_subsets(generator)
         shape = (len(family), len(chunk), experiment.model.latent_dim)
         noise = torch.randn(shape, generator=noises, device=noises.device)
+        hidden = module.draw_hidden_cells(len(chunk), shapes, generator)
         part = torch.arange(fabric.global_rank, len(chunk), fabric.world_size)
         if len(part) == 0:  # fewer rows than processes: the last ones repeat the batch
             part = torch.arange(len(chunk))
@@ -154,6 +156,7 @@ def _losses(
             batch_ratio=index / len(chunks),
             family=family,
             noise=noise[:, part.to(noise.device)] if fabric.world_size > 1 else noise,
+            hidden={name: cells[part] for name, cells in hidden.items()},
         )
         yield len(chunk), output
 

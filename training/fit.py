@@ -75,6 +75,7 @@ def build(experiment: Experiment, prepared: Prepared) -> MVAE:
         },
         decoders_dist={modality.name: modality.likelihood for modality in prepared.modalities},
         decoder_dist_params={m.name: {"range": m.range} for m in prepared.modalities if m.range},
+        hidden_cells={name: share for name in pairs if (share := configured[name].hidden_cells)},
         **settings.model_dump(),
     )
     encoders = {name: pair[0] for name, pair in pairs.items()}
@@ -203,7 +204,10 @@ def validation_loss(model: MVAE, experiment: Experiment, rows: Rows) -> float | 
         family = model.draw_subsets(generator)
         noise = torch.randn(len(family), len(batch), model.latent_dim, generator=generator)
         noise = noise.to(model.weights.device)
-        loss = model(batch, epoch=experiment.model.warmup + 1, family=family, noise=noise).loss
+        hidden = model.draw_hidden_cells(
+            len(batch), {name: x.shape[1:] for name, x in batch.data.items()}, generator
+        )
+        loss = model(batch, epoch=experiment.model.warmup + 1, family=family, noise=noise, hidden=hidden).loss
         total += float(loss) * len(batch)
     model.train()
     return total / len(rows)

@@ -58,7 +58,8 @@ class MVAE(Coders):
         self.register_buffer("_is_category_on_device", is_category, persistent=False)
         sizes = len(self.modalities), len(self.draw_subsets(torch.Generator()))
         for run, choose in self._choices().items():
-            for m, rows in enumerate(_indices(possible(*sizes, choose), self.weights.device)):
+            selected = possible(*sizes, choose, partial=bool(self.config.hidden_cells))
+            for m, rows in enumerate(_indices(selected, self.weights.device)):
                 self.register_buffer(f"_{run}_{m}", rows, persistent=False)
         self._compiled: Callable[[Observations, Tensor, Tensor, Tensor], Loss] | None = None
 
@@ -72,6 +73,7 @@ class MVAE(Coders):
         batch_ratio: float = 0.0,
         family: Tensor | None = None,
         noise: Tensor | None = None,
+        hidden: Mapping[str, Tensor] | None = None,
     ) -> ModelOutput:
         """The loss of a batch and its parts.
 
@@ -82,6 +84,8 @@ class MVAE(Coders):
             batch_ratio: Finished share of the epoch.
             family: Subsets to use, boolean (S, M), the joint one first; drawn if not given.
             noise: Standard normal (S, n_data, latent_dim); drawn if not given.
+            hidden: Masks of the cells to hide from all subsets but the first, by modality; see
+                :meth:`draw_hidden_cells`; drawn if not given.
 
         Returns:
             ``loss`` (scalar) and ``metrics`` (elbo, kl, and each modality's log-likelihood, in nats per row).
@@ -89,6 +93,10 @@ class MVAE(Coders):
         observations = self._observe(inputs)
         if family is None:
             family = self.draw_subsets()
+        if hidden is None:
+            shapes = {name: x.shape[1:] for name, x in observations.values.items()}
+            hidden = self.draw_hidden_cells(observations.present.shape[1], shapes)
+        observations = observations.hiding(hidden, self.modalities)
         if noise is None:
             shape = (len(family), observations.present.shape[1], self.latent_dim)
             noise = torch.randn(shape, device=self.weights.device)
@@ -227,8 +235,27 @@ class MVAE(Coders):
 
     def draw_subsets(self, generator: torch.Generator | None = None) -> Tensor:
         """The subsets of one batch, by the configuration: boolean (S, M), the joint one first."""
-        family = subsets(len(self.modalities), self.config.k, generator)
+        family = subsets(len(self.modalities), self.config.k, generator, bool(self.config.hidden_cells))
         return family if self.config.use_subsampling else family[:1]
+
+    def draw_hidden_cells(
+        self, n_data: int, shapes: Mapping[str, Sequence[int]], generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Masks of the cells to hide in a batch, by modality of ``hidden_cells``: (n_data, *shape).
+
+        Each row hides a share of its own, uniform between 0 and twice the configured mean.
+
+        Arguments:
+            n_data: Rows of the batch.
+            shapes: Shape of a row by modality of the batch.
+            generator: Source of the draws.
+        """
+        masks = {}
+        for name, mean in (self.config.hidden_cells or {}).items():
+            if name in shapes:
+                share = 2 * mean * torch.rand(n_data, *(1 for _ in shapes[name]), generator=generator)
+                masks[name] = torch.rand(n_data, *shapes[name], generator=generator) < share
+        return masks
 
     def compile_loss(self, mode: str) -> None:
         """Computes losses that need gradients as one graph from now on, compiled for each size of a batch.
@@ -247,9 +274,14 @@ class MVAE(Coders):
     # --- internals -----------------------------------------------------------------------------------
 
     def _evaluate(self, observations: Observations, family: Tensor, noise: Tensor, beta: Tensor) -> Loss:
+        experts, present = self.experts(observations, self.modalities), observations.visible_present
         batch = Batch(
-            experts=self.experts(observations, self.modalities),
+            experts=experts,
             present=observations.present,
+            visible=(
+                self.visible_experts(observations, experts),
+                observations.present if present is None else present,
+            ),
             family=family.to(self.weights.device, non_blocking=True),
             category=self._is_category_on_device,
             noise=noise,

@@ -39,6 +39,8 @@ class MVAEConfig:
         beta: That weight.
         objective: ``paper``, ``cross``, ``conditional``, ``matched`` or ``coherent``: see
             ``training/objective.py``.
+        hidden_cells: Per modality with missing cells (NaN), the mean share of the cells of a row that are
+            hidden from its encoder and predicted; none of a modality that is left out.
     """
 
     n_modalities: int
@@ -54,6 +56,7 @@ class MVAEConfig:
     warmup: int = 10
     beta: float = 1.0
     objective: str = "paper"
+    hidden_cells: Mapping[str, float] | None = None
 
 
 def check_known(names: Iterable[str], modalities: Sequence[str]) -> None:

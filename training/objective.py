@@ -39,22 +39,30 @@ STRONGEST_MATCHING = 4.0
 r"""Greatest weight, as a multiple of :math:`\beta`, of the matching summed over all single modalities."""
 
 
-def possible(n_modalities: int, n_subsets: int, choose: Callable[[Tensor], Tensor]) -> Tensor:
+def possible(
+    n_modalities: int, n_subsets: int, choose: Callable[[Tensor], Tensor], partial: bool = False
+) -> Tensor:
     """Cells that ``choose`` may select in any family of :func:`subsets` of that size: boolean (S, M).
 
     Arguments:
         n_modalities: M.
         n_subsets: S.
         choose: Maps a family (S, M), cell by cell, to a selection (S, M).
+        partial: As for :func:`subsets`.
     """
-    fixed = subsets(n_modalities, 0)[:n_subsets]
+    fixed = subsets(n_modalities, 0, partial=partial)[:n_subsets]
     drawn = (n_subsets - len(fixed), n_modalities)
     full, empty = (torch.cat([fixed, torch.full(drawn, value)]) for value in (True, False))
     return choose(full) | choose(empty)
 
 
-def subsets(n_modalities: int, k: int, generator: torch.Generator | None = None) -> Tensor:
+def subsets(
+    n_modalities: int, k: int, generator: torch.Generator | None = None, partial: bool = False
+) -> Tensor:
     """The paper's family of subsets: the joint one first, then each modality alone, then k random ones.
+
+    With ``partial`` a second subset of all modalities follows the joint one, for the cells that are not
+    hidden: see :class:`Batch`.
 
     A random subset is uniform among those with at least two modalities that are not all of them (there are
     none below three modalities); nothing enumerates the :math:`2^M`.
@@ -62,7 +70,7 @@ def subsets(n_modalities: int, k: int, generator: torch.Generator | None = None)
     Returns:
         Membership of each modality in each subset, boolean, with shape :math:`(S, M)`.
     """
-    joint = torch.ones(1, n_modalities, dtype=torch.bool)
+    joint = torch.ones(1 + partial, n_modalities, dtype=torch.bool)
     if n_modalities == 1:
         return joint
     family = [joint, torch.eye(n_modalities, dtype=torch.bool)]
@@ -87,6 +95,9 @@ class Networks(Protocol):
         have any finite value.
         """
 
+    def log_probs(self, modality: int, z: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`log_prob` of all cells, and of those that are not hidden."""
+
     def reencode(self, modality: int, z: Tensor) -> Tensor:
         r""":math:`z' = E \, q(z \mid \hat x_m)` with :math:`\hat x_m = E \, p(x_m \mid z)`.
 
@@ -99,9 +110,14 @@ class Networks(Protocol):
 class Batch:
     r"""Inputs of an objective; S subsets, M modalities, B rows, D dimensions of z.
 
+    Cells of a row may be hidden (Ivanov, Figurnov & Vetrov 2019, arXiv:1806.02382). The joint subset, which
+    is the first, has all cells. Every other subset has the cells that are not hidden; hidden cells count
+    among what is outside of it.
+
     Arguments:
         experts: The encoders' outputs, with shape (M, B, D).
         present: Whether a row has a modality: boolean (M, B).
+        visible: The same two without the hidden cells; equal to them where none is hidden.
         family: Membership of modalities in subsets, the joint subset first: boolean (S, M).
         category: Whether a modality is a category: boolean (M,).
         noise: Standard normal draws: (S, B, D).
@@ -111,6 +127,7 @@ class Batch:
 
     experts: Gaussian
     present: Tensor
+    visible: tuple[Gaussian, Tensor]
     family: Tensor
     category: Tensor
     noise: Tensor
@@ -146,6 +163,7 @@ class Terms:
         log_likelihood: The sum of :math:`\lambda_m \log p(x_m | z_S)` over the modalities that a row has and
             ``Objective.reconstructs`` selects: (S, B).
         at_joint: :math:`\lambda_m \log p(x_m | z_A)` of each modality, at z of the joint posterior: (M, B).
+        visible_at_joint: The same of the cells that are not hidden: (M, B).
         recognition: :func:`recognition` of the modalities that ``Objective.reencodes`` selects: (S, B).
         family: Membership of modalities in subsets: (S, M).
         beta: The weight of every divergence.
@@ -155,6 +173,7 @@ class Terms:
     kl: Tensor
     log_likelihood: Tensor
     at_joint: Tensor
+    visible_at_joint: Tensor
     recognition: Tensor
     family: Tensor
     beta: Tensor
@@ -169,8 +188,10 @@ class Terms:
         return self.log_likelihood - self.beta * self.kl
 
     def rest_from_joint(self) -> Tensor:
-        """The log-likelihood, at z of the joint posterior, of modalities outside each subset: (S, B)."""
-        return (~self.family).to(self.at_joint) @ self.at_joint
+        """The log-likelihood, at z of the joint posterior, of what is outside each subset: (S, B)."""
+        outside = (~self.family).to(self.at_joint) @ self.at_joint
+        hidden = self.family.to(self.at_joint) @ (self.at_joint - self.visible_at_joint)
+        return torch.cat([outside[:1], (outside + hidden)[1:]])
 
 
 def paper(terms: Terms) -> Tensor:
@@ -335,28 +356,44 @@ def evaluate(objective: Objective, batch: Batch, runs: Runs, networks: Networks)
         runs: Subsets for which the networks run.
         networks: Networks of the model.
     """
-    seen = batch.family[:, :, None] & batch.present  # (S, M, B)
-    experts = Gaussian(batch.experts.mu[:, None], batch.experts.log_var[:, None])
-    posterior = product(experts, seen.movedim(1, 0))
+    seen, posterior = _posteriors(batch)
     z = posterior.sample(batch.noise)
     selected = objective.reconstructs(batch.family, batch.category)
-    log_likelihood, at_joint = z.new_zeros(z.shape[:2]), []
+    log_likelihood, at_joint, visible_at_joint = z.new_zeros(z.shape[:2]), [], []
     for m, rows in enumerate(runs.reconstructed):
-        counted = selected[:, m, None].index_select(0, rows) & batch.present[m]
-        decoded = networks.log_prob(m, z.index_select(0, rows))
-        log_prob = batch.weights[m] * torch.where(counted, decoded, 0.0)
-        log_likelihood = log_likelihood.index_add(0, rows, log_prob)
+        decoded, visible = networks.log_probs(m, z.index_select(0, rows))
+        chosen = selected[:, m, None].index_select(0, rows)
+        log_prob = batch.weights[m] * torch.where(batch.present[m], decoded[:1], 0.0)
+        visible_log_prob = batch.weights[m] * torch.where(batch.visible[1][m], visible, 0.0)
+        counted = torch.where(chosen, torch.cat([log_prob, visible_log_prob[1:]]), 0.0)
+        log_likelihood = log_likelihood.index_add(0, rows, counted)
         at_joint.append(log_prob[0])
+        visible_at_joint.append(visible_log_prob[0])
     terms = Terms(
         posterior=posterior,
         kl=posterior.kl_from_prior(),
         log_likelihood=log_likelihood,
         at_joint=torch.stack(at_joint),
+        visible_at_joint=torch.stack(visible_at_joint),
         recognition=recognition(batch, runs, objective.reencodes(batch.family, batch.category), z, networks),
         family=batch.family,
         beta=batch.beta,
     )
     return _averaged(terms, objective.bound(terms), seen.any(dim=1), batch.present)
+
+
+def _posteriors(batch: Batch) -> tuple[Tensor, Gaussian]:
+    """The modalities that each subset has of each row, (S, M, B), and its posterior, (S, B, D)."""
+    seen, parts = [], []
+    for (experts, present), family in (
+        ((batch.experts, batch.present), batch.family[:1]),
+        (batch.visible, batch.family[1:]),
+    ):
+        seen.append(family[:, :, None] & present)
+        wide = Gaussian(experts.mu[:, None], experts.log_var[:, None])
+        parts.append(product(wide, seen[-1].movedim(1, 0)))
+    mu, log_var = (torch.cat(values) for values in zip(*((q.mu, q.log_var) for q in parts), strict=True))
+    return torch.cat(seen), Gaussian(mu, log_var)
 
 
 def _averaged(terms: Terms, bound: Tensor, nonempty: Tensor, present: Tensor) -> Loss:

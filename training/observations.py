@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,10 +20,28 @@ class Observations:
     Arguments:
         values: Per modality, (n_data, *shape); absent where no row has it.
         present: Which modality is observed in which row: (M, n_data).
+        visible: By modality with hidden cells, its values with NaN in the hidden cells.
+        visible_present: Which modality has a cell that is not hidden in which row: (M, n_data).
     """
 
     values: Mapping[str, Tensor]
     present: Tensor
+    visible: Mapping[str, Tensor] = field(default_factory=dict)
+    visible_present: Tensor | None = None
+
+    def hiding(self, hidden: Mapping[str, Tensor], modalities: Sequence[str]) -> Observations:
+        """These observations with hidden cells.
+
+        Arguments:
+            hidden: Masks of the cells to hide, by modality, (n_data, *shape), on any device.
+            modalities: Modalities of the model, in its order.
+        """
+        visible, present = {}, list(self.present)
+        for name in hidden.keys() & self.values.keys():
+            x, m = self.values[name], modalities.index(name)
+            visible[name] = x.masked_fill(hidden[name].to(x.device), math.nan)
+            present[m] = present[m] & ~visible[name].flatten(1).isnan().all(dim=1)
+        return replace(self, visible=visible, visible_present=torch.stack(present))
 
 
 def observe(inputs: Any, modalities: Sequence[str], device: torch.device) -> Observations:

@@ -133,7 +133,7 @@ def _by_column(modality: Modality) -> Schema:
         "properties": {column.name: {**cell, **_about_column(column)} for column in columns},
         "additionalProperties": False,
     }
-    return whole if _may_lack_cells(modality) else {**whole, "required": [column.name for column in columns]}
+    return whole if modality.may_lack_cells else {**whole, "required": [column.name for column in columns]}
 
 
 def _cell(modality: Modality) -> Schema:
@@ -147,11 +147,7 @@ def _cell(modality: Modality) -> Schema:
         # JSON numbers beyond 2^53 are not exact, and few generators of clients support them.
         bounds = {"minimum": least, "maximum": int(limits.max)} if limits.bits <= 32 else {"minimum": least}
         return {"type": "integer", **(bounds if least > -(2**53) else {})}
-    return FINITE_OR_NULL if _may_lack_cells(modality) else NUMBER
-
-
-def _may_lack_cells(modality: Modality) -> bool:
-    return modality.traits.cells_may_be_missing and modality.numpy_dtype.kind == "f"
+    return FINITE_OR_NULL if modality.may_lack_cells else NUMBER
 
 
 def _about_column(column: Column) -> Schema:

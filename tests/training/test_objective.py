@@ -198,6 +198,9 @@ class Uninformative:
     def log_prob(self, modality: int, z: Tensor, *, fixed: bool = False) -> Tensor:  # noqa: ARG002
         return torch.zeros_like(z[..., 0])
 
+    def log_probs(self, modality: int, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self.log_prob(modality, z), self.log_prob(modality, z)
+
     def reencode(self, modality: int, z: Tensor) -> Tensor:  # noqa: ARG002
         return torch.zeros_like(z)
 
@@ -206,9 +209,11 @@ def loss_of_uninformative(objective: str, experts: Gaussian) -> Tensor:
     """The loss of experts (M, B, 1) that depend on no x, under decoders that ignore z."""
     n, rows = experts.mu.shape[:2]
     family, one_run = subsets(n, 0), [torch.tensor([0])] * n
+    present = torch.ones(n, rows, dtype=torch.bool)
     batch = Batch(
         experts,
-        present=torch.ones(n, rows, dtype=torch.bool),
+        present=present,
+        visible=(experts, present),
         family=family,
         category=torch.zeros(n, dtype=torch.bool),
         noise=experts.mu.new_zeros(len(family), rows, 1),
