@@ -23,6 +23,7 @@ from models_store.kinds import KINDS
 from models_store.kinds.base import Kind
 from models_store.kinds.fields import Frozen, ModalityFields, Name
 from models_store.likelihoods import FAMILIES, Likelihood, likelihood
+from models_store.tables.dialect import TrainingTable
 
 FORMAT: Final = 1
 RESERVED = frozenset({"all", "none", "prior"})
@@ -155,6 +156,8 @@ class Manifest(Frozen):
     trained: dict[str, Any] = Field(default={})
     """Experiment, data, seed and versions of the training run."""
     metrics: dict[str, Any] = Field(default={})
+    tables: tuple[TrainingTable, ...] = ()
+    """How the tables that trained the model are written, and the headers of their columns."""
     reference: dict[str, Reference] | None = None
     """Scores of held-out rows by conditional distribution (`label|image`) or joint (`image,label`)."""
 
@@ -163,6 +166,9 @@ class Manifest(Frozen):
         names = [modality.name for modality in self.modalities]
         if len(set(names)) != len(names):
             raise ValueError(f"modalities must have different names, got {names}")
+        for index, table in enumerate(self.tables):
+            if unknown := [name for name in table.modalities if name not in names]:
+                raise ValueError(f"tables.{index}.modalities names '{unknown[0]}', which is no modality")
         return self
 
     @cached_property
@@ -182,7 +188,8 @@ class Manifest(Frozen):
         return {modality.name: modality for modality in self.modalities}
 
     def to_json(self) -> bytes:
-        return self.model_dump_json(indent=2, exclude_none=True).encode() + b"\n"
+        unset = None if self.tables else {"tables"}
+        return self.model_dump_json(indent=2, exclude_none=True, exclude=unset).encode() + b"\n"
 
     @classmethod
     def from_json(cls, text: bytes) -> Manifest:

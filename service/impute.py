@@ -4,45 +4,47 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import csv
+import json
 import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from models_store.errors import InputRefused, listed
-from models_store.kinds import table
-from service.engine.model import Model
-from service.engine.observations import Table
-from service.engine.rules import check_observed
+from models_store.tables import Writer, dialect_for, table_writer
+from models_store.tables.matching import MatchedTable, full_names, read_matched, untrained_columns
+from service.engine.model import Generated, Model
+from service.engine.observations import Observations
 from service.errors import NotReady, Refusal, WrongInput
 from service.formats import tables
 from service.models.catalog import Catalog
 from service.settings import Settings
 
 ROWS_AT_ONCE = 1000
+CELLS_AT_ONCE = 2**20
+"""Cells of a table, or drawn numbers, that are in memory at a time."""
 BAR = 30
 """Characters of the progress bar."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Some lines of a table, and the share of its file that has been read.
+class Checked:
+    """A table whose cells have all been read once.
 
     Arguments:
-        table: Header and lines.
-        first_row: Number of the first of these lines, counted from 0 below the header.
-        done: Share of the file that has been read, 0 … 1.
+        table: The table.
+        rows: Number of its rows.
+        unobserved: Number of rows in which nothing is observed.
     """
 
-    table: Table
-    first_row: int
-    done: float
+    table: MatchedTable
+    rows: int
+    unobserved: int
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -51,19 +53,20 @@ def main(arguments: Sequence[str]) -> None:
     Arguments:
         arguments: Arguments after ``impute`` on the command line.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.m is not None and options.output is None:
+        parser.error("--m writes several tables: name the first part of their names with --output")
     # The limit protects a service from its clients; here ROWS_AT_ONCE limits the memory.
     settings = Settings(max_numbers=sys.maxsize, **{"store": options.store} if options.store else {})
     catalog = Catalog(settings)
     try:
         catalog.refresh()
-        model = _model(catalog, options.model)
-        with _written(options.output) as target:
-            progress = Progress(sys.stderr)
-            try:
-                asyncio.run(_impute(model, options, target, progress))
-            finally:
-                progress.end()
+        progress = Progress(sys.stderr)
+        try:
+            _run(_model(catalog, options.model), options, progress)
+        finally:
+            progress.end()
     except (Refusal, InputRefused, OSError) as error:
         sys.exit(f"anyview-serve impute: {error}")
     finally:
@@ -82,19 +85,22 @@ class Progress:
         self._seen = terminal.isatty()
         self._start = time.monotonic()
 
-    def show(self, step: str, done: float, rows: int) -> None:
-        """Draws the bar.
+    def show(self, step: str, done: float | None, rows: int) -> None:
+        """Draws the bar, or without a share the number of rows alone.
 
         Arguments:
             step: Name of the step that is running.
-            done: Finished share, 0 … 1.
+            done: Finished share, 0 … 1; None where it is unknown.
             rows: Finished rows.
         """
         if not self._seen:
             return
-        left = (time.monotonic() - self._start) * (1 - done) / max(done, 1e-9)
-        bar = "█" * round(BAR * done) + "·" * (BAR - round(BAR * done))
-        self._terminal.write(f"\r{step} {bar} {100 * done:3.0f} %  {rows} rows, {left:.0f} s left \033[K")
+        if done is None:
+            self._terminal.write(f"\r{step} {rows} rows \033[K")
+        else:
+            left = (time.monotonic() - self._start) * (1 - done) / max(done, 1e-9)
+            bar = "█" * round(BAR * done) + "·" * (BAR - round(BAR * done))
+            self._terminal.write(f"\r{step} {bar} {100 * done:3.0f} %  {rows} rows, {left:.0f} s left \033[K")
         self._terminal.flush()
 
     def restart(self) -> None:
@@ -106,46 +112,127 @@ class Progress:
             self._terminal.write("\n")
 
 
-async def _impute(model: Model, options: argparse.Namespace, target: TextIO, progress: Progress) -> None:
+def _run(model: Model, options: argparse.Namespace, progress: Progress) -> None:
     """Checks the whole table, then fills it: so errors are reported before a long computation."""
-    for piece in _pieces(options.file, options.keep):
-        observations = tables.observed(model.manifest, piece.table, piece.first_row)
-        if not observations.columns:
-            raise WrongInput(f"no column of the table is the model's: {listed(piece.table.header)}")
-        check_observed(observations, list(observations.columns))
-        progress.show("checked", piece.done, piece.first_row + observations.n)
-    progress.restart()
+    if not options.file.is_file() and options.file.exists():
+        raise WrongInput(f"{options.file} is no file, and a table is read twice: first to check it")
+    matched = read_matched(model.manifest, options.file, options.keep)
+    checked = _checked(model, matched, options, progress)
     seed = secrets.randbits(32) if options.seed is None else options.seed
-    writer = csv.writer(target, lineterminator="\n")
-    for piece in _pieces(options.file, options.keep):
-        observations = tables.observed(model.manifest, piece.table, piece.first_row)
-        sent, targets = tables.to_fill(model.manifest, observations, options.gen_mod)
-        generated = await model.generate(
-            observations, ["all"], targets, fields=tables.FIELDS, summary_draws=options.K, seed=seed
+    fill = partial(_fill, model, checked, options, seed, progress)
+    if options.output is None:
+        asyncio.run(fill([sys.stdout.buffer]))
+    else:
+        named = _tables(options)
+        state = [] if options.m is None else [options.output.with_name(f"{options.output.name}.draws.json")]
+        with _written([*named, *state]) as drafts:
+            asyncio.run(fill(drafts[: len(named)]))
+            for path in drafts[len(named) :]:
+                path.write_bytes(_state(model, options, seed))
+    _report(model, checked, options.keep)
+
+
+def _checked(model: Model, matched: MatchedTable, options: argparse.Namespace, progress: Progress) -> Checked:
+    rows = unobserved = 0
+    for piece in matched.pieces(_rows_at_once(model, matched, 1)):
+        observations = tables.observed(piece)
+        present = tables.present(observations)
+        rows, unobserved = rows + len(present), unobserved + int((~present).sum())
+        progress.show("checked", None, rows)
+    if not rows:
+        raise WrongInput(f"{options.file} has no rows below its header")
+    if unobserved == rows:
+        names = listed({place.modality.name: None for place in matched.places.values()})
+        raise WrongInput(f"no row of {options.file} has anything observed of {names}")
+    return Checked(matched, rows, unobserved)
+
+
+async def _fill(
+    model: Model,
+    checked: Checked,
+    options: argparse.Namespace,
+    seed: int,
+    progress: Progress,
+    targets: Sequence[Path | BinaryIO],
+) -> None:
+    """Fills the table into every target: one with means and bounds, or one for each draw."""
+    progress.restart()
+    observed_before, m = 0, options.m
+    with ExitStack() as stack:
+        writers: list[Writer] = []
+        for piece in checked.table.pieces(_rows_at_once(model, checked.table, m or 1)):
+            observations = tables.observed(piece)
+            filling = _filling(model, observations, checked, options)
+            if not writers:
+                dialect = dialect_for(str(options.output or ""), checked.table.table.dialect)
+                writers = [
+                    stack.enter_context(table_writer(target, filling.plan(dialect))) for target in targets
+                ]
+            rows = filling.rows(observed_before)
+            generated = await _generated(model, rows, filling.targets, options, seed)
+            observed_before += rows.n
+            for number, writer in enumerate(writers):
+                estimate = tables.means(generated) if m is None else tables.draws(generated, number)
+                for filled in filling.fill(estimate):
+                    writer.append(*filled)
+            done = piece.first_row + observations.n
+            progress.show("filled ", done / checked.rows, done)
+
+
+def _filling(
+    model: Model, observations: Observations, checked: Checked, options: argparse.Namespace
+) -> tables.Filling:
+    return tables.filling(
+        model.manifest,
+        observations,
+        options.gen_mod,
+        mark=checked.unobserved > 0,
+        bounds=options.m is None,
+    )
+
+
+async def _generated(
+    model: Model, rows: Observations, targets: Sequence[str], options: argparse.Namespace, seed: int
+) -> Generated:
+    """Summaries of the predictive distribution of every row, or joint draws from it."""
+    if not rows.n:
+        return Generated({}, 0, ())
+    generate = partial(model.generate, rows, ["all"], targets, seed=seed)
+    if options.m is None:
+        return await generate(fields=tables.FIELDS, summary_draws=options.K)
+    return await generate(fields=["samples"], draws=options.m, noise=True)
+
+
+def _rows_at_once(model: Model, matched: MatchedTable, draws: int) -> int:
+    cells = sum(len(full_names(one)) for one in model.manifest.modalities if one.traits.tabular)
+    most = max(len(matched.headers), draws * cells, 1)
+    return max(1, min(ROWS_AT_ONCE, CELLS_AT_ONCE // most))
+
+
+def _report(model: Model, checked: Checked, keep: Sequence[str]) -> None:
+    """Reports columns that are not the model's, and rows in which nothing is observed."""
+    copied = [header for header in untrained_columns(model.manifest, checked.table) if header not in keep]
+    if copied:
+        print(f"copied as they are, since the model does not have them: {listed(copied)}", file=sys.stderr)
+    if checked.unobserved:
+        print(
+            f"{checked.unobserved} of {checked.rows} rows have nothing observed: they stay as they are, with "
+            f"'false' in the column {tables.OBSERVED}",
+            file=sys.stderr,
         )
-        lines = tables.fill(model.manifest, sent, generated)
-        writer.writerows(lines if piece.first_row == 0 else islice(lines, 1, None))
-        progress.show("filled ", piece.done, piece.first_row + observations.n)
 
 
-def _pieces(path: Path, keep: Sequence[str]) -> Iterator[Piece]:
-    """Yields a table of any size in pieces that fit into memory.
-
-    Raises:
-        WrongInput: The path is no regular file, or the file is no table or has no rows.
-    """
-    size = path.stat().st_size
-    if not path.is_file():
-        raise WrongInput(f"{path} is no file, and a table is read twice: first to check it")
-    with path.open("rb") as file, table.as_text(file) as text:
-        lines = table.read_csv(text)
-        header = tuple(next(lines, ()))
-        first_row = 0
-        while piece := list(islice(lines, ROWS_AT_ONCE)):
-            yield Piece(Table(header, piece, keep), first_row, file.tell() / size)
-            first_row += len(piece)
-    if first_row == 0:
-        raise WrongInput(f"{path} has no rows below its header")
+def _state(model: Model, options: argparse.Namespace, seed: int) -> bytes:
+    """Text of the file beside the tables that states what drew them."""
+    document = {
+        "model": model.manifest.name,
+        "version": model.manifest.version,
+        "table": options.file.name,
+        "seed": seed,
+        "m": options.m,
+        "tables": [path.name for path in _tables(options)],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
 def _model(catalog: Catalog, name: str | None) -> Model:
@@ -157,19 +244,27 @@ def _model(catalog: Catalog, name: str | None) -> Model:
     return catalog.get(selected).model
 
 
+def _tables(options: argparse.Namespace) -> list[Path]:
+    """Paths of the filled tables: the output, or one for each draw, numbered before the endings."""
+    output: Path = options.output
+    if options.m is None:
+        return [output]
+    stem, dot, endings = output.name.partition(".")
+    width = len(str(options.m))
+    return [output.with_name(f"{stem}.{number:0{width}}{dot}{endings}") for number in range(1, options.m + 1)]
+
+
 @contextmanager
-def _written(path: Path | None) -> Iterator[TextIO]:
-    """Opens standard output, or a file that appears when it is complete."""
-    if path is None:
-        yield sys.stdout
-        return
-    draft = path.with_name(f".{path.name}.part")
+def _written(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    """Yields files that appear under their paths when all are complete."""
+    drafts = [path.with_name(f".{path.name}.part") for path in paths]
     try:
-        with draft.open("w", newline="", encoding="utf-8") as file:
-            yield file
-        draft.replace(path)
+        yield drafts
+        for draft, path in zip(drafts, paths, strict=True):
+            draft.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        for draft in drafts:
+            draft.unlink(missing_ok=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -177,19 +272,33 @@ def _parser() -> argparse.ArgumentParser:
         "anyview-serve impute",
         description="Fills the empty cells of a table: a cell gets the mean of its predictive distribution, "
         "or the most probable label. Further columns hold the bounds of 90 % of that distribution "
-        "(.low, .high), or the label's .probability.",
+        "(.low, .high), or the label's .probability. All else stays as it is.",
     )
     add = parser.add_argument
-    add("file", type=Path, help="CSV; its header names columns as modality.column, or the column alone.")
-    add("--output", type=Path, help="file for the filled table; default: standard output")
+    add(
+        "file",
+        type=Path,
+        help="text table (CSV and its relatives), Parquet, Excel, JSON or JSON lines, also as .gz or .zst; "
+        "columns have the headers of the training table, or names as modality.column",
+    )
+    add(
+        "--output",
+        type=Path,
+        help="file for the filled table, in the format that its name states; default: standard output",
+    )
     add(
         "--store", help="folder or address of published models; default: ANYVIEW_STORE, else the shipped ones"
     )
     add("--model", help="default: ANYVIEW_DEFAULT_MODEL, else the only one")
-    add("--keep", type=_names, default=[], help="columns that the model does not have, such as a key: a,b,…")
+    add("--keep", type=_names, default=[], help="columns to copy that the model has, too: a,b,…")
     add("--gen-mod", type=_names, default=["all"], help="modalities to fill; default: those of the table")
     add("--K", type=_at_least(1), default=100, help="draws for every cell; default: 100")
-    add("--seed", type=_at_least(0), help="seed of the draws; the same seed gives the same table")
+    add(
+        "--m",
+        type=_at_least(1),
+        help="write m tables of joint draws, for multiple imputation, instead of one of means",
+    )
+    add("--seed", type=_at_least(0), help="seed of the draws; the same seed gives the same tables")
     return parser
 
 

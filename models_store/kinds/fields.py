@@ -37,6 +37,8 @@ class Column(Frozen):
     name: str
     unit: str | None = None
     range: tuple[float, float] | None = None
+    field: str | None = None
+    """Header of the column in the training table, where it is not the name."""
 
 
 MAX_SPECTROGRAM_SAMPLES = 2**27
@@ -99,6 +101,8 @@ class ModalityFields(Frozen):
     range: tuple[float, float] | None = None
     """Lowest and highest value, where the kind or the likelihood has them."""
     spectrogram: Spectrogram | None = None
+    field: str | None = None
+    """Header of the column in the training table, for a modality that is one column."""
     background: Annotated[int, Field(ge=0, le=255)] | None = None
     """Level, 0 … 255, of the background of the training pictures, on which transparent pictures are drawn."""
 

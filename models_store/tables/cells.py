@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from models_store.arrays import Array
+from models_store.tables.dialect import DecimalMark
 
 EMPTY = frozenset(
     [
@@ -84,22 +85,39 @@ def number(cell: str, decimal: str = ".") -> float | None:
     return value if math.isfinite(value) else None
 
 
-def decimal_vote(cell: str) -> str | None:
+def decimal_vote(cell: str) -> DecimalMark | None:
     """The decimal mark that a cell can only have; None for whole numbers, groups of three and text."""
     text = cell.strip().removesuffix("%").rstrip()
     if "." not in text and "," not in text:
         return None
-    for mark, other in ((".", ","), (",", ".")):
+    marks: tuple[tuple[DecimalMark, str], ...] = ((".", ","), (",", "."))
+    for mark, other in marks:
         readable = number(text, mark) is not None and mark in text
         if readable and (other in text or not _THREES[mark].fullmatch(text)):
             return mark
     return None
 
 
-def written(value: float, decimal: str = ".", percent: bool = False) -> str:
+def thousands_mark(cell: str, decimal: str) -> str | None:
+    """The mark between groups of three digits of a number; empty where it has four digits and no mark.
+
+    None where the cell does not show it.
+    """
+    text = cell.strip().lstrip("+-−").removesuffix("%").rstrip().partition(decimal)[0]
+    if text.isdecimal():
+        return "" if len(text) > 3 else None
+    match = re.fullmatch(r"\d{1,3}([.,' \u00a0\u202f])\d{3}(?:\1\d{3})*", text, re.ASCII)
+    return match[1] if match and match[1] != decimal else None
+
+
+def written(value: float, decimal: str = ".", percent: bool = False, thousands: str = "") -> str:
     """A number as a cell with seven digits."""
     text = f"{value:.7g}"
-    return (text.replace(".", ",") if decimal == "," else text) + ("%" if percent else "")
+    if thousands and "e" not in text:
+        whole, point, rest = text.partition(".")
+        text = f"{int(whole):,}".replace(",", "\0") + point + rest if whole.lstrip("-") != "0" else text
+    text = text.replace(".", ",") if decimal == "," else text
+    return text.replace("\0", thousands) + ("%" if percent else "")
 
 
 def numbers(cells: Sequence[str | None], decimal: str, missing: Collection[str]) -> Array:
@@ -108,6 +126,7 @@ def numbers(cells: Sequence[str | None], decimal: str, missing: Collection[str])
     Raises:
         ValueError: A cell is neither a number nor missing; the text begins with its position.
     """
+    censored = any(CENSORED.fullmatch(mark) for mark in missing)
     if decimal == "." and not any(number(mark) is not None for mark in missing):
         try:
             quick = np.array([cell or "nan" for cell in cells], dtype=float)
@@ -121,9 +140,9 @@ def numbers(cells: Sequence[str | None], decimal: str, missing: Collection[str])
         if is_missing(cell, missing):
             continue
         value = number(cell or "", decimal)
-        if value is None:
+        if value is None and not (censored and CENSORED.fullmatch((cell or "").strip())):
             raise ValueError(f"{row}: '{cell}' is no number")
-        values[row] = value
+        values[row] = np.nan if value is None else value
     return values
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
+from functools import cached_property
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Format = Literal["csv", "parquet", "excel", "json", "jsonl"]
 Compression = Literal["none", "gzip", "zstd"]
+DecimalMark = Literal[".", ","]
+ThousandsMark = Literal["", ",", ".", "'", " ", "\u00a0", "\u202f"]
 
 
 class ColumnDialect(BaseModel):
@@ -19,6 +23,7 @@ class ColumnDialect(BaseModel):
         unit: From the header or from a line of units.
         content: ``number``, ``text``, ``vector``, or ``unread`` for a type that no model learns from.
         decimal: The decimal mark of its numbers.
+        thousands: The mark between groups of three digits; empty where there is none.
         percent: Its numbers end with a percent sign.
         missing: Cells that mean a missing value in this column, besides empty ones.
         stored: The type of the column in the file, where the format has types.
@@ -31,7 +36,8 @@ class ColumnDialect(BaseModel):
     name: str
     unit: str | None = None
     content: Literal["number", "text", "vector", "unread"] = "text"
-    decimal: Literal[".", ","] = "."
+    decimal: DecimalMark = "."
+    thousands: ThousandsMark = ""
     percent: bool = False
     missing: tuple[str, ...] = ()
     stored: str | None = None
@@ -75,3 +81,102 @@ class Dialect(BaseModel):
     def headers(self) -> tuple[str, ...]:
         """Headers as the file spells them."""
         return tuple(column.header for column in self.columns)
+
+
+class TableLayout(BaseModel):
+    """How a file of rows is written, in an experiment and in a manifest. What is left out is detected."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    format: Format | None = None
+    """Format of the file."""
+    encoding: str | None = None
+    """Encoding of text, as Python names it."""
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    """Character between two cells of text."""
+    quote: str | None = Field(default=None, min_length=1, max_length=1)
+    """Character around a cell that holds a delimiter or a line break."""
+    decimal: DecimalMark | None = None
+    """Decimal mark of the numbers in text."""
+    thousands: ThousandsMark | None = None
+    """Mark between groups of three digits; empty where there is none."""
+    missing: tuple[str, ...] = ()
+    """Cells that mean a missing value in every column, besides empty ones."""
+    title_lines: int | None = Field(default=None, ge=0)
+    """Number of lines before the header."""
+    header: bool | None = None
+    """Whether a line names the columns; without one they are called ``column 1``, ``column 2``, …"""
+
+
+class StoredColumn(BaseModel):
+    """A column of a training table, where it is written unlike most of its table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    header: str
+    """Header as the file spells it."""
+    decimal: DecimalMark | None = None
+    """Decimal mark of its numbers."""
+    thousands: ThousandsMark | None = None
+    """Mark between groups of three digits."""
+    percent: bool | None = None
+    """Its numbers end with a percent sign."""
+    missing: tuple[str, ...] | None = None
+    """Cells that mean a missing value in this column."""
+
+
+class TrainingTable(TableLayout):
+    """How a table that trained a model is written: no cell of it, but the headers of all its columns."""
+
+    modalities: tuple[str, ...] = ()
+    """Modalities that the table holds."""
+    columns: tuple[StoredColumn, ...] = ()
+    """Columns from left to right, those that no modality has among them."""
+
+    @cached_property
+    def headers(self) -> frozenset[str]:
+        """Normalised headers of all columns."""
+        return frozenset(normal(column.header) for column in self.columns)
+
+
+def normal(header: str) -> str:
+    """A header without blanks around it, in the composed form of Unicode."""
+    return unicodedata.normalize("NFC", header).strip()
+
+
+def layout_of(dialect: Dialect) -> TableLayout:
+    """The layout of a table; of text only what text has."""
+    decimals = [column.decimal for column in dialect.columns if column.content == "number"]
+    thousands = [column.thousands for column in dialect.columns if column.content == "number"]
+    layout = TableLayout(format=dialect.format, missing=dialect.missing)
+    if dialect.format != "csv":
+        return layout
+    return layout.model_copy(
+        update={
+            "encoding": dialect.encoding,
+            "delimiter": dialect.delimiter,
+            "quote": dialect.quote,
+            "decimal": max(decimals, key=decimals.count, default="."),
+            "thousands": max(thousands, key=thousands.count, default=""),
+            "title_lines": len(dialect.preamble),
+            "header": dialect.has_header,
+        }
+    )
+
+
+def training_table(dialect: Dialect, modalities: tuple[str, ...]) -> TrainingTable:
+    """The description of a table that a manifest keeps."""
+    layout = layout_of(dialect)
+    columns = tuple(_stored(column, layout) for column in dialect.columns)
+    return TrainingTable(**layout.model_dump(), modalities=modalities, columns=columns)
+
+
+def _stored(column: ColumnDialect, layout: TableLayout) -> StoredColumn:
+    number = column.content == "number"
+    return StoredColumn(
+        header=column.header,
+        decimal=column.decimal if number and column.decimal != (layout.decimal or ".") else None,
+        thousands=column.thousands if number and column.thousands != (layout.thousands or "") else None,
+        percent=column.percent or None,
+        missing=column.missing if set(column.missing) != set(layout.missing) else None,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Any, BinaryIO
@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 import orjson
 
 from models_store.errors import UnreadableFile
-from models_store.tables.dialect import ColumnDialect, Dialect
-from models_store.tables.sources import Cell, Source, as_cell
+from models_store.tables.sources import ABSENT, Source
+from models_store.tables.writer import Label, Plan, Writer, values_for
 
 
 class JsonSource(Source):
@@ -34,19 +34,16 @@ class JsonSource(Source):
             raise UnreadableFile(f"{where} holds no objects; a table in JSON is a list of objects by column")
         self.headers, self.stored = tuple(headers), tuple(headers.values())
 
-    def rows(self) -> Iterator[Sequence[Cell]]:
+    def rows(self) -> Iterator[Sequence[Any]]:
         for row in self._objects():
-            yield [
-                None if kind == "STRUCT" else as_cell(row.get(name))
-                for name, kind in zip(self.headers, self.stored or (), strict=True)
-            ]
+            yield [row.get(name, ABSENT) for name in self.headers]
 
     def _objects(self) -> Iterator[dict[str, Any]]:
         with closing(self._open_bytes()) as stream:
             documents = (line for line in stream if line.strip()) if self._by_line else [stream.read()]
             try:
                 for document in documents:
-                    value = orjson.loads(document)
+                    value = orjson.loads(document.removeprefix(b"\xef\xbb\xbf"))
                     for row in [value] if self._by_line else _listed(value):
                         if not isinstance(row, dict):
                             raise UnreadableFile(
@@ -74,26 +71,42 @@ def _listed(value: Any) -> list[Any]:
     return [None]
 
 
-def write_json(stream: BinaryIO, dialect: Dialect, rows: Iterator[Sequence[Cell]]) -> None:
-    """Writes rows as a list of objects, or one object a line; cells keep the type that they had."""
-    lines = dialect.format == "jsonl"
-    for index, row in enumerate(rows):
-        stream.write((b"" if lines else b",\n") if index else b"" if lines else b"[")
-        values = [_as_json(cell, column) for cell, column in zip(row, dialect.columns, strict=True)]
-        stream.write(
-            orjson.dumps(dict(zip(dialect.headers, values, strict=True))) + (b"\n" if lines else b"")
-        )
-    stream.write(b"" if lines else b"]\n")
+class JsonWriter(Writer):
+    """Writes a list of objects, or one object a line; keys that an object did not have stay away.
+
+    Arguments:
+        stream: Open file.
+        plan: What to write.
+    """
+
+    def __init__(self, stream: BinaryIO, plan: Plan) -> None:
+        super().__init__(plan)
+        self._stream, self._lines, self._rows = stream, plan.dialect.format == "jsonl", 0
+
+    def append(self, row: Sequence[Any], fills: Mapping[int, Any], added: Sequence[Any]) -> None:
+        values = values_for(self.plan, row, fills, added)
+        absent = {at for at, value in enumerate(row) if value is ABSENT and at not in fills}
+        names = self.plan.headers
+        pairs = enumerate(zip(names, values, strict=True))
+        document = {name: value for at, (name, value) in pairs if at not in absent}
+        for at, value in fills.items():
+            if isinstance(value, Label) and self.plan.columns[at].stored == "json":
+                document[names[at]] = _parsed(value)
+        self._stream.write(b"" if self._lines else b",\n" if self._rows else b"[")
+        self._stream.write(orjson.dumps(document, default=str) + (b"\n" if self._lines else b""))
+        self._rows += 1
+
+    def close(self) -> None:
+        if not self._lines:
+            self._stream.write(b"]\n" if self._rows else b"[]\n")
 
 
-def _as_json(cell: Cell, column: ColumnDialect) -> Any:
-    """A cell as it was: text, or what its text is in JSON."""
-    if not isinstance(cell, str) or column.stored == "string":
-        return cell
+def _parsed(label: str) -> Any:
+    """A label of a column whose values are no text: the number or truth value that it reads as."""
     try:
-        return orjson.loads(cell)
+        return orjson.loads(label)
     except orjson.JSONDecodeError:
-        return cell
+        return label
 
 
 class ExcelSource(Source):
@@ -102,33 +115,43 @@ class ExcelSource(Source):
     Arguments:
         where: The file, for messages.
         open_bytes: Opens the content from its start.
+        titles: Lines above the header.
     """
 
     def __init__(self, where: str, open_bytes: Callable[[], BinaryIO]) -> None:
-        self._where, self._open_bytes = where, open_bytes
+        self._where, self._open_bytes, self._least = where, open_bytes, 2
+        self.titles: list[tuple[Any, ...]] = []
         first = next(self._lines(), None)
+        if first is None:
+            self._least = 1
+            first = next(self._lines(), None)
         if first is None:
             raise UnreadableFile(f"{where} is an empty Excel sheet; a table needs a line of headers")
         filled = [at for at, cell in enumerate(first) if cell is not None]
-        self.headers = tuple("" if cell is None else str(as_cell(cell)) for cell in first[: filled[-1] + 1])
+        self.headers = tuple(
+            "" if cell is None else str(cell) for cell in self.cells(first[: filled[-1] + 1])
+        )
 
-    def rows(self) -> Iterator[Sequence[Cell]]:
+    def rows(self) -> Iterator[Sequence[Any]]:
         width = len(self.headers)
         for line in islice(self._lines(), 1, None):
-            cells = [as_cell(cell) for cell in line[:width]]
-            yield cells + [None] * (width - len(cells))
+            values = list(line[:width])
+            yield values + [None] * (width - len(values))
 
     def _lines(self) -> Iterator[tuple[Any, ...]]:
-        """Lines of the sheet from the first one in which more than one cell is filled."""
+        """Lines of the sheet from the header on: the first one in which more than one cell is filled."""
         openpyxl = _openpyxl(self._where)
+        self.titles.clear()
         with closing(self._open_bytes()) as stream:
             try:
                 book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
                 started = False
                 for line in book.worksheets[0].iter_rows(values_only=True):
-                    started = started or sum(cell is not None for cell in line) > 1
+                    started = started or sum(cell is not None for cell in line) >= self._least
                     if started:
                         yield line
+                    else:
+                        self.titles.append(line)
             except UnreadableFile:
                 raise
             except Exception as error:
@@ -137,25 +160,42 @@ class ExcelSource(Source):
                 ) from None
 
 
-def write_excel(stream: BinaryIO, dialect: Dialect, rows: Iterator[Sequence[Cell]]) -> None:
-    """Writes rows as the only sheet of a book."""
-    book = _openpyxl("an Excel book").Workbook(write_only=True)
-    sheet = book.create_sheet()
-    sheet.append(list(dialect.headers))
-    for row in rows:
-        sheet.append(
-            [_typed(cell, column.content) for cell, column in zip(row, dialect.columns, strict=True)]
-        )
-    book.save(stream)
+class ExcelWriter(Writer):
+    """Writes the only sheet of a book.
 
+    Arguments:
+        stream: Open file.
+        plan: What to write.
+    """
 
-def _typed(cell: Cell, content: str) -> Any:
-    if content != "number" or not isinstance(cell, str):
+    def __init__(self, stream: BinaryIO, plan: Plan) -> None:
+        super().__init__(plan)
+        openpyxl = _openpyxl("an Excel book")
+        self._stream, self._book = stream, openpyxl.Workbook(write_only=True)
+        self._sheet = self._book.create_sheet()
+        self._cell, self._illegal = openpyxl.cell.WriteOnlyCell, openpyxl.cell.cell.ILLEGAL_CHARACTERS_RE
+        for line in plan.source.titles if isinstance(plan.source, ExcelSource) else ():
+            self._append(line)
+        self._append(plan.headers)
+
+    def append(self, row: Sequence[Any], fills: Mapping[int, Any], added: Sequence[Any]) -> None:
+        values = values_for(self.plan, row, fills, added)
+        self._append([str(value) if isinstance(value, list | dict) else value for value in values])
+
+    def _append(self, values: Sequence[Any]) -> None:
+        self._sheet.append([self._text(value) if isinstance(value, str) else value for value in values])
+
+    def _text(self, value: str) -> Any:
+        """A cell of text without control characters, also where it begins like a formula."""
+        cell = self._cell(self._sheet, self._illegal.sub("", value))
+        cell.data_type = "s"
         return cell
-    try:
-        return float(cell) if "." in cell or "e" in cell else int(cell)
-    except ValueError:
-        return cell
+
+    def close(self) -> None:
+        self._book.save(self._stream)
+
+    def cancel(self) -> None:
+        self._sheet.close()
 
 
 def _openpyxl(where: str) -> Any:

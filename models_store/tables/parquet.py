@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-import duckdb
+from typing import Any
 
 from models_store.errors import UnreadableFile
-from models_store.tables.dialect import Dialect
-from models_store.tables.sources import Cell, Source, as_cell
+from models_store.tables.sources import Source
+from models_store.tables.writer import Plan, Writer, typed
 
 ROWS_AT_ONCE = 256
 UNREADABLE = ("STRUCT", "MAP", "BLOB", "UNION", "BIT", "GEOMETRY", "VARIANT", "INTERVAL")
@@ -25,10 +25,16 @@ class ParquetSource(Source):
     Arguments:
         path: Where it lies.
         where: The file, for messages.
+        temporary: Whether the file is deleted with this object.
+        columns: Names of its columns as DuckDB makes them unique.
     """
 
-    def __init__(self, path: Path, where: str) -> None:
-        self._path, self._where = path, where
+    def __init__(self, path: Path, where: str, temporary: bool = False) -> None:
+        import duckdb  # here, since most requests need none and it takes a tenth of a second
+
+        self.path, self._where = path, where
+        if temporary:
+            weakref.finalize(self, path.unlink, missing_ok=True)
         connection = duckdb.connect()
         try:
             described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
@@ -39,20 +45,21 @@ class ParquetSource(Source):
             raise UnreadableFile(f"{where} cannot be read as Parquet: {_first_line(error)}") from None
         self.headers = _children(nodes)
         self.stored = tuple(kind for _, kind, *_ in described)
-        self._columns = [name for name, *_ in described]
+        self.columns = [name for name, *_ in described]
 
-    def rows(self) -> Iterator[Sequence[Cell]]:
+    def rows(self) -> Iterator[Sequence[Any]]:
+        import duckdb
+
         selected = ", ".join(
             "NULL" if is_unreadable(kind) else _identifier(name)
-            for name, kind in zip(self._columns, self.stored or (), strict=True)
+            for name, kind in zip(self.columns, self.stored or (), strict=True)
         )
         connection = duckdb.connect(config={"threads": 1})
         try:
             query = f"SELECT {selected} FROM read_parquet(?)"  # noqa: S608 - names are quoted
-            matches = connection.execute(query, [str(self._path)])
+            matches = connection.execute(query, [str(self.path)])
             while block := matches.fetchmany(ROWS_AT_ONCE):
-                for row in block:
-                    yield [as_cell(value) for value in row]
+                yield from block
         except duckdb.Error as error:
             raise UnreadableFile(f"{self._where} cannot be read as Parquet: {_first_line(error)}") from None
         finally:
@@ -66,33 +73,82 @@ def is_unreadable(stored: str) -> bool:
     )
 
 
-def write_parquet(path: Path, dialect: Dialect, rows: Iterator[Sequence[Cell]]) -> None:
-    """Writes rows with the types that the dialect has stored, through a file of text beside the target."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        text = Path(folder, "rows.csv")
-        with text.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream)
-            for row in rows:
-                writer.writerow([_NULL if cell is None else _as_text(cell) for cell in row])
-        names = [f"c{at}" for at in range(len(dialect.columns))]
-        kinds = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
-        casts = ", ".join(
-            f"CAST({name} AS {column.stored or 'VARCHAR'}) AS {_identifier(column.header)}"
-            for name, column in zip(names, dialect.columns, strict=True)
+class ParquetWriter(Writer):
+    """Writes rows through a file of text beside the target.
+
+    Columns of a Parquet file that are not filled are copied by DuckDB from that file, with their types.
+
+    Arguments:
+        path: Path of the new file.
+        plan: What to write.
+    """
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        super().__init__(plan)
+        self._path = path
+        self._folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=".anyview-")
+        text = Path(self._folder.name, "rows.csv")
+        self._stream = text.open("w", encoding="utf-8", newline="")
+        self._writer = csv.writer(self._stream)
+        self._original = plan.source if isinstance(plan.source, ParquetSource) else None
+
+    def append(self, row: Sequence[Any], fills: Mapping[int, Any], added: Sequence[Any]) -> None:
+        if self._original is not None:
+            cells = [fills.get(at) for at in self.plan.fillable]
+        else:
+            cells = [typed(fills.get(at, row[at]), column) for at, column in enumerate(self.plan.columns)]
+        self._writer.writerow([_NULL if cell is None else _as_text(cell) for cell in (*cells, *added)])
+
+    def close(self) -> None:
+        import duckdb
+
+        self._stream.close()
+        with self._folder as folder, duckdb.connect(config={"threads": 1}) as connection:
+            connection.execute(f"SET temp_directory = '{_literal(folder)}'")
+            try:
+                connection.execute(f"COPY ({self._query()}) TO '{_literal(self._path)}' (FORMAT parquet)")
+            except duckdb.Error as error:
+                raise UnreadableFile(f"Parquet cannot be written: {_first_line(error)}") from None
+
+    def cancel(self) -> None:
+        self._stream.close()
+        self._folder.cleanup()
+
+    def _query(self) -> str:
+        original, plan = self._original, self.plan
+        at_fill = list(plan.fillable) if original is not None else list(range(len(plan.columns)))
+        fills = {at: f"f.c{index}" for index, at in enumerate(at_fill)}
+        selected = []
+        for at, column in enumerate(plan.columns):
+            if original is None:
+                cell = f"CAST({fills[at]} AS {'DOUBLE' if column.content == 'number' else 'VARCHAR'})"
+            else:
+                cell = f"o.{_identifier(original.columns[at])}"
+                if at in fills:
+                    kind = (original.stored or ())[at]
+                    cell = f"CASE WHEN {fills[at]} IS NULL THEN {cell} ELSE CAST({fills[at]} AS {kind}) END"
+            selected.append(f"{cell} AS {_identifier(column.header)}")
+        for index, further in enumerate(plan.added, start=len(at_fill)):
+            kind = "VARCHAR" if further.content == "text" else f"DOUBLE{'[]' * (further.content == 'vector')}"
+            selected.append(f"CAST(f.c{index} AS {kind}) AS {_identifier(further.header)}")
+        names = ", ".join(f"'c{at}': 'VARCHAR'" for at in range(len(at_fill) + len(plan.added)))
+        rows = (
+            f"read_csv('{_literal(self._stream.name)}', columns={{{names}}}, header=false, delim=',', "
+            f"quote='\"', escape='\"', nullstr='{_NULL}', auto_detect=false, max_line_size={2**28}) f"
         )
-        query = (
-            f"COPY (SELECT {casts} FROM read_csv(?, columns={{{kinds}}}, header=false, delim=',', "  # noqa: S608
-            f"quote='\"', escape='\"', nullstr='{_NULL}', auto_detect=false)) "
-            f"TO '{_literal(path)}' (FORMAT parquet)"
-        )
-        duckdb.connect(config={"threads": 1}).execute(query, [str(text)])
+        if original is not None:
+            copied = f"read_parquet('{_literal(original.path)}') o"
+            rows = f"{copied} POSITIONAL JOIN {rows}" if names else copied
+        return f"SELECT {', '.join(selected)} FROM {rows}"  # noqa: S608 - names are quoted
 
 
 _NULL = "\\N"
 
 
-def _as_text(cell: Cell) -> str:
-    return json.dumps(cell) if isinstance(cell, list) else str(cell)
+def _as_text(cell: Any) -> str:
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return json.dumps(cell, default=str) if isinstance(cell, list | dict) else str(cell)
 
 
 def _children(nodes: Sequence[tuple[str, int | None]]) -> tuple[str, ...]:
@@ -111,7 +167,7 @@ def _identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _literal(path: Path) -> str:
+def _literal(path: Path | str) -> str:
     return str(path).replace("'", "''")
 
 

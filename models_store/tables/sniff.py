@@ -7,14 +7,13 @@ import csv
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
-import duckdb
-
 from models_store.tables.cells import EMPTY, PERHAPS, number
-from models_store.tables.dialect import Dialect
+from models_store.tables.dialect import Dialect, TableLayout
 
 SAMPLE = 2**18
 """Characters of which the dialect is taken."""
@@ -26,60 +25,91 @@ MOST_PREAMBLE = 50
 _UNIT = re.compile(r"[A-Za-zµμ°%/²³^*·. \d\[\]()-]{1,15}")
 
 
-def encoding_of(stream: BinaryIO) -> str:
+def encoding_of(open_bytes: Callable[[], BinaryIO]) -> str:
     """The encoding of a text: by its mark, else UTF-8 where all of it is, else Windows-1252, else Latin-1."""
-    start = stream.read(4)
-    stream.seek(0)
+    with closing(open_bytes()) as stream:
+        start = stream.read(4)
     if start.startswith(codecs.BOM_UTF8):
         return "utf-8-sig"
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if len(start) == 4 and 0 in start:
         return "utf-16-le" if start[1] == 0 else "utf-16-be"
-    return next((name for name in ("utf-8", "cp1252") if _decodes(stream, name)), "latin-1")
+    return next((name for name in ("utf-8", "cp1252") if _decodes(open_bytes, name)), "latin-1")
 
 
-def _decodes(stream: BinaryIO, encoding: str) -> bool:
-    stream.seek(0)
+def _decodes(open_bytes: Callable[[], BinaryIO], encoding: str) -> bool:
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        while block := stream.read(2**20):
-            decoder.decode(block)
+        with closing(open_bytes()) as stream:
+            while block := stream.read(2**20):
+                decoder.decode(block)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
     return True
 
 
-def sniff(sample: str, encoding: str) -> Dialect:
+def sniff(sample: str, encoding: str, layout: TableLayout | None = None) -> Dialect:
     """The dialect of a text, from its first characters; columns are left to be looked at.
 
     Arguments:
         sample: The beginning of the text; the last line may be cut.
         encoding: Encoding of the file.
+        layout: What is known; the rest is detected.
     """
+    known = layout or TableLayout()
+    line_end, lines = lines_of(sample)
+    named = re.fullmatch(r'"?sep=(.)"?', lines[0].strip(" "), re.IGNORECASE)
+    start = 1 if named else 0
+    while start < min(len(lines) - 1, MOST_PREAMBLE) and (
+        lines[start].startswith("#") or not lines[start].strip()
+    ):
+        start += 1
+    if known.title_lines is not None:
+        start = min(known.title_lines, len(lines) - 1)
+    delimiter = known.delimiter or (named[1] if named else _delimiter(lines[start:], line_end))
+    quote = known.quote or quote_of(lines[start:], delimiter)
+    if known.title_lines is None:
+        start += _titles(lines[start:], delimiter, quote)
+    return assembled(lines, line_end, encoding, start, (delimiter, quote), known.header)
+
+
+def lines_of(sample: str) -> tuple[str, list[str]]:
+    """The line end of a text, and its lines without a last one that is cut."""
     line_end = "\r\n" if "\r\n" in sample else "\r" if "\r" in sample and "\n" not in sample else "\n"
     lines = sample.split(line_end)
-    if len(sample) >= SAMPLE and len(lines) > 1:
-        lines = lines[:-1]
-    named = re.fullmatch(r'"?sep=(.)"?', lines[0].strip(" "), re.IGNORECASE)
-    preamble = 1 if named else 0
-    while preamble < min(len(lines) - 1, MOST_PREAMBLE) and (
-        lines[preamble].startswith("#") or not lines[preamble].strip()
-    ):
-        preamble += 1
-    delimiter = named[1] if named else _delimiter(lines[preamble:], line_end)
-    quote = _quote(lines[preamble:], delimiter)
-    preamble += _titles(lines[preamble:], delimiter, quote)
-    rows = split_lines(lines[preamble:], delimiter, quote, line_end)
-    has_header = _has_header(rows)
+    return line_end, lines[:-1] if len(sample) >= SAMPLE and len(lines) > 1 else lines
+
+
+def assembled(
+    lines: Sequence[str],
+    line_end: str,
+    encoding: str,
+    start: int,
+    marks: tuple[str, str],
+    has_header: bool | None,
+) -> Dialect:
+    """The dialect of a text whose table begins at a line.
+
+    Arguments:
+        lines: First lines of the text.
+        line_end: End of each line.
+        encoding: Encoding of the file.
+        start: Number of lines before the table.
+        marks: Delimiter and quote.
+        has_header: Whether the first line of the table names the columns; None: by its cells.
+    """
+    delimiter, quote = marks
+    rows = split_lines(lines[start:], delimiter, quote, line_end)
+    has_header = _has_header(rows) if has_header is None else has_header
     return Dialect(
         encoding=encoding,
         delimiter=delimiter,
         quote=quote,
-        quote_all=_all_quoted(lines[preamble:], quote),
+        quote_all=_all_quoted(lines[start:], quote),
         line_end=line_end,
-        preamble=tuple(lines[:preamble]),
+        preamble=tuple(lines[:start]),
         has_header=has_header,
         units=_units(rows) if has_header else (),
     )
@@ -98,6 +128,8 @@ def split_lines(lines: Sequence[str], delimiter: str, quote: str, line_end: str)
 
 def _delimiter(lines: Sequence[str], line_end: str) -> str:
     """DuckDB's choice where the header has it, since it says comma for want of one; else the most regular."""
+    import duckdb  # here, since most requests need none and it takes a tenth of a second
+
     sample = [line[:WIDEST] for line in lines]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "sample.csv")
@@ -123,7 +155,7 @@ def _most_regular(lines: Sequence[str], line_end: str) -> str:
     return best if best in lines[0] and regularity(best)[0] > 0.5 else ","
 
 
-def _quote(lines: Sequence[str], delimiter: str) -> str:
+def quote_of(lines: Sequence[str], delimiter: str) -> str:
     """A single quote where cells begin and end with it and none with a double quote."""
     cells = [cell.strip() for line in lines[:LINES] for cell in line.split(delimiter)]
     single = sum(len(cell) > 1 and cell[0] == cell[-1] == "'" for cell in cells)

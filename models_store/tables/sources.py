@@ -1,4 +1,4 @@
-"""What every format gives: headers, and rows of cells as text."""
+"""What every format gives: headers, and rows of cells."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ import decimal
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Cell: TypeAlias = "str | list[Any] | None"
 """Text as written, a list of numbers, or nothing."""
+
+
+class _Absent:
+    """A key that an object in JSON does not have."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent()
 
 
 class Source(ABC):
@@ -19,14 +29,20 @@ class Source(ABC):
     Arguments:
         headers: As the file spells them.
         stored: Types of the columns where the format has types, else None.
+        typed: Whether cells are values of a type instead of text; :func:`as_cell` makes cells of them.
     """
 
     headers: tuple[str, ...]
     stored: tuple[str, ...] | None = None
+    typed: bool = True
 
     @abstractmethod
-    def rows(self) -> Iterator[Sequence[Cell]]:
-        """All rows, each with a cell for every header."""
+    def rows(self) -> Iterator[Sequence[Any]]:
+        """All rows, each with a value for every header, as the file has it."""
+
+    def cells(self, values: Sequence[Any]) -> Sequence[Cell]:
+        """Values of one column or row as cells."""
+        return [as_cell(value) for value in values] if self.typed else values
 
 
 def as_cell(value: Any) -> Cell:
@@ -46,6 +62,8 @@ def as_cell(value: Any) -> Cell:
             return value.isoformat()
         case decimal.Decimal():
             return None if value.is_nan() else format(value, "f")
+        case dict() | bytes() | _Absent():
+            return None
         case _:
             return str(value)
 

@@ -6,11 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from models_store.errors import listed
-from models_store.tables.cells import CENSORED, EMPTY, PERHAPS, decimal_vote, number
+from models_store.tables.cells import CENSORED, EMPTY, PERHAPS, decimal_vote, number, thousands_mark
 from models_store.tables.dialect import ColumnDialect
 from models_store.tables.names import unique_names
 from models_store.tables.parquet import is_unreadable
@@ -42,6 +43,7 @@ class ColumnSurvey:
         words: Cells that are no number under either mark, by text; up to some hundred.
         values: Texts of numbers, by text; up to some hundred.
         widths: Lengths of lists.
+        booleans: Values that a format with types stores as truth values.
     """
 
     rows: int = 0
@@ -57,6 +59,7 @@ class ColumnSurvey:
     values: Counter[str] = field(default_factory=Counter)
     odd: Counter[str] = field(default_factory=Counter)
     widths: set[int] = field(default_factory=set)
+    booleans: int = 0
     lowest: float = float("inf")
     highest: float = float("-inf")
 
@@ -126,6 +129,11 @@ class ColumnSurvey:
         if value is not None:
             self.lowest, self.highest = min(self.lowest, value), max(self.highest, value)
 
+    @property
+    def stored(self) -> str | None:
+        """``boolean`` where all values are truth values."""
+        return "boolean" if self.booleans and self.booleans == self.rows - self.empty - self.marked else None
+
     def decimal(self, usual: str) -> str:
         """The mark of this column, else of the file."""
         if self.votes["."] != self.votes[","]:
@@ -159,6 +167,7 @@ def survey(
     units: Sequence[str],
     missing: Sequence[str],
     by_column: Mapping[str, Sequence[str]],
+    decimal: str | None = None,
 ) -> Findings:
     """Reads a table once.
 
@@ -167,29 +176,34 @@ def survey(
         units: Units of the columns from a line below the header; empty without one.
         missing: Marks for a missing value in any column.
         by_column: Further marks, by header.
+        decimal: The decimal mark of all columns; None: by their cells.
     """
     columns = [ColumnSurvey() for _ in source.headers]
     marks = [frozenset((*missing, *by_column.get(header, ()))) for header in source.headers]
-    rows: list[Sequence[Cell]] = []
+    rows: list[Sequence[Any]] = []
     limit = max(1, 2**20 // max(1, len(columns)))
     total = 0
     for row in source.rows():
         rows.append(row)
         if len(rows) >= limit:
-            total += _see(columns, rows, marks)
-    total += _see(columns, rows, marks)
-    described, report = _describe(source, units, columns, marks)
+            total += _see(source, columns, rows, marks)
+    total += _see(source, columns, rows, marks)
+    described, report = _describe(source, units, columns, marks, decimal)
     return Findings(described, report, total)
 
 
 def _describe(
-    source: Source, units: Sequence[str], columns: Sequence[ColumnSurvey], marks: Sequence[Collection[str]]
+    source: Source,
+    units: Sequence[str],
+    columns: Sequence[ColumnSurvey],
+    marks: Sequence[Collection[str]],
+    decimal: str | None,
 ) -> tuple[tuple[ColumnDialect, ...], tuple[str, ...]]:
     votes: Counter[str] = Counter()
     for column in columns:
         votes.update(column.votes)
     usual = "," if votes[","] > votes["."] else "."
-    decimals = [column.decimal(usual) for column in columns]
+    decimals = [decimal or column.decimal(usual) for column in columns]
     numeric = [column.is_numeric(mark) for column, mark in zip(columns, decimals, strict=True)]
     used = {word for column, yes in zip(columns, numeric, strict=True) if yes for word in column.words}
     described, report = [], list[str]()
@@ -198,7 +212,7 @@ def _describe(
             header=source.headers[at],
             name=name,
             unit=(units[at].strip() if at < len(units) else "") or unit,
-            stored=source.stored[at] if source.stored else None,
+            stored=source.stored[at] if source.stored else columns[at].stored,
             missing=tuple(sorted(marks[at])),
         )
         if not base.header.strip():
@@ -218,10 +232,14 @@ def _describe(
 
 
 def _see(
-    columns: Sequence[ColumnSurvey], rows: list[Sequence[Cell]], marks: Sequence[Collection[str]]
+    source: Source,
+    columns: Sequence[ColumnSurvey],
+    rows: list[Sequence[Any]],
+    marks: Sequence[Collection[str]],
 ) -> int:
-    for column, cells, base_units in zip(columns, zip(*rows, strict=True), marks, strict=bool(rows)):
-        column.see(cells, base_units)
+    for column, values, column_marks in zip(columns, zip(*rows, strict=True), marks, strict=bool(rows)):
+        column.booleans += sum(isinstance(value, bool) for value in values) if source.typed else 0
+        column.see(source.cells(values), column_marks)
     size = len(rows)
     rows.clear()
     return size
@@ -254,11 +272,18 @@ def _numeric(base: ColumnDialect, seen: ColumnSurvey, decimal: str, report: list
         update={
             "content": "number",
             "decimal": decimal,
+            "thousands": _thousands(seen, decimal),
             "percent": percent,
             "unit": "%" if percent and base.unit is None else base.unit,
             "missing": tuple(sorted({*base.missing, *(w for w in words if w not in EMPTY and w != "…")})),
         }
     )
+
+
+def _thousands(seen: ColumnSurvey, decimal: str) -> str:
+    """The mark between groups of three digits, where all numbers that need one have it."""
+    marks = {thousands_mark(text, decimal) for text in seen.values} - {None}
+    return next(iter(marks)) or "" if len(marks) == 1 else ""
 
 
 def _textual(

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import json
-import tempfile
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, cast
 
 import numpy as np
-import zstandard
 
 from models_store.arrays import Array
-from models_store.errors import UnreadableFile, WrongValue, listed
+from models_store.errors import WrongValue, listed
 from models_store.tables import cells
-from models_store.tables.dialect import ColumnDialect, Compression, Dialect, Format
-from models_store.tables.documents import ExcelSource, JsonSource
-from models_store.tables.parquet import ParquetSource
+from models_store.tables.dialect import ColumnDialect, Dialect, TableLayout
+from models_store.tables.known import Content, KnownTables, described
+from models_store.tables.opening import open_source
 from models_store.tables.sources import Cell, Source
 from models_store.tables.survey import repeated, survey
 from models_store.tables.text import TextSource
 
+EMPTY_IT = "correct it, or leave the cell empty"
 CELLS_AT_ONCE = 2**20
 """Cells in a block; what is in memory at a time is a small multiple of this."""
 
@@ -39,12 +34,16 @@ class Block:
     Arguments:
         table: To which they belong.
         first_row: The number of the first, counted from 0.
-        rows: Cells as the file has them.
+        rows: Values as the file has them.
     """
 
     table: Table
     first_row: int
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[Any]]
+
+    def cells(self, column: int) -> Sequence[Cell]:
+        """A column as the file has it: text, lists, or None for nothing."""
+        return self.table.source.cells([row[column] for row in self.rows])
 
     def numbers(self, column: int) -> Array:
         """A column of numbers or vectors as floats, NaN where missing: (n,) or (n, width).
@@ -53,7 +52,7 @@ class Block:
             WrongValue: A cell is neither a number nor missing.
         """
         how = self.table.dialect.columns[column]
-        matches = [row[column] for row in self.rows]
+        matches = self.cells(column)
         if how.content == "vector":
             return self._vectors(how, matches)
         texts = [None if isinstance(cell, list) else cell for cell in matches]
@@ -63,16 +62,14 @@ class Block:
             row, _, reason = str(error).partition(": ")
             raise WrongValue(
                 f"{self.table.where}: row {self.first_row + int(row)} (counted from 0), column "
-                f"'{how.header}': {reason}; name it in missing, or correct it"
+                f"'{how.header}': {reason}; {self.table.remedy}"
             ) from None
 
     def texts(self, column: int) -> list[str | None]:
         """A column as trimmed text, None where missing; numbers have a decimal point and no groups."""
         how = self.table.dialect.columns[column]
         absent = cells.EMPTY.union(how.missing)
-        trimmed = [
-            cell.strip() if isinstance(cell, str) else "" for cell in (row[column] for row in self.rows)
-        ]
+        trimmed = [cell.strip() if isinstance(cell, str) else "" for cell in self.cells(column)]
         matches = [None if cell in absent else cell for cell in trimmed]
         if how.content != "number":
             return matches
@@ -111,17 +108,19 @@ class Table:
         dialect: How it is written.
         report: What was taken as missing, and what cannot be read, a line each.
         source: Of its rows.
+        remedy: What to do about a cell that is no number.
     """
 
     where: str
     dialect: Dialect
     report: tuple[str, ...]
     source: Source
+    remedy: str = "name it in missing, or correct it"
 
     def blocks(self, rows: int | None = None) -> Iterator[Block]:
         """All rows in the order of the file; a block has so many, or what fits in memory."""
         size = rows or max(1, CELLS_AT_ONCE // max(1, len(self.dialect.columns)))
-        start, taken = 0, list[Sequence[Cell]]()
+        start, taken = 0, list[Sequence[Any]]()
         for row in self.source.rows():
             taken.append(row)
             if len(taken) == size:
@@ -151,17 +150,16 @@ class Table:
 
 def read_table(
     content: Path | bytes,
-    dialect: Dialect | None = None,
+    layout: TableLayout | None = None,
     missing: Sequence[str] = (),
     missing_by_column: Mapping[str, Sequence[str]] | None = None,
 ) -> Table:
-    """Opens a table: finds out how it is written, unless that is known.
+    """Opens a table, and looks at every cell to describe its columns.
 
     Arguments:
         content: A file, or its bytes.
-        dialect: Of a table of the same kind, such as the one that trained a model: its columns, by header,
-            keep their content, decimal mark and marks for missing values; others are looked at.
-        missing: Marks for a missing value in any column.
+        layout: What is known of how it is written; the rest is detected.
+        missing: Marks for a missing value in any column, besides those of the layout.
         missing_by_column: Further marks, by header.
 
     Raises:
@@ -169,113 +167,43 @@ def read_table(
         WrongValue: Two headers are equal.
     """
     where = str(content) if isinstance(content, Path) else "the table"
-    packed, kept = _unpacked(content, where)
-    layout, source = _open(packed, where, dialect)
+    dialect, source = open_source(content, where, layout, None)
+    _check_headers(where, source)
+    marks = tuple(dict.fromkeys((*missing, *(layout.missing if layout else ()))))
+    dialect = dialect.model_copy(update={"missing": marks})
+    decimal = layout.decimal if layout and dialect.format == "csv" else None
+    matches = survey(source, dialect.units, marks, missing_by_column or {}, decimal)
+    return Table(where, dialect.model_copy(update={"columns": matches.columns}), matches.report, source)
+
+
+def read_known(
+    content: Path | bytes,
+    known: KnownTables,
+    contents: Callable[[Sequence[str]], Sequence[Content]],
+    where: str,
+) -> Table:
+    """Opens a table of a model, whose columns are read as those that trained the model.
+
+    Arguments:
+        content: A file, or bytes of text.
+        known: Headers and tables of the model.
+        contents: Returns the content of every column by the headers.
+        where: The file, for messages.
+
+    Raises:
+        UnreadableFile: It is no table, or damaged.
+        WrongValue: Two headers are equal.
+    """
+    if isinstance(content, bytes):
+        text = TextSource(where, lambda: io.BytesIO(content), None, known)
+        dialect, source = text.dialect, cast("Source", text)
+    else:
+        dialect, source = open_source(content, where, None, known)
+    _check_headers(where, source)
+    columns = described(source, dialect, known, contents(source.headers))
+    return Table(where, dialect.model_copy(update={"columns": columns}), (), source, EMPTY_IT)
+
+
+def _check_headers(where: str, source: Source) -> None:
     if clause := repeated([header for header in source.headers if header.strip()]):
         raise WrongValue(f"{where}: {clause}; give every column a name of its own")
-    layout = layout.model_copy(update={"compression": kept, "missing": tuple(missing)})
-    matches = survey(source, layout.units, missing, missing_by_column or {})
-    columns = {column.header: column for column in dialect.columns} if dialect else {}
-    described = tuple(_as_known(column, columns.get(column.header)) for column in matches.columns)
-    return Table(where, layout.model_copy(update={"columns": described}), matches.report, source)
-
-
-def _as_known(fresh: ColumnDialect, known: ColumnDialect | None) -> ColumnDialect:
-    """A column of a known table; its numbers may be written with another decimal mark here."""
-    if known is None or fresh.content == "unread":
-        return fresh
-    decimal = fresh.decimal if fresh.content == "number" else known.decimal
-    return known.model_copy(update={"decimal": decimal, "stored": fresh.stored})
-
-
-def _open(content: Path | bytes, where: str, dialect: Dialect | None) -> tuple[Dialect, Source]:
-    """The source that suits the first bytes of a content."""
-
-    def open_bytes() -> BinaryIO:
-        return content.open("rb") if isinstance(content, Path) else io.BytesIO(content)
-
-    try:
-        with open_bytes() as stream:
-            start = stream.read(4096)
-    except OSError as error:
-        raise UnreadableFile(f"{where} cannot be read: {error.strerror}") from None
-    kind = _format(start, content, where)
-    if kind == "parquet":
-        return Dialect(format=kind), ParquetSource(_on_disk(content), where)
-    if kind == "excel":
-        return Dialect(format=kind), ExcelSource(where, open_bytes)
-    if kind in ("json", "jsonl"):
-        return Dialect(format=kind), JsonSource(where, open_bytes, lines=kind == "jsonl")
-    source = TextSource(where, open_bytes, dialect if dialect and dialect.format == "csv" else None)
-    return source.dialect.model_copy(update={"columns": ()}), source
-
-
-def _format(start: bytes, content: Path | bytes, where: str) -> Format:
-    if start.startswith(b"PAR1"):
-        return "parquet"
-    if start.startswith(b"PK\x03\x04"):
-        return _archive(content, where)
-    if start.startswith(b"\xd0\xcf\x11\xe0"):
-        raise UnreadableFile(f"{where} is an old Excel book (.xls); save it as .xlsx or CSV")
-    if start.startswith((b"\x89HDF", b"SQLite", b"%PDF", b"\x93NUMPY")):
-        raise UnreadableFile(f"{where} is no table of text: it begins with {start[:8]!r}; save it as CSV")
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if text.startswith((b'{"', b"{ ", b"{}", b"{\n", b"{\r")):
-        with suppress(json.JSONDecodeError):
-            json.loads(text.splitlines()[0])
-            return "jsonl"
-        return "json" if text.splitlines()[0].count(b"}") == 0 or len(text) >= 4000 else "jsonl"
-    return "json" if text[:1] == b"[" and text[1:].lstrip()[:1] in (b"{", b"]", b"[") else "csv"
-
-
-def _archive(content: Path | bytes, where: str) -> Format:
-    try:
-        with zipfile.ZipFile(content if isinstance(content, Path) else io.BytesIO(content)) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        raise UnreadableFile(f"{where} is a damaged archive; make it again") from None
-    if any(name.startswith("xl/") for name in names):
-        return "excel"
-    raise UnreadableFile(f"{where} is an archive of {listed(names[:5])}; unpack it and name the table in it")
-
-
-def _unpacked(content: Path | bytes, where: str) -> tuple[Path | bytes, Compression]:
-    """The content without its compression; of a file, unpacked into a file that the system forgets."""
-    try:
-        start = content[:4] if isinstance(content, bytes) else _first_bytes(content)
-    except OSError as error:
-        raise UnreadableFile(f"{where} cannot be read: {error.strerror}") from None
-    if not start:
-        raise UnreadableFile(f"{where} is empty; a table needs a line of headers and rows below it")
-    if start.startswith(b"\x1f\x8b"):
-        return _unpack(content, where, "gzip"), "gzip"
-    if start == b"\x28\xb5\x2f\xfd":
-        return _unpack(content, where, "zstd"), "zstd"
-    return content, "none"
-
-
-def _unpack(content: Path | bytes, where: str, packed: Compression) -> bytes:
-    stream = content.open("rb") if isinstance(content, Path) else io.BytesIO(content)
-    with stream:
-        try:
-            if packed == "gzip":
-                with gzip.GzipFile(fileobj=stream) as unpacked:
-                    return unpacked.read()
-            with zstandard.ZstdDecompressor().stream_reader(stream) as reader:
-                return reader.read()
-        except (OSError, EOFError, zlib.error, zstandard.ZstdError, ValueError) as error:
-            raise UnreadableFile(f"{where} is damaged {packed}: {error}") from None
-
-
-def _first_bytes(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(4)
-
-
-def _on_disk(content: Path | bytes) -> Path:
-    """A path for what only reads files; bytes go to one that lives as long as the process."""
-    if isinstance(content, Path):
-        return content
-    with tempfile.NamedTemporaryFile(suffix=".parquet", delete=False) as file:
-        file.write(content)
-    return Path(file.name)

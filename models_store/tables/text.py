@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from models_store.errors import UnreadableFile
-from models_store.tables.dialect import Dialect
+from models_store.tables.cells import written
+from models_store.tables.dialect import ColumnDialect, TableLayout
+from models_store.tables.known import KnownTables, recognise
 from models_store.tables.sniff import SAMPLE, encoding_of, sniff
-from models_store.tables.sources import Cell, Source
+from models_store.tables.sources import Source
+from models_store.tables.writer import Label, Plan, Writer, text_for
 
 LONGEST_CELL = 2**24
 csv.field_size_limit(LONGEST_CELL)
@@ -23,42 +26,50 @@ class TextSource(Source):
     Arguments:
         where: The file, for messages.
         open_bytes: Opens the content, unpacked, from its start.
-        dialect: How it is written; sniffed where None.
+        layout: What is known of how it is written; the rest is detected.
+        known: Tables of a model, by whose headers the header is recognised.
     """
 
-    def __init__(self, where: str, open_bytes: Callable[[], BinaryIO], dialect: Dialect | None) -> None:
+    typed = False
+
+    def __init__(
+        self,
+        where: str,
+        open_bytes: Callable[[], BinaryIO],
+        layout: TableLayout | None = None,
+        known: KnownTables | None = None,
+    ) -> None:
         self._where, self._open_bytes = where, open_bytes
-        with closing(open_bytes()) as stream:
-            encoding = encoding_of(stream)
-        try:
-            with closing(self._text(encoding)) as text:
-                sample = text.read(SAMPLE)
-        except UnicodeError:
-            raise UnreadableFile(f"{where} is damaged text in {encoding}; save it as UTF-8") from None
-        if not sample.strip():
-            raise UnreadableFile(f"{where} is empty; a table needs a line of headers and rows below it")
-        if "\0" in sample:
-            raise UnreadableFile(f"{where} is no table of text: it holds NUL bytes; save it as CSV in UTF-8")
-        if dialect is None:
-            self.dialect = sniff(sample, encoding)
+        sample, encoding = self._sample(layout)
+        if known is not None:
+            self.dialect = recognise(sample, encoding, known)
         else:
-            self.dialect = self._same_layout(dialect, sample, encoding)
+            self.dialect = sniff(sample, encoding, layout)
         first = next(self._lines(), [])
         if self.dialect.has_header:
             self.headers = tuple(first)
         else:
             self.headers = tuple(f"column {at + 1}" for at in range(len(first)))
 
-    @staticmethod
-    def _same_layout(dialect: Dialect, sample: str, encoding: str) -> Dialect:
-        """A known dialect for another file: its own encoding, line ends and lines before the header."""
-        fresh = sniff(sample, encoding)
-        keep = {"encoding", "line_end", "preamble", "units"}
-        if not _splits(dialect, fresh, sample):
-            keep |= {"delimiter", "quote", "quote_all", "has_header"}
-        return dialect.model_copy(update={name: getattr(fresh, name) for name in keep})
+    def _sample(self, layout: TableLayout | None) -> tuple[str, str]:
+        """The first characters of the text, and its encoding."""
+        encoding = (layout and layout.encoding) or encoding_of(self._open_bytes)
+        try:
+            with closing(self._text(encoding)) as text:
+                sample = text.read(SAMPLE)
+        except UnicodeError:
+            raise UnreadableFile(f"{self._where} is damaged text in {encoding}; save it as UTF-8") from None
+        except LookupError:
+            raise UnreadableFile(f"{self._where}: there is no encoding '{encoding}'; try utf-8") from None
+        if not sample.strip():
+            raise UnreadableFile(f"{self._where} is empty; a table needs a line of headers and rows below it")
+        if "\0" in sample:
+            raise UnreadableFile(
+                f"{self._where} is no table of text: it holds NUL bytes; save it as CSV in UTF-8"
+            )
+        return sample, encoding
 
-    def rows(self) -> Iterator[Sequence[Cell]]:
+    def rows(self) -> Iterator[Sequence[str]]:
         lines = self._lines()
         width = len(self.headers)
         for _ in range(self.dialect.has_header + bool(self.dialect.units)):
@@ -101,30 +112,54 @@ class TextSource(Source):
         return io.TextIOWrapper(self._open_bytes(), encoding, newline="")
 
 
-def _splits(dialect: Dialect, fresh: Dialect, sample: str) -> bool:
-    """Whether the header of a text, split as a known dialect says, holds a known header."""
-    lines = sample.splitlines()[len(fresh.preamble) :]
-    if not lines or not dialect.has_header:
-        return bool(lines)
-    cells = next(
-        csv.reader([lines[0].replace("\r", " ")], delimiter=dialect.delimiter, quotechar=dialect.quote), []
-    )
-    return len(cells) > 1 and bool(set(cells) & set(dialect.headers))
+class TextWriter(Writer):
+    """Writes rows as a dialect says, with the lines that stood before them.
+
+    Arguments:
+        stream: Open file of bytes.
+        plan: What to write.
+    """
+
+    def __init__(self, stream: BinaryIO, plan: Plan) -> None:
+        super().__init__(plan)
+        dialect = plan.dialect
+        self._text = io.TextIOWrapper(stream, dialect.encoding, newline="", errors="backslashreplace")
+        self._text.writelines(line + dialect.line_end for line in dialect.preamble)
+        self._writer = csv.writer(
+            self._text,
+            delimiter=dialect.delimiter,
+            quotechar=dialect.quote,
+            lineterminator=dialect.line_end,
+            quoting=csv.QUOTE_ALL if dialect.quote_all else csv.QUOTE_MINIMAL,
+        )
+        if dialect.has_header:
+            self._writer.writerow(plan.headers)
+        if dialect.units:
+            self._write_cells([*dialect.units, *("" for _ in plan.added)])
+
+    def append(self, row: Sequence[Any], fills: Mapping[int, Any], added: Sequence[Any]) -> None:
+        cells = [text_for(cell) for cell in row] if self.plan.source.typed else list(row)
+        for at, value in fills.items():
+            cells[at] = _filled(value, self.plan.columns[at])
+        for value, column in zip(added, self.plan.added, strict=True):
+            cells.append(_filled(value, column.like) if column.like else text_for(value))
+        self._write_cells(cells)
+
+    def _write_cells(self, cells: Sequence[str]) -> None:
+        if len(cells) == 1 and not cells[0]:  # csv writes "" for it
+            self._text.write(self.plan.dialect.line_end)
+        else:
+            self._writer.writerow(cells)
+
+    def close(self) -> None:
+        self._text.flush()
+        self._text.detach()
 
 
-def write_text(stream: TextIO, dialect: Dialect, rows: Iterator[Sequence[Cell]]) -> None:
-    """Writes rows as a dialect says, with the lines that stood before them."""
-    stream.writelines(line + dialect.line_end for line in dialect.preamble)
-    writer = csv.writer(
-        stream,
-        delimiter=dialect.delimiter,
-        quotechar=dialect.quote,
-        lineterminator=dialect.line_end,
-        quoting=csv.QUOTE_ALL if dialect.quote_all else csv.QUOTE_MINIMAL,
-    )
-    if dialect.has_header:
-        writer.writerow(dialect.headers)
-    if dialect.units:
-        writer.writerow(dialect.units)
-    for row in rows:
-        writer.writerow(["" if cell is None else cell for cell in row])
+def _filled(value: Any, column: ColumnDialect) -> str:
+    """A number or a label as the column writes such."""
+    if isinstance(value, float):
+        return written(value, column.decimal, column.percent, column.thousands)
+    if isinstance(value, Label) and column.content == "number" and column.decimal == ",":
+        return value.replace(".", ",")
+    return text_for(value)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from models_store.arrays import Array
+
+if TYPE_CHECKING:
+    from models_store.tables.matching import MatchedTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,21 +38,6 @@ class Column:
         return cls(values, None if present.all() else present)
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table as sent, cell by cell.
-
-    Arguments:
-        header: Names of the columns.
-        lines: Rows below the header.
-        keep: Names of columns to copy to the answer, which the model does not have.
-    """
-
-    header: tuple[str, ...]
-    lines: Sequence[Sequence[str]]
-    keep: Collection[str] = ()
-
-
 class Observations(NamedTuple):
     """Rows of a request: one column per modality sent, all with n rows.
 
@@ -62,5 +50,5 @@ class Observations(NamedTuple):
 
     columns: Mapping[str, Column]
     n: int
-    table: Table | None = None
+    table: MatchedTable | None = None
     first_row: int = 0

@@ -62,8 +62,7 @@ def parse(rules: Rules, content_type: str | None, body: bytes, limit: int) -> Ob
         case "application/x-npz" | "application/octet-stream":
             return together(archive.columns(rules, body, limit))
         case "text/csv":
-            sent = tables.read(rules, body)
-            observations = tables.observed(rules.manifest, sent)
+            observations = tables.read(rules, body)
             _check_rows(dict.fromkeys(observations.columns, observations.n))
             return observations
         case _:

@@ -12,10 +12,9 @@ from models_store.arrays import Array
 from models_store.kinds import MEDIA, category
 from models_store.manifest import Manifest, Modality
 from service.engine.model import Encoded, Generated
-from service.engine.observations import Table
 from service.engine.scoring import Scored
 from service.formats import files, npz, tables
-from service.http.response import CSV, NPZ, ZIP, Reply
+from service.http.response import NPZ, ZIP, Reply
 
 Answer = Mapping[str, Any]
 """Tree of mappings, arrays, lists, strings and numbers."""
@@ -74,7 +73,7 @@ def generated(
     media: str,
     head: Mapping[str, Any],
     result: Generated,
-    table: Table | None,
+    filling: tables.Filling | None,
     flatten: bool,
 ) -> Reply:
     """Writes generated modalities in any media type; blocks the thread.
@@ -84,7 +83,7 @@ def generated(
         media: Media type of the response.
         head: First fields of the answer, ``seed`` among them.
         result: Fields of each target.
-        table: Table of the request, whose gaps a response in CSV fills.
+        filling: Table that a response in CSV fills.
         flatten: Whether samples have the shape (n N, …) in JSON and npz.
 
     Raises:
@@ -92,8 +91,8 @@ def generated(
         TooLarge: A zip would hold too many files.
     """
     seed: int = head["seed"]
-    if table is not None:
-        content = tables.to_csv(tables.fill(manifest, table, result))
+    if filling is not None:
+        content = tables.to_text(filling, result)
     elif media in MEDIA:
         content = files.single(manifest, result, MEDIA[media], seed)
     elif media == ZIP:
@@ -101,7 +100,9 @@ def generated(
     else:
         return reply(media, {**head, "targets": _targets(manifest, result, flatten)})
     # Of these media types, only a zip holds the seed itself.
-    media = f"{media}; charset=utf-8" if media == CSV else media
+    if filling is not None:
+        encoding = filling.sent.table.dialect.encoding.removesuffix("-sig")
+        media = f"{media}; charset={encoding.replace('cp', 'windows-')}"
     return Reply(media, content, ((b"x-seed", str(seed).encode()),))
 
 

@@ -2,107 +2,239 @@
 
 from __future__ import annotations
 
-import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from models_store import kinds
 from models_store.arrays import Array
-from models_store.errors import listed
-from models_store.kinds import table
+from models_store.errors import UnreadableFile, WrongValue, listed
 from models_store.manifest import Manifest, Modality
+from models_store.tables import AddedColumn, ColumnDialect, Dialect, Label, Plan, Table, table_writer
+from models_store.tables.dialect import layout_of
+from models_store.tables.matching import (
+    MatchedTable,
+    Place,
+    check_every_column,
+    full_names,
+    read_matched,
+)
+from models_store.tables.sources import Source
 from service.engine.model import Generated
-from service.engine.observations import Column, Observations, Table
+from service.engine.observations import Column, Observations
 from service.engine.rules import Rules
-from service.errors import TooLarge, WrongInput, located
+from service.errors import TooLarge, Unparsable, WrongInput
 
 FIELDS = ("mean", "quantiles", "probabilities")
 """Summaries that fill an empty cell."""
+OBSERVED = "row.observed"
+"""Header of the column that marks rows in which nothing is observed; there where a table has such rows."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """Place of a table's column in the model.
-
-    Arguments:
-        modality: Modality of the column.
-        cell: Index in a row of the modality.
-    """
-
-    modality: Modality
-    cell: int
-
-
-def read(rules: Rules, content: bytes) -> Table:
-    """Reads a CSV table with a header.
+def read(rules: Rules, content: bytes) -> Observations:
+    """Reads a table of text with a header, in any dialect.
 
     Raises:
         Unparsable: The content is not a table.
-        WrongInput: There is no header.
+        WrongInput: No column is known, or a cell does not fit.
         TooLarge: There are more rows or cells than one request may have.
     """
-    rules.check_rows(max(content.rstrip().count(b"\n"), content.rstrip().count(b"\r")))
-    cells = rules.limits.rows * (len(_columns(rules.manifest)[0]) + 1)
-    if content.count(b",") > cells:
-        raise TooLarge(f"the table has more than the {cells} cells that one request may have")
-    lines: list[list[str]] = located(
-        "the body", lambda: list(table.read_csv(table.as_text(io.BytesIO(content))))
-    )
-    if not lines:
+    if not content.strip():
         raise WrongInput("the table is empty; its first line must name columns")
-    return Table(tuple(lines[0]), lines[1:])
+    rules.check_rows(max(content.rstrip().count(b"\n"), content.rstrip().count(b"\r")))
+    manifest = rules.manifest
+    columns = sum(len(full_names(one)) for one in manifest.modalities if one.traits.tabular)
+    columns += sum(len(table.columns) for table in manifest.tables)
+    if max(content.count(mark) for mark in (b",", b";", b"\t", b"|")) > rules.limits.rows * (columns + 1):
+        raise TooLarge(
+            f"the table has more than the {rules.limits.rows * (columns + 1)} cells that one request may have"
+        )
+    with _refused():
+        matched = read_matched(manifest, content, where="the body").whole()
+    return observed(matched)
 
 
-def places(manifest: Manifest, sent: Table) -> dict[int, Place]:
-    """Returns the place of each column of a table, by the column's index.
-
-    A column has the name ``modality.column``, or ``column`` where only one modality has it.
-
-    Arguments:
-        manifest: Manifest of the model.
-        sent: Table; its columns ``keep`` are skipped.
-
-    Raises:
-        WrongInput: A name is unknown, ambiguous, or there twice.
-    """
-    full, alone = _columns(manifest)
-    by_index = {at: _place(name, full, alone) for at, name in enumerate(sent.header) if name not in sent.keep}
-    taken: dict[tuple[str, int], str] = {}
-    for at, place in by_index.items():
-        key = (place.modality.name, place.cell)
-        if key in taken:
-            raise WrongInput(f"columns '{taken[key]}' and '{sent.header[at]}' of the table are the same")
-        taken[key] = sent.header[at]
-    return by_index
-
-
-def observed(manifest: Manifest, sent: Table, first_row: int = 0) -> Observations:
+def observed(sent: MatchedTable) -> Observations:
     """Reads the rows of a table; a row whose cells of a modality are all empty lacks the modality.
 
-    Arguments:
-        manifest: Manifest of the model.
-        sent: Table.
-        first_row: Number of its first row, where it is a piece of a longer table.
+    Raises:
+        WrongInput: A cell does not fit; the text names the row.
+    """
+    with _refused():
+        columns = {name: Column.masked(*rows) for name, rows in sent.observed().items()}
+    return Observations(columns, len(sent.rows), sent, sent.first_row)
+
+
+def check_known(manifest: Manifest, sent: MatchedTable) -> None:
+    """Refuses a table with a column that neither the model nor the tables that trained it have.
 
     Raises:
-        WrongInput: A column is unknown, or a cell does not fit; the text names the row.
+        WrongInput: There is such a column.
     """
-    by_index = places(manifest, sent)
-    columns = {}
-    for modality in manifest.modalities:
-        index_by_cell = {place.cell: at for at, place in by_index.items() if place.modality is modality}
-        if index_by_cell:
-            read = _categories if modality.labels is not None else _numbers
-            columns[modality.name] = read(modality, index_by_cell, sent, first_row)
-    return Observations(columns, len(sent.lines), sent, first_row)
+    with _refused():
+        check_every_column(manifest, sent)
 
 
-def to_fill(
-    manifest: Manifest, observations: Observations, targets: Sequence[str]
-) -> tuple[Table, list[str]]:
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Turns an error of a table into the refusal of a request."""
+    try:
+        yield
+    except UnreadableFile as error:
+        raise Unparsable(str(error)) from None
+    except WrongValue as error:
+        raise WrongInput(str(error)) from None
+
+
+# --- filling -------------------------------------------------------------------------------------------
+
+
+class FilledRow(NamedTuple):
+    """A row of a table with its gaps filled; see :meth:`models_store.tables.Writer.append`."""
+
+    row: Sequence[Any]
+    fills: dict[int, Any]
+    added: list[Any]
+
+
+@dataclass(frozen=True)
+class _Addition:
+    """A column beside those of the table: a value, a bound of one, or the mark of a row."""
+
+    column: AddedColumn
+    place: Place | None
+    part: int
+    at: int | None
+
+
+@dataclass(frozen=True)
+class Filling:
+    """A table to fill.
+
+    Arguments:
+        sent: Table that was sent; for another media type, one without columns.
+        observations: Rows of the request.
+        further: Columns of the model that the table lacks and gets.
+        targets: Names of the modalities that fill it.
+        mark: Whether a column marks the rows in which nothing is observed.
+        bounds: Whether columns with bounds follow.
+    """
+
+    sent: MatchedTable
+    observations: Observations
+    further: tuple[Place, ...]
+    targets: tuple[str, ...]
+    mark: bool
+    bounds: bool = True
+
+    @property
+    def present(self) -> Array:
+        """Mask of the rows in which something is observed, (n,)."""
+        return present(self.observations)
+
+    def rows(self, before: int = 0) -> Observations:
+        """Rows in which something is observed, as a request of their own.
+
+        Arguments:
+            before: Number of such rows before the first of these, where they are a piece of a table.
+        """
+        if self.observations.table is None:
+            return self.observations
+        rows = np.flatnonzero(self.present)
+        columns = {
+            name: Column.masked(column.values[rows], column.present[rows])
+            for name, column in self.observations.columns.items()
+        }
+        return Observations(columns, len(rows), self.sent, before)
+
+    def plan(self, dialect: Dialect | None = None) -> Plan:
+        """What is written: the table, and the further columns."""
+        table = self.sent.table
+        added = tuple(addition.column for addition in self._additions())
+        return Plan(table.source, dialect or table.dialect, tuple(self.sent.places), added)
+
+    def fill(self, estimate: Callable[[Place], Sequence[Sequence[Any]] | None]) -> Iterator[FilledRow]:
+        """Yields the rows with their gaps filled.
+
+        Arguments:
+            estimate: Returns value and bounds of a column for every row in which something is observed; None
+                where the column is not to be filled.
+        """
+        present = self.present
+        number = np.cumsum(present) - 1
+        values = {at: self._values(at, estimate(place), number) for at, place in self.sent.places.items()}
+        beside = {place: _beside(place, self.observations, estimate(place), number) for place in self.further}
+        additions = self._additions()
+        for row, cells in enumerate(self.sent.rows):
+            filled = {at: column[row] for at, column in values.items()}
+            fills = {at: parts[0] for at, parts in filled.items() if parts[0] is not _SENT}
+            added: list[Any] = []
+            for addition in additions:
+                if addition.place is None:
+                    added.append("true" if present[row] else "false")
+                elif addition.at is None:
+                    added.append(beside[addition.place][row][addition.part])
+                else:
+                    part = filled[addition.at][addition.part]
+                    added.append(cells[addition.at] if part is _SENT else part)
+            yield FilledRow(cells, fills, added)
+
+    def _values(
+        self, at: int, estimates: Sequence[Sequence[Any]] | None, number: Array
+    ) -> list[Sequence[Any]]:
+        """Value and bounds of a column by row; ``_SENT`` where the cell of the table stands."""
+        place = self.sent.places[at]
+        certain = [_SENT, 1] if place.modality.labels is not None else [_SENT, _SENT, _SENT]
+        nothing = [_SENT, None, None]
+        present, rows = self.present, list[Sequence[Any]]()
+        for row, gap in enumerate(self.sent.missing(at)):
+            if not gap:
+                rows.append(certain)
+            elif estimates is None or not present[row]:
+                rows.append(nothing)
+            elif place.cell is None:
+                sent = self.sent.rows[row][at]
+                rows.append([_merged(sent, part) for part in estimates[number[row]]])
+            else:
+                rows.append(estimates[number[row]])
+        return rows
+
+    def _additions(self) -> list[_Addition]:
+        dialect = self.sent.table.dialect
+        usual = ColumnDialect(header="", name="", content="number", decimal=layout_of(dialect).decimal or ".")
+        additions = []
+        for place in self.further:
+            like = usual if place.modality.labels is None else None
+            additions.append(_Addition(AddedColumn(place.name, _content(place), like), place, 0, None))
+        if self.bounds:
+            columns = [(at, place, dialect.headers[at]) for at, place in self.sent.places.items()]
+            for at, place, header in [*columns, *((None, place, place.name) for place in self.further)]:
+                like = usual if at is None or place.modality.labels is not None else dialect.columns[at]
+                for part, suffix in enumerate(_suffixes(place.modality), start=1):
+                    content = "vector" if place.cell is None else "number"
+                    column = AddedColumn(f"{header}.{suffix}", content, like)  # type: ignore[arg-type]
+                    additions.append(_Addition(column, place, part, at))
+        if self.mark:
+            additions.append(_Addition(AddedColumn(OBSERVED, "text"), None, 0, None))
+        there = {*dialect.headers}  # a table that was filled before has some of them
+        return [addition for addition in additions if addition.column.header not in there]
+
+
+_SENT: Any = object()
+"""In the place of a value: the cell as it was sent."""
+
+
+def filling(
+    manifest: Manifest,
+    observations: Observations,
+    targets: Sequence[str],
+    *,
+    mark: bool | None = None,
+    bounds: bool = True,
+) -> Filling:
     """Returns the table to fill, and the modalities that fill it.
 
     A table that was sent keeps its columns, and gets columns for further targets. For another media type, the
@@ -112,12 +244,14 @@ def to_fill(
         manifest: Manifest of the model.
         observations: Observations of the request, from a table or not.
         targets: Names of modalities, or ``all``.
+        mark: Whether a column marks rows in which nothing is observed; None: where there are some.
+        bounds: Whether columns with bounds follow.
 
     Raises:
-        WrongInput: A target does not fit into a table.
+        WrongInput: A target does not fit into a table, or nothing is observed in any row.
     """
-    sent = observations.table or Table((), [()] * observations.n)
-    there = {place.modality.name for place in places(manifest, sent).values()}
+    sent = observations.table or _without_columns(observations.n)
+    there = {place.modality.name for place in sent.places.values()}
     tabular = [name for name in manifest.names if manifest.modality(name).traits.tabular]
     unfit = [name for name in targets if name in manifest.names and name not in tabular]
     if unfit or not tabular:
@@ -128,132 +262,118 @@ def to_fill(
     everything = list(targets) == ["all"]
     requested = [] if everything and observations.table else tabular if everything else targets
     shown = {*there, *requested, *(() if observations.table else observations.columns)}
-    added = [manifest.modality(name) for name in tabular if name in shown - there]
-    cells = [_written(modality, observations) for modality in added]
-    names = [name for modality in added for name in _names(modality)]
-    joined = [(*line, *(cell for rows in cells for cell in rows[row])) for row, line in enumerate(sent.lines)]
-    table_of_all = Table((*sent.header, *names), joined, sent.keep)
-    return table_of_all, sorted(shown & set(tabular)) if everything else list(targets)
+    further = tuple(
+        Place(modality, cell)
+        for modality in map(manifest.modality, tabular)
+        if modality.name in shown - there
+        for cell in range(len(full_names(modality)))
+    )
+    filled = tuple(sorted(shown & set(tabular)) if everything else targets)
+    if mark is None:
+        some = present(observations)
+        if observations.columns and not some.any():
+            raise WrongInput(f"no row of the table has anything observed of {listed(observations.columns)}")
+        mark = observations.table is not None and not some.all()
+    return Filling(sent, observations, further, filled, mark, bounds)
 
 
-def fill(manifest: Manifest, sent: Table, generated: Generated) -> Iterator[list[str]]:
-    """Yields the lines of a table with its empty cells filled, the header first.
-
-    An empty cell gets the mean, or the most probable label. Further columns follow the table: ``.low`` and
-    ``.high`` of every column of numbers, which bound 90 % of the predictive distribution, and
-    ``.probability`` of every category. Cells that were sent have the bounds of their value, or probability 1.
-    """
-    by_index = places(manifest, sent)
-    yield [
-        *sent.header,
-        *(f"{sent.header[at]}.{suffix}" for at, place in by_index.items() for suffix in _suffixes(place)),
-    ]
-    estimates = [(at, place, _estimates(place, generated)) for at, place in by_index.items()]
-    for row, line in enumerate(sent.lines):
-        filled, further = list(line), []
-        for at, place, estimate in estimates:
-            if line[at] or estimate is None:
-                certain = "1" if place.modality.labels is not None and line[at] else line[at]
-                further += [certain] * len(_suffixes(place))
-            else:
-                filled[at], *bounds = estimate[row]
-                further += bounds
-        yield filled + further
+def present(observations: Observations) -> Array:
+    """Mask of the rows in which something is observed, (n,); all, if the request has no modality."""
+    if not observations.columns:
+        return np.ones(observations.n, bool)
+    return np.any([column.present for column in observations.columns.values()], axis=0)
 
 
-def to_csv(lines: Iterable[list[str]]) -> bytes:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(lines)
-    return stream.getvalue().encode()
+def means(generated: Generated) -> Callable[[Place], list[list[Any]] | None]:
+    """Estimates for :meth:`Filling.fill`: the mean and bounds of 90 %, or the label and its probability."""
+
+    def estimate(place: Place) -> list[list[Any]] | None:
+        summary = generated.targets.get(place.modality.name)
+        if summary is None:
+            return None
+        if place.modality.labels is not None:
+            best = summary["probabilities"].max(axis=1)
+            pairs = zip(summary["ranked"][:, 0], best, strict=True)
+            return [[Label(label), float(probability)] for label, probability in pairs]
+        cell = slice(None) if place.cell is None else place.cell
+        quantiles = summary["quantiles"]
+        parts = (summary["mean"][:, cell], quantiles[:, 0, cell], quantiles[:, -1, cell])
+        return [list(row) for row in zip(*(part.tolist() for part in parts), strict=True)]
+
+    return estimate
 
 
-# --- columns -----------------------------------------------------------------------------------------
+def draws(generated: Generated, number: int) -> Callable[[Place], list[list[Any]] | None]:
+    """Estimates for :meth:`Filling.fill`: draw ``number`` of every row, all of its cells from one z."""
+
+    def estimate(place: Place) -> list[list[Any]] | None:
+        summary = generated.targets.get(place.modality.name)
+        if summary is None:
+            return None
+        drawn = summary["samples"][:, number]
+        if labels := place.modality.labels:
+            return [[Label(labels[int(index)])] for index in drawn]
+        return [[value] for value in drawn[:, slice(None) if place.cell is None else place.cell].tolist()]
+
+    return estimate
 
 
-def _columns(manifest: Manifest) -> tuple[dict[str, Place], dict[str, list[str]]]:
-    """Returns the place of each full column name; and the full names of each short name."""
-    full, alone = {}, dict[str, list[str]]()
-    for modality in manifest.modalities:
-        if modality.traits.tabular:
-            for cell, name in enumerate(_names(modality)):
-                full[name] = Place(modality, cell)
-                alone.setdefault(name.rpartition(".")[2] if name != modality.name else name, []).append(name)
-    return full, alone
+def to_text(filling: Filling, generated: Generated) -> bytes:
+    """The filled table as it was sent."""
+    stream = io.BytesIO()
+    with table_writer(stream, filling.plan()) as writer:
+        for filled in filling.fill(means(generated)):
+            writer.append(*filled)
+    return stream.getvalue()
 
 
-def _names(modality: Modality) -> list[str]:
-    """Returns the full names of a modality's columns."""
-    if modality.labels is not None:
-        return [modality.name]
-    return [f"{modality.name}.{column}" for column in table.column_names(modality)]
+class _NoColumns(Source):
+    """Rows without cells."""
+
+    headers = ()
+    typed = False
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def rows(self) -> Iterator[Sequence[Any]]:
+        return iter([()] * self._rows)
 
 
-def _place(name: str, full: Mapping[str, Place], alone: Mapping[str, Sequence[str]]) -> Place:
-    if name in full:
-        return full[name]
-    meant = alone.get(name, [])
-    if len(meant) == 1:
-        return full[meant[0]]
-    if meant:
-        raise WrongInput(f"column '{name}' of the table could be {listed(meant)}")
-    raise WrongInput(f"unknown column '{name}' of the table; there are {listed(list(full)[:20])}")
+def _without_columns(rows: int) -> MatchedTable:
+    return replace(MatchedTable(Table("", Dialect(), (), _NoColumns(rows)), {}), rows=[()] * rows)
 
 
-# --- cells ---------------------------------------------------------------------------------------------
+def _beside(
+    place: Place, observations: Observations, estimates: Sequence[Sequence[Any]] | None, number: Array
+) -> list[Sequence[Any]]:
+    """Value and bounds of a column that the table lacks, by row: as sent in another form, or estimates."""
+    column = observations.columns.get(place.modality.name)
+    labels, some = place.modality.labels, present(observations)
+    rows: list[Sequence[Any]] = []
+    for row in range(observations.n):
+        if column is not None and column.present[row]:
+            value = column.values[row] if labels is not None else column.values[row].ravel()[place.cell]
+            if labels is not None:
+                rows.append([Label(labels[int(value)]), 1])
+                continue
+            if not np.isnan(value):
+                rows.append([float(value)] * 3)
+                continue
+        rows.append([None, None, None] if estimates is None or not some[row] else estimates[number[row]])
+    return rows
 
 
-def _categories(modality: Modality, index_by_cell: Mapping[int, int], sent: Table, first_row: int) -> Column:
-    at = index_by_cell[0]
-    texts = [line[at] for line in sent.lines]
-    indices: dict[str, int] = {"": 0}
-    for row, text in enumerate(texts):
-        if text not in indices:
-            where = f"row {first_row + row} (counted from 0), column '{sent.header[at]}'"
-            indices[text] = int(located(where, kinds.read_values, modality, [text])[0])
-    values = np.array([indices[text] for text in texts], modality.numpy_dtype)
-    return Column.masked(values, np.array([text != "" for text in texts], bool))
+def _merged(sent: Any, part: Any) -> Any:
+    """A list with its gaps filled."""
+    if not isinstance(sent, list | tuple) or not isinstance(part, list):
+        return part
+    return [own if own is not None and own == own else other for own, other in zip(sent, part, strict=True)]
 
 
-def _numbers(modality: Modality, index_by_cell: Mapping[int, int], sent: Table, first_row: int) -> Column:
-    cells = np.full((len(sent.lines), *modality.shape), np.nan)
-    for cell, at in index_by_cell.items():
-        for row, line in enumerate(sent.lines):
-            if line[at]:
-                where = f"row {first_row + row} (counted from 0), column '{sent.header[at]}'"
-                cells[row, cell] = located(where, table.number, line[at])
-    present = ~np.isnan(cells).all(axis=1)
-    values = np.zeros(cells.shape, modality.numpy_dtype)
-    values[present] = located(f"columns of '{modality.name}'", kinds.rows, modality, cells[present])
-    return Column.masked(values, present)
+def _content(place: Place) -> Any:
+    return "text" if place.modality.labels is not None else "number"
 
 
-def _written(modality: Modality, observations: Observations) -> list[list[str]]:
-    """Returns the rows of a modality as cells, empty where missing."""
-    column = observations.columns.get(modality.name)
-    if column is None:
-        return [[""] * len(_names(modality))] * observations.n
-    rows = zip(column.values.reshape(observations.n, -1), column.present, strict=True)
-    return [[_cell(modality, value) if present else "" for value in row] for row, present in rows]
-
-
-def _cell(modality: Modality, value: Array) -> str:
-    if modality.labels:
-        return modality.labels[int(value)]
-    return "" if np.isnan(value) else f"{value:.7g}"
-
-
-def _suffixes(place: Place) -> tuple[str, ...]:
-    return ("probability",) if place.modality.labels is not None else ("low", "high")
-
-
-def _estimates(place: Place, generated: Generated) -> list[list[str]] | None:
-    """Returns the value and its bounds or probability, per row; None where the modality is not a target."""
-    summary = generated.targets.get(place.modality.name)
-    if summary is None:
-        return None
-    if place.modality.labels is not None:
-        best = summary["probabilities"].max(axis=1)
-        return [[str(label), f"{p:.7g}"] for label, p in zip(summary["ranked"][:, 0], best, strict=True)]
-    quantiles = summary["quantiles"][:, :, place.cell]
-    columns = (summary["mean"][:, place.cell], quantiles[:, 0], quantiles[:, -1])
-    return [[f"{value:.7g}" for value in row] for row in zip(*columns, strict=True)]
+def _suffixes(modality: Modality) -> tuple[str, ...]:
+    return ("probability",) if modality.labels is not None else ("low", "high")

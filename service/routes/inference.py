@@ -60,6 +60,7 @@ async def encode(request: Inference) -> Reply:
     query: EncodeQuery = request.query
     media, model = negotiate(request.accept, ENCODED), request.current.model
     rows, seed = rows_of(request.observed, query), seed_of(query)
+    _check_columns(request)
     encoded = await model.encode(
         rows, query.cond_mod, draws=query.N, seed=seed, return_mean=query.return_mean
     )
@@ -72,9 +73,12 @@ async def generate(request: Inference) -> Reply:
     media, model = negotiate(request.accept, tuple(GENERATED)), request.current.model
     rows, seed = rows_of(request.observed, query), seed_of(query)
     fields: Sequence[str] = _checked_fields(query.fields)
-    table, targets = None, query.gen_mod
+    filling, targets = None, tuple(query.gen_mod)
     if media == CSV:
-        table, targets = tables.to_fill(model.manifest, rows, query.gen_mod)
+        filling = tables.filling(model.manifest, rows, query.gen_mod)
+        rows, targets = filling.rows(), filling.targets
+    else:
+        _check_columns(request)
     generated = await model.generate(
         rows,
         query.cond_mod,
@@ -89,7 +93,7 @@ async def generate(request: Inference) -> Reply:
     )
     head = render.head(model.manifest, rows.n, seed, generated.condition)
     return await asyncio.to_thread(
-        render.generated, model.manifest, media, head, generated, table, query.flatten
+        render.generated, model.manifest, media, head, generated, filling, query.flatten
     )
 
 
@@ -98,6 +102,7 @@ async def score(request: Inference) -> Reply:
     query: ScoreQuery = request.query
     media, model = negotiate(request.accept, ENCODED), request.current.model
     seed = seed_of(query)
+    _check_columns(request)
     scored = await model.score(
         request.observed, query.cond_mod, query.gen_mod, draws=query.K, at_once=query.batch_size_K, seed=seed
     )
@@ -105,6 +110,12 @@ async def score(request: Inference) -> Reply:
     return render.reply(
         media, {**head, "gen_mod": list(scored.targets), "K": query.K, **render.scores(scored)}
     )
+
+
+def _check_columns(request: Inference) -> None:
+    """Refuses a table with unknown columns, which only an answer that is a table copies."""
+    if request.observed.table is not None:
+        tables.check_known(request.current.model.manifest, request.observed.table)
 
 
 Operation: TypeAlias = Callable[[Inference], Awaitable[Reply]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import duckdb
@@ -9,15 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models_store.tables import Dialect, read_table, write_table
+from models_store.tables import Plan, dialect_for, read_table, table_writer
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"]), min_size=1)
 
 
-def rewritten(content: bytes | Path, folder: Path) -> bytes:
+def rewritten(content: bytes | Path, folder: Path, name: str = "copy") -> bytes:
     table = read_table(content)
-    target = folder / "copy"
-    write_table(target, table.dialect, (row for block in table.blocks(rows=5) for row in block.rows))
+    target = folder / name
+    with table_writer(target, Plan(table.source, dialect_for(name, table.dialect))) as writer:
+        for block in table.blocks(rows=5):
+            for row in block.rows:
+                writer.append(row, {}, [])
     return target.read_bytes()
 
 
@@ -48,10 +53,11 @@ def test_round_trip(
         (mark if number is None else f"{number:.2f}".replace(".", decimal), label or "", word)
         for number, label, word in values
     ]
-    dialect = Dialect(delimiter=delimiter, line_end=line_end, encoding=encoding)
     first = tmp_path / "first.csv"
-    columns = read_table(b"size_cm,kind,note\n1,a,b\n").dialect.columns
-    write_table(first, dialect.model_copy(update={"columns": columns}), spelled)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=line_end)
+    writer.writerows([("size_cm", "kind", "note"), *spelled])
+    first.write_bytes(text.getvalue().encode(encoding))
 
     table = read_table(first)
 

@@ -1,0 +1,149 @@
+"""Opens the content of a table: unpacks it, and finds the format by its first bytes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import zstandard
+
+from models_store.errors import UnreadableFile, listed
+from models_store.tables.dialect import Compression, Dialect, Format, TableLayout
+from models_store.tables.documents import ExcelSource, JsonSource
+from models_store.tables.known import KnownTables
+from models_store.tables.parquet import ParquetSource
+from models_store.tables.sources import Source
+from models_store.tables.text import TextSource
+
+Opener: TypeAlias = Callable[[], BinaryIO]
+DAMAGED = (OSError, EOFError, zlib.error, zstandard.ZstdError, ValueError)
+
+
+class _Unpacked(io.RawIOBase):
+    """Unpacked bytes of a stream; damage is a sentence that names the file."""
+
+    def __init__(self, packed: BinaryIO, where: str, compression: Compression) -> None:
+        self._packed, self._where, self._compression = packed, where, compression
+        self._stream: Any = (
+            gzip.GzipFile(fileobj=packed)
+            if compression == "gzip"
+            else zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
+        )
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._stream.read(len(buffer))
+        except DAMAGED as error:
+            raise UnreadableFile(f"{self._where} is damaged {self._compression}: {error}") from None
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._packed.close()
+        super().close()
+
+
+def open_source(
+    content: Path | bytes, where: str, layout: TableLayout | None, known: KnownTables | None
+) -> tuple[Dialect, Source]:
+    """The dialect, without its columns, and the rows of a table.
+
+    Raises:
+        UnreadableFile: It is no table, or damaged.
+    """
+    opener, compression = _unpacked(content, where)
+    with closing(opener()) as stream:
+        start = stream.read(4096)
+    kind = _format(start, opener, where)
+    if kind == "parquet":
+        plain = content if isinstance(content, Path) and compression == "none" else None
+        source = ParquetSource(plain or _unpacked_file(opener), where, temporary=plain is None)
+        return Dialect(format=kind, compression=compression), source
+    if kind == "excel":
+        return Dialect(format=kind, compression=compression), ExcelSource(where, partial(_seekable, opener))
+    if kind in ("json", "jsonl"):
+        dialect = Dialect(format=kind, compression=compression)
+        return dialect, JsonSource(where, opener, lines=kind == "jsonl")
+    text = TextSource(where, opener, layout, known)
+    return text.dialect.model_copy(update={"compression": compression}), text
+
+
+def _unpacked(content: Path | bytes, where: str) -> tuple[Opener, Compression]:
+    """Opens the content without its compression, from its start, as often as needed."""
+
+    def plain() -> BinaryIO:
+        return content.open("rb") if isinstance(content, Path) else io.BytesIO(content)
+
+    try:
+        with plain() as stream:
+            start = stream.read(4)
+    except OSError as error:
+        raise UnreadableFile(f"{where} cannot be read: {error.strerror}") from None
+    if not start:
+        raise UnreadableFile(f"{where} is empty; a table needs a line of headers and rows below it")
+    if start.startswith(b"\x1f\x8b"):
+        return lambda: io.BufferedReader(_Unpacked(plain(), where, "gzip")), "gzip"
+    if start == b"\x28\xb5\x2f\xfd":
+        return lambda: io.BufferedReader(_Unpacked(plain(), where, "zstd")), "zstd"
+    return plain, "none"
+
+
+def _format(start: bytes, opener: Opener, where: str) -> Format:
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    if start.startswith(b"PK\x03\x04"):
+        return _archive(opener, where)
+    if start.startswith(b"\xd0\xcf\x11\xe0"):
+        raise UnreadableFile(f"{where} is an old Excel book (.xls); save it as .xlsx or CSV")
+    if start.startswith((b"\x89HDF", b"MuData (", b"SQLite", b"%PDF", b"\x93NUMPY", b"ARROW1", b"Obj\x01")):
+        raise UnreadableFile(f"{where} is no table of text: it begins with {start[:8]!r}; save it as CSV")
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith((b'{"', b"{ ", b"{}", b"{\n", b"{\r")):
+        with suppress(json.JSONDecodeError, UnicodeDecodeError):
+            json.loads(text.splitlines()[0])
+            return "jsonl"
+        return "json" if text.splitlines()[0].count(b"}") == 0 or len(text) >= 4000 else "jsonl"
+    return "json" if text[:1] == b"[" and text[1:].lstrip()[:1] in (b"{", b"]", b"[") else "csv"
+
+
+def _archive(opener: Opener, where: str) -> Format:
+    try:
+        with closing(_seekable(opener)) as stream, zipfile.ZipFile(stream) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        raise UnreadableFile(f"{where} is a damaged archive; make it again") from None
+    if any(name.startswith("xl/") for name in names):
+        return "excel"
+    raise UnreadableFile(f"{where} is an archive of {listed(names[:5])}; unpack it and name the table in it")
+
+
+def _seekable(opener: Opener) -> BinaryIO:
+    """A stream of the content in which any place can be read: unpacked, a file that the system forgets."""
+    stream = opener()
+    if stream.seekable():
+        return stream
+    with closing(stream):
+        file: Any = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+        shutil.copyfileobj(stream, file)
+    file.seek(0)
+    return file
+
+
+def _unpacked_file(opener: Opener) -> Path:
+    """A new file with the content."""
+    with closing(opener()) as stream, tempfile.NamedTemporaryFile(suffix=".parquet", delete=False) as file:
+        shutil.copyfileobj(stream, file)
+    return Path(file.name)
