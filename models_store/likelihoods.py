@@ -66,6 +66,19 @@ class Likelihood(ABC):
     def _log_prob(self, x: Array, parameters: Parameters) -> Array:
         """The log-density where nothing is missing."""
 
+    def _roots(self, parameters: Parameters, tangents: Parameters) -> list[Array]:  # noqa: ARG002
+        """Scaled tangents: their products, summed over cells, are the Fisher information.
+
+        Arguments:
+            parameters: The decoder's outputs at one point, (*shape) each.
+            tangents: Their derivatives along A directions, (A, *shape) each.
+
+        Returns:
+            Arrays (A, *shape), for a category (A, classes); none where a family has no formula: proposals of
+            scores then rely on the encoders.
+        """
+        return []
+
     def _clipped(self, parameters: Parameters, name: str) -> Array:
         low, high = self.bounds[name]
         value = parameters[name]
@@ -94,6 +107,29 @@ class Likelihood(ABC):
         cells = self.log_prob(x, parameters)
         axes = tuple(range(1 - x.ndim, 0))
         return array_namespace(cells).sum(cells, axis=axes) if axes else cells
+
+    @final
+    def information(self, x: Array, parameters: Parameters, tangents: Parameters) -> Array:
+        r"""The Fisher information of one row of x about A directions: (A, A), on numpy arrays.
+
+        .. math:: F = J^\top I J, \quad I = E_x [\nabla \log p(x) \, \nabla \log p(x)^\top]
+
+        with J the tangents of the parameters. A missing cell of x has none.
+
+        Arguments:
+            x: The row, (*shape); only its missing cells matter.
+            parameters: The decoder's outputs, (*shape) each.
+            tangents: Derivatives of the outputs along the directions, (A, *shape) each.
+        """
+        missing = np.isnan(x) if np.issubdtype(x.dtype, np.floating) else np.zeros(x.shape, bool)
+        directions = len(tangents[self.parameters[0]])
+        total = np.zeros((directions, directions))
+        for root in self._roots(parameters, tangents):
+            if missing.any():
+                root[:, missing] = 0
+            flat = root.reshape(directions, -1)
+            total += flat @ flat.T
+        return total
 
 
 def _at_hand(x: Array) -> bool:
@@ -175,6 +211,10 @@ class Normal(Likelihood):
         standardised = (_as_float(x, loc) - loc) * xp.exp(-log_scale)
         return standardised**2 / -2 - (log_scale + LOG_2PI / 2)
 
+    def _roots(self, parameters: Parameters, tangents: Parameters) -> list[Array]:
+        precision = np.exp(-parameters["log_scale"])
+        return [tangents["loc"] * precision, tangents["log_scale"] * math.sqrt(2)]
+
 
 @final
 class StudentT(Likelihood):
@@ -231,6 +271,12 @@ class StudentT(Likelihood):
         log_norm = _log_rising(half, df / 2, log_df - LOG_2) - (log_df + LOG_PI) / 2
         return log_norm - log_scale - (df + 1) / 2 * xp.log1p(squared / df)
 
+    def _roots(self, parameters: Parameters, tangents: Parameters) -> list[Array]:
+        # Lange, Little & Taylor (1989); that of log_df, which is small, is left out
+        df = np.exp(self._clipped(parameters, "log_df"))
+        precision = np.exp(-parameters["log_scale"]) * np.sqrt((df + 1) / (df + 3))
+        return [tangents["loc"] * precision, tangents["log_scale"] * np.sqrt(2 * df / (df + 3))]
+
 
 @final
 class Laplace(Likelihood):
@@ -254,6 +300,9 @@ class Laplace(Likelihood):
         xp = array_namespace(loc)
         deviation = xp.abs(_as_float(x, loc) - loc)
         return deviation * -xp.exp(-log_scale) - (log_scale + float(np.log(2)))
+
+    def _roots(self, parameters: Parameters, tangents: Parameters) -> list[Array]:
+        return [tangents["loc"] * np.exp(-parameters["log_scale"]), tangents["log_scale"]]
 
 
 @final
@@ -288,6 +337,10 @@ class Bernoulli(Likelihood):
         y = (_as_float(x, logits) - self.low) / (self.high - self.low)
         return y * logits - _softplus(logits)
 
+    def _roots(self, parameters: Parameters, tangents: Parameters) -> list[Array]:
+        against = _odds_against(parameters["logits"])
+        return [tangents["logits"] * (np.sqrt(against) / (1 + against))]
+
 
 @final
 class Categorical(Likelihood):
@@ -313,6 +366,11 @@ class Categorical(Likelihood):
         xp = array_namespace(logits)
         index = xp.broadcast_to(xp.astype(x, xp.int64), logits.shape[:-1])
         return xp.take_along_axis(self._log_softmax(logits), index[..., None], axis=-1)[..., 0]
+
+    def _roots(self, parameters: Parameters, tangents: Parameters) -> list[Array]:
+        p = self.mean(parameters)
+        along = tangents["logits"]
+        return [np.sqrt(p) * (along - np.sum(p * along, axis=-1, keepdims=True))]
 
     @staticmethod
     def _log_softmax(logits: Array) -> Array:
@@ -342,6 +400,9 @@ class Poisson(Likelihood):
         log_rate = parameters["log_rate"]
         count = _as_float(x, log_rate)
         return count * log_rate - array_namespace(log_rate).exp(log_rate) - _log_gamma(count + 1)
+
+    def _roots(self, parameters: Parameters, tangents: Parameters) -> list[Array]:
+        return [tangents["log_rate"] * np.exp(parameters["log_rate"] / 2)]
 
 
 @final
@@ -374,6 +435,11 @@ class NegativeBinomial(Likelihood):
         log_ratio = _softplus(log_mean - log_total)  # log (1 + m / r)
         ways = _log_rising(count, total, log_total) - _log_gamma(count + 1)
         return ways + count * (log_mean - log_total) - (count + total) * log_ratio
+
+    def _roots(self, parameters: Parameters, tangents: Parameters) -> list[Array]:
+        # that of log_total_count is left out: it has no closed form
+        log_mean, log_total = parameters["log_mean"], self._clipped(parameters, "log_total_count")
+        return [tangents["log_mean"] * np.exp(-np.logaddexp(-log_mean, -log_total) / 2)]
 
 
 FAMILIES: Mapping[str, type[Likelihood]] = {

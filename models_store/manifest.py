@@ -130,6 +130,8 @@ class Reference(Frozen):
     """Quantiles of the scores at equally spaced levels, from the lowest to the highest score."""
     disagreement: tuple[float, ...] | None = None
     """The same quantiles of the disagreement between the experts."""
+    estimator: str | None = None
+    """Name of the estimator of the scores; only scores of one estimator compare."""
 
 
 class FileEntry(Frozen):

@@ -21,6 +21,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
+from models_store.evidence import ESTIMATOR
 from models_store.folder import SHIPPED, names, newest, open_bundle
 from service.app import create_app
 from service.settings import Settings
@@ -214,5 +215,6 @@ def test_scores_are_those_of_the_card_and_their_p_values_are_uniform(
     answer = post(client, name, path, rows, [*targets, *given])
     error = answer["log_prob"].std() / np.sqrt(len(rows))
     assert answer["log_prob"].mean() == pytest.approx(stated["mean"], abs=0.1 + ERRORS * error)
-    if question in (MANIFESTS[name].reference or {}):
+    reference = (MANIFESTS[name].reference or {}).get(question)
+    if reference is not None and reference.estimator == ESTIMATOR:
         assert answer["p_value"].mean() == pytest.approx(0.5, abs=ERRORS * 0.29 / np.sqrt(len(rows)))

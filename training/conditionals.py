@@ -1,21 +1,28 @@
-r"""Log-likelihoods of some modalities given others, by importance sampling from the model's posteriors.
+r"""Log-likelihoods of some modalities, given others or not, see ``models_store/evidence``.
 
-.. math:: \log p(x_T \mid x_S) = \log p(x_T, x_S) - \log p(x_S)
+.. math::
 
-both from the same draws, see ``models_store/evidence.py``.
+    \log p(x_T) = \log \int N(z; 0, I) \, p(x_T \mid z) \, dz, \qquad
+    \log p(x_T \mid x_S) := \log \int q(z \mid x_S) \, p(x_T \mid z) \, dz
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from models_store.evidence import Evidence, Proposals, defensive, estimate, log_weights
-from models_store.fusion import Gaussian
+from models_store.arrays import Array
+from models_store.evidence import Evidence, Noise, Question, Target, answered, estimating, laplace, plain
+from models_store.evidence.mixture import Draw
+from models_store.fusion import Gaussian, standard_normal
+from models_store.likelihoods import Parameters
+from training.coders import Coders
 from training.mvae_config import select
+from training.observations import Observations
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class Draws:
         count: Number of draws, K.
         at_once: Number of draws that are decoded together.
         generator: Source of the draws.
-        propose: Maps posteriors and the number of draws to the distributions that the draws come from.
+        as_multivae: Whether all draws come from q(z | x_S, x_T), from the same random numbers as in MultiVae.
 
     Raises:
         ValueError: A number is below 1.
@@ -35,41 +42,76 @@ class Draws:
     count: int
     at_once: int
     generator: torch.Generator | None = None
-    propose: Callable[[Sequence[Gaussian], int], Proposals] = defensive
+    as_multivae: bool = False
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.at_once < 1:
             raise ValueError(f"K and batch_size_K must be at least 1, got {self.count} and {self.at_once}")
 
+    def noise(self, rows: int, dimension: int) -> Noise:
+        """Sources of standard normal draws, one per row."""
+        if self.as_multivae:
+            drawn = torch.randn((self.count, rows, dimension), generator=self.generator).numpy()
+            return [_replayed(drawn[:, row]) for row in range(rows)]
+        seed = int(torch.randint(2**62, (1,), generator=self.generator))
+        return [_drawn(np.random.default_rng([seed, row]), dimension) for row in range(rows)]
 
-@dataclass(frozen=True)
-class Conditional:
-    """The distribution p(x_T | x_S) of a batch, as an estimate of its log-density needs it.
+
+def score(
+    coders: Coders,
+    observations: Observations,
+    target: Sequence[str],
+    condition: Sequence[str],
+    draws: Draws,
+) -> Evidence:
+    """log p(x_T | x_S) of each row, T and S each intersected with the modalities of the row.
 
     Arguments:
-        posteriors: q(z | x_{T ∪ S}), and q(z | x_S) where S is not empty: each (n_data, D).
-        present: Whether a row has each modality of T, then of S: (|T| + |S|, n_data).
-        n_targets: |T|.
-        log_probs: Maps z (K, n_data, D) to the log-likelihood of each modality of T, then of S: (K, n_data).
+        coders: The model.
+        observations: The batch.
+        target: Names of the modalities in T.
+        condition: Names of those in S; none for log p(x_T).
+        draws: Draws of z.
+
+    Returns:
+        Tensors (n_data,) on the device of the model.
     """
+    posterior = coders.posterior(observations, [*target, *condition])
+    given = coders.posterior(observations, condition) if condition else standard_normal(posterior.mu)
+    rows, dimension = posterior.mu.shape
+    targets = [_target(coders, observations, name) for name in target]
+    question = Question(_arrays(given), _arrays(posterior), targets)
+    device = posterior.mu.device
 
-    posteriors: Sequence[Gaussian]
-    present: Tensor
-    n_targets: int
-    log_probs: Callable[[Tensor], Iterable[Tensor]]
+    def decode(name: str, z: Array) -> Parameters:
+        parameters = coders.parameters_of(name, torch.from_numpy(z).to(device))
+        return {key: value.numpy(force=True) for key, value in parameters.items()}
 
-    def evidence(self, draws: Draws) -> Evidence:
-        """log p(x_T | x_S) of each row, T and S each intersected with the modalities of the row."""
-        proposals = draws.propose(self.posteriors, draws.count)
-        weights = []
-        for z in proposals.sample(self._noise(draws.generator), draws.at_once):
-            pairs = list(zip(self.log_probs(z), self.present, strict=True))
-            weights.append(log_weights(z, proposals, pairs[: self.n_targets], pairs[self.n_targets :]))
-        return estimate(torch.cat(weights, dim=1), proposals)
+    propose = plain if draws.as_multivae else laplace
+    noise = draws.noise(rows, dimension)
+    estimate = answered(estimating(question, noise, draws.count, draws.at_once, propose), decode)
+    return Evidence(**{key: torch.from_numpy(value).to(device) for key, value in vars(estimate).items()})
 
-    def _noise(self, generator: torch.Generator | None) -> Callable[[int], Tensor]:
-        mu = self.posteriors[0].mu
-        return lambda count: torch.randn((count, *mu.shape), generator=generator).to(mu)
+
+def _target(coders: Coders, observations: Observations, name: str) -> Target:
+    present = observations.present[coders.modalities.index(name)].numpy(force=True)
+    x = observations.values.get(name)
+    rows = np.zeros((len(present), 0)) if x is None else x.numpy(force=True)
+    return Target(name, coders.likelihoods[name], rows, present)
+
+
+def _arrays(posterior: Gaussian) -> Gaussian:
+    mu, log_var = (tensor.numpy(force=True) for tensor in posterior)
+    return Gaussian(mu, log_var)
+
+
+def _drawn(rng: np.random.Generator, dimension: int) -> Draw:
+    return lambda count: rng.standard_normal((count, dimension), np.float32)
+
+
+def _replayed(drawn: Array) -> Draw:
+    rest = iter(drawn)
+    return lambda count: np.stack([*islice(rest, count)])
 
 
 def scored_and_given(

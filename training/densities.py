@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from models_store.likelihoods import FAMILIES, Likelihood, Parameters
@@ -32,7 +33,7 @@ class FromFunction(Likelihood):
     parameters = ("reconstruction",)
     log_density: LogDensity
 
-    def mean(self, parameters: Parameters) -> Tensor:
+    def mean(self, parameters: Parameters) -> Any:
         return parameters["reconstruction"]
 
     def variance(self, parameters: Parameters) -> Tensor:  # noqa: ARG002 - what every likelihood takes
@@ -41,9 +42,10 @@ class FromFunction(Likelihood):
     def sample(self, parameters: Parameters, rng: np.random.Generator) -> Any:  # noqa: ARG002 - likewise
         raise ValueError(DENSITIES_ALONE)
 
-    def _log_prob(self, x: Tensor, parameters: Parameters) -> Tensor:
-        reconstruction = parameters["reconstruction"]
-        wide = x.expand(reconstruction.shape)
+    def _log_prob(self, x: Any, parameters: Parameters) -> Tensor:
+        # the function takes tensors; scores are estimated on arrays
+        reconstruction = torch.as_tensor(parameters["reconstruction"])
+        wide = torch.as_tensor(x).expand(reconstruction.shape)
         row = x.shape[1:]
         cells = self.log_density(reconstruction.reshape(-1, *row), wide.reshape(-1, *row))
         if cells.numel() != reconstruction.numel():

@@ -9,16 +9,16 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models_store.evidence import Evidence, plain
+from models_store.evidence import Evidence
 from models_store.fusion import Gaussian
 from training.coders import Coders, CodersOnBatch
-from training.conditionals import Conditional, Draws, scored_and_given
+from training.conditionals import Draws, score, scored_and_given
 from training.mvae_config import MVAEConfig, objective_of, select
 from training.networks import ModelOutput
 from training.objective import Batch, Loss, Runs, evaluate, possible, subsets
@@ -192,8 +192,9 @@ class MVAE(Coders):
 
         As in MultiVae, all draws come from q(z | x_A).
         """
-        conditional = self._conditional(self._observe(inputs), self.modalities, [])
-        return -conditional.evidence(Draws(K, batch_size_K, propose=plain)).log_prob.sum()
+        draws = Draws(K, batch_size_K, as_multivae=True)
+        total: Tensor = -score(self, self._observe(inputs), self.modalities, [], draws).log_prob.sum()
+        return total.to(self.weights.dtype)
 
     # --- beyond the API of MultiVae -----------------------------------------------------------------
 
@@ -210,10 +211,11 @@ class MVAE(Coders):
     ) -> Evidence:
         r"""log p(x_T | x_S) per row, T and S each intersected with the modalities that a row has.
 
-        .. math:: \log p(x_T \mid x_S) = \log p(x_T, x_S) - \log p(x_S)
+        .. math:: \log p(x_T \mid x_S) := \log \int q(z \mid x_S) \, p(x_T \mid z) \, dz
 
-        by importance sampling, see ``models_store/evidence.py``.
-        A row with no modality of T scores exactly 0.
+        by importance sampling, with the prior :math:`N(z; 0, I)` in place of :math:`q` where nothing of S is
+        given: the density that :meth:`predict` draws from. The chain rule does not hold, see
+        ``models_store/evidence``. A row with no modality of T scores exactly 0.
 
         Arguments:
             inputs: As for :meth:`forward`.
@@ -224,14 +226,13 @@ class MVAE(Coders):
             generator: Source of the draws.
 
         Returns:
-            ``log_prob``, ``std_error``, ``ess``, each (n_data,).
+            ``log_prob``, ``std_error``, ``ess``, ``k_hat`` and ``reliable``, each (n_data,).
 
         Raises:
             ValueError: A modality is unknown, or both scored and given.
         """
         target, condition = scored_and_given(self.modalities, subset, given)
-        conditional = self._conditional(self._observe(inputs), target, condition)
-        return conditional.evidence(Draws(K, batch_size_K, generator))
+        return score(self, self._observe(inputs), target, condition, Draws(K, batch_size_K, generator))
 
     def draw_subsets(self, generator: torch.Generator | None = None) -> Tensor:
         """The subsets of one batch, by the configuration: boolean (S, M), the joint one first."""
@@ -314,17 +315,6 @@ class MVAE(Coders):
 
         chooses = self.objective.reconstructs, self.objective.reencodes
         return dict(zip(RUNS, map(of_family, chooses), strict=True))
-
-    def _conditional(
-        self, observations: Observations, target: Sequence[str], condition: Sequence[str]
-    ) -> Conditional:
-        names = [*target, *condition]
-        return Conditional(
-            posteriors=[self.posterior(observations, given) for given in (names, condition) if given],
-            present=observations.present[[self.modalities.index(name) for name in names]],
-            n_targets=len(target),
-            log_probs=lambda z: [self.log_prob(m, observations.values.get(m), z) for m in names],
-        )
 
     def _observe(self, inputs: Any) -> Observations:
         return observe(inputs, self.modalities, self.weights.device)

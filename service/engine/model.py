@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Generator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from models_store.arrays import Array
 from models_store.errors import listed
-from models_store.evidence import Evidence, defensive, estimate
+from models_store.evidence import Decoded, Evidence, Request, estimating, joined
 from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
@@ -21,12 +21,12 @@ from service.engine.observations import Observations
 from service.engine.phases import CURRENT
 from service.engine.posteriors import Explanation, FusionRequest, FusionResult, Posteriors
 from service.engine.rules import Limits, Rules
-from service.engine.scoring import Noise, Piece, Scored, p_values, questions_of
+from service.engine.scoring import Scored, advance, noise, p_values, question, questions_of
 from service.engine.summaries import (
     FIELDS,
     Summary,
     SummaryOptions,
-    joined,
+    join,
     numbers_by_row,
     pieces,
     summaries,
@@ -171,7 +171,7 @@ class Model:
                 await self._target(modality, z[rows], options, first_row + rows.start)
                 for rows in pieces(observations.n, z.shape[1], [modality], CELLS_AT_ONCE)
             ]
-            answers[name] = joined(parts)
+            answers[name] = join(parts)
         return Generated(answers, observations.n, names)
 
     async def score(
@@ -184,7 +184,12 @@ class Model:
         at_once: int = 100,
         seed: int,
     ) -> Scored:
-        """log p(x_T | x_S) of every row, S and T intersected with what the row has.
+        r"""log p(x_T | x_S) of every row, S and T intersected with what the row has.
+
+        .. math:: \log \int q(z \mid x_S) \, p(x_T \mid z) \, dz
+
+        with the prior N(0, I) in place of q where nothing is given: the density that :meth:`generate` draws
+        from. The chain rule does not hold, see ``models_store/evidence``.
 
         Arguments:
             observations: Rows of the request.
@@ -203,7 +208,7 @@ class Model:
         self.rules.check_size(observations.n, draws)
         self.rules.check_numbers(observations.n, draws, "of importance weights", "K")
         together = tuple(name for name in self.rules.names if name in given + scored)
-        estimate = await self._evidence(observations, together, given, draws, at_once, seed)
+        estimate = await self._evidence(observations, scored, given, draws, at_once, seed)
         present = {name: observations.columns[name].present for name in together}
         questions = questions_of(scored, given, present)
         likely = p_values(questions, estimate.log_prob, draws, self.manifest.reference)
@@ -230,51 +235,43 @@ class Model:
     async def _evidence(
         self,
         observations: Observations,
-        together: Sequence[str],
+        scored: Sequence[str],
         given: Sequence[str],
         draws: int,
         at_once: int,
         seed: int,
     ) -> Evidence:
-        """log p(x_T | x_S) of every row, as ``models_store/evidence.py`` estimates it."""
-        posteriors = [
-            await self._fused(observations, names, 0, seed, return_mean=True)
-            for names in (together, given)
-            if names
-        ]
-        modalities = [self.rules.modality(name) for name in together]
-        weights = []
-        for rows in pieces(observations.n, min(at_once, draws), modalities, CELLS_AT_ONCE):
-            sliced = [
-                Gaussian(q.mu[rows].astype(np.float64), q.log_var[rows].astype(np.float64))
-                for q in posteriors
+        """log p(x_T | x_S) of every row, as ``models_store/evidence`` estimates it."""
+        together = tuple(name for name in self.rules.names if name in (*scored, *given))
+        condition, posterior = [
+            Gaussian(fused.mu, fused.log_var)
+            for fused in [
+                await self._fused(observations, names, 0, seed, return_mean=True)
+                for names in (given, together)
             ]
-            proposals = defensive(sliced, draws)
-            piece, chunks = Piece(observations, rows, modalities, given, proposals), []
-            noise = Noise(seed, observations, rows, together, self.manifest.latent_dim)
-            portions = proposals.sample(noise.draw, at_once)
-            while (z := await asyncio.to_thread(next, portions, None)) is not None:
-                CURRENT.get().record("fuse")
-                chunks.append(await self._log_weights(piece, z))
-            weights.append(np.concatenate(chunks, axis=1))
-        evidence = await asyncio.to_thread(estimate, np.concatenate(weights, axis=2), proposals)
-        CURRENT.get().record("summarise")
-        return evidence
+        ]
+        targets = [self.rules.modality(name) for name in scored]
+        parts = []
+        for rows in pieces(observations.n, min(at_once, draws), targets, CELLS_AT_ONCE):
+            piece = question(condition, posterior, targets, observations, rows)
+            drawn = noise(seed, observations, rows, together, self.manifest.latent_dim)
+            parts.append(await self._estimated(estimating(piece, drawn, draws, at_once)))
+        return joined(parts)
 
-    async def _log_weights(self, piece: Piece, z: Array) -> Array:
-        """The logarithms of the importance weights of draws of z: (1 or 2, count, rows)."""
-        decoded = await asyncio.gather(
-            *(self._decode(modality, z[:, piece.present(modality.name)]) for modality in piece.modalities)
-        )
-        CURRENT.get().record("decode")
-        weights = await asyncio.to_thread(piece.log_weights, z, decoded)
-        CURRENT.get().record("summarise")
-        return weights
+    async def _estimated(self, estimates: Generator[Request, Decoded, Evidence]) -> Evidence:
+        """Runs a generator of estimates: decodes the points that it yields, and sends the outputs back."""
+        step = await asyncio.to_thread(advance, estimates, None)
+        while not isinstance(step, Evidence):
+            CURRENT.get().record("fuse")
+            graphs = [self._graphs[decoder_file(name)].run(z) for name, z in step.items()]
+            outputs = await asyncio.gather(*graphs)
+            CURRENT.get().record("decode")
+            step = await asyncio.to_thread(advance, estimates, dict(zip(step, outputs, strict=True)))
+            CURRENT.get().record("summarise")
+        return step
 
     async def _decode(self, modality: Modality, z: Array) -> Outputs:
-        """The parameters of p(x | z): (n, K, *shape) for z of shape (n, K, D); nothing for no z."""
-        if not z.size:
-            return {}
+        """The parameters of p(x | z): (n, K, *shape) for z of shape (n, K, D)."""
         flat = np.ascontiguousarray(z.reshape(-1, z.shape[-1]), np.float32)
         outputs = await self._graphs[decoder_file(modality.name)].run(flat)
         return {name: value.reshape(*z.shape[:2], *value.shape[1:]) for name, value in outputs.items()}

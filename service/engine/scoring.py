@@ -1,19 +1,21 @@
 r"""Scores :math:`\log p(x_T \mid x_S)`: the draws behind them, and their references. Pure numpy.
 
+The estimates are those of ``models_store/evidence``.
+
 The draws of a row belong to the seed, the row and the modalities that are scored and given. So the score of a
 row does not depend on the others, and two different sets have independent draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from models_store.arrays import Array
-from models_store.evidence import Evidence, Proposals, log_weights
-from models_store.likelihoods import Parameters
+from models_store.evidence import ESTIMATOR, Decoded, Evidence, Noise, Question, Request, Target
+from models_store.fusion import Gaussian
 from models_store.manifest import Modality, Reference
 from service.engine.draws import generator
 from service.engine.observations import Observations
@@ -28,7 +30,7 @@ class Scored:
         targets: Names of the scored modalities T.
         questions: Conditional distribution per row, of the modalities that it has, such as ``label|image``.
         evidence: Score log p(x_T | x_S) with its error, (n,) each.
-        p_value: Share of held-out rows that score lower, (n,); NaN without a reference.
+        p_value: Two-sided p-value of the score among held-out rows, (n,); NaN without a reference.
     """
 
     condition: tuple[str, ...]
@@ -38,8 +40,8 @@ class Scored:
     p_value: Array
 
 
-class Noise:
-    """Standard normal draws of consecutive rows; they do not depend on the sizes of portions.
+def noise(seed: int, observations: Observations, rows: slice, names: Sequence[str], dimension: int) -> Noise:
+    """Sources of standard normal draws, one per row; a row's draws do not depend on the other rows.
 
     Arguments:
         seed: Seed of the request.
@@ -48,62 +50,50 @@ class Noise:
         names: Scored and given modalities.
         dimension: Latent dimension D.
     """
+    present = {name: observations.columns[name].present for name in names}
 
-    def __init__(
-        self, seed: int, observations: Observations, rows: slice, names: Sequence[str], dimension: int
-    ) -> None:
-        self._dimension = dimension
-        self._generators = []
-        present = {name: observations.columns[name].present for name in names}
-        for row in range(rows.start, rows.stop):
-            observed = ",".join(name for name in names if present[name][row])
-            self._generators.append(generator(seed, observations.first_row + row, f"score {observed}"))
+    def of(row: int) -> Callable[[int], Array]:
+        observed = ",".join(name for name in names if present[name][row])
+        rng = generator(seed, observations.first_row + row, f"score {observed}")
+        return lambda count: rng.standard_normal((count, dimension), np.float32)
 
-    def draw(self, count: int) -> Array:
-        """The next draws: (count, n, D)."""
-        shape = (count, self._dimension)
-        return np.stack([rng.standard_normal(shape, np.float32) for rng in self._generators], axis=1)
+    return [of(row) for row in range(rows.start, rows.stop)]
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Rows that are scored at a time.
+def question(
+    given: Gaussian,
+    posterior: Gaussian,
+    targets: Sequence[Modality],
+    observations: Observations,
+    rows: slice,
+) -> Question:
+    """The scored distribution of a range of rows.
 
     Arguments:
+        given: q(z | x_S) of all rows; the standard normal without a condition.
+        posterior: q(z | x_S, x_T) of all rows.
+        targets: Modalities in T.
         observations: Rows of the request.
-        rows: Range of the n rows of this piece.
-        modalities: Modalities in T and S.
-        given: Names of the modalities in S.
-        proposals: Proposal distribution of z.
+        rows: Range of rows to score.
     """
+    columns = [(modality, observations.columns[modality.name]) for modality in targets]
+    return Question(
+        Gaussian(given.mu[rows], given.log_var[rows]),
+        Gaussian(posterior.mu[rows], posterior.log_var[rows]),
+        [Target(m.name, m.distribution, column.values[rows], column.present[rows]) for m, column in columns],
+    )
 
-    observations: Observations
-    rows: slice
-    modalities: Sequence[Modality]
-    given: Sequence[str]
-    proposals: Proposals
 
-    def present(self, name: str) -> Array:
-        """Mask of the rows that have a modality, (n,)."""
-        return self.observations.columns[name].present[self.rows]
+def advance(estimates: Generator[Request, Decoded, Evidence], decoded: Decoded | None) -> Request | Evidence:
+    """Sends decoded points to a generator of estimates; returns the next points, or at last the estimates.
 
-    def log_weights(self, z: Array, decoded: Sequence[Parameters]) -> Array:
-        """Log-weights of T and S together, and of S alone, (1 or 2, count, n).
-
-        Arguments:
-            z: Draws from the proposals, (count, n, D).
-            decoded: Parameters of p(x | z) per modality, of the rows that have it.
-        """
-        scored: list[tuple[Array, Array]] = []
-        given: list[tuple[Array, Array]] = []
-        for modality, parameters in zip(self.modalities, decoded, strict=True):
-            present = self.present(modality.name)
-            log_likelihood = np.zeros(z.shape[:2])
-            if present.any():
-                x = self.observations.columns[modality.name].values[self.rows][present]
-                log_likelihood[:, present] = modality.distribution.row_log_prob(x, parameters)
-            (given if modality.name in self.given else scored).append((log_likelihood, present))
-        return np.asarray(log_weights(z, self.proposals, scored, given))
+    ``StopIteration`` cannot pass through a future, so threads call this.
+    """
+    try:
+        return next(estimates) if decoded is None else estimates.send(decoded)
+    except StopIteration as finished:
+        result: Evidence = finished.value
+        return result
 
 
 def questions_of(targets: Sequence[str], condition: Sequence[str], present: Mapping[str, Array]) -> list[str]:
@@ -127,7 +117,9 @@ def questions_of(targets: Sequence[str], condition: Sequence[str], present: Mapp
 def p_values(
     questions: Sequence[str], log_probs: Array, draws: int, reference: Mapping[str, Reference] | None
 ) -> Array:
-    """Share of held-out rows that score lower, (n,), at least 1 / (rows + 1); NaN without a reference.
+    """Two-sided p-values 2 min(F, 1 - F), F the share of held-out rows that score lower: (n,).
+
+    At least 1 / (rows + 1), at most 1; NaN without a reference of the same K and estimator.
 
     Arguments:
         questions: Conditional distribution per row.
@@ -147,9 +139,9 @@ def _question(targets: Sequence[str], condition: Sequence[str]) -> str:
 
 
 def _p_value(log_prob: float, entry: Reference | None, draws: int) -> float:
-    # The estimate is biased downwards, the less the more draws: only the same K compares.
-    if entry is None or draws != entry.K:
+    # The logarithm of an average is biased downwards, the less the more draws: only the same K compares.
+    if entry is None or draws != entry.K or entry.estimator != ESTIMATOR:
         return float("nan")
     quantiles = entry.quantiles
-    lower = np.interp(log_prob, quantiles, np.linspace(0, 1, len(quantiles)))
-    return max(float(lower), 1 / (entry.rows + 1))
+    lower = float(np.interp(log_prob, quantiles, np.linspace(0, 1, len(quantiles))))
+    return max(2 * min(lower, 1 - lower), 1 / (entry.rows + 1))

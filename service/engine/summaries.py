@@ -85,7 +85,7 @@ def summaries(modality: Modality, parameters: Parameters, options: SummaryOption
         few = {name: value[rows] for name, value in parameters.items()}
         return _summaries(modality, few, options, first_row + rows.start)
 
-    return joined([of(rows) for rows in pieces(n, draws, [modality], CELLS_IN_CACHE)])
+    return join([of(rows) for rows in pieces(n, draws, [modality], CELLS_IN_CACHE)])
 
 
 def pieces(n: int, draws: int, modalities: Sequence[Modality], most: int) -> Iterator[slice]:
@@ -95,8 +95,8 @@ def pieces(n: int, draws: int, modalities: Sequence[Modality], most: int) -> Ite
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
-def joined(parts: Sequence[Summary]) -> Summary:
-    """Joins the summaries of consecutive rows."""
+def join(parts: Sequence[Summary]) -> Summary:
+    """Join the summaries of consecutive rows."""
     if len(parts) == 1:
         return parts[0]
     fields: Sequence[Mapping[str, Any]] = parts

@@ -64,6 +64,8 @@ def scores(scored: Scored) -> dict[str, Any]:
         "log_prob": scored.evidence.log_prob,
         "std_error": scored.evidence.std_error,
         "ess": scored.evidence.ess,
+        "k_hat": scored.evidence.k_hat,
+        "reliable": scored.evidence.reliable,
         "p_value": scored.p_value,
     }
 

@@ -57,7 +57,8 @@ OPERATIONS = (
     Operation(
         "score",
         "The log-likelihood",
-        "The log-likelihood of the observed modalities: of all together, of some, or of some given others.",
+        "The log-likelihood of the observed modalities: of all together or of some, under the prior of z, or "
+        "of some given others, under the posterior of z given those: the density that `generate` draws from.",
         ScoreQuery,
         (response.JSON, response.NPZ),
     ),
@@ -155,11 +156,17 @@ def _scored() -> Schema:
     by_row = nested((None,), FINITE_OR_NULL)
     words = {
         "log_prob": "log p(x_T | x_S), in nats; null where it is not finite.",
-        "std_error": "Standard error of the estimate.",
+        "std_error": "Standard error of the estimate, in nats; null where the estimate is not reliable.",
         "ess": "Effective sample size.",
-        "p_value": "The share of held-out rows that score lower; null without a reference.",
+        "k_hat": "Shape of the tail of the importance weights; null where they have no tail to judge.",
+        "p_value": "Two-sided p-value of the score among those of held-out rows: small where hardly any "
+        "scores lower, or hardly any higher; null without a reference of the same K and estimator.",
     }
-    estimates = {name: {**by_row, "description": words[name]} for name in words}
+    estimates: dict[str, Schema] = {name: {**by_row, "description": words[name]} for name in words}
+    estimates["reliable"] = {
+        **nested((None,), {"type": "boolean"}),
+        "description": "Whether k_hat and ess say that the estimate lies within its error.",
+    }
     request = {
         "gen_mod": TEXTS,
         "K": WHOLE,

@@ -7,12 +7,13 @@ from types import ModuleType
 
 import pytest
 
-from models_store import evidence, fusion, likelihoods
+from models_store import fusion, likelihoods
+from models_store.evidence import pareto, weights
 from training import objective
 
 
 @pytest.mark.parametrize(
-    "module", [likelihoods, fusion, evidence, objective], ids=lambda module: module.__name__
+    "module", [likelihoods, fusion, pareto, weights, objective], ids=lambda module: module.__name__
 )
 def test_examples_in_docstrings_give_what_they_show(module: ModuleType) -> None:
     results = doctest.testmod(module)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from models_store.arrays import Array
+from models_store.evidence import ESTIMATOR
 from models_store.folder import open_bundle
 from models_store.fusion import Gaussian
 from models_store.likelihoods import Parameters
@@ -43,8 +44,10 @@ def test_likelihoods_agree_with_those_of_the_torch_model(evaluated: EvaluatedMod
     rows = evaluated.test.head(12)
     ours = log_prob(evaluated, rows, ["image", "label"])
     theirs = fitted.model.compute_log_prob(rows, K=2000, generator=torch.Generator().manual_seed(1))
-    error = np.hypot(ours["std_error"], theirs.std_error.numpy())
-    assert (np.abs(ours["log_prob"] - theirs.log_prob.numpy()) < 5 * error + 0.1).all()
+    both = ours.reliable & theirs.reliable.numpy()
+    error = np.hypot(ours.std_error, theirs.std_error.numpy())[both]
+    assert both.mean() > 0.7
+    assert (np.abs(ours.log_prob - theirs.log_prob.numpy())[both] < 5 * error + 0.1).all()
 
 
 def test_every_question_of_the_card_is_answered(evaluated: EvaluatedModel) -> None:
@@ -197,6 +200,7 @@ def test_a_reference_holds_the_quantiles_of_the_very_scores() -> None:
     assert (np.diff(reference["a,b"].quantiles) >= 0).all()
     assert len(reference["a"].quantiles) == 101
     assert reference["a"].rows == 400
+    assert reference["a"].estimator == ESTIMATOR
 
 
 def test_no_number_of_modalities_makes_the_questions_explode() -> None:

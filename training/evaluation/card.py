@@ -150,8 +150,9 @@ def _of_the_model(manifest: Manifest) -> Iterator[Section]:
     metrics = manifest.metrics
     yield (
         "Likelihood",
-        "Nats per row, with the standard error over the rows; importance samples from q(z | x).",
-        ("question", "log p", "rows", "K", "median ESS"),
+        "Nats per row, with the standard error over the rows: log p(a) under the prior of z, log p(a | b) "
+        "under q(z | b). Importance samples around the mode; `reliable`: for how many rows they suffice.",
+        ("question", "log p", "rows", "K", "median ESS", "reliable"),
         [
             (
                 f"`{q}`",
@@ -159,6 +160,7 @@ def _of_the_model(manifest: Manifest) -> Iterator[Section]:
                 str(v["rows"]),
                 str(v["K"]),
                 f"{v['median_ess']:.0f}",
+                f"{v['reliable']:.2f}" if "reliable" in v else "–",
             )
             for q, v in metrics["log_prob"].items()
         ],

@@ -42,6 +42,8 @@ class LogProb(TypedDict):
     """Standard error of the mean over rows, in nats."""
     median_ess: float
     """Median effective sample size, at most K."""
+    reliable: float
+    """Share of rows whose estimate is reliable."""
     rows: int
     """Number of rows."""
     K: int

@@ -1,7 +1,7 @@
 """log p(x_T | x_S) of held-out rows: means for the card, quantiles for ``p_value``.
 
 log p(x_S) uses the rows with all of S; the joint of all modalities uses the rows with any modality;
-log p(x_T | x_S) uses the rows with all of T and S.
+log p(x_T | x_S), the density that ``/generate`` draws from, uses the rows with all of T and S.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from models_store.arrays import Array
-from models_store.evidence import Evidence, defensive, estimate, log_weights
-from models_store.fusion import Gaussian, disagreement
+from models_store.evidence import ESTIMATOR, Evidence, Question, Target, answered, estimating, joined
+from models_store.evidence.mixture import Draw
+from models_store.fusion import Gaussian, disagreement, standard_normal
 from models_store.manifest import Reference
 from training.data.rows import Rows
 from training.evaluation.evaluated import (
@@ -32,6 +33,8 @@ DECODED = 6_000_000
 FEWEST = 100
 """Least number of rows for each of those, even beyond the budget."""
 LEVELS = np.linspace(0, 1, 101)
+TOGETHER, AT_ONCE = 25, 250
+"""Rows that are scored together, and points of each that are decoded together."""
 FEWEST_REFERENCE = 20
 """Least number of rows for reference quantiles."""
 
@@ -44,12 +47,14 @@ class Scores:
         complete: Whether the row has all of T and S: boolean, (n,).
         log_prob: Estimate of log p(x_T | x_S), in nats: (n,).
         ess: Effective sample size of the estimate: (n,).
+        reliable: Whether the estimate lies within its error: boolean, (n,).
         disagreement: Disagreement between the experts of T and S, in nats: (n,).
     """
 
     complete: Array
     log_prob: Array
     ess: Array
+    reliable: Array
     disagreement: Array
 
 
@@ -96,49 +101,43 @@ def _score(evaluated: EvaluatedModel, conditional: Conditional, most: int) -> Sc
     experts, present = evaluated.experts(rows, names)
     wide = Gaussian(experts.mu.astype(np.float64), experts.log_var.astype(np.float64))
     apart = disagreement(wide, present)
-    return Scores(observed_all(rows, names), estimate["log_prob"], estimate["ess"], apart)
+    return Scores(observed_all(rows, names), estimate.log_prob, estimate.ess, estimate.reliable, apart)
 
 
 def log_prob(
     evaluated: EvaluatedModel, rows: Rows, targets: Sequence[str], given: Sequence[str] = ()
-) -> Mapping[str, Array]:
-    """Estimates log p(x_T | x_S) of each row by importance sampling, see ``models_store/evidence.py``.
-
-    Returns:
-        ``log_prob``, ``std_error`` and ``ess``, each (n,).
-    """
-    rng = evaluated.rng()
-    each = (rows.take(slice(index, index + 1)) for index in range(len(rows)))
-    columns = [_log_prob(evaluated, row, targets, given, rng) for row in each]
-    return {
-        key: np.concatenate([getattr(e, key) for e in columns]) if columns else np.zeros(0)
-        for key in ("log_prob", "std_error", "ess")
-    }
+) -> Evidence:
+    """Estimates log p(x_T | x_S) of each row by importance sampling, see ``models_store/evidence``."""
+    pieces = [
+        _log_prob(evaluated, rows.take(slice(start, start + TOGETHER)), targets, given, start)
+        for start in range(0, len(rows), TOGETHER)
+    ]
+    return joined(pieces)
 
 
 def _log_prob(
-    evaluated: EvaluatedModel,
-    row: Rows,
-    targets: Sequence[str],
-    given: Sequence[str],
-    rng: np.random.Generator,
+    evaluated: EvaluatedModel, rows: Rows, targets: Sequence[str], given: Sequence[str], first: int
 ) -> Evidence:
-    names = [*targets, *given]
-    posteriors = [evaluated.posterior(row, names_given) for names_given in (names, given) if names_given]
-    proposals = defensive(posteriors, evaluated.settings.importance_samples)
-    shape = (1, evaluated.manifest.latent_dim)
-    (z,) = proposals.sample(
-        lambda count: rng.standard_normal((count, *shape), np.float32), at_once=proposals.draws
-    )
-    pairs = []
-    for name in names:
-        modality = evaluated.manifest.modality(name)
-        decoded = evaluated.graphs.decode(name, z[:, 0])
-        wide = {key: value[:, None] for key, value in decoded.items()}
-        cells = modality.distribution.row_log_prob(row.data[name].numpy(), wide)
-        pairs.append((cells, observed(row, name)))
-    weights = log_weights(z, proposals, pairs[: len(targets)], pairs[len(targets) :])
-    return estimate(weights.astype(np.float64), proposals)
+    posterior = evaluated.posterior(rows, [*targets, *given])
+    condition = evaluated.posterior(rows, given) if given else standard_normal(posterior.mu)
+    scored = [
+        Target(
+            name,
+            evaluated.manifest.modality(name).distribution,
+            rows.data[name].numpy(),
+            observed(rows, name),
+        )
+        for name in targets
+    ]
+    noise = [_draws(evaluated, first + row) for row in range(len(rows))]
+    question = Question(condition, posterior, scored)
+    draws = evaluated.settings.importance_samples
+    return answered(estimating(question, noise, draws, AT_ONCE), evaluated.graphs.decode)
+
+
+def _draws(evaluated: EvaluatedModel, row: int) -> Draw:
+    rng, dimension = np.random.default_rng([evaluated.seed, row]), evaluated.manifest.latent_dim
+    return lambda count: rng.standard_normal((count, dimension), np.float32)
 
 
 def log_probs(
@@ -153,6 +152,7 @@ def log_probs(
                 "mean": round(float(values.mean()), 3),
                 "std_error": round(float(values.std(ddof=1) / np.sqrt(len(values))), 3),
                 "median_ess": round(float(np.median(estimates.ess)), 1),
+                "reliable": round(float(estimates.reliable.mean()), 3),
                 "rows": len(values),
                 "K": evaluated.settings.importance_samples,
             },
@@ -174,6 +174,7 @@ def references(evaluated: EvaluatedModel, scores: Mapping[Conditional, Scores]) 
             rows=len(values),
             quantiles=_quantiles(values),
             disagreement=apart,
+            estimator=ESTIMATOR,
         )
     return estimates
 
