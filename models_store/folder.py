@@ -30,7 +30,7 @@ MAX_MANIFEST_BYTES = 2**26
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 READABLE_FOLDER, READABLE_FILE = 0o755, 0o644
-"""Modes of what is published: a service may run as another user, whatever the umask of training is."""
+"""Modes of what is published: a service may run as another user, and the umask of training has no effect."""
 DRAFT = re.compile(r"\.[1-9][0-9]*-[A-Za-z0-9_]+")
 STALE_SECONDS = 24 * 3600
 """Age from which the draft of a killed process is removed."""

@@ -134,7 +134,7 @@ def restore(state: State, workdir: Path, experiment: Experiment) -> None:
     """
     path = workdir / LAST
     if not path.is_file():
-        raise TrainingError(f"{workdir} holds no run to go on with: there is no {LAST}")
+        raise TrainingError(f"{workdir} holds no run to resume: there is no {LAST}")
     with safe_open(path, framework="pt") as file:
         saved: SavedState = json.loads(file.metadata()["state"])
     if saved["experiment"] != experiment_of(experiment):

@@ -168,7 +168,7 @@ def _naming_lost_processes(fabric: Fabric, epoch: int, workdir: Path) -> Iterato
             raise
         raise TrainingError(
             f"another process of this run is gone ({str(error).splitlines()[0]}); "
-            f"the epochs before {epoch} are kept: go on with --resume {workdir}"
+            f"the epochs before {epoch} are kept: continue with --resume {workdir}"
         ) from error
 
 

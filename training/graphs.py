@@ -72,7 +72,7 @@ def to_onnx(
 def _translated(graphs: _AllGraphs, inputs: Mapping[str, NumpyArray], z: NumpyArray) -> onnx_ir.Model:
     """One graph from ``z`` and every ``NAME.x`` to every ``NAME.OUTPUT``."""
     names = [modality.name for modality in graphs.modalities]
-    # What the exporter says of its own insides helps nobody who trains.
+    # Messages of the exporter about its own passes do not help users.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

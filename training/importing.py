@@ -25,7 +25,7 @@ from training.data.rows import Rows
 from training.errors import ImportRefused
 from training.export import PARITY_BATCHES, export
 from training.model import MVAE, MVAEConfig
-from training.networks.custom import found
+from training.networks.custom import import_callable
 from training.networks.outputs import ModelOutput
 from training.networks.reference import WIDTH, ReferenceDecoder, ReferenceEncoder
 from training.networks.units import OneHot
@@ -208,7 +208,7 @@ def _networks(
     }
     if networks is None or not config.custom_architectures:
         return encoders, decoders
-    custom_encoders, custom_decoders = found(networks, "--networks")(dict(raw))
+    custom_encoders, custom_decoders = import_callable(networks, "--networks")(dict(raw))
     return {**encoders, **custom_encoders}, {**decoders, **custom_decoders}
 
 

@@ -75,9 +75,9 @@ class Block:
             return matches
         return [cell if cell is None else _with_point(cell, how.decimal) for cell in matches]
 
-    def _vectors(self, how: ColumnDialect, found: Sequence[Cell]) -> Array:
-        values = np.full((len(found), how.width), np.nan)
-        for row, cell in enumerate(found):
+    def _vectors(self, how: ColumnDialect, cells: Sequence[Cell]) -> Array:
+        values = np.full((len(cells), how.width), np.nan)
+        for row, cell in enumerate(cells):
             if cell is not None:
                 with suppress(TypeError, ValueError):
                     values[row] = np.array(cell, dtype=float)

@@ -44,7 +44,7 @@ def entries(folder: Path) -> list[str]:
 
 
 def listed(folder: Path, name: str, content: bytes = b"") -> Path:
-    """Adds a name to the manifest's list of files, whatever is there."""
+    """Adds a name to the manifest's list of files; the file may exist or not."""
     reported = Manifest.from_json((folder / "manifest.json").read_bytes())
     entry = FileEntry(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
     altered = reported.model_copy(update={"files": {**reported.files, name: entry}})

@@ -135,7 +135,7 @@ def test_a_publisher_that_fails_at_any_object_leaves_no_version(
         broken.publish(MODEL, FILES)
     assert place.published() == {}
     number = place.next_number("digits")
-    place.publish(version(number), FILES)  # what it left is in nobody's way
+    place.publish(version(number), FILES)  # the unfinished draft blocks no later version
     assert place.open("digits", number).manifest.version == number
 
 

@@ -1,4 +1,4 @@
-"""Whatever lies in a store, reading it ends, and says in one sentence what is wrong."""
+"""Reading any files in a store ends, and reports in one sentence what is wrong."""
 
 from __future__ import annotations
 

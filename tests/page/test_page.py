@@ -273,9 +273,9 @@ def test_nothing_is_wider_than_the_screen(page: Page, shipped: str) -> None:
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_complained_of(page: Page, shipped: str) -> None:
     requested: list[str] = []
-    said: list[str] = []
+    console: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
+    page.on("console", lambda message: console.append(message.text))
     open_page(page, shipped, "mnist")
     for model in page.locator("#model option").all_inner_texts():
         page.locator("#model").select_option(model)
@@ -284,4 +284,4 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_complained_of(page: Page, 
         expect(page.locator("#verdict")).not_to_contain_text("From label")
     assert len(requested) > 10
     assert all(url.startswith((f"{shipped}/", "blob:", "data:")) for url in requested)
-    assert said == []
+    assert console == []

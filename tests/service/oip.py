@@ -21,16 +21,16 @@ def tensor(name: str, values: Any, binary: bool = True, datatype: str | None = N
     return made.set_data_from_numpy(array, binary_data=binary)
 
 
-def wanted(*names: str, binary: bool = True) -> list[triton.InferRequestedOutput]:
+def to_return(*names: str, binary: bool = True) -> list[triton.InferRequestedOutput]:
     return [triton.InferRequestedOutput(name, binary_data=binary) for name in names]
 
 
-def asked(address: str, path: str, **body: Any) -> Any:
-    """The same question at the front door."""
+def native(address: str, path: str, **body: Any) -> Any:
+    """The answer of a path of the service outside /v2."""
     response = httpx2.post(f"http://{address}{path}", timeout=60, **body)
     assert response.status_code == 200, response.text
     return response.json()
 
 
-def assert_agrees(result: triton.InferResult, name: str, wanted: Any) -> None:
-    np.testing.assert_allclose(result.as_numpy(name), np.asarray(wanted, np.float32), rtol=1e-6, atol=1e-6)
+def assert_agrees(result: triton.InferResult, name: str, expected: Any) -> None:
+    np.testing.assert_allclose(result.as_numpy(name), np.asarray(expected, np.float32), rtol=1e-6, atol=1e-6)

@@ -57,7 +57,7 @@ def process_of(
 
 
 def readiness(address: str, path: str = "/readyz") -> int:
-    """The status of a path; 0 where nobody listens."""
+    """The status of a path; 0 where no process listens."""
     try:
         return httpx2.get(f"{address}{path}", timeout=10).status_code
     except httpx2.TransportError:

@@ -187,9 +187,7 @@ def test_a_score_counts_only_the_cells_that_are_there(kinds: TestClient) -> None
     assert np.isfinite(one).all()
 
 
-@pytest.mark.filterwarnings(
-    "ignore::RuntimeWarning"
-)  # numpy tells of every overflow, and that is all it does
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy only warns of overflow
 @pytest.mark.parametrize("value", [1e5, 1e20, -3e38])
 @pytest.mark.parametrize("accept", ["application/json", "application/x-npz", CSV, ZIP])
 def test_values_far_from_all_that_a_model_knows_are_answered_too(

@@ -24,7 +24,7 @@ BODY = {"inputs": {"label": [1, 2, 3]}}
 
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "two workers"])
 def test_sigterm_under_load_loses_no_answer(bundle_folder: Path, options: tuple[str, ...]) -> None:
-    """Clients go on until readiness tells them to stop, as behind a balancer."""
+    """Clients send requests until readiness fails, as behind a load balancer."""
     reported = threading.Event()
     answered: list[int] = []
 

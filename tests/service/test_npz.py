@@ -59,7 +59,7 @@ def test_what_is_stored_is_read_as_zipfile_reads_it(
 def test_what_is_damaged_is_never_read_as_anything_else(
     written: dict[str, np.ndarray], place: int, change: int
 ) -> None:
-    """A time, an attribute or the like may change; whatever else does is left to zipfile."""
+    """A time or an attribute may change; archives with other changes are left to zipfile."""
     content = bytearray(archive(written.items()))
     content[place % len(content)] ^= change
     assert stored(bytes(content), len(content)) in (None, unzipped(archive(written.items())))

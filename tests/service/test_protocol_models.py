@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol tells of models, and how they are loaded with it."""
+"""Models in the Open Inference Protocol: their metadata, and how they are loaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tritonclient.utils import InferenceServerException
 
 from service.app import create_app
 from service.settings import Settings
-from tests.service.oip import tensor, wanted
+from tests.service.oip import tensor, to_return
 from tests.service.running import running, until
 
 
@@ -51,7 +51,7 @@ def test_every_output_of_the_metadata_can_be_asked_for_and_has_its_shape(
     outputs = oip.get_model_metadata("kinds")["outputs"]
     names = [output["name"] for output in outputs]
     inputs = [tensor("body", np.full((2, 3), 1.5, np.float32))]
-    result = oip.infer("kinds", inputs, outputs=wanted(*names), parameters={"N": 3})
+    result = oip.infer("kinds", inputs, outputs=to_return(*names), parameters={"N": 3})
     for output in outputs:
         actual = result.get_output(output["name"])
         assert actual["datatype"] == output["datatype"]
@@ -76,7 +76,7 @@ def test_statistics_count_rows_and_failures(oip: triton.InferenceServerClient) -
         return one
 
     before = counted()
-    oip.infer("kinds", [tensor("body", np.ones((3, 3), np.float32))], outputs=wanted("mu"))
+    oip.infer("kinds", [tensor("body", np.ones((3, 3), np.float32))], outputs=to_return("mu"))
     with pytest.raises(InferenceServerException):
         oip.infer("kinds", [])
     after = counted()

@@ -16,7 +16,7 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from tests.service.oip import PICTURES, tensor, wanted
+from tests.service.oip import PICTURES, tensor, to_return
 
 IMAGE = tensor("image", PICTURES)
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -41,12 +41,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "too many rows": ({"inputs": [tensor("label", [1] * 51)]}, "413", "51 rows are more than the 50"),
     "unequal rows": ({"inputs": [IMAGE, tensor("label", [1])]}, "422", "the same number of rows"),
     "an unknown output": (
-        {"outputs": wanted("sound")},
+        {"outputs": to_return("sound")},
         "422",
         "unknown output 'sound'; this model gives 'z'",
     ),
     "a target outside of gen_mod": (
-        {"outputs": wanted("label"), "parameters": {"gen_mod": "image"}},
+        {"outputs": to_return("label"), "parameters": {"gen_mod": "image"}},
         "422",
         "gen_mod",
     ),
@@ -187,7 +187,7 @@ ILL_FORMED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
         422,
         "has 8 bytes",
     ),
-    "bytes of nobody": (
+    "bytes of no tensor": (
         head() + bytes(4),
         {"inference-header-content-length": str(len(head()))},
         422,

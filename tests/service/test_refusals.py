@@ -1,4 +1,4 @@
-"""Bad input: a status, and one sentence that says what came, what was wanted and where. Never the prior."""
+"""Bad input: a status, and one sentence that names the input, what is accepted and where. Never the prior."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is asked, allowed by /openapi.json or not, is answered as it says; schemathesis asks."""
+"""Every request, allowed by /openapi.json or not, is answered as it says; schemathesis makes the requests."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_document_is_that_of_the_service(service: TestClient) -> None:
 
 
 def answered_as_described(service: TestClient, case: Case[Any]) -> None:
-    # It goes with cond_mod=none alone, which no schema tells; with it, hardly a question would be answered.
+    # It goes with cond_mod=none alone, which no schema states; with it, hardly a request would succeed.
     if case.media_type and re.fullmatch("[1-9][0-9]*", str((case.query or {}).get("n_data"))):
         del case.query["n_data"]
     requested = requests.Request(**case.as_transport_kwargs(base_url=str(service.base_url))).prepare()

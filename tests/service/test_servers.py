@@ -173,8 +173,8 @@ def test_requests_of_a_server_that_keeps_no_state_are_answered(settings: Setting
 @pytest.mark.parametrize("by", ["server", "setting"])
 def test_a_root_path_may_be_kept_or_cut_off_by_the_proxy(by: str, path: str, settings: Settings) -> None:
     async def check() -> None:
-        own = settings if by == "server" else settings.model_copy(update={"root_path": "/below/this"})
-        application = served(own)
+        adjusted = settings if by == "server" else settings.model_copy(update={"root_path": "/below/this"})
+        application = served(adjusted)
         server = Events(application)
         await server.startup()
         scope = {"root_path": "/below/this"} if by == "server" else {}

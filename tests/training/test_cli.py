@@ -64,7 +64,7 @@ def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(
     [
         ("fit nmist", "no experiment file 'nmist'; built in are"),
         ("evaluate nmist", "no model 'nmist' in the store; there are"),
-        ("fit tiny --resume nowhere", "nowhere holds no run to go on with"),
+        ("fit tiny --resume nowhere", "nowhere holds no run to resume"),
         ("fit tiny --resume a --workdir b", "--resume continues a run in its own folder"),
         ("import nowhere", "nowhere holds no model: there is no model_config.json"),
         ("fit tiny --from tiny", "no model 'tiny' in the store"),

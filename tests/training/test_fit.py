@@ -1,4 +1,4 @@
-"""The loop: what it learns, what it writes, and what it does with numbers that are none."""
+"""The training loop: what it learns, what it writes, and how it treats NaN and infinity."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_same_seed_gives_the_same_weights(
 ) -> None:
     short = changed(experiment, epochs=1)
     fit(short, prepared, tmp_path / "a")
-    torch.rand(5)  # whatever else happened before
+    torch.rand(5)  # the state of the global generator has no effect
     fit(short, prepared, tmp_path / "b")
     first, second = load_file(tmp_path / "a" / BEST), load_file(tmp_path / "b" / BEST)
     assert all(torch.equal(first[key], second[key]) for key in first)
@@ -73,7 +73,7 @@ def test_a_loss_that_is_no_number_ends_training_with_advice(
 
 
 class Flaky(nn.Module):
-    """A decoder of labels that, at the calls it is told of, answers with no number."""
+    """A decoder of labels that returns NaN at the listed calls."""
 
     calls: ClassVar[int] = 0
     nan_at: ClassVar[set[int]] = set()

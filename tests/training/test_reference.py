@@ -1,4 +1,4 @@
-"""Ours against the reference library on the same weights."""
+"""Our model against MultiVae's on the same weights."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def theirs(library: SimpleNamespace) -> Any:
 
 @pytest.fixture(scope="module")
 def ours(theirs: Any) -> MVAE:
-    """Ours around the very networks of theirs, which were written for the reference library."""
+    """Our model around the networks of theirs, which were written for MultiVae."""
     return MVAE(MVAEConfig(**FIELDS), theirs.encoders, theirs.decoders).eval()
 
 

@@ -1,4 +1,4 @@
-"""A run that was killed goes on as if it had not been."""
+"""A killed run resumes with the results of one that was not."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def experiment_file(folder: Path, changes: str = "", epochs: int = 6) -> Path:
 
 
 def fork(experiment: Path, workdir: Path, resume: bool) -> tuple[BaseProcess, Connection]:
-    """A process that trains, and what tells of each epoch that is done."""
-    reported, tells = FORKED.Pipe(duplex=False)
-    process = FORKED.Process(target=train, args=(experiment, workdir, tells.send, resume))
+    """Starts a process that trains; the connection receives each finished epoch."""
+    reported, reports = FORKED.Pipe(duplex=False)
+    process = FORKED.Process(target=train, args=(experiment, workdir, reports.send, resume))
     process.start()
-    tells.close()
+    reports.close()
     return process, reported
 
 
@@ -124,7 +124,7 @@ def test_a_run_of_another_experiment_is_not_gone_on_with(
 def test_where_nothing_was_trained_there_is_nothing_to_go_on_with(
     experiment: Experiment, prepared: Prepared, tmp_path: Path
 ) -> None:
-    with pytest.raises(TrainingError, match=r"holds no run to go on with: there is no last\.safetensors"):
+    with pytest.raises(TrainingError, match=r"holds no run to resume: there is no last\.safetensors"):
         fit(experiment, prepared, tmp_path, resume=True)
 
 
@@ -159,9 +159,9 @@ def test_when_one_of_two_processes_is_killed_the_run_ends_and_can_go_on(tmp_path
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     target = int(children[0]) if victim == "the leader's child" else process.pid
     os.kill(target, signal.SIGKILL)
-    _, err = process.communicate(timeout=240)  # closes the input, so that the other process goes on
+    _, err = process.communicate(timeout=240)  # closes the input, so that the other process continues
     assert process.returncode != 0
     if victim == "the leader's child":  # which the launcher sees every five seconds, and the leader at once
-        assert "go on with --resume" in err or "Forcefully terminating" in err
+        assert "continue with --resume" in err or "Forcefully terminating" in err
     finish(start(experiment, tmp_path / "run", "resume"))
     assert [line["epoch"] for line in metrics(tmp_path / "run")] == [1, 2, 3]

@@ -78,7 +78,7 @@ def imported(
     Raises:
         ExperimentError: There is no such name, or it does not make a module.
     """
-    maker = found(path, where)
+    maker = import_callable(path, where)
     try:
         network = maker(latent_dim=latent_dim, shape=tuple(shape), **options)
     except TypeError as error:
@@ -90,7 +90,7 @@ def imported(
     return network
 
 
-def found(path: str, where: str) -> Callable[..., Any]:
+def import_callable(path: str, where: str) -> Callable[..., Any]:
     """What an import path names.
 
     Raises:

@@ -35,7 +35,7 @@ class ReferenceEncoder(nn.Module):
 
 
 class ReferenceDecoder(nn.Module):
-    """One hidden layer and a sigmoid, whatever the likelihood.
+    """One hidden layer and a sigmoid, for every likelihood.
 
     Arguments:
         shape: The shape of one row.

@@ -132,7 +132,7 @@ def column_scales(x: Tensor, of: Callable[[Tensor], Tensor] = lambda values: val
 
     Arguments:
         x: (n, *shape), NaN where missing.
-        of: A function of the cells whose mean and deviation are wanted, such as a logarithm.
+        of: Function of the cells whose mean and deviation are computed, such as a logarithm.
     """
     mean = _nanmean(x, of)
     deviation = _nanmean(x, lambda values: (of(values) - mean).square()).sqrt()

@@ -1,4 +1,4 @@
-"""A sound means the same spectrogram in whatever file it comes; what is no sound is refused."""
+"""A sound has one spectrogram in every file format; a file without sound is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture means the same pixels whoever reads it; what is no picture is refused."""
+"""A picture has the same pixels for every reader; a file without a picture is refused."""
 
 from __future__ import annotations
 
