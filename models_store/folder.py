@@ -6,6 +6,7 @@ and renames it: a crash at any moment leaves nothing that a reader takes for a b
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -37,11 +38,43 @@ STALE_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
+class StoredVersion:
+    """The files of one version on this machine, not checked yet."""
+
+    folder: Path
+
+    def digest(self) -> str:
+        """Return the sha256 of the manifest, which lists the sha256 of every other file.
+
+        Raises:
+            BundleRefused: There is no manifest that can be read.
+        """
+        return hashlib.sha256(_read(self.folder.absolute(), MANIFEST)).hexdigest()
+
+    def open(self) -> Bundle:
+        """Open the version and check every file of it.
+
+        Raises:
+            BundleRefused: One sentence that names the file and the reason.
+        """
+        return dataclasses.replace(open_bundle(self.folder), source=self)
+
+
+@dataclass(frozen=True)
 class Bundle:
-    """A stored model whose files were all there, with the right checksums, when it was opened."""
+    """A stored model whose files were all there, with the right checksums, when it was opened.
+
+    Arguments:
+        folder: Folder of its files.
+        manifest: Parsed manifest.
+        digest: sha256 of the bytes of the manifest.
+        source: Version that it was opened from; a temporary folder exists as long as this object.
+    """
 
     folder: Path
     manifest: Manifest
+    digest: str = ""
+    source: StoredVersion | None = None
 
     def read(self, name: str) -> bytes:
         """Read one file, and check it again, so that the checked bytes are the used ones.
@@ -61,8 +94,9 @@ def open_bundle(folder: Path) -> Bundle:
         BundleRefused: One sentence that names the file and the reason.
     """
     folder = folder.absolute()
+    document = _read(folder, MANIFEST)
     try:
-        manifest = Manifest.from_json(_read(folder, MANIFEST))
+        manifest = Manifest.from_json(document)
     except ManifestError as error:
         raise BundleRefused(f"{_label(folder)}: {error}") from None
     if f"{manifest.name}/{manifest.version}" != _label(folder):
@@ -72,7 +106,7 @@ def open_bundle(folder: Path) -> Bundle:
         content = _read_checked(folder, name, entry)
         if name.endswith(".onnx"):
             _check_self_contained(_label(folder), name, content)
-    return Bundle(folder, manifest)
+    return Bundle(folder, manifest, hashlib.sha256(document).hexdigest())
 
 
 def publish(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:

@@ -17,7 +17,7 @@ from typing import Any
 import fsspec
 
 from models_store.errors import BundleRefused, ManifestError, StoreAway, VersionExists
-from models_store.folder import MANIFEST, VERSION, Bundle, completed, inside, open_bundle
+from models_store.folder import MANIFEST, VERSION, Bundle, StoredVersion, completed, inside
 from models_store.manifest import Manifest
 
 CHANGING = ("ETag", "LastModified", "mtime", "created", "md5Hash", "updated", "size")
@@ -53,6 +53,9 @@ class ObjectStore:
                 numbers.setdefault(name, []).append(number)
         return {name: sorted(numbers[name]) for name in sorted(numbers)}
 
+    def vanished(self) -> str | None:
+        return None  # a store without objects and one that does not exist look alike
+
     def next_number(self, name: str) -> int:
         # A killed publisher leaves files without a manifest; their number is not used again.
         return max((number for model, number, _ in self._keys() if model == name), default=0) + 1
@@ -63,21 +66,21 @@ class ObjectStore:
             [(key, [str(fields.get(field)) for field in CHANGING]) for key, fields in sorted(objects.items())]
         )
 
-    def open(self, name: str, number: int) -> Bundle:
-        """Open one version; its files stay in a temporary folder as long as the bundle exists.
+    def fetch(self, name: str, number: int) -> StoredVersion:
+        """Copy one version to a temporary folder, which exists as long as the returned object.
 
         Raises:
-            BundleRefused: One sentence that names the file and the reason.
+            BundleRefused: The manifest is invalid, or a file is missing.
             StoreAway: The store does not answer.
         """
         kept = Path(tempfile.mkdtemp(prefix="anyview-"))
-        try:
-            bundle = self._fetch(kept / name / str(number))
-        except BaseException:
-            shutil.rmtree(kept, ignore_errors=True)
-            raise
-        weakref.finalize(bundle, shutil.rmtree, kept, ignore_errors=True)
-        return bundle
+        version = StoredVersion(kept / name / str(number))
+        weakref.finalize(version, shutil.rmtree, kept, ignore_errors=True)
+        self._copy(version.folder)
+        return version
+
+    def open(self, name: str, number: int) -> Bundle:
+        return self.fetch(name, number).open()
 
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
         name, number = manifest.name, manifest.version
@@ -107,8 +110,8 @@ class ObjectStore:
                 keys.append((name, int(number), file))
         return keys
 
-    def _fetch(self, folder: Path) -> Bundle:
-        """Copy one version into a folder, and open it there."""
+    def _copy(self, folder: Path) -> None:
+        """Copy one version into a folder."""
         name, number = folder.parent.name, int(folder.name)
         content = self._read(name, number, MANIFEST)
         try:
@@ -121,7 +124,6 @@ class ObjectStore:
             path = inside(folder, file)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self._read(name, number, file))
-        return open_bundle(folder)
 
     def _read(self, name: str, number: int, file: str) -> bytes:
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from models_store.errors import UnknownModel
-from models_store.folder import Bundle, names, open_bundle, publish, versions
+from models_store.folder import Bundle, StoredVersion, names, publish, versions
 from models_store.manifest import Manifest
 
 
@@ -23,6 +23,9 @@ class Store(Protocol):
             StoreAway: The store does not answer.
         """
 
+    def vanished(self) -> str | None:
+        """Return why there is no store at the address, as one sentence; None if there is one."""
+
     def next_number(self, name: str) -> int:
         """The number for the next version of a model.
 
@@ -34,6 +37,14 @@ class Store(Protocol):
         """A text that changes whenever a file of that version changes.
 
         Raises:
+            StoreAway: The store does not answer.
+        """
+
+    def fetch(self, name: str, number: int) -> StoredVersion:
+        """Bring the files of one version to this machine, without checking them.
+
+        Raises:
+            BundleRefused: A file is missing, or has a path that no bundle may have.
             StoreAway: The store does not answer.
         """
 
@@ -73,6 +84,9 @@ class Folder:
     def published(self) -> dict[str, list[int]]:
         return {name: versions(self._root, name) for name in names(self._root)}
 
+    def vanished(self) -> str | None:
+        return None if self._root.is_dir() else f"there is no folder {self._root}"
+
     def next_number(self, name: str) -> int:
         return max(versions(self._root, name), default=0) + 1
 
@@ -81,8 +95,11 @@ class Folder:
         files = ((path.relative_to(folder), path.lstat()) for path in sorted(folder.rglob("*")))
         return repr([(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in files])
 
+    def fetch(self, name: str, number: int) -> StoredVersion:
+        return StoredVersion(self._root / name / str(number))
+
     def open(self, name: str, number: int) -> Bundle:
-        return open_bundle(self._root / name / str(number))
+        return self.fetch(name, number).open()
 
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
         return str(publish(self._root, manifest, files))

@@ -139,9 +139,10 @@ async def _serving(
     try:
         with (
             delayed_sigterm(catalog.drain, settings.grace_seconds),
-            Watcher(catalog.refresh, settings.poll_seconds),
+            Watcher(catalog.poll, settings.poll_seconds) as watcher,
             metrics_route.kept_fresh(metrics, catalog),
         ):
+            catalog.trials.call_back(watcher.wake)
             deadlines = Deadlines(settings.deadline_seconds)
             yield {"catalog": catalog, "deadlines": deadlines, "metrics": metrics}
     finally:

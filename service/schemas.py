@@ -134,3 +134,11 @@ class Health(BaseModel):
 
     status: Literal["alive", "dead", "ready", "not ready"]
     missing: list[str] = []
+
+
+class ReadinessHealth(Health):
+    """Readiness of the service, and whether its store is there."""
+
+    store: Literal["present", "away"] = Field(
+        "present", description="`away`: the store does not answer, or is not there; loaded models go on."
+    )

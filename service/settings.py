@@ -62,6 +62,14 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds between two searches of the store for new versions; 0: only at start.",
     )
+    open_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="Processor seconds in which a new version must open and reproduce its golden values.",
+    )
+    open_memory_bytes: int = Field(
+        2 * 2**30, gt=0, description="Memory that opening a new version may take; not limited with `cuda`."
+    )
     allow_loading: bool = Field(
         False, description="Allow POST /models/MODEL/load and unload; not with several workers."
     )

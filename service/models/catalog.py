@@ -8,15 +8,19 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from models_store import stores
 from models_store.errors import ModelsStoreError, StoreAway, listed
+from models_store.folder import SHIPPED
 from service.engine.batching import Backlog, GraphQueue
 from service.engine.model import Model
 from service.engine.sessions import cpu_quota
 from service.engine.workers import Workers
 from service.errors import NotFound, NotReady, TooBusy, WrongInput
 from service.models.loading import Loaded, Queue, load
+from service.models.sandbox import TrialLimits
+from service.models.trials import Trials
 from service.models.watching import give_memory_back
 from service.settings import Settings
 
@@ -69,6 +73,11 @@ class Catalog:
         self._pinned: set[tuple[str, int]] = set()  # versions that were loaded by hand
         self._unwanted: set[tuple[str, int]] = set()  # versions that were unloaded by hand
         self._dismissed: set[str] = set()  # models that were
+        memory = None if self.settings.provider == "cuda" else self.settings.open_memory_bytes
+        self.trials = Trials(self.settings.provider, TrialLimits(self.settings.open_seconds, memory))
+        """Trials of new versions."""
+        # Writers of the package's own store can change its code as well.
+        self._trusting = self.settings.store == str(SHIPPED)
 
     # --- what answers -------------------------------------------------------------------------------------
 
@@ -148,32 +157,60 @@ class Catalog:
 
     def close(self) -> None:
         """Ends the threads; requests that still wait for them are refused."""
+        self.trials.close()
         self._workers.shutdown(wait=False)  # a graph may hang; requests are finished by now
 
     # --- what is loaded; all of this blocks ----------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Polls the store, and loads the newest versions of every model that can be served.
+        """Polls the store, and waits for the trials of new versions.
+
+        Once the service is ready, trials that take long are not waited for.
+        """
+        self.poll()
+        while self.trials.wait(patient=not self.ready):
+            self.poll()
+
+    def poll(self) -> None:
+        """Polls the store once, and loads the newest versions of every model that passed their trial.
 
         Replaced versions finish their requests. A version that cannot be served changes ``refused`` alone; a
         store that does not answer changes ``store_away`` alone.
         """
         with self._changing:
             try:
-                published = self.published = self._place().published()
-                gone = [key for key in self._refused if key[1] not in published.get(key[0], [])]
-                for key in gone:
-                    del self._refused[key]
-                for name, numbers in published.items():
-                    if name not in self._dismissed:
-                        self._follow(name, numbers)
-                self._record_store(None)
+                self._record_store(self._look())
             except StoreAway as error:
                 self._record_store(str(error))
             except Exception as error:
                 log.exception("the store %s cannot be read", self.settings.store)
                 self._record_store(f"the store cannot be read: {error}")
+            self._trusting = False
+            self.trials.start()
             self._give_back()
+
+    def _look(self) -> str | None:
+        """Follows what is published; returns why the store is not there, or None."""
+        place = self._place()
+        published = self.published = place.published()
+        if not published and (self.versions or place.vanished()):
+            return place.vanished() or f"the store {self.settings.store} is empty"
+        for name, loaded in self.versions.items():
+            deleted = {*loaded} - {*published.get(name, [])}
+            if deleted:
+                log.warning("dropped %s/%s: no longer in the store", name, ", ".join(map(str, deleted)))
+                self._pinned.difference_update((name, number) for number in deleted)
+                self._serve(name, {number: one for number, one in loaded.items() if number not in deleted})
+        for key in [key for key in self._refused if not self._is_published(key)]:
+            del self._refused[key]
+        self.trials.forget(self._is_published)
+        for name, numbers in published.items():
+            if name not in self._dismissed:
+                self._follow(name, numbers)
+        return None
+
+    def _is_published(self, key: tuple[str, int]) -> bool:
+        return key[1] in self.published.get(key[0], [])
 
     def load(self, name: str, number: int | None = None) -> list[int]:
         """Loads a version, or the newest ones; returns all loaded versions, newest first.
@@ -184,26 +221,40 @@ class Catalog:
             StoreAway: The store does not answer.
         """
         with self._changing:
-            published = self.published = self._place().published()
-            if name not in published:
-                raise NotFound(f"no model '{name}' is in the store; there is {listed(published)}")
-            numbers = published[name]
-            if number is not None and number not in numbers:
-                there = ", ".join(map(str, numbers))
-                raise NotFound(f"no version {number} of '{name}' is in the store; there is {there}")
-            self._dismissed.discard(name)
-            requested = numbers if number is None else [number]
-            self._unwanted.difference_update((name, one) for one in requested)
-            for one in requested:
-                self._refused.pop((name, one), None)  # it may have been mended
-            if number is None:
-                self._follow(name, numbers)
-            elif self._available(name, number):
-                self._pinned.add((name, number))
-            failed = self._refused.get((name, number or numbers[-1]))
-            if failed is not None:
-                raise WrongInput(failed[1].reason)
-            return list(self.versions[name])
+            self._request(name, number)
+        while True:
+            with self._changing:
+                numbers = self.published.get(name, [])
+                if number is None:
+                    self._follow(name, numbers)
+                elif self._available(name, number):
+                    self._pinned.add((name, number))
+                self.trials.start()
+                key = (name, number or max(numbers, default=0))
+                if not self.trials.is_running(key):
+                    if key in self._refused:
+                        raise WrongInput(self._refused[key][1].reason)
+                    return list(self.versions.get(name, {}))
+            self.trials.wait(patient=True)
+
+    def _request(self, name: str, number: int | None) -> None:
+        """Records that a version, or the newest ones, are requested by hand; it may have been mended.
+
+        Raises:
+            NotFound: It is not in the store.
+            StoreAway: The store does not answer.
+        """
+        published = self.published = self._place().published()
+        if name not in published:
+            raise NotFound(f"no model '{name}' is in the store; there is {listed(published)}")
+        numbers = published[name]
+        if number is not None and number not in numbers:
+            there = ", ".join(map(str, numbers))
+            raise NotFound(f"no version {number} of '{name}' is in the store; there is {there}")
+        self._dismissed.discard(name)
+        for one in numbers if number is None else [number]:
+            self._unwanted.discard((name, one))
+            self._refused.pop((name, one), None)
 
     def unload(self, name: str, number: int | None = None) -> list[int]:
         """Unloads a version, or all of a model, until it is loaded again; returns those still loaded.
@@ -254,6 +305,8 @@ class Catalog:
             # What was unloaded by hand leaves a gap: nothing older comes back in its place.
             if (name, number) in self._unwanted or self._available(name, number):
                 room -= 1
+            elif self.trials.is_running((name, number)) and not self.trials.is_slow((name, number)):
+                room -= 1  # nothing older is loaded for the time of its trial
             if not room:
                 break
         loaded = self.versions.get(name, {})
@@ -263,7 +316,11 @@ class Catalog:
             self._serve(name, {number: one for number, one in loaded.items() if number in kept})
 
     def _available(self, name: str, number: int) -> bool:
-        """Loads a version unless it is loaded, or was refused with the same files; true if it now serves."""
+        """Loads a version that passed its trial, unless it is loaded or was refused with the same files.
+
+        Returns:
+            Whether it now serves; False while it is on trial.
+        """
         if number in self.versions.get(name, {}):
             return True
         place = self._place()
@@ -271,8 +328,11 @@ class Catalog:
         if (name, number) in self._refused and self._refused[name, number][0] == stamp:
             return False
         try:
-            bundle = place.open(name, number)
-            loaded = load(bundle, self.settings, self._workers, self.queue)
+            fetch = partial(place.fetch, name, number)
+            version = fetch() if self._trusting else self.trials.passed((name, number), stamp, fetch)
+            if version is None:
+                return False
+            loaded = load(version.open(), self.settings, self._workers, self.queue)
         except StoreAway:
             raise
         except Exception as error:

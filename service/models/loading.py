@@ -47,9 +47,7 @@ def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) ->
         BundleRefused: A graph does not load, does not fit, or does not give its golden values; or latent.npz
             does not fit the model.
     """
-    sessions = open_sessions(bundle, settings.provider)
-    values = golden.from_bytes(bundle.read(golden.FILE))
-    golden.check(bundle.manifest, values, SessionGraphs(sessions))
+    sessions, values, space = check(bundle, settings.provider)
     examples = {encoder_file(m): values[f"{m}.x"] for m in bundle.manifest.names}
     examples |= {decoder_file(m): values["z"] for m in bundle.manifest.names}
     # A thread that others hold up is not slow: on a processor, only the time that it runs counts.
@@ -59,10 +57,25 @@ def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) ->
         for file, graph in sessions.items()
     }
     limits = Limits(rows=settings.max_rows, draws=settings.max_draws, numbers=settings.max_numbers)
+    return Loaded(Model(bundle.manifest, queues, limits, space), bundle, queues)
+
+
+def check(bundle: Bundle, provider: str) -> tuple[dict[str, Session], dict[str, Array], Latent | None]:
+    """Opens every graph of a bundle, and has it reproduce its golden values; blocks.
+
+    Returns:
+        Graphs by file, golden values, and the statistics of the latent space where the bundle has them.
+
+    Raises:
+        BundleRefused: As for :func:`load`.
+    """
+    sessions = open_sessions(bundle, provider)
+    values = golden.from_bytes(bundle.read(golden.FILE))
+    golden.check(bundle.manifest, values, SessionGraphs(sessions))
     space = None
     if latent.FILE in bundle.manifest.files:
         space = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
-    return Loaded(Model(bundle.manifest, queues, limits, space), bundle, queues)
+    return sessions, values, space
 
 
 class SessionGraphs:

@@ -14,31 +14,39 @@ MANY_OBJECTS = 10_000
 
 
 class Watcher:
-    """Calls a function at equal intervals, in its own thread.
+    """Calls a function at equal intervals and when it is woken, in its own thread.
 
     Arguments:
         poll: Function to call; must not raise.
-        seconds: Seconds between the end of a call and the next one; 0: never.
+        seconds: Seconds between the end of a call and the next one; 0: only when woken.
     """
 
     def __init__(self, poll: Callable[[], None], seconds: float) -> None:
         self._poll = poll
-        self._seconds = seconds
-        self._stopped = threading.Event()
+        self._seconds = seconds or None
+        self._woken = threading.Event()
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
 
+    def wake(self) -> None:
+        """Makes the next call happen now."""
+        self._woken.set()
+
     def __enter__(self) -> Watcher:
-        if self._seconds:
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
+        self._stopped = True
+        self.wake()
+        self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._seconds):
+        while True:
+            self._woken.wait(self._seconds)
+            self._woken.clear()
+            if self._stopped:
+                return
             self._poll()
 
 

@@ -46,4 +46,4 @@ def kept_fresh(metrics: Metrics, catalog: Catalog) -> Iterator[None]:
 
 def _refresh(metrics: Metrics, catalog: Catalog) -> None:
     versions = [(name, number) for name, numbers in catalog.versions.items() for number in numbers]
-    metrics.refresh(versions, len(catalog.refused), catalog.ready)
+    metrics.refresh(versions, len(catalog.refused), catalog.ready, catalog.store_away is not None)

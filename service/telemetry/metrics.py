@@ -112,6 +112,12 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._store_away = Gauge(
+            "anyview_store_away",
+            "1 while the store does not answer, or is not there; loaded models still answer.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self._ready = Gauge(
             "anyview_ready",
             "1 while /readyz says so, in every process.",
@@ -147,13 +153,14 @@ class Metrics:
         self._queues.setdefault((model, graph), WeakSet()).add(queue)
         queue.on_batch = self._batch_rows.labels(model, graph).observe
 
-    def refresh(self, versions: Iterable[tuple[str, int]], refused: int, ready: bool) -> None:
+    def refresh(self, versions: Iterable[tuple[str, int]], refused: int, ready: bool, away: bool) -> None:
         """Writes down what was counted and how things stand.
 
         Arguments:
             versions: The models that answer.
             refused: How many versions do not.
             ready: Whether the service is.
+            away: Whether the store does not answer.
         """
         for kind, series in self._series.items():
             self._add(kind, series)
@@ -168,6 +175,7 @@ class Metrics:
         self._versions = now
         self._refused.set(refused)
         self._ready.set(ready)
+        self._store_away.set(away)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """All numbers as text, and its media type: OpenMetrics, with request ids, for who accepts it."""

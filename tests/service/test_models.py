@@ -149,7 +149,11 @@ def test_an_empty_store_lives_but_is_not_ready(tmp_path: Path) -> None:
 
 def test_a_wanted_model_that_is_not_there_is_named_by_readiness(store: Path) -> None:
     with serving(store, models=["tiny", "digits"]) as client:
-        assert client.get("/readyz").json() == {"status": "not ready", "missing": ["digits"]}
+        assert client.get("/readyz").json() == {
+            "status": "not ready",
+            "missing": ["digits"],
+            "store": "present",
+        }
 
 
 def test_docs_load_nothing_from_elsewhere(client: TestClient) -> None:

@@ -1,0 +1,85 @@
+"""Bundles whose graphs do harm: one computes without end, one takes more memory than there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from models_store.folder import open_bundle
+from models_store.stores import Store
+from tests.service.changing import publish
+
+ENCODER = "label.encoder.onnx"
+ROUNDS = 2**62
+
+
+def _published(place: Store, bundle_folder: Path, number: int, name: str, graph: onnx.ModelProto) -> None:
+    publish(place, bundle_folder, number, name, label_encoder_onnx=graph.SerializeToString())
+
+
+def _encoder(bundle_folder: Path) -> onnx.ModelProto:
+    """The encoder of labels, whose output ``mu`` is renamed to ``before``."""
+    model = onnx.load_from_string(open_bundle(bundle_folder).read(ENCODER))
+    for node in model.graph.node:
+        node.output[:] = ["before" if name == "mu" else name for name in node.output]
+        node.input[:] = ["before" if name == "mu" else name for name in node.input]
+    return model
+
+
+def looping(place: Store, bundle_folder: Path, number: int, name: str, label: int | None = None) -> None:
+    """Publishes a model whose encoder of labels computes for years.
+
+    Arguments:
+        place: Store.
+        bundle_folder: A version of the tiny model.
+        number: New version.
+        name: New name.
+        label: The only label for which it does; None: it always does.
+    """
+    model = _encoder(bundle_folder)
+    graph = model.graph
+    flags = [helper.make_tensor_value_info(one, TensorProto.BOOL, []) for one in ("c", "c2")]
+    values = [helper.make_tensor_value_info(one, TensorProto.FLOAT, []) for one in ("v", "v2")]
+    index = helper.make_tensor_value_info("i", TensorProto.INT64, [])
+    copies = [helper.make_node("Identity", [one], [f"{one}2"]) for one in ("c", "v")]
+    body = helper.make_graph(copies, "body", [index, flags[0], values[0]], [flags[1], values[1]])
+    constants = {"rounds": np.array(ROUNDS), "go": np.array(True), "zero": np.float32(0)}
+    rounds = "rounds"
+    if label is not None:
+        constants["label"] = np.array(label)
+        rounds = "some"
+        graph.node.extend(
+            [
+                helper.make_node("Equal", ["x", "label"], ["is"]),
+                helper.make_node("Cast", ["is"], ["one"], to=TensorProto.INT64),
+                helper.make_node("ReduceMax", ["one"], ["any"], keepdims=0),
+                helper.make_node("Mul", ["any", "rounds"], ["some"]),
+            ]
+        )
+    graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), one) for one, value in constants.items()
+    )
+    graph.node.extend(
+        [
+            helper.make_node("Loop", [rounds, "go", "zero"], ["nothing"], body=body),
+            helper.make_node("Add", ["before", "nothing"], ["mu"]),
+        ]
+    )
+    _published(place, bundle_folder, number, name, model)
+
+
+def hungry(place: Store, bundle_folder: Path, number: int, name: str, numbers: int) -> None:
+    """Publishes a model whose encoder of labels makes an array of so many float32."""
+    model = _encoder(bundle_folder)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([numbers]), "many"))
+    model.graph.node.extend(
+        [
+            helper.make_node("ConstantOfShape", ["many"], ["zeros"]),
+            helper.make_node("ReduceMax", ["zeros"], ["nothing"], keepdims=0),
+            helper.make_node("Add", ["before", "nothing"], ["mu"]),
+        ]
+    )
+    _published(place, bundle_folder, number, name, model)

@@ -1,0 +1,158 @@
+"""A bundle is untrusted until it has opened in a process of its own; a bad one delays and stops no other."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from models_store.stores import Folder
+from service.models.catalog import Catalog
+from service.settings import Settings
+from tests.service import spoilt
+from tests.service.changing import publish
+from tests.service.counted import samples
+from tests.service.running import process_of, until
+
+OPTIONS = ("--poll-seconds", "0.1", "--grace-seconds", "0", "--open-seconds", "2", "--default-model", "tiny")
+"""Two seconds of processor time are ten times what the tiny model needs."""
+
+
+@pytest.fixture
+def place(bundle_folder: Path, tmp_path: Path) -> Folder:
+    """A store with ``tiny/1``."""
+    shutil.copytree(bundle_folder.parents[1], tmp_path / "store")
+    return Folder(tmp_path / "store")
+
+
+def listed(address: str) -> Any:
+    return httpx2.get(f"{address}/models", timeout=60).json()
+
+
+def versions(address: str) -> dict[str, list[int]]:
+    return {model["name"]: model["versions"] for model in listed(address)["models"]}
+
+
+def reasons(address: str) -> dict[str, str]:
+    return {f"{one['model']}/{one['version']}": one["reason"] for one in listed(address)["refused"]}
+
+
+def metric(address: str, name: str) -> Any:
+    return samples(httpx2.get(f"{address}/metrics", timeout=60).text)[name][()]
+
+
+def test_a_bundle_that_never_finishes_is_refused_and_delays_no_other(
+    place: Folder, bundle_folder: Path, tmp_path: Path
+) -> None:
+    errors = tmp_path / "log"
+    with (
+        errors.open("wb") as stderr,
+        process_of(Path(place.address), *OPTIONS, stderr=stderr) as (address, process),
+    ):
+        spoilt.looping(place, bundle_folder, 1, "endless")
+        spoilt.hungry(place, bundle_folder, 1, "hungry", 2**40)
+        publish(place, bundle_folder, 1, "sound")
+        until(lambda: "sound" in versions(address), 120)
+        until(lambda: {"endless/1", "hungry/1"} == reasons(address).keys(), 120)
+        assert "was not open within 2 s of processor time" in reasons(address)["endless/1"]
+        assert versions(address) == {"sound": [1], "tiny": [1]}
+        assert metric(address, "anyview_refused_bundles") == 2
+        assert httpx2.get(f"{address}/readyz", timeout=60).json()["status"] == "ready"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert "refused endless/1: was not open within 2 s" in errors.read_text()
+
+
+def test_a_bundle_that_never_finishes_does_not_hold_up_the_start(place: Folder, bundle_folder: Path) -> None:
+    """The version before it answers, and so do other models."""
+    spoilt.looping(place, bundle_folder, 2, "tiny")
+    spoilt.looping(place, bundle_folder, 1, "endless")
+    with process_of(Path(place.address), *OPTIONS) as (address, _):
+        until(lambda: {"endless/1", "tiny/2"} == reasons(address).keys(), 120)
+        assert versions(address) == {"tiny": [1]}
+
+
+def test_a_trial_may_take_no_more_memory_than_its_limit(place: Folder, bundle_folder: Path) -> None:
+    spoilt.hungry(place, bundle_folder, 1, "hungry", 2**29)  # 2 GiB, which a machine may well have
+    catalog = Catalog(Settings(store=place.address, open_memory_bytes=2**30))
+    try:
+        catalog.refresh()
+        assert list(catalog.versions) == ["tiny"]
+        assert [one.model for one in catalog.refused] == ["hungry"]
+    finally:
+        catalog.close()
+
+
+def test_a_trial_that_is_running_ends_with_the_service(place: Folder, bundle_folder: Path) -> None:
+    spoilt.looping(place, bundle_folder, 1, "endless")
+    with process_of(Path(place.address), *OPTIONS[:4], "--open-seconds", "600") as (address, process):
+        assert versions(address) == {"tiny": [1]}
+        assert reasons(address) == {}
+        assert _trials_on(place)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    until(lambda: not _trials_on(place), 60)
+
+
+def _trials_on(place: Folder) -> list[str]:
+    """Processes whose environment names the store."""
+    name = f"ANYVIEW_STORE={place.address}".encode()
+    holders = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if name in (process / "environ").read_bytes().split(b"\0"):
+                holders.append(process.name)
+        except OSError:
+            continue
+    return holders
+
+
+def test_a_store_that_vanishes_is_reported_until_it_is_back(
+    place: Folder, bundle_folder: Path, tmp_path: Path
+) -> None:
+    errors, root = tmp_path / "log", Path(place.address)
+    with (
+        errors.open("wb") as stderr,
+        process_of(root, *OPTIONS, stderr=stderr) as (address, _),
+    ):
+        assert httpx2.get(f"{address}/readyz", timeout=60).json()["store"] == "present"
+        root.rename(tmp_path / "moved")
+        until(lambda: httpx2.get(f"{address}/readyz", timeout=60).json()["store"] == "away")
+        assert metric(address, "anyview_store_away") == 1
+        assert versions(address) == {"tiny": [1]}
+        root.mkdir()  # the empty mount point of a volume
+        assert httpx2.get(f"{address}/readyz", timeout=60).json() == {
+            "status": "ready",
+            "missing": [],
+            "store": "away",
+        }
+        publish(place, bundle_folder, 2)
+        until(lambda: versions(address) == {"tiny": [2]})
+        until(lambda: metric(address, "anyview_store_away") == 0)
+    log = errors.read_text()
+    assert log.count(f"there is no folder {root}; loaded models still answer") == 1
+    assert log.count("answers again") == 1
+
+
+def test_a_version_that_is_deleted_from_the_store_is_dropped_once(
+    place: Folder, bundle_folder: Path, tmp_path: Path
+) -> None:
+    publish(place, bundle_folder, 2)
+    errors, root = tmp_path / "log", Path(place.address)
+    with (
+        errors.open("wb") as stderr,
+        process_of(root, *OPTIONS, stderr=stderr) as (address, _),
+    ):
+        assert versions(address) == {"tiny": [2]}
+        (root / "tiny" / "2").rename(tmp_path / "taken back")
+        until(lambda: versions(address) == {"tiny": [1]})
+        for name in ("first", "second", "third"):  # as many polls
+            publish(place, bundle_folder, 1, name)
+            until(lambda name=name: name in versions(address))  # type: ignore[misc]
+    log = errors.read_text()
+    assert log.count("dropped tiny/2: no longer in the store") == 1
+    assert log.count("loaded tiny/1") == 1
