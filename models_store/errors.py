@@ -66,6 +66,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
+def first_line(error: Exception) -> str:
+    """First line of an exception's text, at most 120 characters; its class where it has no text."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+
+
 def listed(names: Iterable[str]) -> str:
     """List names in an error message: 'a', 'b' and 'c'."""
     quoted = [f"'{name}'" for name in names]

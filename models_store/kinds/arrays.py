@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from models_store.arrays import Array
-from models_store.errors import UnreadableFile, WrongValue, shown
+from models_store.errors import UnreadableFile, WrongValue, first_line, shown
 from models_store.kinds.fields import ModalityFields
 
 MAGIC = npy.MAGIC_PREFIX
@@ -144,7 +144,7 @@ def _parse(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read(stream)
     except Exception as error:  # numpy parses the header as Python, which raises many types
-        raise UnreadableFile(f"damaged .npy header: {_one_line(error)}") from None
+        raise UnreadableFile(f"damaged .npy header: {first_line(error)}") from None
     if any(type(size) is not int or size < 0 for size in shape):
         raise UnreadableFile(f"no .npy can have the shape {shown(shape)}")
     return shape, fortran, dtype, stream.tell()
@@ -182,7 +182,3 @@ def _to_floats(modality: ModalityFields, array: Array) -> Array:
         )
     except OverflowError:
         raise WrongValue(f"numbers must be within float64, got {shown(array.tolist())}") from None
-
-
-def _one_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__

@@ -23,7 +23,7 @@ import soundfile
 import soxr
 
 from models_store.arrays import Array
-from models_store.errors import UnreadableFile
+from models_store.errors import UnreadableFile, first_line
 from models_store.kinds import levels
 from models_store.kinds.base import MediaKind
 from models_store.kinds.fields import ModalityFields, Spectrogram
@@ -97,7 +97,7 @@ def _mono(recipe: Spectrogram, content: bytes) -> Array:
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
         raise UnreadableFile(
             f"no readable sound (WAV, FLAC, OGG, MP3) in {len(content)} bytes that begin with "
-            f"{content[:8]!r}: {_one_line(error)}"
+            f"{content[:8]!r}: {_reason(error)}"
         ) from None
     if len(channels) < length:
         raise UnreadableFile(f"the sound ends after {len(channels)} of {length} samples")
@@ -175,9 +175,9 @@ def _has_last_page(content: bytes) -> bool:
     return start >= 0 and bool(content[start + 5 : start + 6][:1] > b"\x03")
 
 
-def _one_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     # libsndfile says "Error opening <_io.BytesIO object at …>: Format not recognised."
-    return (str(error).splitlines() or [type(error).__name__])[0].rpartition(": ")[2][:120]
+    return first_line(error).rpartition(": ")[2]
 
 
 # --- from samples to levels, and back ------------------------------------------------------------------

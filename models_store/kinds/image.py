@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from models_store.arrays import Array
-from models_store.errors import UnreadableFile
+from models_store.errors import UnreadableFile, first_line
 from models_store.kinds import levels, repair
 from models_store.kinds.base import MediaKind
 from models_store.kinds.fields import ModalityFields
@@ -77,7 +77,7 @@ def _read(modality: ModalityFields, content: bytes) -> Image.Image:
         del error
     raise UnreadableFile(
         f"no readable picture ({', '.join(FORMATS)}) in {len(content)} bytes that begin with "
-        f"{content[:8]!r}: {_one_line(damage)}"
+        f"{content[:8]!r}: {_reason(damage)}"
     )
 
 
@@ -189,10 +189,10 @@ def _scale(values: Array, whole: bool, maximum: float | None) -> float:
     )
 
 
-def _one_line(error: Exception) -> str:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+def _reason(error: Exception) -> str:
+    text = first_line(error)
     # Pillow's text names the memory object that it reads
-    return "not recognised" if "cannot identify" in text else text[:120]
+    return "not recognised" if "cannot identify" in text else text
 
 
 class ImageKind(MediaKind):

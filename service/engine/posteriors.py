@@ -113,10 +113,16 @@ def fuse(names: Sequence[str], dimension: int, requests: Sequence[FusionRequest]
         dimension: Latent dimension D.
         requests: Requests, with all their experts.
     """
+    # Experts that no request has are left out: their share is 0, but stacking them takes time.
+    present = [m for m, name in enumerate(names) if any(name in one.experts for one in requests)] or [0]
     stops = accumulate(one.n for one in requests)
     spans = [slice(stop - one.n, stop) for one, stop in zip(requests, stops, strict=True)]
-    experts = _stacked(names, dimension, requests, spans)
+    experts = _stacked([names[m] for m in present], dimension, requests, spans)
     (mu, log_var), explanation = _product(experts, any(one.explained for one in requests))
+    if explanation is not None and len(present) < len(names):
+        contributions = np.zeros((len(names) + 1, len(mu)))
+        contributions[[0, *(1 + m for m in present)]] = explanation.contributions
+        explanation = explanation._replace(contributions=contributions)
     drawn = _draws(mu, np.exp(log_var / 2), requests)
     return [
         FusionResult(
@@ -185,7 +191,7 @@ def _draws(mu: Array, std: Array, requests: Sequence[FusionRequest]) -> list[Arr
     for one in requests:
         stop = start + one.n * one.draws
         part = z[start:stop].reshape(one.n, one.draws, dimension)
-        if not one.return_mean:
+        if one.draws and not one.return_mean:
             fill_with_noise(part, one.seed, one.first_row)
         parts.append(part)
         start = stop

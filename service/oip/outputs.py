@@ -89,6 +89,7 @@ class RequestedOutputs(NamedTuple):
         fields: Fields of their summaries that the outputs need.
         posterior: Whether any output is of the posterior.
         explained: Whether any output explains the posterior.
+        drawn: Whether any output holds draws of z.
     """
 
     outputs: tuple[tuple[RequestedOutput, Output], ...]
@@ -96,6 +97,7 @@ class RequestedOutputs(NamedTuple):
     fields: frozenset[str]
     posterior: bool
     explained: bool
+    drawn: bool
 
 
 def resolve(
@@ -140,4 +142,5 @@ def resolve(
         frozenset(output.field for output in outputs),
         posterior=any(output.target is None for output in outputs),
         explained=any(output.field in MEASURES for output in outputs),
+        drawn=any(output.field == "z" for output in outputs),
     )

@@ -96,7 +96,7 @@ async def _compute(
         encoded = await model.encode(
             rows,
             parameters.cond_mod,
-            draws=parameters.N,
+            draws=parameters.N if requested.drawn else 0,
             seed=seed,
             return_mean=parameters.return_mean,
             explained=requested.explained,
