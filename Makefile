@@ -9,7 +9,7 @@ DOCS := $(VENV)/docs
 PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 LOCK := pyproject.toml constraints.txt
 
-.PHONY: serve test reference lint docs format train bench-service bench-page bench-training bench-likelihood ablation soak clean
+.PHONY: serve test reference lint docs format train bench-service bench-page bench-training bench-likelihood bench-tables ablation soak clean
 
 serve: export ANYVIEW_DEFAULT_MODEL ?= digits
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
@@ -57,6 +57,9 @@ bench-training: reference  ## Speed of training relative to MultiVae
 
 bench-likelihood: reference  ## log p(x) of binarised MNIST beside MultiVae; an hour
 	OMP_NUM_THREADS=1 $(FULL)/bin/python -m benchmarks.likelihood
+
+bench-tables: reference  ## init and fit beside ridge, trees, softImpute, …; TABLES="--sets pbc --quick"; hours for all
+	OMP_NUM_THREADS=1 $(FULL)/bin/python -m benchmarks.tables $(TABLES)
 
 # Each study resumes where it stopped; ABLATION="--epochs 1 --rows 500 --output somewhere" tries them in minutes.
 ablation: export OMP_NUM_THREADS ?= 1

@@ -54,7 +54,7 @@ def reference() -> SimpleNamespace:
     sys.meta_path.append(finder)
     try:
         from multivae.data.datasets.base import IncompleteDataset, MultimodalBaseDataset
-        from multivae.models import MVAE, MVAEConfig
+        from multivae.models import MVAE, MVTCAE, MVAEConfig, MVTCAEConfig
         from multivae.models.base import BaseAEConfig
         from multivae.models.nn.default_architectures import Decoder_AE_MLP, Encoder_VAE_MLP
     finally:
@@ -66,6 +66,8 @@ def reference() -> SimpleNamespace:
     return SimpleNamespace(
         MVAE=MVAE,
         MVAEConfig=MVAEConfig,
+        MVTCAE=MVTCAE,
+        MVTCAEConfig=MVTCAEConfig,
         Complete=MultimodalBaseDataset,
         Incomplete=IncompleteDataset,
         Encoder=Encoder_VAE_MLP,

@@ -1,0 +1,1 @@
+"""Tables of strangers: what `anyview-train init` and `fit` give without an edit, beside other methods."""
