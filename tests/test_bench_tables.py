@@ -97,14 +97,14 @@ def test_ridge_and_logistic_regression_are_those_of_scikit_learn() -> None:
     task = questions.each_view(split)
     predictions = answers(task, ridge)
     design = Design.of(split.train)
-    x, asked = design.encode(split.train), [np.nan_to_num(design.encode(q.given)) for q in task.questions]
+    x, requested = design.encode(split.train), [np.nan_to_num(design.encode(q.given)) for q in task.questions]
     inputs = design.source != 0
     fitted = RidgeCV(np.logspace(-1, 5, 13)).fit(x[:, inputs], split.train.values[:, 0])
-    assert np.allclose(predictions[0].mean[:, 0], fitted.predict(asked[0][:, inputs]), atol=1e-6)
+    assert np.allclose(predictions[0].mean[:, 0], fitted.predict(requested[0][:, inputs]), atol=1e-6)
     inputs = design.source != 1
     labels = split.train.values[:, 1].astype(int)
     classifier = LogisticRegression(max_iter=300).fit(x[:, inputs], labels)
-    assert np.allclose(predictions[1].probabilities[1], classifier.predict_proba(asked[1][:, inputs]))
+    assert np.allclose(predictions[1].probabilities[1], classifier.predict_proba(requested[1][:, inputs]))
 
 
 def test_low_rank_fills_the_holes_of_a_low_rank_table_and_the_training_mean_does_not() -> None:
@@ -113,7 +113,9 @@ def test_low_rank_fills_the_holes_of_a_low_rank_table_and_the_training_mean_does
     (question,) = task.questions
     assert split.truth is not None
     filled = {
-        method: scores.r2(question.truth, answers(task, method)[0].mean, question.asked, split.train.values)
+        method: scores.r2(
+            question.truth, answers(task, method)[0].mean, question.requested, split.train.values
+        )
         for method in (training_mean, soft_impute)
     }
     assert abs(filled[training_mean]) < 0.05

@@ -107,7 +107,7 @@ def _filling(design: Design, fill: Callable[[Array], Array]) -> Answer:
 
 
 def ridge(design: Design, train: Table) -> Answer:
-    """Ridge or logistic regression of a column on all columns that are never asked together with it."""
+    """Ridge or logistic regression of a column on all columns that are never requested together with it."""
 
     def regression() -> Any:
         return RidgeCV(np.logspace(-1, 5, 13), alpha_per_target=True)
@@ -131,7 +131,7 @@ def boosting(design: Design, train: Table) -> Answer:
 
 
 class _Regressions:
-    """A regression for every asked column, on means where a cell is missing.
+    """A regression for every requested column, on means where a cell is missing.
 
     Arguments:
         design: Encodes rows.
@@ -167,8 +167,8 @@ class _Regressions:
         """Targets, and their inputs: the columns that are given in any row that asks for them."""
         groups: dict[bytes, list[int]] = {}
         given = question.given.present
-        for index in np.flatnonzero(question.asked.any(axis=0)):
-            inputs = given[question.asked[:, index]].any(axis=0) & (np.arange(given.shape[1]) != index)
+        for index in np.flatnonzero(question.requested.any(axis=0)):
+            inputs = given[question.requested[:, index]].any(axis=0) & (np.arange(given.shape[1]) != index)
             groups.setdefault(inputs.tobytes(), []).append(int(index))
         return [(np.array(group), np.flatnonzero(np.frombuffer(key, bool))) for key, group in groups.items()]
 

@@ -113,8 +113,8 @@ def answers(task: Task, learn: Learn, seed: int = 0) -> list[Prediction]:
 
 
 def _hidden(table: Table, hide: Hide, seed: int) -> Question:
-    asked = hide(table, np.random.default_rng(seed))
-    return Question(table.without(asked), asked, table.values, hide)
+    requested = hide(table, np.random.default_rng(seed))
+    return Question(table.without(requested), requested, table.values, hide)
 
 
 def _errors(design: Design, question: Question, means: Array, train: Table) -> tuple[Array, Array]:
@@ -123,10 +123,10 @@ def _errors(design: Design, question: Question, means: Array, train: Table) -> t
     factor, std = np.ones(len(spread)), np.where(spread > 0, spread, 1.0)
     predicted = design.units(means)
     for index, column in enumerate(design.columns):
-        asked = question.asked[:, index]
-        if column.labels or asked.sum() < 2:
+        requested = question.requested[:, index]
+        if column.labels or requested.sum() < 2:
             continue
-        truth, mean = question.truth[asked, index], predicted[asked, index]
+        truth, mean = question.truth[requested, index], predicted[requested, index]
         if column.counts and mean.sum() > 0:
             factor[index] = truth.sum() / mean.sum()
         std[index] = max(np.sqrt(((truth - factor[index] * mean) ** 2).mean()), 1e-3 * std[index])

@@ -77,13 +77,13 @@ def fitted(train: Table, folder: Path, seed: int) -> Experiment:
 
 @dataclass(frozen=True)
 class Served:
-    """A published model, asked about rows of a table.
+    """A published model, requested about rows of a table.
 
     Arguments:
         model: The loaded model.
         experiment: Experiment that it was trained by.
         train: Training rows.
-        folder: Folder for the files of asked rows.
+        folder: Folder for the files of requested rows.
     """
 
     model: Model
@@ -98,9 +98,9 @@ class Served:
         given, places = self._readable(question.given), dict(self._places())
         any_given = np.flatnonzero(given.present[:, list(places)].any(axis=1))
         prediction = _of_training(self.train, len(given))
-        asked = {
+        requested = {
             places[index].modality
-            for index in map(int, np.flatnonzero(question.asked.any(axis=0)))
+            for index in map(int, np.flatnonzero(question.requested.any(axis=0)))
             if index in places
         }
         rows = self._rows(given.take(any_given))
@@ -109,7 +109,7 @@ class Served:
             generated = await self.model.generate(
                 observations(rows.take(part)),
                 ["all"],
-                sorted(asked),
+                sorted(requested),
                 fields=("mean", "std", "quantiles", "probabilities", "samples"),
                 draws=DRAWS,
                 summary_draws=DRAWS,
@@ -117,7 +117,7 @@ class Served:
                 noise=True,
             )
             for index, place in places.items():
-                if place.modality in asked:
+                if place.modality in requested:
                     summary = generated.targets[place.modality]
                     _store(
                         prediction,
@@ -138,7 +138,7 @@ class Served:
 
     def _rows(self, table: Table) -> Rows:
         """The rows as training reads them."""
-        files = tuple(table.write(self.folder / "asked", sparse=False))
+        files = tuple(table.write(self.folder / "requested", sparse=False))
         settings = self.experiment.data
         key = KEY if settings.key else None
         described = settings.model_copy(update={"files": files, "key": key, "test": 0, "validation": 0})

@@ -1,4 +1,4 @@
-"""The questions of the benchmark: which cells are hidden in training and test rows, and asked for."""
+"""The questions of the benchmark: which cells are hidden in training and test rows, and requested for."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Hide = Callable[[Table, np.random.Generator], Array]
 
 @dataclass(frozen=True)
 class Question:
-    """Test rows with hidden cells, and which are asked for.
+    """Test rows with hidden cells, and which are requested for.
 
     Arguments:
         given: Test rows without the hidden cells.
-        asked: Mask of the cells that are asked for: (n, columns).
+        requested: Mask of the cells that are requested for: (n, columns).
         truth: Values of the test rows: (n, columns).
         hide: Hides cells likewise in other rows.
     """
 
     given: Table
-    asked: Array
+    requested: Array
     truth: Array
     hide: Hide
 
@@ -59,9 +59,9 @@ def missing_cells(split: Split, share: float, seed: int) -> Task:
 def given_holes(split: Split, _seed: int) -> Task:
     """The holes that a made table has, whose truth is known."""
     assert split.truth is not None, "only a made table knows what its holes hid"
-    asked = split.truth.present & ~split.test.present
+    requested = split.truth.present & ~split.test.present
     share = 1 - float(split.train.present.mean())
-    question = Question(split.test, asked, split.truth.values, lambda t, rng: hidden_cells(t, share, rng))
+    question = Question(split.test, requested, split.truth.values, lambda t, rng: hidden_cells(t, share, rng))
     return Task(split.train, (question,))
 
 
@@ -99,8 +99,8 @@ def _view(view: str) -> Hide:
 
 
 def _question(split: Split, hide: Hide, rng: np.random.Generator) -> Question:
-    asked = hide(split.test, rng)
-    return Question(split.test.without(asked), asked, split.test.values, hide)
+    requested = hide(split.test, rng)
+    return Question(split.test.without(requested), requested, split.test.values, hide)
 
 
 def _missing(split: Split, hide: Hide, seed: int) -> Task:

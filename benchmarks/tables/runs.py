@@ -66,7 +66,7 @@ def measured(run: Run) -> tuple[dict[str, float], float]:
     scores: dict[str, float] = {}
     for question, prediction in zip(task.questions, predictions, strict=True):
         truth = np.nan_to_num(question.truth)
-        scores |= view_scores(task.train.columns, prediction, truth, question.asked, task.train)
+        scores |= view_scores(task.train.columns, prediction, truth, question.requested, task.train)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {**averaged(scores), **scores, "CPU seconds": cpu, "MB": peak}, seconds
 

@@ -19,7 +19,7 @@ LEAST_PROBABILITY, LEAST_RATE = 1e-6, 1e-3
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predictive distributions of the cells of n rows; values where nothing is asked are ignored.
+    """Predictive distributions of the cells of n rows; values where nothing is requested are ignored.
 
     Arguments:
         mean: Predicted means, (n, columns).
@@ -70,39 +70,39 @@ def crps_of_draws(x: Array, draws: Array) -> Array:
     return np.abs(draws - x).mean(axis=0) - (ranks * ordered).sum(axis=0) / count**2
 
 
-def r2(truth: Array, mean: Array, asked: Array, train: Array) -> float:
-    """Pooled R² over the asked cells, in standard deviations of training rows, around their means.
+def r2(truth: Array, mean: Array, requested: Array, train: Array) -> float:
+    """Pooled R² over the requested cells, in standard deviations of training rows, around their means.
 
     Arguments:
         truth: Values of test rows, (n, columns).
         mean: Their predictions.
-        asked: Mask of the cells that count.
+        requested: Mask of the cells that count.
         train: Values of training rows, NaN where missing.
     """
     center, scale = np.nanmean(train, axis=0), np.nanstd(train, axis=0)
     scale = np.where(scale > 0, scale, 1.0)
-    left = (((truth - mean) / scale) ** 2)[asked].sum()
-    return float(1 - left / (((truth - center) / scale) ** 2)[asked].sum())
+    left = (((truth - mean) / scale) ** 2)[requested].sum()
+    return float(1 - left / (((truth - center) / scale) ** 2)[requested].sum())
 
 
-def deviance_explained(truth: Array, mean: Array, asked: Array, train: Array) -> float:
+def deviance_explained(truth: Array, mean: Array, requested: Array, train: Array) -> float:
     """Share of the Poisson deviance around the training means that predictions of counts explain."""
     null = np.broadcast_to(np.nanmean(train, axis=0), truth.shape)
 
     def deviance(rate: Array) -> float:
-        x, mu = truth[asked], np.maximum(rate[asked], LEAST_RATE)
+        x, mu = truth[requested], np.maximum(rate[requested], LEAST_RATE)
         return float((x * np.log(np.where(x > 0, x, 1) / mu) - (x - mu)).sum())
 
     return 1 - deviance(mean) / deviance(null)
 
 
 def view_scores(
-    columns: Sequence[Column], prediction: Prediction, truth: Array, asked: Array, train: Table
+    columns: Sequence[Column], prediction: Prediction, truth: Array, requested: Array, train: Table
 ) -> dict[str, float]:
-    """Scores of each view with asked cells: its name and the score's, such as ``labs R²``."""
+    """Scores of each view with requested cells: its name and the score's, such as ``labs R²``."""
     scores: dict[str, list[float]] = {}
     for view in train.views:
-        here = asked & train.of(view)
+        here = requested & train.of(view)
         if here.any():
             for name, value in _scores(columns, prediction, truth, here, train):
                 scores.setdefault(f"{view} {name}", []).append(value)

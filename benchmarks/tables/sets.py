@@ -27,7 +27,7 @@ class Split:
 
     Arguments:
         train: Rows that a user has.
-        test: Rows that are asked about.
+        test: Rows that are requested about.
         truth: Test rows without holes, where only a made table knows them.
     """
 
