@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from models_store.kinds.fields import Column, Name, Spectrogram
 from models_store.manifest import KindName, Modality
+from models_store.tables.dialect import FileDialect
 from training.errors import ExperimentError
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
@@ -102,7 +103,11 @@ class ModalityChoice(_Frozen):
         keys = ("kind", "likelihood", "labels", "range")
         changes = {key: value for key in keys if (value := getattr(self, key)) is not None}
         if self.columns is not None:
-            changes["columns"] = [column.column for column in self.columns]
+            headers = [before.field for before in modality.columns or ()] or [None] * len(self.columns)
+            changes["columns"] = [
+                column.column.model_copy(update={"field": header})
+                for column, header in zip(self.columns, headers, strict=True)
+            ]
         described = modality.with_changes(changes)
         if self.hidden_cells and not described.may_lack_cells:
             raise ExperimentError(
@@ -122,6 +127,8 @@ class Data(_Frozen):
     ``../shared/data/SOURCE``."""
     files: tuple[Path, ...] = ()
     """For the source `table`: CSV, Parquet, npz, npy, or folders with one table in each."""
+    dialects: dict[str, FileDialect] = {}
+    """For the source `table`: how a file is written, by its path as in ``files``; default: detected."""
     key: str | None = None
     """For the source `table`: the column that joins the rows of several files; default: row by row."""
     test: Annotated[int, Field(ge=0)] = 0

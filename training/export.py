@@ -148,6 +148,7 @@ def described(
         licence=experiment.licence,
         latent_dim=model.latent_dim,
         modalities=prepared.modalities,
+        tables=prepared.tables,
         trained=_origin(experiment, prepared, reports),
     )
 

@@ -108,6 +108,13 @@ class TableLayout(BaseModel):
     """Whether a line names the columns; without one they are called ``column 1``, ``column 2``, …"""
 
 
+class FileDialect(TableLayout):
+    """How a file of rows is written, in an experiment. What is left out is detected."""
+
+    missing_in: dict[str, tuple[str, ...]] = {}
+    """By header, further cells that mean a missing value in that column."""
+
+
 class StoredColumn(BaseModel):
     """A column of a training table, where it is written unlike most of its table."""
 

@@ -21,6 +21,16 @@ IMAGE, LABEL, VECTOR = (
     for modality in (image(8, 6), category("a", "b", "c"), array("vector", 3))
 )
 COLUMN = {"name": "height", "unit": "mm", "range": [0, 10]}
+TABLE = {
+    "format": "csv",
+    "delimiter": ";",
+    "decimal": ",",
+    "missing": ["NA"],
+    "title_lines": 2,
+    "header": True,
+    "modalities": ["label"],
+    "columns": [{"header": "height [mm]", "decimal": "."}, {"header": "id"}],
+}
 SOUND = {
     "name": "sound",
     "kind": "audio",
@@ -60,7 +70,8 @@ def refusal(text: bytes) -> str:
 def test_a_manifest_survives_json() -> None:
     original = manifest(
         description="Ziffern — 数字",
-        modalities=[IMAGE, LABEL, {**VECTOR, "columns": [COLUMN] * 3}, SOUND],
+        modalities=[IMAGE, LABEL, {**VECTOR, "columns": [{**COLUMN, "name": name} for name in "abc"]}, SOUND],
+        tables=[TABLE],
         files={
             "golden.npz": {"sha256": "0" * 64, "bytes": 3},
             "report/card.md": {"sha256": "f" * 64, "bytes": 0},
@@ -70,6 +81,11 @@ def test_a_manifest_survives_json() -> None:
         reference={"label|image": {"K": 1000, "rows": 500, "quantiles": [-3.5, -1.25]}},
     )
     assert Manifest.from_json(original.to_json()) == original
+
+
+def test_a_table_of_a_modality_that_is_none_is_refused() -> None:
+    sentence = refusal(written(tables=[{**TABLE, "modalities": ["sound"]}]))
+    assert "tables.0.modalities names 'sound', which is no modality" in sentence
 
 
 def test_the_json_is_for_people_too() -> None:

@@ -16,6 +16,7 @@ from models_store.folder import publish as publish_bundle
 from models_store.fusion import Gaussian
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
+from models_store.tables import TrainingTable
 from service.engine.sessions import Session
 from tests.models_store.examples import (
     NumpyArray,
@@ -46,15 +47,22 @@ def modalities() -> list[Modality]:
     ]
 
 
-def publish(root: Path, views: Sequence[Modality] | None = None, /, **more: bytes) -> Path:
+def publish(
+    root: Path,
+    views: Sequence[Modality] | None = None,
+    /,
+    tables: Sequence[TrainingTable] = (),
+    **more: bytes,
+) -> Path:
     """Writes ``kinds/1`` into a store.
 
     Arguments:
         root: The folder of the store.
         views: Its modalities; usually one of every kind.
+        tables: Tables that the manifest describes.
         more: Further files, an underscore for every dot.
     """
-    described = manifest(name="kinds", latent_dim=DIMENSION, modalities=views or modalities())
+    described = manifest(name="kinds", latent_dim=DIMENSION, modalities=views or modalities(), tables=tables)
     rng = np.random.default_rng(0)
     files = {}
     for modality in described.modalities:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models_store.manifest import Modality
+from models_store.tables.dialect import TrainingTable
 from training.config import Data, Experiment
 from training.data import digits, fashion_mnist, mfeat, mnist, table
 from training.data.gaps import with_gaps
@@ -29,6 +30,7 @@ class Prepared:
         test: The test split of the source.
         anew: Returns the training rows of an epoch, for sources that pair rows anew in each epoch;
             ``train`` is then the pairing of epoch 0.
+        tables: Tables that hold the modalities, as a manifest describes them.
     """
 
     modalities: tuple[Modality, ...]
@@ -36,6 +38,7 @@ class Prepared:
     validation: Rows
     test: Rows
     anew: Callable[[int], Rows] | None = None
+    tables: tuple[TrainingTable, ...] = ()
 
     def in_epoch(self, epoch: int) -> Rows:
         """Returns the training rows of an epoch; their number is the same in all epochs."""
@@ -76,7 +79,7 @@ def prepare(experiment: Experiment) -> Prepared:
         rows = source.in_epoch(experiment.seed, epoch)
         return with_gaps(rows, settings, categories, experiment.seed, epoch)
 
-    return Prepared(modalities=modalities, train=anew(0), validation=validation, test=test, anew=anew)
+    return Prepared(modalities, anew(0), validation, test, anew, splits.tables)
 
 
 def _digits(settings: Data) -> Splits:
@@ -93,7 +96,9 @@ SOURCES: Mapping[str, Callable[[Experiment], Splits]] = {
 
 
 def _refuse_what_tables_have(experiment: Experiment) -> None:
-    table_keys = [f"data.{key}" for key in ("files", "key", "test") if getattr(experiment.data, key)]
+    table_keys = [
+        f"data.{key}" for key in ("files", "dialects", "key", "test") if getattr(experiment.data, key)
+    ]
     for name, choice in experiment.modalities.items():
         keys = ("field", "shape", "spectrogram")
         table_keys += [f"modalities.{name}.{key}" for key in keys if getattr(choice, key) is not None]

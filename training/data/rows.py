@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models_store.manifest import Modality
+from models_store.tables.dialect import TrainingTable
 
 
 class Source(Protocol):
@@ -98,9 +99,11 @@ class Splits:
         train: Training rows.
         test: Test rows.
         validation: Validation rows; None to take them from ``train``.
+        tables: Tables that hold the modalities, as a manifest describes them.
     """
 
     modalities: tuple[Modality, ...]
     train: Source
     test: Rows
     validation: Rows | None = None
+    tables: tuple[TrainingTable, ...] = ()

@@ -23,6 +23,7 @@ from models_store.errors import InputRefused, UnreadableFile, WrongValue
 from models_store.kinds import KINDS
 from models_store.kinds.fields import Column
 from models_store.manifest import Modality
+from models_store.tables.dialect import TrainingTable, training_table
 from training.config import Experiment, ModalityChoice
 from training.data.rows import Rows, Splits
 from training.data.storage import allocate
@@ -69,7 +70,7 @@ def load(experiment: Experiment) -> Splits:
     settings = experiment.data
     if not settings.files:
         raise ExperimentError("data.files: the source 'table' needs at least one file")
-    files = [open_file(path) for path in settings.files]
+    files = [open_file(path, settings.dialects.get(str(path))) for path in settings.files]
     views = [_view(name, choice, files, settings.files) for name, choice in experiment.modalities.items()]
     cases = load_keys(files, settings.key)
     if settings.test + settings.validation >= len(cases):
@@ -84,7 +85,16 @@ def load(experiment: Experiment) -> Splits:
             data[view.modality.name] = torch.from_numpy(values)
             masks[view.modality.name] = torch.from_numpy(present)
     train, validation, test = (Rows(data, masks) for data, masks in splits)
-    return Splits(tuple(view.modality for view in views), train, test, validation)
+    return Splits(tuple(view.modality for view in views), train, test, validation, _described(files, views))
+
+
+def _described(files: Sequence[File], views: Sequence[View]) -> tuple[TrainingTable, ...]:
+    """The tables among the files, as the manifest describes them."""
+    return tuple(
+        training_table(file.dialect, tuple(view.modality.name for view in views if view.file is file))
+        for file in files
+        if file.dialect is not None
+    )
 
 
 @dataclass(frozen=True)
@@ -185,7 +195,6 @@ def _modality(
         "dtype": dtype,
         "likelihood": choice.likelihood or KINDS[choice.kind or BLANK.kind].usual_likelihood,
         "labels": choice.labels,
-        "columns": choice.columns and [column.column for column in choice.columns],
         "range": choice.range,
         "spectrogram": choice.spectrogram,
     }
@@ -193,9 +202,17 @@ def _modality(
     return BLANK.model_copy(update={"name": name}).with_changes({**usual, **settings})
 
 
+def _header(file: File, fields: Sequence[str]) -> str | None:
+    """The header of a modality's column, where the file is a table."""
+    return fields[0] if file.dialect is not None else None
+
+
 def _of_columns(name: str, choice: ModalityChoice, file: File, fields: tuple[str, ...]) -> View:
     """Reads columns of numbers; an empty cell is NaN, and a row of empty cells is missing."""
-    columns = [Column(name=field) for field in fields]
+    columns = [
+        one.model_copy(update={"field": None if one.name == field else field})
+        for one, field in zip(_columns(choice, fields), fields, strict=True)
+    ]
     modality = _modality(name, choice, (len(fields),), "float32", columns=columns)
     whole = modality.traits.lowest == 0
 
@@ -204,6 +221,12 @@ def _of_columns(name: str, choice: ModalityChoice, file: File, fields: tuple[str
         return values.astype(np.float32), ~np.isnan(values).all(axis=1)
 
     return View(modality, file, fields, read)
+
+
+def _columns(choice: ModalityChoice, fields: Sequence[str]) -> list[Column]:
+    if choice.columns is None:
+        return [Column(name=field) for field in fields]
+    return [column.column for column in choice.columns]
 
 
 def _numbers(block: Block, field: str, whole: bool) -> Array:
@@ -226,7 +249,7 @@ def _of_labels(name: str, choice: ModalityChoice, file: File, fields: tuple[str,
         raise ExperimentError(f"modalities.{name}.labels: a category of the source 'table' needs its labels")
     if file.shapes[fields[0]]:
         raise ExperimentError(f"modalities.{name}: a category needs single values, '{fields[0]}' has more")
-    modality = _modality(name, choice, (), "int64")
+    modality = _modality(name, choice, (), "int64", field=_header(file, fields))
 
     def read(block: Block) -> tuple[Array, Array]:
         cells = texts(block[fields[0]])
@@ -246,7 +269,8 @@ def _of_array(name: str, choice: ModalityChoice, file: File, fields: tuple[str, 
     """Reads rows of an array; a row of NaN is missing."""
     if choice.shape is not None:
         raise ExperimentError(f"modalities.{name}.shape: an array has a shape of its own")
-    modality = _modality(name, choice, file.shapes[fields[0]], file.dtype(fields[0]))
+    shape, dtype = file.shapes[fields[0]], file.dtype(fields[0])
+    modality = _modality(name, choice, shape, dtype, field=_header(file, fields))
 
     def read(block: Block) -> tuple[Array, Array]:
         values = np.array(block[fields[0]])
@@ -270,9 +294,8 @@ def _of_paths(name: str, choice: ModalityChoice, file: File, fields: tuple[str, 
         needed = "its spectrogram" if "spectrogram" in kind.fields else "its shape"
         raise ExperimentError(f"modalities.{name}: a {choice.kind} from files needs {needed}")
     byte = kind.levels
-    modality = _modality(
-        name, choice, shape, "uint8" if byte else "float32", range=(0, 255) if byte else None
-    )
+    usual = {"range": (0, 255) if byte else None, "field": _header(file, fields)}
+    modality = _modality(name, choice, shape, "uint8" if byte else "float32", **usual)
 
     def read(block: Block) -> tuple[Array, Array]:
         paths = texts(block[fields[0]])

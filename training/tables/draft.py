@@ -15,6 +15,7 @@ import tomlkit
 from tomlkit.items import Array, InlineTable, Table, Trivia
 
 from models_store.kinds import KINDS
+from models_store.tables.dialect import TableLayout
 from training.tables.naming import modality_name
 
 MOST_HELD_OUT = 10_000
@@ -65,6 +66,7 @@ class Draft:
     Arguments:
         paths: Files of the data.
         output: Place of the experiment file.
+        dialects: By file, how it is written.
         key: Column that joins the rows of several files.
         rows: Number of rows.
         guesses: The modalities.
@@ -73,6 +75,7 @@ class Draft:
 
     paths: Sequence[Path]
     output: Path
+    dialects: Mapping[str, TableLayout]
     key: str | None
     rows: int
     guesses: Sequence[Guess]
@@ -104,6 +107,8 @@ class Draft:
         document.add("seed", tomlkit.item(1))
         _comment(document, "examples = false     # keeps every row of yours out of what is published")
         document.add("data", self._data())
+        if self.dialects:
+            document["data"].append("dialects", self._dialects())
         modalities = tomlkit.table(is_super_table=True)
         for guess in self.guesses:
             modalities.add(guess.name, _modality(guess, schedule.layers))
@@ -127,6 +132,16 @@ class Draft:
         _add(table, "test", self.held_out, "random rows that are never trained on")
         _add(table, "validation", self.held_out, "random rows that choose the best epoch")
         table.add(tomlkit.nl())
+        return table
+
+    def _dialects(self) -> Table:
+        table = tomlkit.table(is_super_table=True)
+        for path, layout in self.dialects.items():
+            settings = tomlkit.table()
+            for key, value in layout.model_dump(exclude_none=True).items():
+                _add(settings, key, value, DIALECT_REMARKS.get(key, ""))
+            settings.add(tomlkit.nl())
+            table.add(path, settings)
         return table
 
     def _model(self, schedule: _Schedule) -> Table:
@@ -187,6 +202,7 @@ def _comment(container: tomlkit.TOMLDocument | Table, text: str) -> None:
     container.add(tomlkit.comment(printable(text)))
 
 
+DIALECT_REMARKS = {"missing": "further cells that mean missing", "title_lines": "lines before the header"}
 OBJECTIVE_REASON = "stable for any number of views, and each view is learned from the others"
 
 

@@ -24,7 +24,8 @@ from pyarrow import compute, parquet
 from models_store.arrays import Array
 from models_store.errors import InputRefused, listed
 from models_store.tables import Block as TableBlock
-from models_store.tables import cells, read_table
+from models_store.tables import ColumnDialect, Dialect, cells, read_table
+from models_store.tables.dialect import FileDialect
 from models_store.tables.names import unique_names
 from training.errors import DataError
 
@@ -44,6 +45,8 @@ class File(ABC):
 
     report: Sequence[str] = ()
     """Cells that were taken as missing, and columns that were left out and why, one sentence each."""
+    dialect: Dialect | None = None
+    """How a table is written; None for arrays."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -79,13 +82,14 @@ LARGE_PARQUET = 2_000_000
 class TableFile(File):
     """A table of text in any dialect, of JSON, Parquet or Excel; columns that cannot be read are left out."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, how: FileDialect | None = None) -> None:
         super().__init__(path)
         try:
-            self._table = read_table(path)
+            self._table = read_table(path, how, missing_by_column=how.missing_in if how else None)
         except InputRefused as error:
             raise DataError(str(error)) from None
         self.report = self._table.report
+        self.dialect = self._table.dialect
         columns = self._table.dialect.columns
         self._at = {column.header: at for at, column in enumerate(columns) if column.content != "unread"}
 
@@ -174,7 +178,7 @@ class _TableRows(Mapping[str, Any]):
                 ["nan" if (cell := row[at]) in absent else cell for at in positions]
                 for row in self._block.rows
             ]
-            with suppress(ValueError):
+            with suppress(ValueError, TypeError):
                 return np.array(rows, dtype=float).reshape(len(rows), len(fields))
         return np.stack([self._block.numbers(at) for at in positions], axis=1)
 
@@ -187,6 +191,8 @@ class ParquetFile(File):
         with parquet.ParquetFile(path) as file:
             self._schema = file.schema_arrow
             self._rows = file.metadata.num_rows
+        columns = tuple(ColumnDialect(header=name, name=name) for name in self._schema.names)
+        self.dialect = Dialect(format="parquet", columns=columns)
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from models_store.kinds import KINDS
 from models_store.kinds.tensor import TensorKind
+from models_store.tables.dialect import layout_of
 from training.errors import DataError, ExperimentError
 from training.tables.cases import load_keys
 from training.tables.draft import Draft, Guess, joined
@@ -64,7 +65,10 @@ def experiment_for(paths: Sequence[Path], output: Path) -> str:
         "left out": left_out,
         "how cells were read": [f"{file.path.name}: {line}" for file in files for line in file.report],
     }
-    return Draft(paths, output, key, rows, guesses, notes).text()
+    dialects = {
+        str(path): layout_of(file.dialect) for path, file in zip(paths, files, strict=True) if file.dialect
+    }
+    return Draft(paths, output, dialects, key, rows, guesses, notes).text()
 
 
 def _modalities(views: Sequence[View], fields: Sequence[Field]) -> list[Guess]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pyarrow import parquet
 
+from models_store.tables.dialect import FileDialect
 from training.errors import DataError
 from training.tables.files import LARGE_PARQUET, ArrayFile, File, ParquetFile, TableFile, reading
 from training.tables.mudata import MuDataFile
@@ -16,8 +17,12 @@ TEXT_WITH_ZEROS = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xff\xfe", b"\xfe\xff")
 TABLES = (".csv", ".tsv", ".parquet")
 
 
-def open_file(path: Path) -> File:
+def open_file(path: Path, how: FileDialect | None = None) -> File:
     """Opens a file, whose format its first bytes determine; of a folder, the one table in it.
+
+    Arguments:
+        path: Path of the file.
+        how: What is known of how a table is written; the rest is detected.
 
     Raises:
         DataError: There is no such file, or it is of no known format.
@@ -33,15 +38,15 @@ def open_file(path: Path) -> File:
         raise DataError(f"{path} is empty")
     with reading(path):
         if start.startswith(b"PAR1"):
-            return ParquetFile(path) if _cells(path) > LARGE_PARQUET else TableFile(path)
+            return ParquetFile(path) if _cells(path) > LARGE_PARQUET else TableFile(path, how)
         if _is_workbook(path, start):
-            return TableFile(path)
+            return TableFile(path, how)
         if start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
             return ArrayFile(path, zipped=start.startswith(b"PK"))
         if start.startswith((b"\x89HDF", b"MuData (")):  # MuData writes its name before the HDF5
             return MuDataFile(path)
         if b"\0" not in start or start.startswith(TEXT_WITH_ZEROS):
-            return TableFile(path)
+            return TableFile(path, how)
     raise DataError(f"{path} is none of CSV, Parquet, Excel, npz, npy, h5mu: it begins with {start[:8]!r}")
 
 
