@@ -49,6 +49,10 @@ class GenerateQuery(EncodeQuery):
     K: int = Field(100, ge=1, description="Draws of z behind mean, std, quantiles and probabilities.")
     fields: Names = Field(list(FIELDS), description="Fields of each target in the response.")
     noise: bool = Field(False, description="Samples are draws of x instead of means of p(x | z).")
+    calibrated: bool = Field(
+        True,
+        description="Correct quantiles and label probabilities by held-out rows; false: the model's own.",
+    )
 
 
 class ScoreQuery(BaseModel):

@@ -105,6 +105,22 @@ def evaluate_command(
     commands.evaluate(bundle, output)
 
 
+@app.command("calibrate")
+def calibrate_command(
+    model: Annotated[str, typer.Argument(help="NAME, or NAME/VERSION, of a published model.")],
+    store: Store = "store",
+) -> None:
+    """Publishes the next version of a model: same graphs, calibrated intervals, reference scores."""
+    place = store_at(store)
+    bundle = open_named(place, model)
+    if "://" not in store:
+        check_writable(Path(store), "--store")
+
+    from training import commands
+
+    commands.calibrate(bundle, place)
+
+
 @app.command("import")
 def import_command(
     folder: Annotated[Path, typer.Argument(help="The folder that MultiVae's MVAE.save wrote.")],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors.torch import load
 from torch import Tensor
 
-from models_store import latent, stores
+from models_store import calibration, latent, stores
+from models_store.calibration import Calibration
 from models_store.folder import Bundle
 from models_store.latent import Latent
 from models_store.manifest import Manifest
@@ -22,8 +24,10 @@ from training.ablation import weak
 from training.checkpoint import LAST, EpochReport
 from training.config import Experiment, read_experiment
 from training.errors import TrainingError
-from training.evaluation import EvaluatedModel, fit_latent, measure_model
-from training.evaluation.card import CARD, report
+from training.evaluation import EvaluatedModel, fit_latent, measure_answers, measure_model
+from training.evaluation.calibrating import calibrate as learn_calibration
+from training.evaluation.calibrating import split
+from training.evaluation.card import CARD, FOLDER, card_of, report
 from training.export import OnnxGraphs, export
 from training.importing import read_saved, to_bundle
 from training.places import reason
@@ -82,8 +86,11 @@ def evaluate(bundle: Bundle, output: Path | None) -> None:
     """Measures a published model again; writes its card and pictures to a folder, if given."""
     experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
     prepared = data.prepare(experiment)
-    files = {name: bundle.read(name) for name in bundle.manifest.files if name.endswith(".onnx")}
-    evaluated = _evaluated(experiment, bundle.manifest, OnnxGraphs(bundle.manifest, files), prepared)
+    evaluated = _evaluated(experiment, bundle.manifest, _graphs(bundle), prepared)
+    if calibration.FILE in bundle.manifest.files:
+        corrections = Calibration.from_bytes(bundle.read(calibration.FILE), bundle.manifest)
+        _, measuring = split(prepared.test, experiment.evaluation.calibration, experiment.seed)
+        evaluated = replace(evaluated, test=measuring, calibration=corrections)
     latent_space = None
     if latent.FILE in bundle.manifest.files:
         latent_space = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
@@ -94,6 +101,23 @@ def evaluate(bundle: Bundle, output: Path | None) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     print(card_files[CARD].decode(), end="")
+
+
+def calibrate(bundle: Bundle, place: stores.Store) -> None:
+    """Publishes the next version of a model: the same graphs, with a calibration and reference scores.
+
+    Measures again what depends on either: answers, log-likelihoods and references. Other metrics stay.
+    """
+    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
+    prepared = data.prepare(experiment)
+    number = place.next_number(bundle.manifest.name)
+    manifest = bundle.manifest.model_copy(update={"version": number})
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    evaluated = _calibrated(_evaluated(experiment, manifest, _graphs(bundle), prepared), experiment, files)
+    measured = measure_answers(evaluated).stated_in(manifest)
+    drawn = [name.removeprefix(FOLDER) for name in files if name.endswith(".png")]
+    files[CARD] = card_of(measured, drawn, weak.studies(experiment.name)).encode()
+    console.print(f"published {place.publish(measured, files)}", soft_wrap=True)
 
 
 def import_(folder: Path, place: stores.Store, name: str, networks: str | None) -> None:
@@ -111,6 +135,7 @@ def _publish(
     manifest, files = export(fitted.model, experiment, text, prepared, number, fitted.reports)
     console.print("the ONNX graphs agree with torch; measuring on held-out rows")
     evaluated = _evaluated(experiment, manifest, OnnxGraphs(manifest, files), prepared)
+    evaluated = _calibrated(evaluated, experiment, files)
     files[latent.FILE] = fit_latent(evaluated).to_bytes()
     latent_space = Latent.from_bytes(files[latent.FILE], manifest)
     measured, card_files = _measured(evaluated, latent_space, experiment)
@@ -137,6 +162,24 @@ def _evaluated(
         experiment.seed,
         experiment.examples,
     )
+
+
+def _calibrated(evaluated: EvaluatedModel, experiment: Experiment, files: dict[str, bytes]) -> EvaluatedModel:
+    """Calibrates a model with a share of its test rows, and leaves the others to measure it.
+
+    Adds the calibration to the files of the bundle, if there are enough rows for one.
+    """
+    calibrating, measuring = split(evaluated.test, experiment.evaluation.calibration, experiment.seed)
+    corrections = learn_calibration(evaluated, calibrating)
+    if not corrections.corrections:
+        return evaluated
+    files[calibration.FILE] = corrections.to_bytes()
+    return replace(evaluated, test=measuring, calibration=corrections)
+
+
+def _graphs(bundle: Bundle) -> OnnxGraphs:
+    files = {name: bundle.read(name) for name in bundle.manifest.files if name.endswith(".onnx")}
+    return OnnxGraphs(bundle.manifest, files)
 
 
 def _measured(

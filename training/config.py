@@ -202,6 +202,9 @@ class Evaluation(_Frozen):
     """Held-out rows whose log-likelihood and intervals are estimated."""
     importance_samples: Positive = 1000
     """K; ``/score`` returns a p-value for requests with the same K, and its default is 1000."""
+    calibration: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Share of the test rows that calibrates intervals and label probabilities, and does not measure them;
+    none of fewer than 60 rows. 0: no calibration."""
     generated_per_label: Positive = 500
     """Rows generated from each label, to be judged."""
 

@@ -10,12 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from models_store.arrays import Array
+from models_store.calibration import Calibration
 from models_store.errors import listed
 from models_store.evidence import Decoded, Evidence, Request, estimating, joined
 from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.engine.batching import Outputs, Runner
+from service.engine.calibrating import RowCorrections, corrections
 from service.engine.draws import draw_mixture
 from service.engine.observations import Observations
 from service.engine.phases import CURRENT
@@ -74,13 +76,20 @@ class Model:
         graphs: Runner of each graph, by file name.
         limits: Largest sizes of one request.
         latent: Mixture and statistics of its latent space; older bundles have none.
+        calibration: Corrections of intervals and probabilities; older bundles have none.
     """
 
     def __init__(
-        self, manifest: Manifest, graphs: Mapping[str, Runner], limits: Limits, latent: Latent | None = None
+        self,
+        manifest: Manifest,
+        graphs: Mapping[str, Runner],
+        limits: Limits,
+        latent: Latent | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.manifest = manifest
         self.latent = latent
+        self.calibration = calibration
         self.rules = Rules(manifest, limits, mixture=latent is not None)
         self._graphs = graphs
         encoders = {name: graphs[encoder_file(name)] for name in manifest.names}
@@ -129,6 +138,7 @@ class Model:
         return_mean: bool = False,
         noise: bool = False,
         prior: str = "standard",
+        calibrated: bool = True,
     ) -> Generated:
         """Every target given the condition: summaries of its predictive distribution, and samples.
 
@@ -143,6 +153,7 @@ class Model:
             return_mean: Whether z is the mean of the posterior; K is then 1.
             noise: Whether samples are draws of x instead of means of p(x | z).
             prior: For the condition ``none``: ``standard``, or the ``mixture`` fitted to the training rows.
+            calibrated: Whether quantiles and probabilities are corrected, if the bundle says how.
 
         Raises:
             WrongInput: As for :meth:`encode`, a target is unknown, there is no mixture to draw from, or the
@@ -167,8 +178,12 @@ class Model:
         answers = {}
         for name in target_names:
             modality = self.rules.modality(name)
+            calibration = self.calibration if calibrated else None
+            correction = corrections(calibration, modality, names, observations)
             parts = [
-                await self._target(modality, z[rows], options, first_row + rows.start)
+                await self._target(
+                    modality, z[rows], options, first_row + rows.start, correction and correction.of(rows)
+                )
                 for rows in pieces(observations.n, z.shape[1], [modality], CELLS_AT_ONCE)
             ]
             answers[name] = join(parts)
@@ -276,11 +291,18 @@ class Model:
         outputs = await self._graphs[decoder_file(modality.name)].run(flat)
         return {name: value.reshape(*z.shape[:2], *value.shape[1:]) for name, value in outputs.items()}
 
-    async def _target(self, modality: Modality, z: Array, options: SummaryOptions, first_row: int) -> Summary:
+    async def _target(
+        self,
+        modality: Modality,
+        z: Array,
+        options: SummaryOptions,
+        first_row: int,
+        correction: RowCorrections | None,
+    ) -> Summary:
         parameters = await self._decode(modality, z)
         CURRENT.get().record("decode")
         size = _size(*z.shape[:2], *modality.parameter_shape())
-        summary = await aside(size, summaries, modality, parameters, options, first_row)
+        summary = await aside(size, summaries, modality, parameters, options, first_row, correction)
         CURRENT.get().record("summarise")
         return summary
 

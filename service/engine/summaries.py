@@ -3,15 +3,18 @@ r"""Summaries of the predictive distribution :math:`\int p(x \mid z) \, q(z \mid
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 
 from models_store.arrays import Array
+from models_store.calibration import COVERAGES, corrected, own_intervals, tempered
 from models_store.likelihoods import Parameters
 from models_store.manifest import Modality
 from models_store.quantiles import quantiles
+from service.engine.calibrating import RowCorrections
 from service.engine.draws import draw_x
 
 
@@ -35,6 +38,8 @@ class Summary(TypedDict, total=False):
 
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+CENTRAL = (0.5, 0.9)
+"""Coverages of the central intervals between these levels, from the inside."""
 SUMMARIES = ("mean", "std", "quantiles", "probabilities")
 FIELDS = (*SUMMARIES, "samples")
 CELLS_IN_CACHE = 2**18
@@ -70,7 +75,13 @@ class SummaryOptions(NamedTuple):
         return max(*self.needs, 1)
 
 
-def summaries(modality: Modality, parameters: Parameters, options: SummaryOptions, first_row: int) -> Summary:
+def summaries(
+    modality: Modality,
+    parameters: Parameters,
+    options: SummaryOptions,
+    first_row: int,
+    correction: RowCorrections | None = None,
+) -> Summary:
     """Computes the requested summaries of one target.
 
     Arguments:
@@ -78,12 +89,14 @@ def summaries(modality: Modality, parameters: Parameters, options: SummaryOption
         parameters: The decoder's outputs at the draws of z: (n, draws, *shape).
         options: Requested summaries.
         first_row: Index of the first row in the request.
+        correction: Corrections of these rows; None for the model's own summaries.
     """
     n, draws = next(iter(parameters.values())).shape[:2]
 
     def of(rows: slice) -> Summary:
         few = {name: value[rows] for name, value in parameters.items()}
-        return _summaries(modality, few, options, first_row + rows.start)
+        of_rows = None if correction is None else correction.of(rows)
+        return _summaries(modality, few, options, first_row + rows.start, of_rows)
 
     return join([of(rows) for rows in pieces(n, draws, [modality], CELLS_IN_CACHE)])
 
@@ -108,13 +121,17 @@ def join(parts: Sequence[Summary]) -> Summary:
 
 
 def _summaries(
-    modality: Modality, parameters: Parameters, options: SummaryOptions, first_row: int
+    modality: Modality,
+    parameters: Parameters,
+    options: SummaryOptions,
+    first_row: int,
+    correction: RowCorrections | None,
 ) -> Summary:
     draws, drawn = options.needs
     behind, shown = ({name: value[:, :k] for name, value in parameters.items()} for k in options.needs)
     summary: Summary = {}
     if draws:
-        summary = summarise(modality, behind, options.fields, options.seed, first_row)
+        summary = summarise(modality, behind, options.fields, options.seed, first_row, correction)
     if drawn:
         summary["samples"] = samples(modality, shown, options.noise, options.seed, first_row)
     return summary
@@ -126,6 +143,7 @@ def summarise(
     fields: Collection[str],
     seed: int,
     first_row: int = 0,
+    correction: RowCorrections | None = None,
 ) -> Summary:
     """Computes the requested summaries of one target.
 
@@ -136,22 +154,41 @@ def summarise(
             where the kind does not have them.
         seed: Seed of the request.
         first_row: Index of the first row in the request.
+        correction: Corrections of quantiles and probabilities; None for the model's own.
     """
     if modality.labels is not None:
-        return _category(modality, parameters, fields)
+        return _category(modality, parameters, fields, correction)
     summary: Summary = {}
     distribution = modality.distribution
     means = distribution.mean(parameters)
+    mean = means.mean(axis=1)
     if "mean" in fields:
-        summary["mean"] = means.mean(axis=1)
-    if "std" in fields:
+        summary["mean"] = mean
+    std = np.zeros(())
+    if "std" in fields or ("quantiles" in fields and correction is not None):
         # the law of total variance
-        spread = distribution.variance(parameters).mean(axis=1) + means.var(axis=1)
-        summary["std"] = np.sqrt(spread)
+        std = np.sqrt(distribution.variance(parameters).mean(axis=1) + means.var(axis=1))
+    if "std" in fields:
+        summary["std"] = std
     if "quantiles" in fields:
-        summary["quantiles"] = quantiles(draw_x(modality, parameters, seed, first_row), LEVELS, axis=1)
+        draw = partial(draw_x, modality, parameters, seed, first_row)
+        if correction is None:
+            summary["quantiles"] = quantiles(draw(), LEVELS, axis=1)
+        else:
+            summary["quantiles"] = _corrected(modality, mean, std, draw, correction)
         summary["levels"] = list(LEVELS)
     return summary
+
+
+def _corrected(
+    modality: Modality, mean: Array, std: Array, draw: Callable[[], Array], correction: RowCorrections
+) -> Array:
+    """Quantiles of LEVELS, (n, levels, *shape): ends of corrected intervals, and their centre."""
+    own = own_intervals(modality, mean, std, draw, CENTRAL)
+    places = [COVERAGES.index(coverage) for coverage in CENTRAL]
+    low, high = corrected(modality, own, correction.widths[:, places])
+    ends = (low[:, 1], low[:, 0], own.centre, high[:, 0], high[:, 1])
+    return np.stack(ends, axis=1).astype(mean.dtype)
 
 
 def numbers_by_row(modality: Modality, fields: Collection[str], draws: int) -> int:
@@ -168,9 +205,13 @@ def samples(modality: Modality, parameters: Parameters, noise: bool, seed: int, 
     return draw_x(modality, parameters, seed, first_row) if noise else modality.distribution.mean(parameters)
 
 
-def _category(modality: Modality, parameters: Parameters, fields: Collection[str]) -> Summary:
+def _category(
+    modality: Modality, parameters: Parameters, fields: Collection[str], correction: RowCorrections | None
+) -> Summary:
     labels: Sequence[str] = modality.labels or ()
     probabilities = modality.distribution.mean(parameters).mean(axis=1)
+    if correction is not None:
+        probabilities = tempered(probabilities, correction.temperatures).astype(probabilities.dtype)
     if "probabilities" not in fields:
         return {}
     order = np.argsort(-probabilities, axis=-1, kind="stable")

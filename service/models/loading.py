@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from models_store import golden, latent
+from models_store import calibration, golden, latent
 from models_store.arrays import Array
+from models_store.calibration import Calibration
 from models_store.errors import BundleRefused
 from models_store.folder import Bundle
 from models_store.fusion import Gaussian
@@ -45,9 +47,9 @@ def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) ->
 
     Raises:
         BundleRefused: A graph does not load, does not fit, or does not give its golden values; or latent.npz
-            does not fit the model.
+            or calibration.npz does not fit the model.
     """
-    sessions, values, space = check(bundle, settings.provider)
+    sessions, values, space, corrections = check(bundle, settings.provider)
     examples = {encoder_file(m): values[f"{m}.x"] for m in bundle.manifest.names}
     examples |= {decoder_file(m): values["z"] for m in bundle.manifest.names}
     # A thread that others hold up is not slow: on a processor, only the time that it runs counts.
@@ -57,14 +59,27 @@ def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) ->
         for file, graph in sessions.items()
     }
     limits = Limits(rows=settings.max_rows, draws=settings.max_draws, numbers=settings.max_numbers)
-    return Loaded(Model(bundle.manifest, queues, limits, space), bundle, queues)
+    return Loaded(Model(bundle.manifest, queues, limits, space, corrections), bundle, queues)
 
 
-def check(bundle: Bundle, provider: str) -> tuple[dict[str, Session], dict[str, Array], Latent | None]:
+class Checked(NamedTuple):
+    """Contents of a bundle that fit each other.
+
+    Arguments:
+        sessions: Graphs by file.
+        values: Golden values.
+        latent: Statistics of the latent space, where the bundle has them.
+        calibration: Corrections of intervals and probabilities, where the bundle has them.
+    """
+
+    sessions: dict[str, Session]
+    values: dict[str, Array]
+    latent: Latent | None
+    calibration: Calibration | None
+
+
+def check(bundle: Bundle, provider: str) -> Checked:
     """Opens every graph of a bundle, and has it reproduce its golden values; blocks.
-
-    Returns:
-        Graphs by file, golden values, and the statistics of the latent space where the bundle has them.
 
     Raises:
         BundleRefused: As for :func:`load`.
@@ -75,7 +90,10 @@ def check(bundle: Bundle, provider: str) -> tuple[dict[str, Session], dict[str, 
     space = None
     if latent.FILE in bundle.manifest.files:
         space = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
-    return sessions, values, space
+    corrections = None
+    if calibration.FILE in bundle.manifest.files:
+        corrections = Calibration.from_bytes(bundle.read(calibration.FILE), bundle.manifest)
+    return Checked(sessions, values, space, corrections)
 
 
 class SessionGraphs:

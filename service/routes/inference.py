@@ -90,6 +90,7 @@ async def generate(request: Inference) -> Reply:
         return_mean=query.return_mean,
         noise=query.noise,
         prior=query.prior,
+        calibrated=query.calibrated,
     )
     head = render.head(model.manifest, rows.n, seed, generated.condition)
     return await asyncio.to_thread(

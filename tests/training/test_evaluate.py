@@ -21,6 +21,7 @@ from training.config import Evaluation, Experiment
 from training.data.rows import Rows
 from training.evaluation import EvaluatedModel, fit_latent, measure_model
 from training.evaluation.answers import answer_metrics, calibration, intervals
+from training.evaluation.calibrating import calibrate, split
 from training.evaluation.evaluated import subsets
 from training.evaluation.judging import Judge, generate
 from training.evaluation.pictures import pictures
@@ -150,6 +151,33 @@ def test_intervals_of_an_exact_model_cover_as_often_as_they_say() -> None:
     assert metrics["coverage_90"] == pytest.approx(0.9, abs=0.015)
     # z has the variance 1/5 given a, so b = (2 z, -z) + noise has 4/5 + 1 of 5 and 1/5 + 1 of 2
     assert metrics["r2"] == pytest.approx(1 - (1.8 / 5 + 1.2 / 2) / 2, abs=0.03)
+
+
+def test_intervals_of_a_model_that_is_too_sure_cover_what_they_say_once_calibrated() -> None:
+    """The decoder claims half of the noise of b; its own 90 % intervals are too short."""
+    evaluated = linear_gaussian(3000)
+    evaluated = replace(evaluated, graphs=Overconfident())
+    calibrating, measuring = split(evaluated.test, 0.3, 0)
+    assert (len(calibrating), len(measuring)) == (900, 2100)
+    b = evaluated.manifest.modality("b")
+    own = intervals(evaluated, b, ["a"], measuring)
+    calibrated = replace(evaluated, calibration=calibrate(evaluated, calibrating))
+    answered = intervals(calibrated, b, ["a"], measuring)
+    assert own["coverage_90"] < 0.75
+    for percent in (50, 80, 90):
+        assert answered[f"coverage_{percent}"] == pytest.approx(percent / 100, abs=0.04)  # type: ignore[literal-required]
+    assert answered["r2"] == own["r2"]
+
+
+class Overconfident(LinearGaussian):
+    def decode(self, modality: str, z: Array) -> Parameters:
+        parameters = super().decode(modality, z)
+        return {**parameters, "log_scale": parameters["log_scale"] - np.log(2)}
+
+
+def test_few_test_rows_all_measure_the_model() -> None:
+    rows = linear_gaussian(59).test
+    assert [len(part) for part in split(rows, 0.3, 0)] == [0, 59]
 
 
 def test_a_model_of_vectors_alone_with_rows_that_lack_things_is_measured_on_what_they_have() -> None:

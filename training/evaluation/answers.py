@@ -8,19 +8,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from models_store.arrays import Array
-from models_store.fusion import Gaussian
+from models_store.calibration import tempered
 from models_store.manifest import Modality
-from models_store.quantiles import quantiles
 from training.data.rows import Rows
-from training.evaluation.evaluated import CHUNK, EvaluatedModel, having_all, question
+from training.evaluation.evaluated import EvaluatedModel, having_all, question
 from training.evaluation.metrics import AnswerMetrics, Calibration, Intervals
+from training.evaluation.predicting import DRAWS, answered
 
-DRAWS = 100
-"""Draws of z for each predictive distribution, as in the service."""
 CELLS = 20_000_000
 """Limit of values drawn for the intervals of one target; large modalities are measured on fewer rows."""
-LEVELS = (0.05, 0.25, 0.75, 0.95)
-"""Ends of the central 90 % and 50 % intervals."""
 BINS = 10
 """Bins of the reliability table: equal ranges of the probability of the most probable label."""
 
@@ -53,13 +49,16 @@ def answer_metrics(evaluated: EvaluatedModel) -> AnswerMetrics:
 
 
 def label_probabilities(evaluated: EvaluatedModel, category: str, given: Sequence[str], rows: Rows) -> Array:
-    """Returns p(label | x_S) of every row, averaged over draws of z: (n, labels)."""
+    """Returns p(label | x_S) of every row as answered, averaged over draws of z: (n, labels)."""
     posterior = evaluated.posterior(rows, given)
     rng = evaluated.rng()
     total = np.zeros(())
     for _ in range(DRAWS):
         z = posterior.sample(rng.standard_normal(posterior.mu.shape, np.float32))
         total = total + evaluated.means(category, z)
+    correction = evaluated.calibration.of(category, given) if evaluated.calibration else None
+    if correction is not None and correction.temperature is not None:
+        return tempered(total / DRAWS, correction.temperature)
     return total / DRAWS
 
 
@@ -90,33 +89,16 @@ def calibration(probabilities: Array, right: Array) -> Calibration:
 def intervals(evaluated: EvaluatedModel, target: Modality, given: Sequence[str], rows: Rows) -> Intervals:
     """Compares the mean and the intervals of ``/generate`` for a target with the observed values."""
     x = rows.data[target.name].numpy().astype(np.float64)
-    mean, (low, lower, upper, high) = predictive(evaluated, target, given, rows)
-    seen = ~np.isnan(x)
+    mean, low, high = answered(evaluated, target, given, rows)
+    inside, seen = (low <= x[:, None]) & (x[:, None] <= high), ~np.isnan(x)
+    half, most, nearly_all = (round(float(inside[:, level][seen].mean()), 4) for level in range(3))
     return {
         "r2": round(r2(target, x, mean), 4),
-        "coverage_50": round(float(((lower <= x) & (x <= upper))[seen].mean()), 4),
-        "coverage_90": round(float(((low <= x) & (x <= high))[seen].mean()), 4),
+        "coverage_50": half,
+        "coverage_80": most,
+        "coverage_90": nearly_all,
         "rows": len(rows),
     }
-
-
-def predictive(
-    evaluated: EvaluatedModel, target: Modality, given: Sequence[str], rows: Rows
-) -> tuple[Array, Array]:
-    """Returns the mean of the target, (n, *shape), and its 5, 25, 75 and 95 % quantiles, (4, n, *shape)."""
-    posterior = evaluated.posterior(rows, given)
-    rng = evaluated.rng()
-    means, bounds = [], []
-    step = max(1, CHUNK // DRAWS)
-    for start in range(0, len(rows), step):
-        some = Gaussian(posterior.mu[start : start + step], posterior.log_var[start : start + step])
-        z = some.sample(rng.standard_normal((DRAWS, *some.mu.shape), np.float32))
-        decoded = evaluated.graphs.decode(target.name, z.reshape(-1, z.shape[-1]).astype(np.float32))
-        wide = {key: value.reshape(*z.shape[:2], *value.shape[1:]) for key, value in decoded.items()}
-        means.append(target.distribution.mean(wide).mean(axis=0))
-        drawn = target.distribution.sample(wide, rng)
-        bounds.append(quantiles(drawn, LEVELS, axis=0))
-    return np.concatenate(means), np.concatenate(bounds, axis=1)
 
 
 def r2(target: Modality, x: Array, mean: Array) -> float:

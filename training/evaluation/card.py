@@ -57,11 +57,21 @@ def report(
         studies: Ablation studies of its experiment.
     """
     drawn = pictures(evaluated, latent, manifest.metrics)
-    captions = {name: _caption(name) for name in drawn}
     drawn |= {study.file: study.picture for study in studies}
-    captions |= {study.file: study.caption for study in studies}
     files = {FOLDER + name: content for name, content in drawn.items()}
-    return {CARD: _card(manifest, captions, studies).encode(), **files}
+    return {CARD: card_of(manifest, list(drawn), studies).encode(), **files}
+
+
+def card_of(manifest: Manifest, drawn: Sequence[str], studies: Sequence[Study] = ()) -> str:
+    """Returns the card in Markdown.
+
+    Arguments:
+        manifest: Manifest of the model, with metrics.
+        drawn: File names of the pictures in the folder ``report/``.
+        studies: Ablation studies of its experiment.
+    """
+    captions = {study.file: study.caption for study in studies}
+    return _card(manifest, {name: captions.get(name) or _caption(name) for name in drawn}, studies)
 
 
 def _caption(picture: str) -> str:
@@ -136,10 +146,15 @@ def _of_answers(metrics: Mapping[str, Any]) -> Iterator[Section]:
     yield (
         "Numbers",
         "R² of the predictive mean, of vectors averaged over columns, and the share of cells within the "
-        "central intervals that `/generate` answers, noise included.",
-        ("question", "R²", "in the 50 % interval", "in the 90 % interval", "rows"),
+        "central intervals that `/generate` answers, noise included; rows that calibrated them are left out.",
+        ("question", "R²", "in the 50 % interval", "in the 80 % interval", "in the 90 % interval", "rows"),
         [
-            (f"`{q}`", f"{v['r2']:.3f}", f"{v['coverage_50']:.3f}", f"{v['coverage_90']:.3f}", str(v["rows"]))
+            (
+                f"`{q}`",
+                f"{v['r2']:.3f}",
+                *(_share(v.get(f"coverage_{percent}")) for percent in (50, 80, 90)),
+                str(v["rows"]),
+            )
             for q, v in metrics["intervals"].items()
         ],
     )
@@ -184,6 +199,10 @@ def _of_the_model(manifest: Manifest) -> Iterator[Section]:
         ("question", "5 %", "50 %", "95 %", "disagreement 50 %", "95 %"),
         _reference(manifest),
     )
+
+
+def _share(share: float | None) -> str:
+    return "–" if share is None else f"{share:.3f}"
 
 
 def _variety(entry: Mapping[str, float] | None) -> tuple[str, str]:

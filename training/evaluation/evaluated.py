@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from models_store.arrays import Array
+from models_store.calibration import Calibration
 from models_store.fusion import Gaussian, product
 from models_store.golden import Graphs
 from models_store.manifest import Manifest
@@ -37,6 +38,7 @@ class EvaluatedModel:
         seed: Seed of every random draw.
         examples: Whether the report may show real rows.
         alone: Whether to condition on single modalities only, and on no larger subset.
+        calibration: Corrections of intervals and probabilities, if the model has them.
     """
 
     manifest: Manifest
@@ -47,6 +49,7 @@ class EvaluatedModel:
     seed: int
     examples: bool = True
     alone: bool = False
+    calibration: Calibration | None = None
 
     def subsets(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """Returns the subsets of these modalities that are evaluated."""

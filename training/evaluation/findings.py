@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Reference
@@ -33,6 +34,14 @@ class Findings:
         return manifest.model_copy(
             update={"metrics": dict(self.metrics), "reference": dict(self.reference) or None}
         )
+
+
+def measure_answers(evaluated: EvaluatedModel) -> Findings:
+    """Computes the metrics that depend on the calibration and the estimator of scores; keeps the others."""
+    scores = score(evaluated)
+    metrics = cast("Metrics", {**evaluated.manifest.metrics, **answer_metrics(evaluated)})
+    metrics["log_prob"] = dict(log_probs(evaluated, scores))
+    return Findings(metrics, references(evaluated, scores))
 
 
 def measure_model(evaluated: EvaluatedModel, latent: Latent | None = None) -> Findings:

@@ -27,6 +27,8 @@ class Intervals(TypedDict):
     """R² of the predictive mean, at most 1."""
     coverage_50: float
     """Share of observed cells within the central 50 % interval."""
+    coverage_80: NotRequired[float]
+    """Share of observed cells within the central 80 % interval; cards before 0.3 have none."""
     coverage_90: float
     """Share of observed cells within the central 90 % interval."""
     rows: int

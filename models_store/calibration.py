@@ -1,0 +1,292 @@
+r"""Corrections of a model's intervals and label probabilities, in ``calibration.npz``.
+
+They were learned from held-out rows that neither trained nor measure the model, per target and set of given
+modalities. With the model's own interval :math:`[c - b, c + a]` of some coverage around a centre c, the
+corrected one is
+
+.. math:: [c - f b, \; c + f a], \quad f = \text{quantile of } E_i = \max \left(
+    \frac{c_i - x_i}{b_i}, \frac{x_i - c_i}{a_i} \right) \text{ at } (1 + 1 / n) \cdot \text{coverage}
+
+over n rows: a split-conformal interval (Romano, Patterson & Candès 2019, arXiv:1905.03222; scaled as in
+Papadopoulos et al. 2011). Vectors and counts have a factor per column, other kinds one for all cells. A label
+has a temperature (Guo et al. 2017, arXiv:1706.04599), :math:`p_c^{1/T} / \sum_k p_k^{1/T}`, where that lowers
+the log-loss.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+
+from models_store.arrays import Array
+from models_store.errors import BundleRefused
+from models_store.manifest import Manifest, Modality
+from models_store.quantiles import quantiles
+
+FILE = "calibration.npz"
+COVERAGES = (0.5, 0.8, 0.9)
+"""Coverages of the corrected central intervals."""
+FEWEST = 20
+"""Least number of rows, or of observed cells of a column, for a correction."""
+LEAST_GAIN, FEWEST_WRONG = 0.005, 5
+"""Least gain of log-loss by a temperature, in nats, and least number of rows whose best label is wrong."""
+WIDTHS, TEMPERATURE, ROWS = "widths", "temperature", "rows"
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The correction of one target given one set of modalities.
+
+    Arguments:
+        rows: Number of rows that it was learned from.
+        widths: Factors of interval widths, (coverages, columns), or (coverages, 1) for all cells; None for a
+            category.
+        temperature: Temperature of label probabilities; None for other kinds.
+    """
+
+    rows: int
+    widths: Array | None = None
+    temperature: float | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Corrections by target and set of given modalities."""
+
+    corrections: Mapping[str, Mapping[frozenset[str], Correction]]
+
+    def of(self, target: str, given: Collection[str]) -> Correction | None:
+        """The correction of the nearest stored set: with the fewest modalities that only one set has.
+
+        None for a target without corrections, for the prior, and for a target that is itself given: held-out
+        rows have shown nothing of these.
+        """
+        stored = self.corrections.get(target)
+        if not stored or not given or target in given:
+            return None
+        names = frozenset(given)
+        return stored[min(stored, key=lambda one: (len(one ^ names), sorted(one)))]
+
+    def to_bytes(self) -> bytes:
+        arrays = {}
+        for target, stored in self.corrections.items():
+            for given, correction in stored.items():
+                key = f"{target}|{','.join(sorted(given))}"
+                arrays[f"{ROWS}/{key}"] = np.array(correction.rows)
+                if correction.widths is not None:
+                    arrays[f"{WIDTHS}/{key}"] = correction.widths.astype(np.float32)
+                if correction.temperature is not None:
+                    arrays[f"{TEMPERATURE}/{key}"] = np.array(correction.temperature, np.float32)
+        stream = io.BytesIO()
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, manifest: Manifest) -> Calibration:
+        """Reads and checks the file of a bundle.
+
+        Raises:
+            BundleRefused: It is no archive of arrays, or does not fit the model; the text names the entry.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in archive.files}
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            raise BundleRefused(f"{FILE} is no archive of arrays: {error}") from None
+        corrections: dict[str, dict[frozenset[str], Correction]] = {}
+        for key, rows in arrays.items():
+            if not key.startswith(f"{ROWS}/"):
+                continue
+            question = key.removeprefix(f"{ROWS}/")
+            target, _, given = question.partition("|")
+            names = frozenset(given.split(","))
+            if not {target, *names} <= set(manifest.names) or rows.shape:
+                raise BundleRefused(f"{FILE}: '{key}' does not fit the modalities of the model")
+            widths = arrays.get(f"{WIDTHS}/{question}")
+            temperature = arrays.get(f"{TEMPERATURE}/{question}")
+            _check(manifest.modality(target), question, widths, temperature)
+            corrections.setdefault(target, {})[names] = Correction(
+                int(rows), widths, None if temperature is None else float(temperature)
+            )
+        return cls(corrections)
+
+
+def _check(modality: Modality, question: str, widths: Array | None, temperature: Array | None) -> None:
+    for name, array in ((WIDTHS, widths), (TEMPERATURE, temperature)):
+        if array is not None and not (np.isfinite(array).all() and (array > 0).all()):
+            raise BundleRefused(f"{FILE}: '{name}/{question}' must hold finite numbers above 0")
+    if widths is not None and widths.shape != (len(COVERAGES), factors_of(modality)):
+        expected = (len(COVERAGES), factors_of(modality))
+        raise BundleRefused(f"{FILE}: '{WIDTHS}/{question}' has the shape {widths.shape}, not {expected}")
+    if (temperature is not None) != (modality.labels is not None and widths is None):
+        raise BundleRefused(f"{FILE}: '{question}' needs widths, or for a category a temperature")
+
+
+def factors_of(modality: Modality) -> int:
+    """Number of factors per coverage: one per column of a vector or counts, else one for all cells."""
+    return math.prod(modality.shape) if "columns" in modality.traits.fields else 1
+
+
+class Intervals(NamedTuple):
+    """A model's own central intervals of n rows.
+
+    Arguments:
+        centre: Their centres, (n, *shape).
+        below: Distances from the centre to the lower ends, (n, coverages, *shape).
+        above: Those to the upper ends, same shape.
+    """
+
+    centre: Array
+    below: Array
+    above: Array
+
+
+def own_intervals(
+    modality: Modality,
+    mean: Array,
+    std: Array,
+    draw: Callable[[], Array],
+    coverages: Sequence[float] = COVERAGES,
+) -> Intervals:
+    """The intervals to be corrected.
+
+    They lie around the median, between quantiles of draws. Where draws fall on few values, as counts and the
+    black or white draws of grey pixels do, they are those of a normal distribution around the mean.
+
+    Arguments:
+        modality: The target.
+        mean: Mean of the predictive distribution, (n, *shape).
+        std: Its standard deviation, same shape.
+        draw: Function that draws x, (n, K, *shape).
+        coverages: Shares of future values within the intervals.
+    """
+    if has_atoms(modality):
+        reach = np.stack([std * ndtri((1 + coverage) / 2) for coverage in coverages], axis=1)
+        return Intervals(mean, reach, reach)
+    tails = [(1 - coverage) / 2 for coverage in coverages]
+    ends = quantiles(draw(), [0.5, *tails, *(1 - tail for tail in tails)], axis=1)
+    low, high = ends[:, 1 : 1 + len(tails)], ends[:, 1 + len(tails) :]
+    return Intervals(ends[:, 0], ends[:, :1] - low, high - ends[:, :1])
+
+
+def has_atoms(modality: Modality) -> bool:
+    """Whether draws of x fall on few values."""
+    return modality.likelihood == "bernoulli" or modality.distribution.of_counts
+
+
+def corrected(modality: Modality, own: Intervals, widths: Array) -> tuple[Array, Array]:
+    """Lower and upper ends of corrected intervals, (n, coverages, *shape) each; wider for a higher coverage.
+
+    Arguments:
+        modality: The target.
+        own: The model's intervals.
+        widths: Factors of the same coverages, (n, coverages, factors).
+    """
+    factors = widths.reshape(*widths.shape[:2], *(modality.shape if widths.shape[2] > 1 else _ones(modality)))
+    reach = [np.maximum.accumulate(side * factors, axis=1) for side in (own.below, own.above)]
+    low, high = own.centre[:, None] - reach[0], own.centre[:, None] + reach[1]
+    if has_atoms(modality):
+        least, most = (0.0, math.inf) if modality.distribution.of_counts else modality.range or (0.0, 1.0)
+        low, high = np.clip(low, least, most), np.clip(high, least, most)
+    return low, high
+
+
+def _ones(modality: Modality) -> tuple[int, ...]:
+    return (1,) * len(modality.shape)
+
+
+def learned_widths(modality: Modality, own: Intervals, x: Array) -> Array | None:
+    """The factors of :data:`COVERAGES` from held-out values; None where there are too few.
+
+    Arguments:
+        modality: The target.
+        own: The model's intervals of the same rows.
+        x: Values, (n, *shape); NaN is missing.
+    """
+    n = len(x)
+    if n < FEWEST:
+        return None
+    deviation = (x - own.centre)[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = np.where(deviation < 0, -deviation / own.below, deviation / own.above)
+    scores = np.where(deviation == 0, 0.0, scores).reshape(n, len(COVERAGES), -1)  # 0 / 0 is within
+    shared = np.array([_conformal(scores[:, level], coverage, n) for level, coverage in enumerate(COVERAGES)])
+    if factors_of(modality) == 1:
+        return shared[:, None]
+    return np.array(
+        [
+            [_of_column(column, coverage, shared[level]) for column in scores[:, level].T]
+            for level, coverage in enumerate(COVERAGES)
+        ]
+    )
+
+
+def _of_column(scores: Array, coverage: float, shared: float) -> float:
+    cells = int((~np.isnan(scores)).sum())
+    return _conformal(scores, coverage, cells) if cells >= FEWEST else shared
+
+
+def _conformal(scores: Array, coverage: float, rows: int) -> float:
+    """The quantile of observed scores that a future one is below with this probability, from so many rows."""
+    observed = np.sort(scores[~np.isnan(scores)])
+    finite = observed[np.isfinite(observed)]
+    if not len(finite):
+        return 1.0
+    place = math.ceil(len(observed) * min(1.0, coverage * (1 + 1 / rows))) - 1
+    return max(float(finite[min(place, len(finite) - 1)]), 1e-6)
+
+
+def tempered(probabilities: Array, temperature: Array | float) -> Array:
+    """Probabilities to the power of 1 / T, normalised: (n, labels).
+
+    Arguments:
+        probabilities: (n, labels).
+        temperature: T, of all rows or by row, (n, 1).
+    """
+    logits = np.log(np.maximum(probabilities, 1e-30)) / temperature
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    normalised: Array = powers / powers.sum(axis=-1, keepdims=True)
+    return normalised
+
+
+def learned_temperature(probabilities: Array, right: Array) -> float | None:
+    """The temperature with the least log-loss; None where it hardly helps on rows that did not choose it.
+
+    Each half of the rows is predicted with the temperature of the other half. Their log-loss must fall by
+    ``LEAST_GAIN``, and by more than its standard error. Rows that are all right say nothing of errors.
+
+    Arguments:
+        probabilities: (n, labels).
+        right: Indices of the true labels, (n,).
+    """
+    if len(right) < 2 * FEWEST:
+        return None
+    halves = [np.arange(len(right)) % 2 == half for half in (0, 1)]
+    if (probabilities.argmax(axis=1) != right).sum() < FEWEST_WRONG:
+        return None
+    gains = np.zeros(len(right))
+    for chosen, other in (halves, halves[::-1]):
+        temperature = _best(probabilities[chosen], right[chosen])
+        before, after = (_losses(probabilities[other], right[other], t) for t in (1.0, temperature))
+        gains[other] = before - after
+    if gains.mean() <= max(LEAST_GAIN, gains.std() / math.sqrt(len(right))):
+        return None
+    return _best(probabilities, right)
+
+
+def _losses(probabilities: Array, right: Array, temperature: float) -> Array:
+    selected = np.take_along_axis(tempered(probabilities, temperature), right[:, None], axis=1)[:, 0]
+    losses: Array = -np.log(np.maximum(selected, 1e-30))
+    return losses
+
+
+def _best(probabilities: Array, right: Array) -> float:
+    grid = np.geomspace(0.25, 4.0, 81)
+    return float(grid[np.argmin([_losses(probabilities, right, t).mean() for t in grid])])
