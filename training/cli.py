@@ -16,7 +16,8 @@ from models_store.stores import open_named, store_at
 from training.config import check_code, read_experiment
 from training.errors import ExperimentError, TrainingError
 from training.places import CANNOT_WRITE, check_writable, reason
-from training.tables.guess import experiment_for
+from training.tables.guess import guess
+from training.tables.marks import marks_of
 from training.tracking import TRACKERS
 
 app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -40,12 +41,21 @@ def init_command(
         ),
     ],
     output: Annotated[Path, typer.Option(help="The experiment file to write.")] = Path("experiment.toml"),
+    key: Annotated[
+        str | None, typer.Option(help="The column that joins the rows of several files; default: by content.")
+    ] = None,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(help="A cell that means a missing value, such as -999; COLUMN=-999 for one column."),
+    ] = None,
 ) -> None:
-    """Writes a first experiment file for some files, to be read and edited."""
+    """Writes a first experiment file for some files, and reports what it read, left out and joined."""
     if output.exists():
         raise ExperimentError(f"{output} exists already; choose another name with --output")
     check_writable(output.parent, "--output", create=False)
-    output.write_text(experiment_for(files, output), encoding="utf-8")
+    first = guess(files, output, key, marks_of(missing or ()))
+    output.write_text(first.text, encoding="utf-8")
+    print(*first.report, sep="\n")
     print(f"wrote {output}: read it, correct it, then run: anyview-train fit {output}")
 
 

@@ -117,6 +117,15 @@ class ModalityChoice(_Frozen):
         return described
 
 
+def _as_texts(marks: Any) -> Any:
+    """A list of marks with numbers as text; other values unchanged."""
+    if not isinstance(marks, list | tuple):
+        return marks
+    return [
+        str(mark) if isinstance(mark, int | float) and not isinstance(mark, bool) else mark for mark in marks
+    ]
+
+
 class Data(_Frozen):
     """Data source, and selection of its rows."""
 
@@ -141,8 +150,27 @@ class Data(_Frozen):
     """Share of training rows that keep their categories; the others lose them."""
     paired_share: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of an epoch's rows that keep their categories, by repetition; default: no repetition."""
-    missing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of entries (a modality of a training row) that are removed at random."""
+    missing: tuple[str, ...] = ()
+    """For the source `table`: cells that mean a missing value in any column, such as ``["-999", "."]``;
+    ``-999`` also matches ``-999.0``."""
+    missing_by_column: dict[str, tuple[str, ...]] = {}
+    """For the source `table`: further such cells by header, such as ``{ Days = ["99"] }``."""
+    removed: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of entries (a modality of a training row) that are removed at random, to measure the cost."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_or_marks(cls, fields: Any) -> Any:
+        """Accepts a share as ``missing``, as before 0.3, and marks for missing values that are numbers."""
+        if not isinstance(fields, dict):
+            return fields
+        missing, by_column = fields.get("missing"), fields.get("missing_by_column")
+        if isinstance(missing, int | float) and not isinstance(missing, bool):
+            return {**{key: value for key, value in fields.items() if key != "missing"}, "removed": missing}
+        changes: dict[str, Any] = {} if missing is None else {"missing": _as_texts(missing)}
+        if isinstance(by_column, dict):
+            changes["missing_by_column"] = {header: _as_texts(marks) for header, marks in by_column.items()}
+        return {**fields, **changes}
 
 
 class Model(_Frozen):

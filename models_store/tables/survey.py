@@ -215,6 +215,8 @@ def _describe(
             stored=source.stored[at] if source.stored else columns[at].stored,
             missing=tuple(sorted(marks[at])),
         )
+        if columns[at].marked:
+            report.append(f"'{base.header}': {columns[at].marked} cells hold a mark that missing names")
         if not base.header.strip():
             report.append(f"column {at + 1} is left out: it has no header")
             described.append(base.model_copy(update={"content": "unread"}))

@@ -97,7 +97,9 @@ SOURCES: Mapping[str, Callable[[Experiment], Splits]] = {
 
 def _refuse_what_tables_have(experiment: Experiment) -> None:
     table_keys = [
-        f"data.{key}" for key in ("files", "dialects", "key", "test") if getattr(experiment.data, key)
+        f"data.{key}"
+        for key in ("files", "dialects", "key", "test", "missing", "missing_by_column")
+        if getattr(experiment.data, key)
     ]
     for name, choice in experiment.modalities.items():
         keys = ("field", "shape", "spectrogram")

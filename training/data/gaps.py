@@ -21,7 +21,7 @@ UNPAIRED, MISSING, DRAWN = 11, 12, 13
 
 
 def with_gaps(rows: Rows, settings: Data, categories: Sequence[str], seed: int, epoch: int) -> Rows:
-    """Applies ``data.paired``, ``data.paired_share`` and ``data.missing`` to the rows of an epoch.
+    """Applies ``data.paired``, ``data.paired_share`` and ``data.removed`` to the rows of an epoch.
 
     Arguments:
         rows: Rows of the source, in the same number and order in every epoch.
@@ -30,7 +30,7 @@ def with_gaps(rows: Rows, settings: Data, categories: Sequence[str], seed: int, 
         seed: Seed of the experiment.
         epoch: Number of the epoch from 1; 0 outside of training.
     """
-    if settings.paired == 1 and settings.missing == 0:
+    if settings.paired == 1 and settings.removed == 0:
         return rows
     n = len(rows)
     order = np.random.default_rng([seed, UNPAIRED]).permutation(n)
@@ -38,7 +38,7 @@ def with_gaps(rows: Rows, settings: Data, categories: Sequence[str], seed: int, 
     paired = np.zeros(n, bool)
     paired[order[:count]] = True
     masks = dict(rows.masks)
-    taken = np.random.default_rng([seed, MISSING]).random((len(rows.data), n)) < settings.missing
+    taken = np.random.default_rng([seed, MISSING]).random((len(rows.data), n)) < settings.removed
     for gone, name in zip(taken, rows.data, strict=True):
         kept = ~gone & (paired if name in categories else True)
         masks[name] = torch.from_numpy(kept) & masks.get(name, torch.ones(n, dtype=torch.bool))

@@ -30,6 +30,7 @@ from training.data.storage import allocate
 from training.errors import DataError, ExperimentError
 from training.tables.cases import NO_CASE, Cases, load_keys
 from training.tables.files import Block, File, numbers, some_of, texts
+from training.tables.marks import Marks
 from training.tables.opening import open_file
 
 LOGGER = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ def load(experiment: Experiment) -> Splits:
     settings = experiment.data
     if not settings.files:
         raise ExperimentError("data.files: the source 'table' needs at least one file")
-    files = [open_file(path, settings.dialects.get(str(path))) for path in settings.files]
+    marks = Marks(settings.missing, settings.missing_by_column)
+    files = [open_file(path, settings.dialects.get(str(path)), marks) for path in settings.files]
     views = [_view(name, choice, files, settings.files) for name, choice in experiment.modalities.items()]
     cases = load_keys(files, settings.key)
     if settings.test + settings.validation >= len(cases):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tomlkit.items import Array, InlineTable, Table, Trivia
 
 from models_store.kinds import KINDS
 from models_store.tables.dialect import TableLayout
+from training.tables.marks import NO_MARKS, Marks
 from training.tables.naming import modality_name
 
 MOST_HELD_OUT = 10_000
@@ -71,6 +73,7 @@ class Draft:
         rows: Number of rows.
         guesses: The modalities.
         notes: By heading, sentences that are written as comments at the end.
+        marks: Cells that mean a missing value.
     """
 
     paths: Sequence[Path]
@@ -80,6 +83,7 @@ class Draft:
     rows: int
     guesses: Sequence[Guess]
     notes: Mapping[str, Sequence[str]]
+    marks: Marks = NO_MARKS
 
     @property
     def held_out(self) -> int:
@@ -91,9 +95,23 @@ class Draft:
         """Dimensions of z."""
         return min(32, max(2, sum(min(guess.cells, 16) for guess in self.guesses)))
 
+    @cached_property
+    def schedule(self) -> Schedule:
+        """Training of the first run."""
+        return _schedule(self.rows - 2 * self.held_out, self.guesses)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the first run."""
+        return self.schedule.epochs * math.ceil((self.rows - 2 * self.held_out) / self.schedule.batch)
+
+    def network(self, guess: Guess) -> dict[str, Any]:
+        """Network of a modality."""
+        return _networks(guess, self.schedule.layers)[0]
+
     def text(self) -> str:
         """The experiment file."""
-        schedule = _schedule(self.rows - 2 * self.held_out, self.guesses)
+        schedule = self.schedule
         document = tomlkit.document()
         _comment(
             document, f"Guessed from {joined(self.paths)} ({self.rows} rows): read it, correct it, then run"
@@ -129,6 +147,10 @@ class Draft:
         _add(table, "files", [str(path) for path in self.paths], "seen from where the command runs")
         if self.key:
             _add(table, "key", self.key, "rows with the same value belong together")
+        if self.marks.everywhere:
+            _add(table, "missing", list(self.marks.everywhere), "cells that mean a missing value")
+        if self.marks.by_column:
+            _add(table, "missing_by_column", {key: list(some) for key, some in self.marks.by_column.items()})
         _add(table, "test", self.held_out, "random rows that are never trained on")
         _add(table, "validation", self.held_out, "random rows that choose the best epoch")
         table.add(tomlkit.nl())
@@ -144,7 +166,7 @@ class Draft:
             table.add(path, settings)
         return table
 
-    def _model(self, schedule: _Schedule) -> Table:
+    def _model(self, schedule: Schedule) -> Table:
         table = tomlkit.table()
         _add(table, "latent_dim", self.latent_dim)
         _add(table, "warmup", min(10, schedule.epochs // 3))
@@ -153,7 +175,7 @@ class Draft:
         table.add(tomlkit.nl())
         return table
 
-    def _fit(self, schedule: _Schedule) -> Table:
+    def _fit(self, schedule: Schedule) -> Table:
         table = tomlkit.table()
         _add(table, "epochs", schedule.epochs)
         _add(table, "batch_size", schedule.batch)
@@ -207,7 +229,7 @@ OBJECTIVE_REASON = "stable for any number of views, and each view is learned fro
 
 
 @dataclass(frozen=True)
-class _Schedule:
+class Schedule:
     """How a first run trains.
 
     Arguments:
@@ -225,7 +247,7 @@ class _Schedule:
     objective: str | None
 
 
-def _schedule(rows: int, guesses: Sequence[Guess]) -> _Schedule:
+def _schedule(rows: int, guesses: Sequence[Guess]) -> Schedule:
     """Chooses steps, rate and depth by the number of training rows and by what is learned.
 
     On tables of a few hundred rows (pbc, breast, weak views; three splits) one hidden layer at 3e-3 with
@@ -240,7 +262,7 @@ def _schedule(rows: int, guesses: Sequence[Guess]) -> _Schedule:
     else:
         batch, steps, rate, layers = min(128, max(8, rows // 16)), STEPS, 1e-3, 2
     epochs = min(300, max(1, math.ceil(steps / math.ceil(rows / batch))))
-    return _Schedule(epochs, batch, rate, layers, objective)
+    return Schedule(epochs, batch, rate, layers, objective)
 
 
 def _networks(guess: Guess, layers: int) -> tuple[dict[str, Any], dict[str, Any] | None, str]:

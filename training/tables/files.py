@@ -28,6 +28,7 @@ from models_store.tables import ColumnDialect, Dialect, cells, read_table
 from models_store.tables.dialect import FileDialect
 from models_store.tables.names import unique_names
 from training.errors import DataError
+from training.tables.marks import Marks
 
 Block: TypeAlias = Mapping[str, Any]
 """By field, the values of some consecutive rows."""
@@ -82,10 +83,13 @@ LARGE_PARQUET = 2_000_000
 class TableFile(File):
     """A table of text in any dialect, of JSON, Parquet or Excel; columns that cannot be read are left out."""
 
-    def __init__(self, path: Path, how: FileDialect | None = None) -> None:
+    def __init__(self, path: Path, how: FileDialect | None, marks: Marks) -> None:
         super().__init__(path)
+        everywhere, by_column = (
+            marks.with_others(how.missing, how.missing_in).spelled() if how else marks.spelled()
+        )
         try:
-            self._table = read_table(path, how, missing_by_column=how.missing_in if how else None)
+            self._table = read_table(path, how, missing=everywhere, missing_by_column=by_column)
         except InputRefused as error:
             raise DataError(str(error)) from None
         self.report = self._table.report
@@ -171,8 +175,8 @@ class _TableRows(Mapping[str, Any]):
         positions = [self._at[field] for field in fields]
         columns = [self._block.table.dialect.columns[at] for at in positions]
         marks = {mark for column in columns for mark in column.missing}
-        plain = all(column.decimal == "." for column in columns)
-        if plain and not any(cells.number(mark) is not None for mark in marks):
+        numbers_as_marks = {mark for mark in marks if cells.number(mark) is not None}
+        if all(column.decimal == "." and numbers_as_marks <= {*column.missing} for column in columns):
             absent = {None, *cells.EMPTY, *marks}
             rows = [
                 ["nan" if (cell := row[at]) in absent else cell for at in positions]
@@ -186,8 +190,9 @@ class _TableRows(Mapping[str, Any]):
 class ParquetFile(File):
     """A large Parquet file: a part of a row group is decoded at a time, and no cell looked at first."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, marks: Marks) -> None:
         super().__init__(path)
+        self._marks = marks
         with parquet.ParquetFile(path) as file:
             self._schema = file.schema_arrow
             self._rows = file.metadata.num_rows
@@ -206,14 +211,15 @@ class ParquetFile(File):
         size = rows_at_once(len(fields))
         with reading(self.path), parquet.ParquetFile(self.path, memory_map=True) as file:
             for batch in file.iter_batches(size, columns=list(fields)):
-                yield {name: _decoded(batch[name]) for name in fields}
+                yield {name: self._marks.removed(name, _decoded(batch[name])) for name in fields}
 
 
 class ArrayFile(File):
     """The arrays of an ``.npz``, or the one of an ``.npy``, which is called by the name of its file."""
 
-    def __init__(self, path: Path, zipped: bool) -> None:
+    def __init__(self, path: Path, marks: Marks, zipped: bool) -> None:
         super().__init__(path)
+        self._marks = marks
         members = self._load(zipped)
         arrays = {name: _single(member) for name, member in members.items() if isinstance(member, np.ndarray)}
         if not arrays:
@@ -262,7 +268,10 @@ class ArrayFile(File):
     def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
         size = rows_at_once(sum(math.prod(self.shapes[name]) for name in fields))
         for start in range(0, self.rows, size):
-            yield {name: _column(self._arrays[name][start : start + size]) for name in fields}
+            yield {
+                name: self._marks.removed(name, _column(self._arrays[name][start : start + size]))
+                for name in fields
+            }
 
     def _load(self, zipped: bool) -> dict[str, Any]:
         if zipped:

@@ -7,6 +7,7 @@ column, ``views`` on what belongs together, and here each view becomes a modalit
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from training.tables.cases import load_keys
 from training.tables.draft import Draft, Guess, joined
 from training.tables.files import texts
 from training.tables.joins import key_of
+from training.tables.marks import NO_MARKS, Marks
 from training.tables.media import FILES
 from training.tables.naming import modality_name
 from training.tables.opening import open_file
+from training.tables.relations import by_file
+from training.tables.report import NAMED, join_lines, report_lines
 from training.tables.roles import decide, kinds_of
 from training.tables.scales import in_order
 from training.tables.survey import Field, look
@@ -31,24 +35,46 @@ from training.tables.views import View, form_views
 FEWEST_ROWS = 10
 FEW_LEVELS = 16
 """Arrays of bytes whose highest value is at most this are masks or few levels, not pictures up to 255."""
+SKEWED = 1.5
+"""Skewness of a long tail."""
 SEEN = 50
 """Files whose size is looked at before a shape is chosen."""
 
 
+@dataclass(frozen=True)
+class Guessed:
+    """A first experiment.
+
+    Arguments:
+        text: The experiment file.
+        report: Lines on what was read, learned, left out and joined; at most 40.
+    """
+
+    text: str
+    report: Sequence[str]
+
+
 def experiment_for(paths: Sequence[Path], output: Path) -> str:
-    """The text of an experiment file on these files.
+    """The text of an experiment file on these files; see :func:`guess`."""
+    return guess(paths, output).text
+
+
+def guess(paths: Sequence[Path], output: Path, key: str | None = None, marks: Marks = NO_MARKS) -> Guessed:
+    """Guesses an experiment on these files.
 
     Arguments:
         paths: CSV, Parquet, npz, npy, or folders with a table in each.
         output: Where it will be written; its first lines say how to run it.
+        key: Header of the column that joins the files; chosen by content where None.
+        marks: Cells that mean a missing value, besides empty ones.
 
     Raises:
         DataError: A file cannot be read, or there are too few rows.
         ExperimentError: Several files do not fit together, or nothing in them can be learned.
     """
-    files = [open_file(path) for path in paths]
+    files = [open_file(path, marks=marks) for path in paths]
     fields = [field for file in files for field in look(file)]
-    key = key_of(files, fields)
+    key = key or key_of(files, fields)
     cases = load_keys(files, key)
     rows = len(cases)
     if rows < FEWEST_ROWS:
@@ -61,14 +87,44 @@ def experiment_for(paths: Sequence[Path], output: Path) -> str:
     if not views:
         raise ExperimentError(f"nothing in {joined(paths)} can be learned ({'; '.join(left_out)})")
     guesses = _modalities(views, fields)
+    used = [one.field for one in decisions if not one.reason]
     notes = {
         "left out": left_out,
         "how cells were read": [f"{file.path.name}: {line}" for file in files for line in file.report],
+        "how files were joined": join_lines(files, cases),
+        "to check": [*by_file(used), *_skewed(views), *_ordered(views)],
     }
     dialects = {
-        str(path): layout_of(file.dialect) for path, file in zip(paths, files, strict=True) if file.dialect
+        str(path): layout_of(file.dialect).model_copy(update={"missing": ()})  # the marks are those of data
+        for path, file in zip(paths, files, strict=True)
+        if file.dialect
     }
-    return Draft(paths, output, dialects, key, rows, guesses, notes).text()
+    draft = Draft(paths, output, dialects, key, rows, guesses, notes, marks)
+    return Guessed(draft.text(), report_lines(draft, files, fields, cases, decisions))
+
+
+def _skewed(views: Sequence[View]) -> list[str]:
+    """A sentence on measures with a long tail whose logarithms have none."""
+    tailed = [
+        f"'{field.name}' ({field.skew:.1f}, of its logarithms {field.log_skew:.1f})"
+        for view in views
+        for field in view.fields
+        if view.role == "measure" and field.skew > SKEWED and 2 * abs(field.log_skew) < field.skew
+    ]
+    shown = ", ".join(tailed[:NAMED]) + (f" and {len(tailed) - NAMED} more" if len(tailed) > NAMED else "")
+    return [f"long tails, by skewness: {shown}; logarithms would be learned better"] if tailed else []
+
+
+def _ordered(views: Sequence[View]) -> list[str]:
+    """Sentences on words whose order is not that of the alphabet."""
+    lines = []
+    for view in views:
+        field = view.fields[0]
+        if view.role == "category" and not field.numeric and len(field.values or ()) > 2:
+            labels, sized = in_order(field.values or ())
+            if sized and labels != sorted(labels):
+                lines.append(f"the labels of '{field.name}' have the order {', '.join(labels)}")
+    return lines
 
 
 def _modalities(views: Sequence[View], fields: Sequence[Field]) -> list[Guess]:

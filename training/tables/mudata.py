@@ -20,6 +20,7 @@ import pyarrow as pa
 from models_store.arrays import Array
 from training.errors import DataError
 from training.tables.files import Block, File, rows_at_once
+from training.tables.marks import Marks
 
 try:
     import h5py
@@ -30,8 +31,9 @@ except ModuleNotFoundError:  # an extra
 class MuDataFile(File):
     """The assays and the observations of a MuData."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, marks: Marks) -> None:
         super().__init__(path)
+        self._marks = marks
         if h5py is None:
             raise DataError(f"{path} is HDF5, which needs the extra 'mudata': pip install 'anyview[mudata]'")
         with h5py.File(path) as file:
@@ -57,12 +59,10 @@ class MuDataFile(File):
         with h5py.File(self.path) as file:
             for start in range(0, self._rows, size):
                 some = slice(start, start + size)
-                yield {
-                    name: _cells(file, name, some)
-                    if name in self._assays
-                    else _column(file["obs"][name], some)
-                    for name in fields
-                }
+                yield {name: self._marks.removed(name, self._values(file, name, some)) for name in fields}
+
+    def _values(self, file: Any, name: str, some: slice) -> Any:
+        return _cells(file, name, some) if name in self._assays else _column(file["obs"][name], some)
 
 
 def _columns(path: Path, name: str, x: Any) -> int:

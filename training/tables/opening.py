@@ -10,6 +10,7 @@ from pyarrow import parquet
 from models_store.tables.dialect import FileDialect
 from training.errors import DataError
 from training.tables.files import LARGE_PARQUET, ArrayFile, File, ParquetFile, TableFile, reading
+from training.tables.marks import NO_MARKS, Marks
 from training.tables.mudata import MuDataFile
 
 TEXT_WITH_ZEROS = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xff\xfe", b"\xfe\xff")
@@ -17,12 +18,13 @@ TEXT_WITH_ZEROS = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xff\xfe", b"\xfe\xff")
 TABLES = (".csv", ".tsv", ".parquet")
 
 
-def open_file(path: Path, how: FileDialect | None = None) -> File:
+def open_file(path: Path, how: FileDialect | None = None, marks: Marks = NO_MARKS) -> File:
     """Opens a file, whose format its first bytes determine; of a folder, the one table in it.
 
     Arguments:
         path: Path of the file.
         how: What is known of how a table is written; the rest is detected.
+        marks: Cells that mean a missing value, besides empty ones.
 
     Raises:
         DataError: There is no such file, or it is of no known format.
@@ -38,15 +40,15 @@ def open_file(path: Path, how: FileDialect | None = None) -> File:
         raise DataError(f"{path} is empty")
     with reading(path):
         if start.startswith(b"PAR1"):
-            return ParquetFile(path) if _cells(path) > LARGE_PARQUET else TableFile(path, how)
+            return ParquetFile(path, marks) if _cells(path) > LARGE_PARQUET else TableFile(path, how, marks)
         if _is_workbook(path, start):
-            return TableFile(path, how)
+            return TableFile(path, how, marks)
         if start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
-            return ArrayFile(path, zipped=start.startswith(b"PK"))
+            return ArrayFile(path, marks, zipped=start.startswith(b"PK"))
         if start.startswith((b"\x89HDF", b"MuData (")):  # MuData writes its name before the HDF5
-            return MuDataFile(path)
+            return MuDataFile(path, marks)
         if b"\0" not in start or start.startswith(TEXT_WITH_ZEROS):
-            return TableFile(path, how)
+            return TableFile(path, how, marks)
     raise DataError(f"{path} is none of CSV, Parquet, Excel, npz, npy, h5mu: it begins with {start[:8]!r}")
 
 

@@ -20,7 +20,7 @@ SAMPLED_ROWS, SAMPLED_CELLS = 1000, 2**24
 """Rows and cells that are kept to compare columns with one another."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Field:
     """One field, and what was counted in it.
 
@@ -195,7 +195,7 @@ class _Words:
         self.values: Counter[str] | None = Counter()
         self.keys: set[str] | None = set()
         self.example: str | None = None
-        self.pattern: Any = np.uint64(0)
+        self.pattern = np.zeros(1, np.uint64)
 
     def see(self, cells: Sequence[str | None]) -> None:
         """Takes account of consecutive cells."""
@@ -224,7 +224,7 @@ class _Words:
             present=self.present,
             values=self.values,
             differ=self.keys is not None,
-            pattern=int(self.pattern),
+            pattern=int(self.pattern[0]),
             example=self.example,
         )
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from tests.training.tables.tables import write
 from training.errors import DataError, ExperimentError
-from training.tables.guess import experiment_for
+from training.tables.guess import experiment_for, guess
+from training.tables.report import MOST_LINES
 
 ROWS = 40
 HEIGHTS = [150.5 + 0.7 * (row * 37 % 40) for row in range(ROWS)]
@@ -78,3 +81,89 @@ def test_two_columns_of_one_name_are_refused_in_one_sentence(tmp_path: Path) -> 
     parquet.write_table(table, tmp_path / "x.parquet")
     with pytest.raises((DataError, ExperimentError), match="height"):
         text_of(tmp_path / "x.parquet")
+
+
+def report_of(*paths: Path) -> list[str]:
+    return list(guess(list(paths), Path("x.toml")).report)
+
+
+def test_the_report_counts_rows_views_gaps_and_columns_that_are_left_out(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    height, weight = rng.normal(170, 9, 60).round(1), rng.normal(70, 12, 60).round(1)
+    columns: dict[str, Any] = {
+        "id": [f"p{row}" for row in range(60)],
+        "height_cm": height,
+        "weight": ["-" if row % 6 == 0 else cell for row, cell in enumerate(weight)],
+        "inches": (height / 2.54).round(3),
+        "health": [["Poor", "Fair", "Good", "Excellent"][row % 4] for row in range(60)],
+        "days": [999 if row % 10 == 0 else row % 8 for row in range(60)],
+        "site": ["here"] * 60,
+        "bilirubin": np.exp(rng.normal(0.5, 1.0, 60)).round(3),
+    }
+    lines = report_of(write(tmp_path / "x.csv", columns))
+    for line in (
+        "x.csv: 60 rows, 8 columns",
+        "3 views:",
+        "  'weight' is a column of numbers; taken as missing: '-' (10)",
+        "  'id': all its 60 values differ: it identifies the rows",
+        "  'site': always 'here'",
+        "  'inches' rises or falls with 'height_cm' in every row, as another unit would",
+        "  the labels of 'health' have the order Poor, Fair, Good, Excellent",
+        "rows: 48 to train, 6 to choose the best epoch, 6 to measure; too few to trust: figures that "
+        "rest on 6 rows say little",
+    ):
+        assert line in lines
+    text = "\n".join(lines)
+    assert (
+        "x: vector; 4 columns of x.csv; 4% of the cells are empty: 'height', 'weight', 'inches', 'bilirubin'"
+        in text
+    )
+    assert "10 of 480 cells, in 1 column, most in 'weight' 17%" in text
+    assert "'days' has its extreme value 999 6 times; if that means missing, set missing" in text
+    assert "long tails, by skewness: 'bilirubin'" in text
+    assert lines[-1].startswith("fit: about ")
+
+
+def test_the_report_has_at_most_40_lines_and_drops_nothing_without_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    paths = []
+    for number in range(9):
+        columns: dict[str, Any] = {"id": [f"p{row}" for row in range(60)]}
+        for at in range(15):
+            columns[f"v{number}_{at}"] = rng.normal(size=60).round(3)
+            columns[f"c{number}_{at}"] = [["Poor", "Fair", "Good"][row % 3] for row in range(60)]
+            columns[f"k{number}_{at}"] = [f"{number}{at}"] * 60
+            columns[f"t{number}_{at}"] = [f"text {row}" for row in range(60)]
+            columns[f"m{number}_{at}"] = ["-" if row % 9 == 0 else f"{row / 7:.2f}" for row in range(60)]
+        paths.append(write(tmp_path / f"f{number}.csv", columns))
+    first = guess(paths, Path("x.toml"))
+    assert len(first.report) <= MOST_LINES - 1  # one more says what was written
+    assert max(map(len, first.report)) <= 160
+    for title in ("views:", "taken as missing:", "left out:", "to check:"):
+        assert sum(line.endswith(title) for line in first.report) == 1
+    assert sum("more, see the comments in x.toml" in line for line in first.report) >= 4
+    for number in range(9):
+        for at in range(15):
+            assert f"#   k{number}_{at}: always " in first.text
+            assert f"#   t{number}_{at}: all its 60 values differ" in first.text
+            assert f"'m{number}_{at}' is a column of numbers; taken as missing: '-' (7)" in first.text
+
+
+@pytest.mark.parametrize(("others", "shared"), [(range(60), 60), (range(25, 85), 35), (range(59, 119), 1)])
+def test_the_report_counts_the_cases_that_each_pair_of_files_shares(
+    tmp_path: Path, others: range, shared: int
+) -> None:
+    first = write(tmp_path / "a.csv", {"id": range(60), "x": np.arange(60) ** 0.5})
+    second = write(tmp_path / "b.csv", {"id": others, "y": np.arange(60) ** 0.7})
+    cases = len({*range(60), *others})
+    assert f"joined by 'id': a.csv and b.csv share {shared} of {cases} cases" in report_of(first, second)
+
+
+def test_files_without_a_key_are_joined_by_position_with_a_line(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.csv", {"x": np.arange(60) ** 0.5})
+    second = write(tmp_path / "b.csv", {"y": np.arange(60) ** 0.7})
+    (line,) = [line for line in report_of(first, second) if "joined row by row" in line]
+    assert (
+        line
+        == "joined row by row, since no column identifies the cases of all: a.csv, b.csv; check their order"
+    )

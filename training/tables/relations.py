@@ -1,0 +1,136 @@
+"""Columns that follow from others: copies, columns of one order, sums and products."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from models_store.arrays import Array
+from training.tables.survey import Field
+
+MOST_COLUMNS = 100
+"""Columns of a file up to which each is compared with sums and products of the others."""
+MOST_TERMS = 8
+FEWEST_ROWS = 20
+EXACT = 1e-4
+"""Share of the variance that rounding may leave unexplained."""
+FEWEST_VALUES = 4
+"""Columns with fewer different values are in one order by chance."""
+
+
+def relations(fields: Sequence[Field]) -> list[str]:
+    """A sentence for each column of numbers of one file that follows from others, on its first rows."""
+    numeric = [one for one in fields if one.numeric and not one.shape and one.low < one.high]
+    if not numeric or len(numeric[0].sample) < FEWEST_ROWS:
+        return []
+    lines, copies = _copies(numeric)
+    rest = [one for one in numeric if one.name not in copies]
+    if len(rest) <= MOST_COLUMNS:
+        lines += [_sentence(one, terms, product) for one, terms, product in _combinations(rest)]
+    return lines
+
+
+def _copies(fields: Sequence[Field]) -> tuple[list[str], set[str]]:
+    """Sentences on columns that are equal to an earlier one or in the same order, and their names."""
+    equal: dict[bytes, Field] = {}
+    ranked: dict[bytes, Field] = {}
+    lines, names = [], set()
+    for one in fields:
+        values = one.sample + 0.0  # -0 as 0
+        order = _ranks(values)
+        first = equal.setdefault(values.tobytes(), one)
+        alike = [ranked.get(order.tobytes()), ranked.get(_ranks(-values).tobytes())]
+        ranked.setdefault(order.tobytes(), one)
+        if first is not one:
+            lines.append(f"'{one.name}' is equal to '{first.name}'")
+            names.add(one.name)
+        elif (other := next((match for match in alike if match), None)) and order.max() >= FEWEST_VALUES:
+            lines.append(
+                f"'{one.name}' rises or falls with '{other.name}' in every row, as another unit would"
+            )
+            names.add(one.name)
+    return lines, names
+
+
+def _ranks(values: Array) -> Array:
+    """Ranks from 1, equal for equal values, 0 where missing."""
+    there = ~np.isnan(values)
+    ranks = np.zeros(len(values), np.int32)
+    ranks[there] = np.unique(values[there], return_inverse=True)[1] + 1
+    return ranks
+
+
+def _combinations(fields: Sequence[Field]) -> Iterator[tuple[Field, list[Field], bool]]:
+    """Columns that are a sum of few others, or a product of their powers, but for rounding; last first."""
+    fields, table = _complete(fields)
+    for product in (False, True):
+        usable = [at for at in range(len(fields)) if not product or (table[:, at] > 0).all()]
+        values = np.log(table[:, usable]) if product else table[:, usable]
+        while (at := _last_explained(values)) is not None:
+            terms = _terms(values[:, at], np.delete(values, at, axis=1))
+            column = usable.pop(at)
+            values = np.delete(values, at, axis=1)
+            if terms is not None:
+                yield fields[column], [fields[usable[term]] for term in terms], product
+
+
+def _complete(fields: Sequence[Field]) -> tuple[list[Field], Array]:
+    """Columns and their complete rows; columns with most gaps are left out until there are enough rows."""
+    kept = list(fields)
+    table = np.stack([one.sample for one in kept], axis=1) if kept else np.empty((0, 0))
+    while kept and (~np.isnan(table).any(1)).sum() < max(FEWEST_ROWS, 3 * len(kept)):
+        gaps = np.isnan(table).sum(0)
+        if not gaps.any():
+            return [], np.empty((0, 0))
+        kept.pop(gaps.argmax())
+        table = np.delete(table, gaps.argmax(), axis=1)
+    return kept, table[~np.isnan(table).any(1)]
+
+
+def _last_explained(values: Array) -> int | None:
+    """The last column that the others explain but for ``EXACT`` of its variance.
+
+    The unexplained share of column j is 1 / (C⁻¹)ⱼⱼ, with C the matrix of correlations.
+    """
+    if values.shape[1] < 3:
+        return None
+    spread = values.std(0)
+    varying = np.flatnonzero(spread > 0)
+    scaled = (values[:, varying] - values[:, varying].mean(0)) / spread[varying]
+    correlations = scaled.T @ scaled / len(values) + 1e-9 * np.eye(len(varying))
+    unexplained = 1 / np.diag(np.linalg.inv(correlations))
+    explained = np.flatnonzero(unexplained < EXACT)
+    return int(varying[explained[-1]]) if len(explained) else None
+
+
+def _terms(target: Array, others: Array) -> list[int] | None:
+    """Columns, at most ``MOST_TERMS``, of which the target is a linear function; None where it is none.
+
+    Found by orthogonal matching pursuit.
+    """
+    target, others = target - target.mean(), others - others.mean(0)
+    spread = np.sqrt((others**2).sum(0))
+    scaled = others / np.where(spread > 0, spread, 1.0)
+    terms: list[int] = []
+    rest = target
+    while len(terms) < min(MOST_TERMS, scaled.shape[1]):
+        terms.append(int(np.abs(scaled.T @ rest).argmax()))
+        rest = target - scaled[:, terms] @ np.linalg.lstsq(scaled[:, terms], target, rcond=None)[0]
+        if (rest**2).sum() <= EXACT * (target**2).sum():
+            return terms
+    return None
+
+
+def _sentence(field: Field, terms: Sequence[Field], product: bool) -> str:
+    names = ", ".join(f"'{one.name}'" for one in terms)
+    return f"'{field.name}' follows from {names} by a {'product of powers' if product else 'weighted sum'}"
+
+
+def by_file(fields: Sequence[Field]) -> list[str]:
+    """The sentences of :func:`relations` on all files."""
+    groups: dict[str, list[Field]] = defaultdict(list)
+    for one in fields:
+        groups[str(one.file.path)].append(one)
+    return [line for group in groups.values() for line in relations(group)]
