@@ -20,6 +20,10 @@ def _split(value: object) -> object:
 Names = Annotated[list[str], BeforeValidator(_split), Field(min_length=1)]
 
 
+POSTERIOR_FIELDS = ("z", "mu", "log_var", "contributions", "information", "disagreement")
+"""Fields of a response to ``/encode`` that a request may choose; the last three explain it."""
+
+
 class EncodeQuery(BaseModel):
     """Parameters of ``/encode``."""
 
@@ -36,6 +40,7 @@ class EncodeQuery(BaseModel):
     )
     n_data: int | None = Field(None, ge=1, description="Rows to draw; only with cond_mod=none.")
     version: int | None = Field(None, ge=1, description="Of the model; default: the one that is served.")
+    fields: Names = Field(list(POSTERIOR_FIELDS), description="Fields of the posterior in the response.")
 
 
 class GenerateQuery(EncodeQuery):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from python_multipart.multipart import parse_options_header
@@ -12,7 +13,15 @@ from service.engine.observations import Column, Observations
 from service.engine.rules import Rules
 from service.errors import ClientDisconnected, TooLarge, UnknownMediaType, WrongInput
 from service.formats import archive, document, form, tables
-from service.http.response import CSV, JSON, MULTIPART, NPZ
+from service.http.response import BYTES, CSV, JSON, MULTIPART, NPZ
+
+SENDING: Mapping[str, Sequence[str]] = {
+    "": (MULTIPART, JSON, NPZ, BYTES, CSV),
+    "json": (JSON,),
+    "npz": (BYTES, NPZ),
+    "csv": (CSV,),
+}
+"""Accepted media types by the last part of a path: ``/encode`` accepts all, ``/encode/json`` JSON alone."""
 
 
 async def read(receive: Receive, limit: int) -> bytes:
@@ -36,25 +45,31 @@ async def read(receive: Receive, limit: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def parse(rules: Rules, content_type: str | None, body: bytes, limit: int) -> Observations:
+def parse(
+    rules: Rules, content_type: str | None, body: bytes, limit: int, accepted: Sequence[str] = SENDING[""]
+) -> Observations:
     """Parses a body to observations.
 
     Arguments:
         rules: Rules of the model.
-        content_type: Content type of the request.
+        content_type: Content type of the request; where it is missing, the only accepted one is assumed.
         body: Body of the request; an empty body has no rows.
         limit: Largest size of an unpacked body, in bytes.
+        accepted: Media types that the path accepts.
 
     Raises:
-        UnknownMediaType: The media type is not supported.
+        UnknownMediaType: The media type is not accepted.
         Unparsable: The body is not of its content type, or a file in it cannot be read.
         WrongInput: A modality is unknown, a value does not fit, or numbers of rows differ.
         TooLarge: The unpacked body is larger than the limit.
     """
     if not body:
         return Observations({}, 0)
-    media_type, options = _content_type(content_type)
-    match media_type.decode("latin1"):
+    if content_type is None and accepted != SENDING[""]:
+        content_type = accepted[0]
+    name, options = _content_type(content_type)
+    media_type = name.decode("latin1")
+    match media_type if media_type in accepted else None:
         case "multipart/form-data":
             return together(form.columns(rules, body, options.get(b"boundary")))
         case "application/json":
@@ -66,10 +81,14 @@ def parse(rules: Rules, content_type: str | None, body: bytes, limit: int) -> Ob
             _check_rows(dict.fromkeys(observations.columns, observations.n))
             return observations
         case _:
-            accepted = ", ".join((MULTIPART, JSON, NPZ))
             raise UnknownMediaType(
-                f"the body must be {accepted} or {CSV}, got {content_type or 'no content type'}"
+                f"the body must be {_alternatives(accepted)}, got {content_type or 'no content type'}"
             )
+
+
+def _alternatives(accepted: Sequence[str]) -> str:
+    *others, last = (media for media in accepted if media != BYTES)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 _content_type = lru_cache(maxsize=128)(parse_options_header)

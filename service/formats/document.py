@@ -1,4 +1,8 @@
-"""Reads JSON documents: a list of rows per modality, null where a row lacks it."""
+"""Reads JSON documents: a list of rows per modality, null where a row lacks it.
+
+An empty list beside lists with rows is a modality that was not sent: some generated clients send one for each
+field that their user left out.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +49,12 @@ def columns(rules: Rules, body: bytes) -> dict[str, Column]:
     inputs = document["inputs"]
     if not rules.pictures.isdisjoint(inputs):
         pixels.check(rules, {name: _texts(inputs[name]) for name in rules.pictures & inputs.keys()})
+    all_empty = [*inputs.values()].count([]) == len(inputs)
     columns = {}
     for name, rows in inputs.items():
+        if rows == [] and not all_empty:
+            rules.modality(name)
+            continue
         if not isinstance(rows, list):
             raise WrongInput(f"inputs.{name} must be a list of rows, got {shown(rows)}")
         modality = rules.modality(name, len(rows))

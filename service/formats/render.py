@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from service.engine.model import Encoded, Generated
 from service.engine.scoring import Scored
 from service.formats import files, npz, tables
 from service.http.response import NPZ, ZIP, Reply
+from service.schemas import POSTERIOR_FIELDS
 
 Answer = Mapping[str, Any]
 """Tree of mappings, arrays, lists, strings and numbers."""
@@ -41,8 +42,26 @@ def head(manifest: Manifest, n: int, seed: int, condition: Sequence[str]) -> dic
     }
 
 
-def encoded(manifest: Manifest, media: str, n: int, seed: int, encoded: Encoded, flatten: bool) -> Reply:
-    """Writes the posterior of n rows as JSON or npz; with ``flatten``, z has the shape (n N, D)."""
+def encoded(
+    manifest: Manifest,
+    media: str,
+    n: int,
+    seed: int,
+    encoded: Encoded,
+    flatten: bool,
+    fields: Collection[str],
+) -> Reply:
+    """Writes the posterior of n rows as JSON or npz.
+
+    Arguments:
+        manifest: Manifest of the model.
+        media: Media type of the response.
+        n: Number of rows.
+        seed: Seed of the draws.
+        encoded: The posterior.
+        flatten: Whether z has the shape (n N, D).
+        fields: Requested names of ``POSTERIOR_FIELDS``.
+    """
     answer: dict[str, Any] = {
         **head(manifest, n, seed, encoded.condition),
         "z": _flat(encoded.z) if flatten else encoded.z,
@@ -54,6 +73,9 @@ def encoded(manifest: Manifest, media: str, n: int, seed: int, encoded: Encoded,
         contributions, information, disagreement = encoded.explanation
         answer["contributions"] = dict(zip(("prior", *manifest.names), contributions, strict=True))
         answer |= {"information": information, "disagreement": disagreement}
+    if len(fields) < len(POSTERIOR_FIELDS):
+        hidden = {*POSTERIOR_FIELDS}.difference(fields)
+        answer = {name: value for name, value in answer.items() if name not in hidden}
     return reply(media, answer)
 
 

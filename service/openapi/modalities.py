@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from models_store.kinds import category
+from models_store.kinds.base import MediaKind
 from models_store.kinds.fields import Column
 from models_store.manifest import Modality
 
@@ -18,7 +19,7 @@ NULL: Schema = {"type": "null"}
 NUMBER: Schema = {"type": "number"}
 FINITE_OR_NULL: Schema = {"type": ["number", "null"]}
 MOST_LABELS = 64
-"""Modalities with more labels state their number in the description, instead of an enumeration."""
+"""Modalities with more labels state their number in the description, instead of all labels."""
 
 
 def nested(shape: Sequence[int | None], item: Schema) -> Schema:
@@ -30,31 +31,47 @@ def nested(shape: Sequence[int | None], item: Schema) -> Schema:
     return {"type": "array", "items": nested(rest, item), **length}
 
 
-def part(modality: Modality, row: Schema) -> Schema:
+def part(modality: Modality, reference: Schema) -> Schema:
     """Returns the schema of the parts of a form, one for each row.
 
     Arguments:
         modality: Modality of the parts.
-        row: Reference to the schema that :func:`row` returns.
+        reference: Reference to the schema that :func:`row` returns.
     """
-    item = row if modality.labels or modality.columns else BINARY
+    item = reference if has_component(modality) else _label(modality) if modality.labels else BINARY
     return {"type": "array", "minItems": 1, "items": item, **_about(modality)}
 
 
-def rows(modality: Modality, row: Schema) -> Schema:
-    """Returns the schema of rows in a JSON document, null where a row lacks it; arguments of :func:`part`."""
-    forms = [row, *_others(modality), NULL]
-    return {"type": "array", "minItems": 1, "items": {"anyOf": forms}, **_about(modality)}
+def rows(modality: Modality, reference: Schema) -> Schema:
+    """Returns the schema of rows in a JSON document, null where a row lacks it; arguments of :func:`part`.
+
+    Generators turn a choice of several types into a wrapper class, or into no type at all. So the schema has
+    one form of a row; ``x-also`` lists the schemas of the others that the service accepts.
+    """
+    plain = row(modality)
+    # A type may be null in every generator; a reference that may be null only where it names an object.
+    item = (
+        {"anyOf": [reference, NULL]}
+        if has_component(modality)
+        else {**plain, "type": [plain["type"], "null"]}
+    )
+    return {"type": "array", "items": {**item, "x-also": _others(modality)}, **_about(modality)}
+
+
+def has_component(modality: Modality) -> bool:
+    """Whether the row of a modality has a schema with a name: an object by column."""
+    return bool(modality.columns)
 
 
 def row(modality: Modality) -> Schema:
-    """Returns the schema of a row in its simplest form: a label, an object by column, a file in base64."""
+    """Returns the schema of a row in its main form: a label, an object by column, base64, or numbers."""
     if modality.labels:
         return _label(modality)
     if modality.columns:
         return _by_column(modality)
-    file = f"{modality.traits.files}, as base64."
-    return {"type": "string", "contentEncoding": "base64", "description": file}
+    if isinstance(modality.traits, MediaKind):
+        return _file(modality)
+    return {**nested(modality.shape, _cell(modality)), "description": _description(modality)}
 
 
 def example(modality: Modality) -> Any:
@@ -72,12 +89,11 @@ def target(modality: Modality) -> Schema:
     one = modality.parameter_shape()
     properties: dict[str, Schema] = {"samples": nested((None, None, *one), item)}
     if modality.labels:
-        text = _label(modality)
         # With noise=true a sample is the integer of a label, else the probabilities of all labels.
         properties["samples"] = nested((None, None), {"anyOf": [nested(one, NUMBER), _index(modality)]})
         properties["probabilities"] = nested((None, *one), NUMBER)
-        properties["ranked"] = nested((None, *one), text)
-        properties["labels"] = nested(one, text)
+        properties["ranked"] = nested((None, *one), {"type": "string"})
+        properties["labels"] = nested(one, {"type": "string"})
         required = ["labels"]
     else:
         properties |= {name: nested((None, *one), item) for name in ("mean", "std")}
@@ -100,15 +116,27 @@ def _others(modality: Modality) -> list[Schema]:
     if modality.labels:
         return [{**_index(modality), "description": _index_words(modality)}]
     cells = nested(modality.shape, _cell(modality))
-    if "columns" in modality.traits.fields and not modality.columns:
+    if modality.columns or isinstance(modality.traits, MediaKind):
+        return [cells]
+    if "columns" in modality.traits.fields:
         by_number: Schema = {"type": "object", "additionalProperties": _cell(modality)}
-        return [cells, {**by_number, "description": "Or cells by their number, from 0."}]
-    return [cells]
+        return [_file(modality), {**by_number, "description": "Or cells by their number, from 0."}]
+    return [_file(modality)]
+
+
+def _file(modality: Modality) -> Schema:
+    file = f"{modality.traits.files}, as base64."
+    return {"type": "string", "contentEncoding": "base64", "description": file}
 
 
 def _label(modality: Modality) -> Schema:
+    """Returns the schema of a label: text, not an enumeration.
+
+    Generators make an identifier of each value of an enumeration, which few labels are, and some cannot read
+    or send lists of enumerations. ``x-labels`` lists the accepted texts.
+    """
     labels = modality.labels or ()
-    return {"type": "string", **({"enum": list(labels)} if len(labels) <= MOST_LABELS else {})}
+    return {"type": "string", **({"x-labels": list(labels)} if len(labels) <= MOST_LABELS else {})}
 
 
 def _index(modality: Modality) -> Schema:
@@ -146,7 +174,8 @@ def _cell(modality: Modality) -> Schema:
         least = int(limits.min) if lowest is None else lowest
         # JSON numbers beyond 2^53 are not exact, and few generators of clients support them.
         bounds = {"minimum": least, "maximum": int(limits.max)} if limits.bits <= 32 else {"minimum": least}
-        return {"type": "integer", **(bounds if least > -(2**53) else {})}
+        long = {"format": "int64"} if limits.max > np.iinfo(np.int32).max else {}
+        return {"type": "integer", **(bounds if least > -(2**53) else {}), **long}
     return FINITE_OR_NULL if modality.may_lack_cells else NUMBER
 
 
@@ -178,6 +207,8 @@ def _description(modality: Modality) -> str:
         facts.append(f"values from {modality.range[0]:g} to {modality.range[1]:g}")
     if modality.labels and len(modality.labels) > MOST_LABELS:
         facts.append(f"{len(modality.labels)} labels, from '{modality.labels[0]}' to '{modality.labels[-1]}'")
+    elif modality.labels:
+        facts.append("one of " + ", ".join(f"'{label}'" for label in modality.labels))
     if sound := modality.spectrogram:
         facts.append(f"{sound.samples} samples at {sound.rate} Hz")
     sentence = f"{'; '.join(facts)}."

@@ -17,6 +17,8 @@ from service.schemas import EncodeQuery, GenerateQuery, ScoreQuery
 
 TEXT: Schema = {"type": "string"}
 WHOLE: Schema = {"type": "integer"}
+LONG: Schema = {"type": "integer", "format": "int64"}
+"""A whole number that may have more than 31 bits, to which some languages limit other integers."""
 TEXTS: Schema = nested((None,), TEXT)
 
 
@@ -65,59 +67,120 @@ OPERATIONS = (
 )
 
 
-def operation(kind: Operation, operation_id: str, tag: str, manifest: Manifest | None) -> Schema:
+@dataclass(frozen=True)
+class Sending:
+    """One way of sending rows, with a path of its own; the plain path accepts every media type.
+
+    Arguments:
+        suffix: Last part of the path and of the operation id; empty for the plain path.
+        media: Media type of the body.
+        words: Description of the body.
+    """
+
+    suffix: str
+    media: str
+    words: str
+
+    def path(self, operation: str) -> str:
+        return f"{operation}/{self.suffix}" if self.suffix else operation
+
+    def operation_id(self, operation: str) -> str:
+        return f"{operation}_{self.suffix}" if self.suffix else operation
+
+
+SENDINGS = (
+    Sending("", response.MULTIPART, "files and texts as a form"),
+    Sending("json", response.JSON, "rows as JSON"),
+    Sending("npz", response.BYTES, "arrays as an npz archive"),
+    Sending("csv", response.CSV, "a table as CSV"),
+)
+
+
+def operation(
+    kind: Operation, sending: Sending, operation_id: str, tag: str, model: tuple[str, Manifest] | None
+) -> Schema:
     """Returns the description of a request and its responses.
+
+    Generators make one function with one body and one response of an operation. So it has one media type of
+    each; the description names those that the service can also send.
 
     Arguments:
         kind: Operation.
+        sending: Way of sending the rows.
         operation_id: Name of the function in a generated client.
         tag: Tag under which it is listed.
-        manifest: Manifest of its model; None: the path names the model.
+        model: Its model, with the prefix of the model's components; None: the path names the model.
     """
-    answer = _reference(manifest, _answer(kind)) if manifest else _any_model()
-    content = {media: {"schema": TEXT if media == response.CSV else BINARY} for media in kind.media}
-    of = f"\n\nModel {manifest.name}: {manifest.description}" if manifest else ""
-    if manifest and "flatten" in kind.query.model_fields:
-        of += f"\n\nFor `flatten`, which joins the axes of rows and draws, see `{kind.name}_with`."
+    prefix, manifest = model or (ANY, None)
+    others = ", ".join(f"`{media}`" for media in kind.media[1:])
+    words = [
+        f"{kind.description} This operation sends {sending.words}.",
+        *([f"Model {manifest.name}: {manifest.description}"] if manifest else []),
+        f"With the header Accept, the response can also be {others}.",
+    ]
+    if manifest and (hidden := [f"`{name}`" for name in HIDDEN if name in kind.query.model_fields]):
+        words.append(f"For {' and '.join(hidden)}, which change the response, see `{kind.name}_with`.")
+    described = f"{kind.summary}, from {sending.words}"
     return {
         "operationId": operation_id,
         "tags": [tag],
-        "summary": kind.summary + (f" ({manifest.name})" if manifest else ""),
-        "description": kind.description + of,
+        "summary": described + (f" ({manifest.name})" if manifest else ""),
+        "description": "\n\n".join(words),
         "parameters": list(_parameters(kind.query, manifest)),
-        "requestBody": _body(manifest),
+        "requestBody": _body(kind, sending, prefix, manifest),
         "responses": {
             "200": {
                 "description": "The response.",
-                "headers": {"X-Seed": {"schema": WHOLE, "description": "The seed, where the body has none."}},
-                "content": {**content, response.JSON: {"schema": answer}},
+                "content": {response.JSON: {"schema": _reference(prefix, _answer(kind))}},
             },
             **{str(status): problem(status) for status in OF_INFERENCE},
         },
     }
 
 
-def components(manifest: Manifest) -> dict[str, Schema]:
-    """Returns the schemas that the operations of a model refer to."""
+def components(prefix: str, manifest: Manifest) -> dict[str, Schema]:
+    """Returns the schemas that the operations of a model refer to.
+
+    Arguments:
+        prefix: First part of their names.
+        manifest: Manifest of the model.
+    """
     small = {m.name: [shown] for m in manifest.modalities if (shown := modalities.example(m)) is not None}
-    rows = {m.name: _reference(manifest, f"{m.name}.Row") for m in manifest.modalities}
+    rows = {m.name: _reference(prefix, f"{m.name}.Row") for m in manifest.modalities}
     form = _object({m.name: modalities.part(m, rows[m.name]) for m in manifest.modalities}, closed=True)
     inputs = _object({m.name: modalities.rows(m, rows[m.name]) for m in manifest.modalities}, closed=True)
-    document = _object({"inputs": _reference(manifest, "Inputs")}, ["inputs"], closed=True)
+    document = _object({"inputs": _reference(prefix, "Inputs")}, ["inputs"], closed=True)
     if small:
         document["examples"] = [{"inputs": small}]
-    schemas = {f"{m.name}.Row": modalities.row(m) for m in manifest.modalities}
+    schemas = {f"{m.name}.Row": modalities.row(m) for m in manifest.modalities if modalities.has_component(m)}
     schemas |= {"Form": {**form, "description": PARTS}, "Document": document, "Inputs": inputs}
     answers = (_encoded(manifest), _generated(manifest), _scored())
     schemas |= {_answer(kind): answer for kind, answer in zip(OPERATIONS, answers, strict=True)}
-    return {f"{manifest.name}.{name}": schema for name, schema in schemas.items()}
+    return {f"{prefix}.{name}": schema for name, schema in schemas.items()}
 
+
+def generic_components() -> dict[str, Schema]:
+    """Returns the schemas of the operations that name a model in their path."""
+    rows = {"type": "object", "additionalProperties": nested((None,), {})}
+    schemas = {
+        "Form": {"type": "object", "additionalProperties": BINARY, "description": PARTS},
+        "Document": _object({"inputs": rows}, ["inputs"]),
+        **{_answer(kind): _object(_head()) | {"additionalProperties": True} for kind in OPERATIONS},
+    }
+    return {f"{ANY}.{name}": schema for name, schema in schemas.items()}
+
+
+ANY = "any_model"
+"""Prefix of the components that do not depend on a model."""
+
+HIDDEN = ("fields", "flatten")
+"""Parameters of /encode and /generate that operations of a model leave out: its responses are typed."""
 
 PARTS = "One part per row of a modality; a modality without a part is missing."
 
 
-def _reference(manifest: Manifest, component: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{manifest.name}.{component}"}
+def _reference(prefix: str, component: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{prefix}.{component}"}
 
 
 def _answer(kind: Operation) -> str:
@@ -175,13 +238,8 @@ def _scored() -> Schema:
     return _object({**_head(), **request, **estimates})
 
 
-def _any_model() -> Schema:
-    """Returns the schema of the responses of any model: their common fields, and others."""
-    return _object(_head()) | {"additionalProperties": True}
-
-
 def _head() -> dict[str, Schema]:
-    return {"model": TEXT, "version": WHOLE, "n_data": WHOLE, "seed": WHOLE, "cond_mod": TEXTS}
+    return {"model": TEXT, "version": WHOLE, "n_data": WHOLE, "seed": LONG, "cond_mod": TEXTS}
 
 
 def _object(
@@ -208,11 +266,13 @@ def _parameters(query: type[BaseModel], manifest: Manifest | None) -> Iterable[S
         model = "Name of the model."
         yield {"name": "name", "in": "path", "required": True, "schema": TEXT, "description": model}
     for name, schema in query.model_json_schema()["properties"].items():
-        if name == "flatten" and manifest:  # it changes the shape of the response, which is typed here
+        if manifest and name in HIDDEN and (name == "flatten" or query is EncodeQuery):
             continue
         typed = {key: value for key, value in schema.items() if key not in ("title", "description", "anyOf")}
         if "anyOf" in schema:  # a query cannot hold null
             typed = next(one for one in schema["anyOf"] if one != {"type": "null"})
+        if name == "seed":
+            typed |= LONG
         if name in ("cond_mod", "gen_mod") and manifest:
             words = ("all", "none") if name == "cond_mod" else ("all",)
             typed["items"] = {"type": "string", "enum": [*words, *manifest.names]}
@@ -225,23 +285,27 @@ def _parameters(query: type[BaseModel], manifest: Manifest | None) -> Iterable[S
         }
 
 
-def _body(manifest: Manifest | None) -> Schema:
+def _body(kind: Operation, sending: Sending, prefix: str, manifest: Manifest | None) -> Schema:
     names = manifest.names if manifest else ("NAME",)
-    arrays = f"An npz archive: arrays {', '.join(names)}, rows first"
-    archive = f"{arrays}; a boolean mask.{names[0]} says which rows have it."
-    table = "A table with the header modality.column, or the column alone where only one modality has it; "
-    by_name = {"type": "object", "additionalProperties": BINARY, "description": PARTS}
-    inputs = _object({"inputs": {"type": "object", "additionalProperties": nested((None,), {})}}, ["inputs"])
-    if manifest:
-        by_name, inputs = _reference(manifest, "Form"), _reference(manifest, "Document")
-    return {
-        "description": "The observed modalities. Without a body, `cond_mod=none` draws from the prior.",
-        "required": False,
-        "content": {
-            response.MULTIPART: {"schema": by_name},
-            response.JSON: {"schema": inputs},
-            response.NPZ: {"schema": {**BINARY, "description": archive}},
-            response.BYTES: {"schema": {**BINARY, "description": archive}},
-            response.CSV: {"schema": {**TEXT, "description": f"{table}an empty cell is missing."}},
-        },
+    # Without a part, cond_mod=none draws from the prior; the other media types have a body even then.
+    required = bool(sending.suffix) or kind.name == "score"
+    schemas = {
+        response.MULTIPART: _reference(prefix, "Form"),
+        response.JSON: _reference(prefix, "Document"),
+        response.BYTES: BINARY,
+        response.CSV: TEXT,
     }
+    words = {
+        response.MULTIPART: PARTS,
+        response.JSON: "Rows of each observed modality; null where a row lacks it.",
+        response.BYTES: f"An npz archive: arrays {', '.join(names)}, rows first; a boolean mask.{names[0]} "
+        "says which rows have it.",
+        response.CSV: "A table with the header modality.column, or the column alone where only one modality "
+        "has it; an empty cell is missing.",
+    }
+    content: Schema = {"schema": schemas[sending.media]}
+    if sending.media == response.MULTIPART and manifest:
+        content["encoding"] = {
+            m.name: {"style": "form", "explode": True} for m in manifest.modalities if m.labels
+        }
+    return {"description": words[sending.media], "required": required, "content": {sending.media: content}}

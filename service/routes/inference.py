@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol, TypeAlias, get_origin
 from urllib.parse import parse_qsl
@@ -24,7 +24,7 @@ from service.http.endpoints import Endpoint, EndpointRequest
 from service.http.response import CSV, JSON, NPZ, ZIP, Reply, negotiate
 from service.models.catalog import Catalog
 from service.models.loading import Loaded
-from service.schemas import EncodeQuery, GenerateQuery, ScoreQuery
+from service.schemas import POSTERIOR_FIELDS, EncodeQuery, GenerateQuery, ScoreQuery
 from service.telemetry.context import RequestContext
 
 GENERATED: Mapping[str, Sequence[str]] = {
@@ -37,6 +37,7 @@ GENERATED: Mapping[str, Sequence[str]] = {
 """Media types of a response to /generate, and the fields of a target that each can hold."""
 
 ENCODED = (JSON, NPZ)
+EXPLANATION = ("contributions", "information", "disagreement")
 
 
 class Inference(NamedTuple):
@@ -61,10 +62,17 @@ async def encode(request: Inference) -> Reply:
     media, model = negotiate(request.accept, ENCODED), request.current.model
     rows, seed = rows_of(request.observed, query), seed_of(query)
     _check_columns(request)
+    fields = _checked_fields(query.fields, POSTERIOR_FIELDS)
+    drawn = "z" in fields
     encoded = await model.encode(
-        rows, query.cond_mod, draws=query.N, seed=seed, return_mean=query.return_mean
+        rows,
+        query.cond_mod,
+        draws=query.N if drawn else 0,
+        seed=seed,
+        return_mean=query.return_mean or not drawn,
+        explained=any(name in fields for name in EXPLANATION),
     )
-    return render.encoded(model.manifest, media, rows.n, seed, encoded, query.flatten)
+    return render.encoded(model.manifest, media, rows.n, seed, encoded, query.flatten, fields)
 
 
 async def generate(request: Inference) -> Reply:
@@ -72,7 +80,7 @@ async def generate(request: Inference) -> Reply:
     query: GenerateQuery = request.query
     media, model = negotiate(request.accept, tuple(GENERATED)), request.current.model
     rows, seed = rows_of(request.observed, query), seed_of(query)
-    fields: Sequence[str] = _checked_fields(query.fields)
+    fields: Sequence[str] = _checked_fields(query.fields, FIELDS)
     filling, targets = None, tuple(query.gen_mod)
     if media == CSV:
         filling = tables.filling(model.manifest, rows, query.gen_mod)
@@ -129,8 +137,16 @@ OPERATIONS: Mapping[str, tuple[type[BaseModel], Operation]] = {
 """Parameters and function of each path."""
 
 
-async def respond(query_model: type[BaseModel], operation: Operation, request: EndpointRequest) -> Reply:
+async def respond(
+    query_model: type[BaseModel], operation: Operation, accepted: Sequence[str], request: EndpointRequest
+) -> Reply:
     """Admits a request, reads its query and body within its deadline, and passes both to the operation.
+
+    Arguments:
+        query_model: Parameters of the path.
+        operation: Function of the path.
+        accepted: Media types of the body that the path accepts.
+        request: The request.
 
     Raises:
         Refusal: The request is refused; its class gives the status.
@@ -146,18 +162,23 @@ async def respond(query_model: type[BaseModel], operation: Operation, request: E
         if (coding := headers.get("content-encoding")) is not None:
             body = await aside(limit, encoding.decoded, body, coding, limit)
         deadline.uploaded = True
-        parse = partial(bodies.parse, current.model.rules, content_type, body, limit)
+        parse = partial(bodies.parse, current.model.rules, content_type, body, limit, accepted)
         observed = parse() if len(body) <= FEW else await asyncio.to_thread(parse)
         record_body(request.context, current, observed)
         catalog.admit()  # other requests may have filled the queues during the upload
         return await operation(Inference(observed, current, query, headers.get("accept")))
 
 
-ENDPOINTS = tuple(
-    Endpoint(path, operation_id, partial(respond, *OPERATIONS[name]))
-    for name in OPERATIONS
-    for path, operation_id in ((f"/{name}", name), (f"/models/{{name}}/{name}", f"{name}_with"))
-)
+def _endpoints() -> Iterator[Endpoint]:
+    """Yields the paths of each operation: for the default and a named model, and for each way of sending."""
+    for name, operation in OPERATIONS.items():
+        for path, operation_id in ((f"/{name}", name), (f"/models/{{name}}/{name}", f"{name}_with")):
+            for suffix, accepted in bodies.SENDING.items():
+                whole = f"{path}/{suffix}" if suffix else path
+                yield Endpoint(whole, operation_id, partial(respond, *operation, accepted))
+
+
+ENDPOINTS = tuple(_endpoints())
 
 
 class _Seeded(Protocol):
@@ -223,8 +244,8 @@ def _is_list(fields: Mapping[str, Any], name: str) -> bool:
     return name in fields and get_origin(fields[name].annotation) is list
 
 
-def _checked_fields(fields: list[str]) -> list[str]:
+def _checked_fields(fields: list[str], available: Sequence[str]) -> list[str]:
     for field in fields:
-        if field not in FIELDS:
-            raise WrongInput(f"unknown field '{field}'; there are {listed(FIELDS)}")
+        if field not in available:
+            raise WrongInput(f"unknown field '{field}'; there are {listed(available)}")
     return fields

@@ -18,7 +18,17 @@ import httpx
 import numpy as np
 from anyview_client import AuthenticatedClient, Client
 from anyview_client.api.health import livez, metrics, readyz
-from anyview_client.api.kinds import kinds_encode, kinds_generate, kinds_score
+from anyview_client.api.kinds import (
+    kinds_encode,
+    kinds_encode_json,
+    kinds_encode_npz,
+    kinds_generate,
+    kinds_generate_json,
+    kinds_generate_npz,
+    kinds_score,
+    kinds_score_json,
+    kinds_score_npz,
+)
 from anyview_client.api.models import (
     get_card,
     get_example_file,
@@ -30,10 +40,29 @@ from anyview_client.api.models import (
     load_model,
     unload_model,
 )
-from anyview_client.api.questions import encode, encode_with, generate, generate_with, score, score_with
-from anyview_client.models.encode_with_json_body import EncodeWithJsonBody
+from anyview_client.api.questions import (
+    encode,
+    encode_json,
+    encode_npz,
+    encode_with,
+    encode_with_json,
+    encode_with_npz,
+    generate,
+    generate_json,
+    generate_npz,
+    generate_with,
+    generate_with_json,
+    generate_with_npz,
+    score,
+    score_json,
+    score_npz,
+    score_with,
+    score_with_json,
+    score_with_npz,
+)
+from anyview_client.models.any_model_document import AnyModelDocument
+from anyview_client.models.any_model_form import AnyModelForm
 from anyview_client.models.examples import Examples
-from anyview_client.models.generate_with_files_body import GenerateWithFilesBody
 from anyview_client.models.kinds_body_row import KindsBodyRow
 from anyview_client.models.kinds_document import KindsDocument
 from anyview_client.models.kinds_encoded import KindsEncoded
@@ -83,65 +112,103 @@ def send_archives(client: AuthenticatedClient, content: bytes, mu: list[list[flo
     """Sends arrays as an npz archive to each operation."""
     stream = io.BytesIO()
     np.savez(stream, image=np.load(io.BytesIO(content)))
-    archive = stream.getvalue()
-    encoded = encode.sync(client=client, body=File(io.BytesIO(archive)))
-    assert isinstance(encoded, KindsEncoded)
-    assert encoded.mu == mu
-    generated = generate.sync(client=client, body=File(io.BytesIO(archive)), gen_mod=["animal"], k=5)
-    assert isinstance(generated, KindsGenerated)
-    scored = kinds_score.sync(client=client, body=File(io.BytesIO(archive)), k=5)
-    assert isinstance(scored, KindsScored)
-    assert scored.question == ["image"]
+
+    def archive() -> File:
+        return File(io.BytesIO(stream.getvalue()))
+
+    for encoded in (
+        encode_npz.sync(client=client, body=archive()),
+        kinds_encode_npz.sync(client=client, body=archive()),
+    ):
+        assert isinstance(encoded, KindsEncoded)
+        assert encoded.mu == mu
+    for generated in (
+        generate_npz.sync(client=client, body=archive(), gen_mod=["animal"], k=5),
+        kinds_generate_npz.sync(client=client, body=archive(), gen_mod=["animal"], k=5),
+    ):
+        assert isinstance(generated, KindsGenerated)
+    for scored in (
+        score_npz.sync(client=client, body=archive(), k=5),
+        kinds_score_npz.sync(client=client, body=archive(), k=5),
+    ):
+        assert isinstance(scored, KindsScored)
+        assert scored.question == ["image"]
 
 
 def send_json(client: AuthenticatedClient) -> None:
     """Sends rows with different missing modalities, and reads targets with their units."""
-    rows = KindsInputs(
-        animal=["owl", None, 0], body=[None, KindsBodyRow(height=180, mass=None), [1, None, 3]]
-    )
-    answer = kinds_generate.sync(
-        client=client, body=KindsDocument(inputs=rows), gen_mod=["body", "animal"], k=20
-    )
-    assert isinstance(answer, KindsGenerated)
-    body, animal = answer.targets.body, answer.targets.animal
-    assert not isinstance(body, Unset)
-    assert not isinstance(body.mean, Unset)
-    assert (body.columns, len(body.mean), len(body.mean[0])) == (["height", "mass", "age"], 3, 3)
-    assert not isinstance(animal, Unset)
-    assert not isinstance(animal.ranked, Unset)
-    assert set(animal.ranked[0]) == {"cat", "dog", "owl"}
-    scored = score.sync(client=client, body=CATS, k=50)
-    assert isinstance(scored, KindsScored)
-    assert (scored.question, len(scored.log_prob)) == (["animal", "animal"], 2)
+    rows = KindsInputs(animal=["owl", None, "cat"], body=[None, KindsBodyRow(height=180, mass=None), None])
+    rows.place = [None, None, 'sea, "deep"']
+    for answer in (
+        kinds_generate_json.sync(
+            client=client, body=KindsDocument(inputs=rows), gen_mod=["body", "animal"], k=20
+        ),
+        generate_json.sync(client=client, body=KindsDocument(inputs=rows), gen_mod=["body", "animal"], k=20),
+    ):
+        assert isinstance(answer, KindsGenerated)
+        body, animal = answer.targets.body, answer.targets.animal
+        assert not isinstance(body, Unset)
+        assert not isinstance(body.mean, Unset)
+        assert (body.columns, len(body.mean), len(body.mean[0])) == (["height", "mass", "age"], 3, 3)
+        assert not isinstance(animal, Unset)
+        assert not isinstance(animal.ranked, Unset)
+        assert set(animal.ranked[0]) == {"cat", "dog", "owl"}
+    for encoded in (
+        encode_json.sync(client=client, body=CATS),
+        kinds_encode_json.sync(client=client, body=CATS),
+    ):
+        assert isinstance(encoded, KindsEncoded)
+        assert encoded.n_data == 2
+    for scored in (
+        score_json.sync(client=client, body=CATS, k=50),
+        kinds_score_json.sync(client=client, body=CATS, k=50),
+        score.sync(client=client, body=KindsForm(animal=["cat", "dog"]), k=50),
+        kinds_score.sync(client=client, body=KindsForm(animal=["cat", "dog"]), k=50),
+    ):
+        assert isinstance(scored, KindsScored)
+        assert (scored.question, len(scored.log_prob)) == (["animal", "animal"], 2)
+
+
+def draw_from_prior(client: AuthenticatedClient) -> None:
+    """Sends no rows, which is refused unless the prior is asked for by name."""
     prior = generate.sync(client=client, cond_mod=["none"], n_data=2, prior="mixture")
     assert isinstance(prior, KindsGenerated)
     assert prior.n_data == 2
-    assert isinstance(score.sync(client=client), Problem)  # a request without observations
+    assert isinstance(kinds_generate.sync(client=client, cond_mod=["none"]), KindsGenerated)
+    assert isinstance(generate.sync(client=client), Problem)
 
 
 def name_any_model(client: AuthenticatedClient, content: bytes) -> None:
     """Uses a model that the service did not have when the client was generated."""
-    cat = EncodeWithJsonBody.from_dict({"inputs": {"animal": ["cat"]}})
-    encoded = encode_with.sync("kinds", client=client, body=cat, flatten=True)
+    cat = AnyModelDocument.from_dict({"inputs": {"animal": ["cat"]}})
+    encoded = encode_with_json.sync("kinds", client=client, body=cat, flatten=True, fields=["mu"])
     assert encoded is not None
     assert not isinstance(encoded, Problem)
     assert encoded.n_data == 1
-    form = GenerateWithFilesBody()
+    assert "mu" in encoded
+    form = AnyModelForm()
     form["image"] = File(io.BytesIO(content), "image.npy")
     generated = generate_with.sync("kinds", client=client, body=form, gen_mod=["animal"], k=5)
     assert generated is not None
     assert not isinstance(generated, Problem)
     assert list(generated["targets"]) == ["animal"]
+    for other in (
+        generate_with_json.sync_detailed("kinds", client=client, body=cat, k=5),
+        score_with_json.sync_detailed("kinds", client=client, body=cat, k=5),
+    ):
+        assert other.status_code == 200
+    for upload in (encode_with, score_with):
+        form["image"] = File(io.BytesIO(content), "image.npy")
+        assert upload.sync_detailed("kinds", client=client, body=form).status_code == 200
     stream = io.BytesIO()
     np.savez(stream, animal=np.array([0, 2]))
-    scored = score_with.sync("kinds", client=client, body=File(io.BytesIO(stream.getvalue())), k=5)
-    assert scored is not None
-    assert not isinstance(scored, Problem)
-    assert scored["question"] == ["animal", "animal"]
+    for archived in (encode_with_npz, generate_with_npz, score_with_npz):
+        archive = File(io.BytesIO(stream.getvalue()))
+        assert archived.sync_detailed("kinds", client=client, body=archive).status_code == 200
 
 
 def use_other_media_types(client: AuthenticatedClient) -> None:
-    """Sends tables and reads archives with httpx itself, since the generator supports neither."""
+    """Reads tables and archives with httpx itself: the operations of the document answer in JSON."""
     plain = client.get_httpx_client()
     table = plain.post(
         "/models/kinds/generate?K=5",
@@ -150,7 +217,7 @@ def use_other_media_types(client: AuthenticatedClient) -> None:
     )
     assert table.status_code == 200
     assert table.text.startswith("animal,")
-    archive = plain.post("/generate?K=5", json=CATS.to_dict(), headers={"accept": "application/x-npz"})
+    archive = plain.post("/generate/json?K=5", json=CATS.to_dict(), headers={"accept": "application/x-npz"})
     assert np.load(io.BytesIO(archive.content))["targets.image.mean"].shape == (2, 6, 4)
 
 
@@ -162,7 +229,7 @@ def read_errors(client: AuthenticatedClient, unauthorised: AuthenticatedClient) 
     assert refused.parsed.status == 400
     assert "part 'image'" in refused.parsed.detail
     assert refused.parsed.request_id == refused.headers["x-request-id"]
-    unknown = encode_with.sync("missing", client=client)
+    unknown = encode_with.sync("missing", client=client, body=AnyModelForm())
     assert isinstance(unknown, Problem)
     assert unknown.status == 404
     assert isinstance(unload_model.sync("missing", client=client), Problem)
@@ -207,7 +274,7 @@ async def encode_concurrently(client: AuthenticatedClient) -> None:
     """Calls the asynchronous functions of the client."""
     async with client:
         first, second = await asyncio.gather(
-            *(kinds_encode.asyncio(client=client, body=CATS, seed=1) for _ in range(2))
+            *(kinds_encode_json.asyncio(client=client, body=CATS, seed=1) for _ in range(2))
         )
     assert isinstance(first, KindsEncoded)
     assert first == second
@@ -226,6 +293,7 @@ def main() -> None:
         mu = upload_files(client, content)
         send_archives(client, content, mu)
         send_json(client)
+        draw_from_prior(client)
         name_any_model(client, content)
         use_other_media_types(client)
         read_errors(client, unauthorised)

@@ -47,50 +47,84 @@ async function uploads(content: Blob): Promise<number[][]> {
   return alone.data.mu;
 }
 
+const named = { path: { name: "kinds" } };
+
 async function sendsArchives(content: Blob, mu: number[][]): Promise<void> {
+  const request = { body: content, bodySerializer: (body: Blob) => body };
   for (const type of ["application/x-npz", "application/octet-stream"]) {
-    const headers = { "content-type": type };
-    const { data } = await client.POST("/encode", { headers, body: content, bodySerializer: (body) => body });
+    const { data } = await client.POST("/encode/npz", { headers: { "content-type": type }, ...request });
     assert.deepEqual(data?.mu, mu);
+  }
+  const sent = { headers: { "content-type": "application/octet-stream" }, ...request };
+  assert.deepEqual((await client.POST("/models/kinds/encode/npz", sent)).data?.mu, mu);
+  const operations = ["/generate/npz", "/score/npz", "/models/kinds/generate/npz", "/models/kinds/score/npz"] as const;
+  for (const path of operations) assert.equal((await client.POST(path, sent)).data?.n_data, 1);
+  const any = ["/models/{name}/encode/npz", "/models/{name}/generate/npz", "/models/{name}/score/npz"] as const;
+  for (const path of any) assert.equal((await client.POST(path, { params: named, ...sent })).data?.n_data, 1);
+}
+
+async function sendsTables(): Promise<void> {
+  const headers = { "content-type": "text/csv" };
+  const sent = { headers, body: "animal,place\ncat,it's\n", bodySerializer: (body: string) => body };
+  const own = ["encode", "generate", "score"] as const;
+  for (const operation of own) {
+    for (const path of [`/${operation}/csv`, `/models/kinds/${operation}/csv`] as const)
+      assert.equal((await client.POST(path, sent)).data?.n_data, 1);
+    const any = await client.POST(`/models/{name}/${operation}/csv`, { params: named, ...sent });
+    assert.equal(any.data?.n_data, 1);
   }
 }
 
 async function asksInJson(): Promise<void> {
   const inputs: components["schemas"]["kinds.Inputs"] = {
-    animal: ["owl", null, 0],
-    body: [null, { height: 180, mass: null }, [1, null, 3]],
+    animal: ["owl", null, "cat"],
+    body: [null, { height: 180, mass: null }, null],
+    place: [null, null, 'sea, "deep"'],
   };
-  const { data } = await client.POST("/models/kinds/generate", {
-    params: { query: { gen_mod: ["body", "animal"], K: 20 } },
-    body: { inputs },
-  });
-  assert.deepEqual(data?.targets.body?.columns, ["height", "mass", "age"]);
-  assert.equal(data?.targets.body?.mean?.length, 3);
-  assert.deepEqual(new Set(data?.targets.animal?.ranked?.[0]), new Set(["cat", "dog", "owl"]));
+  for (const path of ["/generate/json", "/models/kinds/generate/json"] as const) {
+    const { data } = await client.POST(path, {
+      params: { query: { gen_mod: ["body", "animal"], K: 20 } },
+      body: { inputs },
+    });
+    assert.deepEqual(data?.targets.body?.columns, ["height", "mass", "age"]);
+    assert.equal(data?.targets.body?.mean?.length, 3);
+    assert.deepEqual(new Set(data?.targets.animal?.ranked?.[0]), new Set(["cat", "dog", "owl"]));
+  }
   const cats: components["schemas"]["kinds.Document"] = { inputs: { animal: ["cat", "dog"] } };
-  const scored = await client.POST("/models/kinds/score", { params: { query: { K: 50 } }, body: cats });
-  assert.deepEqual(scored.data?.question, ["animal", "animal"]);
-  const likely: number | null | undefined = scored.data?.log_prob[0];
-  assert.equal(typeof likely, "number");
+  for (const path of ["/encode/json", "/models/kinds/encode/json"] as const)
+    assert.equal((await client.POST(path, { body: cats })).data?.mu.length, 2);
+  for (const path of ["/score/json", "/models/kinds/score/json"] as const) {
+    const scored = await client.POST(path, { params: { query: { K: 50 } }, body: cats });
+    assert.deepEqual(scored.data?.question, ["animal", "animal"]);
+    const likely: number | null | undefined = scored.data?.log_prob[0];
+    assert.equal(typeof likely, "number");
+  }
+  const animals: Form = { animal: ["cat", "dog"] };
+  for (const path of ["/score", "/models/kinds/score"] as const)
+    assert.equal((await client.POST(path, { body: animals, bodySerializer: () => parts(animals) })).data?.n_data, 2);
   const prior = await client.POST("/generate", { params: { query: { cond_mod: ["none"], n_data: 2 } } });
   assert.equal(prior.data?.n_data, 2);
-  assert.equal((await client.POST("/score", { body: cats })).response.status, 200);
 }
 
 async function namesAnyModel(content: Blob): Promise<void> {
   const path = { name: "kinds" };
   const body = { inputs: { animal: ["cat"] } };
-  const encoded = await client.POST("/models/{name}/encode", { params: { path, query: { flatten: true } }, body });
-  assert.equal(encoded.data?.n_data, 1);
-  const form = { image: content };
-  const generated = await client.POST("/models/{name}/generate", {
+  for (const operation of ["encode", "generate", "score"] as const) {
+    const rows = await client.POST(`/models/{name}/${operation}/json`, { params: { path }, body });
+    assert.equal(rows.data?.n_data, 1);
+    const form = { image: content };
+    const upload = { body: form, bodySerializer: () => parts({ image: [content] }) };
+    const files = await client.POST(`/models/{name}/${operation}`, { params: { path }, ...upload });
+    assert.equal(files.data?.n_data, 1);
+  }
+  const query = { flatten: true, fields: ["mu"] };
+  const encoded = await client.POST("/models/{name}/encode/json", { params: { path, query }, body });
+  assert.equal(encoded.data?.["z"], undefined);
+  const generated = await client.POST("/models/{name}/generate/json", {
     params: { path, query: { gen_mod: ["animal"], K: 5 } },
-    body: form,
-    bodySerializer: () => parts({ image: [content] }),
+    body,
   });
-  assert.deepEqual(Object.keys(generated.data?.targets ?? {}), ["animal"]);
-  const scored = await client.POST("/models/{name}/score", { params: { path, query: { K: 5 } }, body });
-  assert.deepEqual(scored.data?.question, ["animal"]);
+  assert.deepEqual(Object.keys(generated.data?.["targets"] ?? {}), ["animal"]);
 }
 
 /** Of each form of an answer, how its bytes begin. */
@@ -112,7 +146,7 @@ async function takesFiles(): Promise<void> {
     assert.equal(Buffer.from(data.slice(0, start.length)).toString("latin1"), start);
     if (accept !== "application/x-npz") assert.ok(response.headers.get("x-seed"));
   }
-  const table = await files.POST("/generate", {
+  const table = await files.POST("/generate/csv", {
     params: { query: { K: 5, gen_mod: ["animal"] } },
     headers: { "content-type": "text/csv", accept: "text/csv" },
     body: "animal\ncat\n",
@@ -129,7 +163,7 @@ async function readsErrors(): Promise<void> {
   assert.equal(refused.error?.status, 400);
   assert.match(refused.error?.detail ?? "", /part 'image'/);
   assert.equal(refused.error?.request_id, refused.response.headers.get("x-request-id"));
-  const unknown = await client.POST("/models/{name}/encode", { params: { path: { name: "nobody" } } });
+  const unknown = await client.POST("/models/{name}/encode", { params: { path: { name: "nobody" } }, body: {} });
   assert.equal(unknown.error?.status, 404);
   const locked = await stranger.GET("/models");
   assert.equal(locked.error?.status, 401);
@@ -165,6 +199,7 @@ async function looksAfterModels(): Promise<void> {
 const content = new Blob([await readFile(file)]);
 const mu = await uploads(content);
 await sendsArchives(new Blob([await readFile(archive)]), mu);
+await sendsTables();
 await asksInJson();
 await namesAnyModel(content);
 await takesFiles();

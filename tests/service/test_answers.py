@@ -199,3 +199,22 @@ def test_values_far_from_all_that_a_model_knows_are_answered_too(
     if accept in ("application/json", "application/x-npz"):
         for path in ("/encode", "/score?K=20", "/score?cond_mod=body&K=20"):
             assert ask(kinds, path, accept=accept, **body)
+
+
+FIELDS = ("z", "mu", "log_var", "contributions", "information", "disagreement")
+
+
+@pytest.mark.parametrize("fields", [FIELDS[:1], FIELDS[1:2], FIELDS[3:5], ("mu", "disagreement"), FIELDS])
+def test_encode_answers_the_chosen_fields_with_the_same_values(
+    kinds: TestClient, fields: tuple[str, ...]
+) -> None:
+    body = {"inputs": {"animal": ["cat", "owl"], "body": [[1, 2, 3], None]}}
+    whole = kinds.post("/encode?seed=7&N=3", json=body).json()
+    some = kinds.post("/encode", json=body, params={"seed": 7, "N": 3, "fields": ",".join(fields)}).json()
+    assert some == {name: value for name, value in whole.items() if name in fields or name not in FIELDS}
+
+
+def test_encode_refuses_an_unknown_field(kinds: TestClient) -> None:
+    answer = kinds.post("/encode?fields=mean", json={"inputs": {"animal": ["cat"]}})
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("unknown field 'mean'; there are 'z', 'mu'")

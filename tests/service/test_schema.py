@@ -23,6 +23,20 @@ MANIFEST = described()
 DOCUMENT = describe(FastAPI.openapi(create_app(Settings())), [MANIFEST], MANIFEST, keyed=False)
 """Of the service that answers here; known before it runs, so that every operation is a test."""
 
+
+def with_all_forms(node: Any) -> Any:
+    """The document with every form of a row: ``x-also`` and ``x-labels`` as alternatives and enumerations."""
+    if isinstance(node, list):
+        return [with_all_forms(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    also, labels = node.get("x-also"), node.get("x-labels")
+    plain = {key: with_all_forms(value) for key, value in node.items() if not key.startswith("x-")}
+    if labels:
+        plain["enum"] = [*labels, *([None] if "null" in node["type"] else [])]
+    return {"anyOf": [plain, *with_all_forms(also)]} if also else plain
+
+
 CONFIG = schemathesis.Config.from_dict(
     {
         "seed": 0,
@@ -31,19 +45,19 @@ CONFIG = schemathesis.Config.from_dict(
         "checks": {"negative_data_rejection": {"expected-statuses": [400, 404, 405, 406, 413, 415, 422]}},
         "operations": [
             {
-                "include-path-regex": "/(encode|generate|score)$",
+                "include-path-regex": "/(encode|generate|score)(/[a-z]+)?$",
                 # No schema can tell the bytes of a picture, nor that all modalities have as many rows.
                 "checks": {"positive_data_acceptance": {"enabled": False}},
             },
             {
                 # Described like those of the model that they mean, which are asked everything.
-                "include-path-regex": "^/(encode|generate|score)$",
+                "include-path-regex": "^/(encode|generate|score)(/[a-z]+)?$",
                 "phases": {"coverage": {"enabled": False}},
             },
         ],
     }
 )
-SCHEMA = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG)
+SCHEMA = schemathesis.openapi.from_dict(with_all_forms(DOCUMENT), config=CONFIG)
 
 
 @schemathesis.serializer("application/x-npz")
