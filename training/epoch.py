@@ -68,8 +68,8 @@ class Trained:
         )
 
 
-class NotFinite(Exception):
-    """The loss or a weight is NaN or infinite; the text says where."""
+class Diverged(Exception):
+    """Training has failed in an epoch, such as by a loss that is NaN; the text says where."""
 
 
 def train_epoch(
@@ -84,7 +84,7 @@ def train_epoch(
     """One epoch.
 
     Raises:
-        NotFinite: A loss, or at the end a weight.
+        Diverged: A loss, or at the end a weight.
     """
     settings, started = experiment.fit, time.monotonic()
     batches, rate = _batches(rows, settings), 0.0
@@ -105,7 +105,7 @@ def train_epoch(
             _average(state.averaged, state.model, settings.average, step)
         means += torch.stack([output.loss.detach(), *output.metrics.values()]) * (share / len(rows))
     if not all(bool(weight.isfinite().all()) for weight in state.model.parameters()):
-        raise NotFinite(f"a weight is not a number after epoch {epoch}")
+        raise Diverged(f"a weight is not a number after epoch {epoch}")
     mean: Any = fabric.all_reduce(means)
     return Trained(mean.tolist(), rate, len(rows) / (time.monotonic() - started))
 
@@ -119,7 +119,7 @@ def _look(fabric: Fabric, loss: Tensor, epoch: int, batch: int, progress: Progre
     value = float(loss.detach())
     if fabric.world_size == 1 and not math.isfinite(value):
         # One of several processes that stops alone leaves the others waiting: weights are checked instead.
-        raise NotFinite(f"the loss is not a number in epoch {epoch}, batch {batch}")
+        raise Diverged(f"the loss is not a number in epoch {epoch}, batch {batch}")
     progress.batch(epoch, batch, value)
 
 

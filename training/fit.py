@@ -26,7 +26,8 @@ from training.config import Experiment, Fit
 from training.data import Prepared
 from training.data.rows import Rows
 from training.device import Placement, compile_loss, fabric_for
-from training.epoch import NotFinite, Progress, adam, generator_of, train_epoch
+from training.divergence import REMEDY, Watch, capacity
+from training.epoch import Diverged, Progress, adam, generator_of, train_epoch
 from training.errors import TrainingError
 from training.model import MVAE, MVAEConfig
 from training.networks import networks_for
@@ -116,7 +117,7 @@ def fit(
         weights: Initial weights; random ones by default.
 
     Raises:
-        TrainingError: NaN or infinity remained with smaller steps, another process of the run is gone, or
+        TrainingError: Training diverged with smaller steps too, another process of the run is gone, or
             ``workdir`` holds no run to resume.
     """
     progress, settings = progress or Progress(), experiment.fit
@@ -131,31 +132,50 @@ def fit(
     if settings.compile:
         compile_loss(model, fabric.device)
     state = State(model, averaged, adam(model, settings.learning_rate))
-    if resume:
-        checkpoint.restore(state, workdir, experiment)
-        progress.resumed(state.reports)
-    elif fabric.is_global_zero:
-        checkpoint.save(state, workdir, experiment)
+    _begin(state, workdir, experiment, progress, resume=resume, leader=fabric.is_global_zero)
     fabric.barrier()
-    while len(state.reports) < settings.epochs and not _out_of_patience(state, settings):
+    watch = _watch(model, experiment, prepared)
+    while not _finished(state, settings, watch):
         started, epoch = time.monotonic(), len(state.reports) + 1
         try:
             with _naming_lost_processes(fabric, epoch, workdir):
                 rows = place(prepared.in_epoch(epoch))
                 trained = train_epoch(fabric, module, state, experiment, rows, epoch, progress)
-        except NotFinite as trouble:
+            validation = validation_loss(state.candidate, experiment, prepared.validation)
+            best = state.improved_by(validation)
+            seconds = time.monotonic() - started
+            report = trained.report(epoch, model.modalities, validation, best, seconds)
+            if trouble := watch.diverged(report, state.reports):
+                raise Diverged(trouble)
+        except Diverged as trouble:
             _step_back(state, workdir, experiment, str(trouble), progress)
             continue
-        validation = validation_loss(state.candidate, experiment, prepared.validation)
-        best = state.improved_by(validation)
-        seconds = time.monotonic() - started
-        state.reports.append(trained.report(epoch, model.modalities, validation, best, seconds))
+        state.reports.append(report)
         if fabric.is_global_zero:
             checkpoint.save(state, workdir, experiment)
         progress.epoch(state.reports[-1])
     fabric.barrier()
+    for sentence in watch.complaints(state.reports):
+        progress.trouble(sentence)
     model.cpu().load_state_dict(load_file(workdir / BEST))
     return Fitted(model.eval(), state.reports, fabric.is_global_zero)
+
+
+def _begin(
+    state: State, workdir: Path, experiment: Experiment, progress: Progress, *, resume: bool, leader: bool
+) -> None:
+    """Restores the state of the run in ``workdir``, or saves the first state there."""
+    if resume:
+        checkpoint.restore(state, workdir, experiment)
+        progress.resumed(state.reports)
+    elif leader:
+        checkpoint.save(state, workdir, experiment)
+
+
+def _watch(model: MVAE, experiment: Experiment, prepared: Prepared) -> Watch:
+    weights = dict(zip(model.modalities, model.weights.tolist(), strict=True))
+    settings = experiment.model
+    return Watch(settings.warmup, capacity(prepared.modalities, weights, settings.beta))
 
 
 @contextmanager
@@ -182,7 +202,7 @@ def _step_back(state: State, workdir: Path, experiment: Experiment, what: str, p
     if factor < 2.0**-HALVINGS:
         raise TrainingError(
             f"{what}, with a {HALVINGS} times halved step too; the weights of the best epoch so far are in "
-            f"{workdir / BEST}; try a smaller fit.learning_rate, or fit.clip = 1"
+            f"{workdir / BEST}; {REMEDY}"
         )
     checkpoint.restore(state, workdir, experiment)
     state.factor = factor
@@ -220,5 +240,8 @@ def _load(model: MVAE, weights: Mapping[str, Tensor]) -> None:
         raise TrainingError(f"the weights to start from do not fit this experiment: {error}") from None
 
 
-def _out_of_patience(state: State, settings: Fit) -> bool:
+def _finished(state: State, settings: Fit, watch: Watch) -> bool:
+    """Whether all epochs are done, patience is out, or the validation loss is far above its best."""
+    if len(state.reports) >= settings.epochs or watch.overfitted(state.reports):
+        return True
     return settings.patience is not None and state.epochs_without_progress() >= settings.patience

@@ -107,7 +107,7 @@ def _filling(design: Design, fill: Callable[[Array], Array]) -> Answer:
 
 
 def ridge(design: Design, train: Table) -> Answer:
-    """Ridge or logistic regression of a column on all columns that are never requested together with it."""
+    """Ridge or logistic regression of a column on all columns that are given where it is not."""
 
     def regression() -> Any:
         return RidgeCV(np.logspace(-1, 5, 13), alpha_per_target=True)

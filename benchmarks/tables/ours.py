@@ -77,7 +77,7 @@ def fitted(train: Table, folder: Path, seed: int) -> Experiment:
 
 @dataclass(frozen=True)
 class Served:
-    """A published model, requested about rows of a table.
+    """A published model, that predicts cells of rows of a table.
 
     Arguments:
         model: The loaded model.

@@ -1,4 +1,4 @@
-"""The questions of the benchmark: which cells are hidden in training and test rows, and requested for."""
+"""The questions of the benchmark: which cells are hidden in training and test rows, and predicted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Hide = Callable[[Table, np.random.Generator], Array]
 
 @dataclass(frozen=True)
 class Question:
-    """Test rows with hidden cells, and which are requested for.
+    """Test rows with hidden cells, and the cells to predict.
 
     Arguments:
         given: Test rows without the hidden cells.
