@@ -19,7 +19,7 @@ import io
 import math
 import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +37,48 @@ FEWEST = 20
 """Least number of rows, or of observed cells of a column, for a correction."""
 LEAST_GAIN, FEWEST_WRONG = 0.005, 5
 """Least gain of log-loss by a temperature, in nats, and least number of rows whose best label is wrong."""
-WIDTHS, TEMPERATURE, ROWS = "widths", "temperature", "rows"
+WIDTHS, TEMPERATURE, ROWS, TYPICAL = "widths", "temperature", "rows", "typical"
+LOW, LEAST_WEIGHT = 0.02, 1e-12
+"""Share of held-out rows whose reconstruction is taken for atypical, and least weight of an expert."""
+
+
+class Typical(NamedTuple):
+    """Log-likelihoods of the own reconstruction of held-out rows: log p(x_m | z) at the mean of q(z | x_m).
+
+    Arguments:
+        low: Their 2 % quantile.
+        median: Their median.
+    """
+
+    low: float
+    median: float
+
+    def score(self, log_probs: Array) -> Array:
+        """0 for a typical row, below 0 for one that is reconstructed worse than 98 % of held-out rows."""
+        scale = max((self.median - self.low) / 4, 1e-3)
+        scores: Array = np.minimum((np.nan_to_num(log_probs, nan=self.median) - self.low) / scale, 0.0)
+        return scores
+
+
+def learned_typical(log_probs: Array) -> Typical | None:
+    """What is typical of these held-out rows, (n,); None where they are too few."""
+    if len(log_probs) < 1 / LOW:
+        return None
+    low, median = np.quantile(log_probs, [LOW, 0.5])
+    return Typical(float(low), float(median)) if np.isfinite(low) else None
+
+
+def expert_weights(scores: Array, present: Array) -> Array:
+    """Powers of the experts of a row, (M, n): 1 for the best of those present, less for worse scores.
+
+    Arguments:
+        scores: Scores of the views, (M, n); 0 for typical ones.
+        present: Mask of the views that a row has, (M, n).
+    """
+    best = np.max(np.where(present, scores, -np.inf), axis=0)
+    relative = np.where(present, scores - np.where(np.isfinite(best), best, 0.0), 0.0)
+    weights: Array = np.maximum(np.exp(relative), LEAST_WEIGHT)
+    return weights
 
 
 @dataclass(frozen=True)
@@ -58,9 +99,15 @@ class Correction:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Corrections by target and set of given modalities."""
+    """Corrections, and what is typical of views.
+
+    Arguments:
+        corrections: By target and set of given modalities.
+        typical: By modality; none of categories.
+    """
 
     corrections: Mapping[str, Mapping[frozenset[str], Correction]]
+    typical: Mapping[str, Typical] = field(default_factory=dict)
 
     def of(self, target: str, given: Collection[str]) -> Correction | None:
         """The correction of the nearest stored set: with the fewest modalities that only one set has.
@@ -75,7 +122,7 @@ class Calibration:
         return stored[min(stored, key=lambda one: (len(one ^ names), sorted(one)))]
 
     def to_bytes(self) -> bytes:
-        arrays = {}
+        arrays = {f"{TYPICAL}/{name}": np.array(entry) for name, entry in self.typical.items()}
         for target, stored in self.corrections.items():
             for given, correction in stored.items():
                 key = f"{target}|{','.join(sorted(given))}"
@@ -115,7 +162,20 @@ class Calibration:
             corrections.setdefault(target, {})[names] = Correction(
                 int(rows), widths, None if temperature is None else float(temperature)
             )
-        return cls(corrections)
+        return cls(corrections, _typical(arrays, manifest))
+
+
+def _typical(arrays: Mapping[str, Array], manifest: Manifest) -> dict[str, Typical]:
+    typical = {}
+    for key, values in arrays.items():
+        if key.startswith(f"{TYPICAL}/"):
+            name = key.removeprefix(f"{TYPICAL}/")
+            if name not in manifest.names or values.shape != (2,) or not np.isfinite(values).all():
+                raise BundleRefused(
+                    f"{FILE}: '{key}' must hold two finite numbers for one modality"
+                )
+            typical[name] = Typical(*map(float, values))
+    return typical
 
 
 def _check(modality: Modality, question: str, widths: Array | None, temperature: Array | None) -> None:

@@ -34,6 +34,11 @@ class EncodeQuery(BaseModel):
     )
     N: int = Field(1, ge=1, description="Draws per row.")
     return_mean: bool = Field(False, description="z is the posterior's mean instead of a draw.")
+    robust: bool = Field(
+        True,
+        description="A view that is not reconstructed as held-out rows are loses weight beside others; "
+        "false: all views count as the model has it.",
+    )
     flatten: bool = Field(False, description="Join the axes n_data and N, row by row.")
     seed: int | None = Field(
         None, ge=0, lt=2**53, description="Of every draw; the same seed gives the same answer."
@@ -72,6 +77,11 @@ class ScoreQuery(BaseModel):
     K: int = Field(1000, ge=1, description="Importance samples per row.")
     batch_size_K: int = Field(  # noqa: N815 - the name that MultiVae uses
         100, ge=1, description="Importance samples that are decoded at a time."
+    )
+    robust: bool = Field(
+        True,
+        description="A view that is not reconstructed as held-out rows are loses weight beside others; "
+        "false: all views count as the model has it.",
     )
     seed: int | None = Field(
         None, ge=0, lt=2**53, description="Of every draw; the same seed gives the same answer."

@@ -19,9 +19,10 @@ from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.engine.batching import Outputs, Runner
 from service.engine.calibrating import RowCorrections, corrections
 from service.engine.draws import draw_mixture
-from service.engine.observations import Observations
+from service.engine.observations import Column, Observations
 from service.engine.phases import CURRENT
 from service.engine.posteriors import Explanation, FusionRequest, FusionResult, Posteriors
+from service.engine.robust import mean_of, tempered
 from service.engine.rules import Limits, Rules
 from service.engine.scoring import Scored, advance, noise, p_values, question, questions_of
 from service.engine.summaries import (
@@ -104,6 +105,7 @@ class Model:
         seed: int,
         return_mean: bool = False,
         explained: bool = True,
+        robust: bool = True,
     ) -> Encoded:
         """The posterior of every row given the condition, and draws of z.
 
@@ -114,6 +116,7 @@ class Model:
             seed: Seed of the draws.
             return_mean: Whether to return N copies of the mean instead of draws.
             explained: Whether to compute the explanation.
+            robust: Whether views that held-out rows do not resemble lose weight, if the bundle says which.
 
         Raises:
             WrongInput: The condition was not sent, a row has nothing of it, or z would be too large.
@@ -121,7 +124,7 @@ class Model:
         """
         names = self.rules.encoding(observations, condition, draws)
         fused = await self._fused(
-            observations, names, draws, seed, return_mean=return_mean, explained=explained
+            observations, names, draws, seed, return_mean=return_mean, explained=explained, robust=robust
         )
         return Encoded(*fused, names)
 
@@ -139,6 +142,7 @@ class Model:
         noise: bool = False,
         prior: str = "standard",
         calibrated: bool = True,
+        robust: bool = True,
     ) -> Generated:
         """Every target given the condition: summaries of its predictive distribution, and samples.
 
@@ -154,6 +158,7 @@ class Model:
             noise: Whether samples are draws of x instead of means of p(x | z).
             prior: For the condition ``none``: ``standard``, or the ``mixture`` fitted to the training rows.
             calibrated: Whether quantiles and probabilities are corrected, if the bundle says how.
+            robust: As for :meth:`encode`.
 
         Raises:
             WrongInput: As for :meth:`encode`, a target is unknown, there is no mixture to draw from, or the
@@ -171,7 +176,8 @@ class Model:
         )
         most = options.draws_of_z
         self.rules.check_numbers(observations.n, most * self.manifest.latent_dim, "of z", "N or K")
-        z = (await self._fused(observations, names, most, seed, return_mean=return_mean)).z
+        fused = await self._fused(observations, names, most, seed, return_mean=return_mean, robust=robust)
+        z = fused.z
         if prior == "mixture" and self.latent is not None:
             z = await aside(_size(*z.shape), draw_mixture, self.latent.mixture, observations.n, most, seed)
         first_row = observations.first_row
@@ -198,6 +204,7 @@ class Model:
         draws: int = 1000,
         at_once: int = 100,
         seed: int,
+        robust: bool = True,
     ) -> Scored:
         r"""log p(x_T | x_S) of every row, S and T intersected with what the row has.
 
@@ -213,6 +220,7 @@ class Model:
             draws: Number K of importance samples.
             at_once: Number decoded at a time; the result does not depend on it.
             seed: Seed of all draws.
+            robust: As for :meth:`encode`; of the condition.
 
         Raises:
             WrongInput: A modality was not sent, is on both sides, a row has nothing on one of them, or there
@@ -223,7 +231,7 @@ class Model:
         self.rules.check_size(observations.n, draws)
         self.rules.check_numbers(observations.n, draws, "of importance weights", "K")
         together = tuple(name for name in self.rules.names if name in given + scored)
-        estimate = await self._evidence(observations, scored, given, draws, at_once, seed)
+        estimate = await self._evidence(observations, scored, given, draws, at_once, seed, robust)
         present = {name: observations.columns[name].present for name in together}
         questions = questions_of(scored, given, present)
         likely = p_values(questions, estimate.log_prob, draws, self.manifest.reference)
@@ -240,12 +248,38 @@ class Model:
         *,
         return_mean: bool,
         explained: bool = False,
+        robust: bool = True,
     ) -> Awaitable[FusionResult]:
         """The posterior of every row and draws from it."""
         request = FusionRequest(
             {}, observations.n, draws, seed, observations.first_row, return_mean, explained
         )
-        return self._posteriors.of({name: observations.columns[name] for name in names}, request)
+        columns = {name: observations.columns[name] for name in names}
+        if robust and self.calibration is not None and len(names) > 1:
+            views = [name for name in names if name in self.calibration.typical]
+            if views:
+                return self._tempered(columns, views, request)
+        return self._posteriors.of(columns, request)
+
+    async def _tempered(
+        self, columns: Mapping[str, Column], views: Sequence[str], request: FusionRequest
+    ) -> FusionResult:
+        """The posterior with less weight for views that are not reconstructed as held-out rows are."""
+        whole = await self._posteriors.of(columns, request._replace(draws=0, return_mean=True))
+        calibration, experts, log_probs = self.calibration, request.experts, {}
+        for name in [view for view in views if view in experts]:
+            outputs = await self._graphs[decoder_file(name)].run(mean_of(experts[name]))
+            column, family = columns[name], self.rules.modality(name).distribution
+            x = column.values[column.present]
+            log_probs[name] = await aside(x.size, family.row_log_prob, x, outputs)
+        if calibration is not None:
+            experts = tempered(experts, log_probs, calibration.typical, columns)
+        fused = await self._posteriors.again(request._replace(experts=experts))
+        if fused.explanation is None or whole.explanation is None:
+            return fused
+        # contributions are those of the tempered experts; the disagreement is that of what was sent
+        explanation = fused.explanation._replace(disagreement=whole.explanation.disagreement)
+        return fused._replace(explanation=explanation)
 
     async def _evidence(
         self,
@@ -255,13 +289,14 @@ class Model:
         draws: int,
         at_once: int,
         seed: int,
+        robust: bool,
     ) -> Evidence:
         """log p(x_T | x_S) of every row, as ``models_store/evidence`` estimates it."""
         together = tuple(name for name in self.rules.names if name in (*scored, *given))
         condition, posterior = [
             Gaussian(fused.mu, fused.log_var)
             for fused in [
-                await self._fused(observations, names, 0, seed, return_mean=True)
+                await self._fused(observations, names, 0, seed, return_mean=True, robust=robust)
                 for names in (given, together)
             ]
         ]

@@ -244,6 +244,12 @@ class Posteriors:
         CURRENT.get().record("fuse")
         return fused
 
+    async def again(self, request: FusionRequest) -> FusionResult:
+        """Computes the posterior from experts that are there already."""
+        future: asyncio.Future[FusionResult] = asyncio.get_running_loop().create_future()
+        self.fuse(request, future)
+        return await future
+
     def fuse(self, request: FusionRequest, future: asyncio.Future[FusionResult]) -> None:
         """Fuses a request that has all its experts: a small one with others, a large one in a thread."""
         if request.n * (request.draws + len(self._encoders)) * self._dimension < FEW:

@@ -71,6 +71,7 @@ async def encode(request: Inference) -> Reply:
         seed=seed,
         return_mean=query.return_mean or not drawn,
         explained=any(name in fields for name in EXPLANATION),
+        robust=query.robust,
     )
     return render.encoded(model.manifest, media, rows.n, seed, encoded, query.flatten, fields)
 
@@ -99,6 +100,7 @@ async def generate(request: Inference) -> Reply:
         noise=query.noise,
         prior=query.prior,
         calibrated=query.calibrated,
+        robust=query.robust,
     )
     head = render.head(model.manifest, rows.n, seed, generated.condition)
     return await asyncio.to_thread(
@@ -113,7 +115,13 @@ async def score(request: Inference) -> Reply:
     seed = seed_of(query)
     _check_columns(request)
     scored = await model.score(
-        request.observed, query.cond_mod, query.gen_mod, draws=query.K, at_once=query.batch_size_K, seed=seed
+        request.observed,
+        query.cond_mod,
+        query.gen_mod,
+        draws=query.K,
+        at_once=query.batch_size_K,
+        seed=seed,
+        robust=query.robust,
     )
     head = render.head(model.manifest, request.observed.n, seed, scored.condition)
     return render.reply(

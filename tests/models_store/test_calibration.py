@@ -14,6 +14,7 @@ from models_store.calibration import (
     Calibration,
     Correction,
     Intervals,
+    Typical,
     corrected,
     learned_temperature,
     learned_widths,
@@ -155,7 +156,8 @@ CALIBRATION = Calibration(
             frozenset({"image", "label"}): Correction(40, np.full((3, 3), 3.0, np.float32)),
         },
         "label": {frozenset({"v"}): Correction(30, temperature=1.5)},
-    }
+    },
+    {"v": Typical(-20.0, -5.5)},
 )
 DESCRIBED = manifest(modalities=MODALITIES)
 
@@ -163,6 +165,7 @@ DESCRIBED = manifest(modalities=MODALITIES)
 def test_a_calibration_is_read_as_it_was_written() -> None:
     again = Calibration.from_bytes(CALIBRATION.to_bytes(), DESCRIBED)
     assert again.corrections.keys() == CALIBRATION.corrections.keys()
+    assert again.typical == CALIBRATION.typical
     one = again.corrections["v"][frozenset({"image", "label"})]
     assert one.rows == 40
     np.testing.assert_array_equal(one.widths, np.full((3, 3), 3.0))
@@ -201,6 +204,7 @@ def damaged(**changes: NumpyArray) -> bytes:
         (damaged(widths__v_given_image=np.ones((3, 2))), "has the shape (3, 2), not (3, 3)"),
         (damaged(widths__v_given_image=np.full((3, 3), math.inf)), "must hold finite numbers above 0"),
         (damaged(rows__sound_given_image=np.array(3)), "does not fit the modalities of the model"),
+        (damaged(typical__v=np.array([1.0, np.nan])), "must hold two finite numbers"),
         (damaged(temperature__label_given_v=np.array(-1.0)), "must hold finite numbers above 0"),
     ],
 )

@@ -13,7 +13,14 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from models_store.calibration import Calibration, Correction, learned_temperature, learned_widths
+from models_store.calibration import (
+    Calibration,
+    Correction,
+    Typical,
+    learned_temperature,
+    learned_typical,
+    learned_widths,
+)
 from models_store.manifest import Modality
 from training.data.rows import Rows
 from training.evaluation.answers import CELLS, label_probabilities
@@ -60,7 +67,22 @@ def calibrate(evaluated: EvaluatedModel, rows: Rows) -> Calibration:
             correction = _learned(evaluated, target, given, some) if len(some) else None
             if correction is not None:
                 corrections.setdefault(target.name, {})[frozenset(given)] = correction
-    return Calibration(corrections)
+    return Calibration(corrections, _typical(evaluated, rows))
+
+
+def _typical(evaluated: EvaluatedModel, rows: Rows) -> dict[str, Typical]:
+    """How well rows of each modality but categories are reconstructed from themselves."""
+    typical = {}
+    for modality in evaluated.manifest.modalities:
+        some = having_all(rows, [modality.name]).head(evaluated.settings.rows)
+        if modality.labels is not None or not len(some):
+            continue
+        decoded = evaluated.graphs.decode(modality.name, evaluated.posterior(some, [modality.name]).mu)
+        log_probs = modality.distribution.row_log_prob(some.data[modality.name].numpy(), decoded)
+        entry = learned_typical(log_probs)
+        if entry is not None:
+            typical[modality.name] = entry
+    return typical
 
 
 def _learned(
