@@ -13,7 +13,7 @@ from training.tables.draft import Draft, Guess
 
 START = 12.0
 """Seconds to start, export, check and measure, ..."""
-START_PER_VIEW = 1.5
+START_PER_VIEW = 2.0
 """... and for each view."""
 SECONDS_PER_STEP = 2.5e-3
 """Work of a step that does not depend on the size of the networks, ..."""
@@ -23,7 +23,7 @@ PASSES = 6
 """Forward passes that a step costs for each row and network: forward and backward, over the subsets."""
 MULTIPLIED = 256
 """Side of the matrices that are multiplied to time this machine."""
-USUAL_RATE = 3e10
+USUAL_RATE = 9e10
 """Multiplications and additions a second of the machine of these figures."""
 
 
