@@ -171,9 +171,7 @@ def _typical(arrays: Mapping[str, Array], manifest: Manifest) -> dict[str, Typic
         if key.startswith(f"{TYPICAL}/"):
             name = key.removeprefix(f"{TYPICAL}/")
             if name not in manifest.names or values.shape != (2,) or not np.isfinite(values).all():
-                raise BundleRefused(
-                    f"{FILE}: '{key}' must hold two finite numbers for one modality"
-                )
+                raise BundleRefused(f"{FILE}: '{key}' must hold two finite numbers for one modality")
             typical[name] = Typical(*map(float, values))
     return typical
 

@@ -102,6 +102,16 @@ def test_the_right_label_scores_highest(client: TestClient) -> None:
     assert (answer["cond_mod"], answer["gen_mod"], answer["K"]) == (["image"], ["label"], 200)
 
 
+def test_the_probability_of_a_label_is_the_same_by_score_and_by_generate(client: TestClient) -> None:
+    seven = pixels(SEVEN).tolist()
+    body = inputs(image=[seven] * 10, label=list(range(10)))
+    scored = ask(client, "/score?cond_mod=image&K=500&seed=1", **body)
+    generated = ask(client, "/generate?gen_mod=label&K=500&seed=2", **inputs(image=[seven]))
+    by_score = np.exp(scored["log_prob"])
+    assert by_score.sum() == pytest.approx(1, abs=0.05)
+    np.testing.assert_allclose(by_score, generated["targets"]["label"]["probabilities"][0], atol=0.06)
+
+
 def test_score_says_what_each_row_was_asked(client: TestClient) -> None:
     seven = pixels(SEVEN).tolist()
     body = inputs(image=[seven, seven, None], label=[7, None, 7])
