@@ -11,7 +11,6 @@ from typing import Any, TypedDict
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
@@ -39,6 +38,7 @@ from service.http.application import Application
 from service.http.deadlines import Deadlines
 from service.http.edge import Edge
 from service.http.endpoints import EndpointTable, ErrorHandler
+from service.http.forwarded import Proxies
 from service.http.lifecycle import delayed_sigterm
 from service.http.problems import problem
 from service.http.security import Keys, Origins
@@ -47,6 +47,7 @@ from service.models.watching import Watcher, collect_seldom
 from service.openapi import describe
 from service.routes import health, inference, models, oip, oip_models, page
 from service.routes import metrics as metrics_route
+from service.routes.documentation import add_documentation
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracer, tracer_to
@@ -106,16 +107,18 @@ def create_app(
         async with _serving(catalog, settings, metrics, tracer) as state:
             yield state
 
-    app = FastAPIOffline(
+    app = FastAPI(
         title="AnyView",
         description="Any view in, any view out: send the modalities that you have, get the others.",
         version=version("anyview"),
         lifespan=lifespan,
-        redoc_url=None,
+        openapi_url=None,  # documentation adds it, with the prefix of a proxy
         redirect_slashes=False,  # a redirect would have the wrong address behind a proxy
         # Edge writes the traces; FastAPI's own tracing would read its settings in every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    proxies = Proxies(settings.trusted_proxies)
+    add_documentation(app, proxies)
     for router in ROUTERS:
         app.include_router(router)
     handlers = _handlers()
@@ -125,7 +128,7 @@ def create_app(
     endpoints = (*inference.ENDPOINTS, *oip.ENDPOINTS)
     table = EndpointTable(app.build_middleware_stack(), endpoints, handlers)
     # These layers stand around the framework, since each layer within it adds its cost to every request.
-    app.middleware_stack = Edge(_protected(table, settings), metrics, tracer)
+    app.middleware_stack = Edge(_protected(table, settings, proxies), metrics, tracer)
     return app
 
 
@@ -162,12 +165,12 @@ def _handlers() -> dict[type[Exception], ErrorHandler]:
     }
 
 
-def _protected(app: ASGIApp, settings: Settings) -> ASGIApp:
+def _protected(app: ASGIApp, settings: Settings, proxies: Proxies) -> ASGIApp:
     """Puts the check of keys before the app, or of host names where no keys are set; and CORS before both."""
     if keys := settings.check_keys():
         app = Keys(app, keys)
     else:
-        app = Origins(app, settings.allowed_hosts, settings.cors_origins)
+        app = Origins(app, settings.allowed_hosts, settings.cors_origins, proxies)
     if settings.cors_origins:
         app = CORSMiddleware(
             app,
@@ -187,7 +190,8 @@ def described(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
     described_models, document = getattr(app.state, "described", (None, {}))
     if described_models != loaded_models:  # it takes longer than an inference request
         keyed = catalog.settings.api_keys or catalog.settings.api_keys_file
-        document = describe(FastAPI.openapi(app), list(manifests.values()), default, bool(keyed))
+        root_path = catalog.settings.root_path or ""
+        document = describe(FastAPI.openapi(app), list(manifests.values()), default, bool(keyed), root_path)
         app.state.described = (loaded_models, document)
     return dict(document)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from pathlib import Path
@@ -25,6 +26,14 @@ def _as_root_path(path: str | None) -> str | None:
     return f"/{path}" if path else None
 
 
+def _as_networks(names: list[str]) -> list[str]:
+    """Returns addresses and networks, checked."""
+    for name in names:
+        if name != "*":
+            ipaddress.ip_network(name, strict=False)
+    return names
+
+
 class Settings(BaseSettings):
     """Serve multimodal VAEs over HTTP; or fill a table without a server: anyview-serve impute --help."""
 
@@ -40,6 +49,11 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
     root_path: Annotated[str | None, AfterValidator(_as_root_path)] = Field(
         None, description="Path under which a proxy serves the service, such as `/anyview`."
+    )
+    trusted_proxies: Annotated[list[str], AfterValidator(_as_networks)] = Field(
+        ["127.0.0.1", "::1"],
+        description="IP addresses and networks of proxies whose headers Forwarded and X-Forwarded-Prefix and "
+        "-Host count; `*`: any.",
     )
     store: Annotated[str, BeforeValidator(str)] = Field(
         str(SHIPPED), description="Folder of published models, or an address such as s3://bucket/models."

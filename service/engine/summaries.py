@@ -96,7 +96,9 @@ def summaries(
     def of(rows: slice) -> Summary:
         few = {name: value[rows] for name, value in parameters.items()}
         of_rows = None if correction is None else correction.of(rows)
-        return _summaries(modality, few, options, first_row + rows.start, of_rows)
+        # A mean or variance that overflows is infinite, which a response writes as null.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _summaries(modality, few, options, first_row + rows.start, of_rows)
 
     return join([of(rows) for rows in pieces(n, draws, [modality], CELLS_IN_CACHE)])
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models_store.errors import shown
+from service.http.forwarded import Proxies
 from service.http.problems import problem
 
 OPEN = frozenset({"/", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
@@ -92,10 +93,14 @@ class Origins:
         app: The next layer.
         hosts: Host names beside ``localhost``; ``*`` is any name.
         origins: Origins of other sites whose pages may send requests.
+        proxies: Reader of the host that a client named to a trusted proxy.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str], origins: Collection[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: Collection[str], origins: Collection[str], proxies: Proxies
+    ) -> None:
         self._app = app
+        self._proxies = proxies
         self._hosts = frozenset(name.lower() for name in hosts)
         self._origins = frozenset(origins)
 
@@ -118,12 +123,17 @@ class Origins:
                 f"add it to ANYVIEW_ALLOWED_HOSTS"
             )
         changes = scope["method"] == "POST" and scope["path"].endswith(CHANGES)
-        if changes and origin and origin not in self._origins and urlsplit(origin).netloc.lower() != host:
+        if changes and origin and origin not in self._origins and not self._is_own(origin, host, scope):
             return HTTPStatus.FORBIDDEN, (
                 f"a page of {shown(origin)} may not change which models are loaded; "
                 f"set keys, or add it to ANYVIEW_CORS_ORIGINS"
             )
         return None
+
+    def _is_own(self, origin: str, host: str, scope: Scope) -> bool:
+        """Whether an origin is the service itself, under its own host or that of a trusted proxy."""
+        site = urlsplit(origin).netloc.lower()
+        return site == host or (bool(site) and site == self._proxies.host(scope))
 
     def _answers_for(self, name: str) -> bool:
         return not name or name == LOOPBACK or bool(self._hosts & {name, ANY}) or _is_address(name)

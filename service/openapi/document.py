@@ -48,7 +48,7 @@ def describe(
     """
     document = copy.deepcopy(framework)
     document["info"] |= {"description": ABOUT, "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"}}
-    document["servers"] = [{"url": root_path or "/", "description": "This service."}]
+    document["servers"] = [{"url": root_path or "/"}]
     loaded = list(manifests)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):

@@ -78,6 +78,8 @@ def test_the_document_is_that_of_the_service(service: TestClient) -> None:
 
 
 def answered_as_described(service: TestClient, case: Case[Any]) -> None:
+    if case.media_type == "multipart/form-data" and isinstance(case.body, dict) and [] in case.body.values():
+        return  # a form has one part per row: a name without rows leaves no trace, also where it is refused
     # It goes with cond_mod=none alone, which no schema states; with it, hardly a request would succeed.
     if case.media_type and re.fullmatch("[1-9][0-9]*", str((case.query or {}).get("n_data"))):
         del case.query["n_data"]
@@ -92,6 +94,8 @@ def answered_as_described(service: TestClient, case: Case[Any]) -> None:
 
 # A name for each: to pytest 9.2 all that schemathesis makes of one function has the same, and workers run
 # every name once.
+# Ways of sending to the default model are described like those of the model that it is.
+SCHEMA = SCHEMA.exclude(path_regex="^/(encode|generate|score)/")
 LABELS = [operation.ok().label for operation in SCHEMA.get_all_operations() if isinstance(operation, Ok)]
 for label in LABELS:
     alone = SCHEMA.exclude(name=[other for other in LABELS if other != label])
