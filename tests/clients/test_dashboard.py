@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.test_clients import HERE, needs_packages, run
+from tests.clients.programs import HERE, needs_packages, run
 from tests.service.test_monitoring import DASHBOARD
 
 CHECK = ["node", "node_modules/typescript/bin/tsc", "--strict", "--noEmit", "--module", "nodenext"]
