@@ -239,17 +239,17 @@ def has_atoms(modality: Modality) -> bool:
     return modality.likelihood == "bernoulli" or modality.distribution.of_counts
 
 
-def corrected(modality: Modality, own: Intervals, widths: Array) -> tuple[Array, Array]:
+def corrected(modality: Modality, stated: Intervals, widths: Array) -> tuple[Array, Array]:
     """Lower and upper ends of corrected intervals, (n, coverages, *shape) each; wider for a higher coverage.
 
     Arguments:
         modality: The target.
-        own: The model's intervals.
+        stated: The model's intervals.
         widths: Factors of the same coverages, (n, coverages, factors).
     """
     factors = widths.reshape(*widths.shape[:2], *(modality.shape if widths.shape[2] > 1 else _ones(modality)))
-    reach = [np.maximum.accumulate(side * factors, axis=1) for side in (own.below, own.above)]
-    low, high = own.centre[:, None] - reach[0], own.centre[:, None] + reach[1]
+    reach = [np.maximum.accumulate(side * factors, axis=1) for side in (stated.below, stated.above)]
+    low, high = stated.centre[:, None] - reach[0], stated.centre[:, None] + reach[1]
     if has_atoms(modality):
         least, most = (0.0, math.inf) if modality.distribution.of_counts else modality.range or (0.0, 1.0)
         low, high = np.clip(low, least, most), np.clip(high, least, most)
@@ -260,20 +260,20 @@ def _ones(modality: Modality) -> tuple[int, ...]:
     return (1,) * len(modality.shape)
 
 
-def learned_widths(modality: Modality, own: Intervals, x: Array) -> Array | None:
+def learned_widths(modality: Modality, stated: Intervals, x: Array) -> Array | None:
     """The factors of :data:`COVERAGES` from held-out values; None where there are too few.
 
     Arguments:
         modality: The target.
-        own: The model's intervals of the same rows.
+        stated: The model's intervals of the same rows.
         x: Values, (n, *shape); NaN is missing.
     """
     n = len(x)
     if n < FEWEST:
         return None
-    deviation = (x - own.centre)[:, None]
+    deviation = (x - stated.centre)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
-        scores = np.where(deviation < 0, -deviation / own.below, deviation / own.above)
+        scores = np.where(deviation < 0, -deviation / stated.below, deviation / stated.above)
     scores = np.where(deviation == 0, 0.0, scores).reshape(n, len(COVERAGES), -1)  # 0 / 0 is within
     shared = np.array([_conformal(scores[:, level], coverage, n) for level, coverage in enumerate(COVERAGES)])
     if factors_of(modality) == 1:
@@ -330,8 +330,8 @@ def learned_temperature(probabilities: Array, right: Array) -> float | None:
     if (probabilities.argmax(axis=1) != right).sum() < FEWEST_WRONG:
         return None
     gains = np.zeros(len(right))
-    for chosen, other in (halves, halves[::-1]):
-        temperature = _best(probabilities[chosen], right[chosen])
+    for fitted, other in (halves, halves[::-1]):
+        temperature = _best(probabilities[fitted], right[fitted])
         before, after = (_losses(probabilities[other], right[other], t) for t in (1.0, temperature))
         gains[other] = before - after
     if gains.mean() <= max(LEAST_GAIN, gains.std() / math.sqrt(len(right))):

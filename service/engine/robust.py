@@ -46,7 +46,7 @@ def tempered(
     weakened: dict[str, Expert] = {}
     for name, weight in zip(names, weights, strict=True):
         expert = experts[name]
-        own = weight[columns[name].present]
-        log_var = expert.log_var - np.log(own)[:, None].astype(np.float32)
-        weakened[name] = expert if (own == 1).all() else expert._replace(log_var=log_var)
+        powers = weight[columns[name].present]
+        log_var = expert.log_var - np.log(powers)[:, None].astype(np.float32)
+        weakened[name] = expert if (powers == 1).all() else expert._replace(log_var=log_var)
     return weakened

@@ -186,10 +186,10 @@ def _corrected(
     modality: Modality, mean: Array, std: Array, draw: Callable[[], Array], correction: RowCorrections
 ) -> Array:
     """Quantiles of LEVELS, (n, levels, *shape): ends of corrected intervals, and their centre."""
-    own = own_intervals(modality, mean, std, draw, CENTRAL)
+    stated = own_intervals(modality, mean, std, draw, CENTRAL)
     places = [COVERAGES.index(coverage) for coverage in CENTRAL]
-    low, high = corrected(modality, own, correction.widths[:, places])
-    ends = (low[:, 1], low[:, 0], own.centre, high[:, 0], high[:, 1])
+    low, high = corrected(modality, stated, correction.widths[:, places])
+    ends = (low[:, 1], low[:, 0], stated.centre, high[:, 0], high[:, 1])
     return np.stack(ends, axis=1).astype(mean.dtype)
 
 

@@ -1,4 +1,4 @@
-"""Intervals and probabilities are corrected row by row, unless the client wants the model's own."""
+"""Intervals and probabilities are corrected row by row, unless the client wants the model's plain."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def quantiles(answer: Generated) -> NumpyArray:
 
 def test_quantiles_are_stretched_around_the_median_by_the_factors_of_their_column() -> None:
     rows = observed()
-    own, answered = quantiles(generate(rows, calibrated=False)), quantiles(generate(rows))
-    median = own[:, 2]
+    plain, answered = quantiles(generate(rows, calibrated=False)), quantiles(generate(rows))
+    median = plain[:, 2]
     np.testing.assert_allclose(answered[:, 2], median, rtol=1e-5)
-    np.testing.assert_allclose(answered[:, 3] - median, WIDTHS[0] * (own[:, 3] - median), rtol=1e-3)
-    np.testing.assert_allclose((answered[:, 0] - median)[:, 0], 3 * (own[:, 0] - median)[:, 0], rtol=1e-3)
+    np.testing.assert_allclose(answered[:, 3] - median, WIDTHS[0] * (plain[:, 3] - median), rtol=1e-3)
+    np.testing.assert_allclose((answered[:, 0] - median)[:, 0], 3 * (plain[:, 0] - median)[:, 0], rtol=1e-3)
     assert (np.diff(answered, axis=1) >= 0).all()
 
 
 def test_means_and_samples_are_those_of_the_model() -> None:
     rows = observed()
-    own, answered = (generate(rows, calibrated=c).targets["right"] for c in (False, True))
+    plain, answered = (generate(rows, calibrated=c).targets["right"] for c in (False, True))
     for field in ("mean", "std", "samples"):
-        np.testing.assert_array_equal(own[field], answered[field])
+        np.testing.assert_array_equal(plain[field], answered[field])
 
 
 def test_a_bundle_without_a_calibration_answers_its_own() -> None:

@@ -25,7 +25,7 @@ from models_store.manifest import Modality
 from training.data.rows import Rows
 from training.evaluation.answers import CELLS, label_probabilities
 from training.evaluation.evaluated import PAIRS, EvaluatedModel, having_all
-from training.evaluation.predicting import DRAWS, own
+from training.evaluation.predicting import DRAWS, model_intervals
 
 FEWEST_ROWS = 60
 """Least number of test rows of which a share may calibrate."""
@@ -94,5 +94,5 @@ def _learned(
         return Correction(len(rows), temperature=temperature or 1.0)
     rows = rows.head(max(2, CELLS // (DRAWS * math.prod(target.shape))))
     x = rows.data[target.name].numpy().astype(np.float64)
-    widths = learned_widths(target, own(evaluated, target, given, rows), x)
+    widths = learned_widths(target, model_intervals(evaluated, target, given, rows), x)
     return None if widths is None else Correction(len(rows), widths)

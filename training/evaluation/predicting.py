@@ -56,7 +56,9 @@ def predicted(
         yield Predicted(means.mean(axis=1), np.sqrt(spread), draw)
 
 
-def own(evaluated: EvaluatedModel, target: Modality, given: Sequence[str], rows: Rows) -> Intervals:
+def model_intervals(
+    evaluated: EvaluatedModel, target: Modality, given: Sequence[str], rows: Rows
+) -> Intervals:
     """The model's own intervals, which corrections start from: see :func:`own_intervals`."""
     parts = [
         own_intervals(target, part.mean, part.std, part.draw)
