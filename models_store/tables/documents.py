@@ -72,7 +72,9 @@ def _listed(value: Any) -> list[Any]:
 
 
 class JsonWriter(Writer):
-    """Writes a list of objects, or one object a line; keys that an object did not have stay away.
+    """Writes a list of objects, or one object a line.
+
+    Of the columns that are not filled, keys that an object did not have stay away.
 
     Arguments:
         stream: Open file.
@@ -85,7 +87,7 @@ class JsonWriter(Writer):
 
     def append(self, row: Sequence[Any], fills: Mapping[int, Any], added: Sequence[Any]) -> None:
         values = values_for(self.plan, row, fills, added)
-        absent = {at for at, value in enumerate(row) if value is ABSENT and at not in fills}
+        absent = {at for at, value in enumerate(row) if value is ABSENT and at not in self.plan.fillable}
         names = self.plan.headers
         pairs = enumerate(zip(names, values, strict=True))
         document = {name: value for at, (name, value) in pairs if at not in absent}

@@ -62,9 +62,8 @@ def recognise(sample: str, encoding: str, known: KnownTables) -> Dialect:
             if delimiter not in line and matched:
                 continue
             header = next(_split(lines[start:], delimiter, quote_of([line], delimiter), line_end), [])
-            count = sum(
-                normal(cell) in known.names and (not start or number(cell) is None) for cell in header
-            )
+            headers = {normal(cell) for cell in header if not start or number(cell) is None}
+            count = len(headers & known.names)
             if count > matched:
                 best, matched = (start, delimiter), count
     start, delimiter = best

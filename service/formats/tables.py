@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -217,9 +218,10 @@ class Filling:
                     content = "vector" if place.cell is None else "number"
                     column = AddedColumn(f"{header}.{suffix}", content, like)  # type: ignore[arg-type]
                     additions.append(_Addition(column, place, part, at))
-        if self.mark:
-            additions.append(_Addition(AddedColumn(OBSERVED, "text"), None, 0, None))
         there = {*dialect.headers}  # a table that was filled before has some of them
+        if self.mark:
+            mark = next(name for n in count(1) if (name := OBSERVED + f".{n}" * (n > 1)) not in there)
+            additions.append(_Addition(AddedColumn(mark, "text"), None, 0, None))
         return [addition for addition in additions if addition.column.header not in there]
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from models_store.tables import read_table
 from service import impute
 from service.app import create_app
 from service.impute import Progress
 from service.settings import Settings
-from tests.service.asking import ask, table
+from tests.service.asking import ask, inputs, table
 from tests.service.kinds import publish
 
 HEADER = "body.height,mass,body.age,animal"
@@ -141,6 +144,99 @@ def test_it_is_a_command_beside_serving(store: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == filled(store, file, "--seed", "5")
+
+
+def drawn(store: Path, file: Path, m: int, *options: str) -> list[list[list[str]]]:
+    """Cells of the m tables that are drawn, header first."""
+    output = file.with_name("drawn.csv")
+    impute.main([str(file), "--store", str(store), "--output", str(output), "--m", str(m), *options])
+    width = len(str(m))
+    names = [f"drawn.{number:0{width}}.csv" for number in range(1, m + 1)]
+    return [[line.split(",") for line in file.with_name(name).read_text().splitlines()] for name in names]
+
+
+def test_m_tables_differ_in_their_gaps_alone(store: Path, tmp_path: Path) -> None:
+    tables = drawn(store, written(tmp_path, ROWS), 12, "--seed", "5")
+
+    sent = [HEADER.split(","), *(row.split(",") for row in ROWS)]
+    assert len({str(table) for table in tables}) == 12
+    for one in tables:
+        assert one[0] == sent[0]
+        for before, after in zip(sent, one, strict=True):
+            assert [new for old, new in zip(before, after, strict=True) if old] == list(filter(None, before))
+            assert "" not in after
+            assert after[3] in {"animal", "cat", "dog", "owl"}
+
+
+def test_the_seed_of_the_draws_stands_beside_them(store: Path, tmp_path: Path) -> None:
+    file = written(tmp_path, ROWS)
+    first = drawn(store, file, 3)
+    state = json.loads((tmp_path / "drawn.csv.draws.json").read_text())
+    assert (state["model"], state["version"], state["m"], state["table"]) == ("kinds", 1, 3, "table.csv")
+    assert state["tables"] == ["drawn.1.csv", "drawn.2.csv", "drawn.3.csv"]
+    assert drawn(store, file, 3, "--seed", str(state["seed"])) == first
+
+
+def test_draws_are_those_of_the_model_jointly_for_a_row(
+    kinds: TestClient, store: Path, tmp_path: Path
+) -> None:
+    """All gaps of a row come from one z, as the samples of the service do."""
+    tables = drawn(store, written(tmp_path, [",,,cat"] * 5), 7, "--seed", "5")
+    body = inputs(animal=["cat"] * 5)
+    answer = ask(kinds, "/generate?seed=5&N=7&noise=true&fields=samples&gen_mod=body", **body)
+    samples = answer["targets"]["body"]["samples"]
+    for number, one in enumerate(tables):
+        cells = [[float(cell) for cell in row[:3]] for row in one[1:]]
+        np.testing.assert_allclose(cells, [row[number] for row in samples], rtol=1e-5)
+
+
+def test_draws_in_pieces_are_those_of_the_whole(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(tmp_path, [*ROWS, ",,,"] * 5)
+    whole = drawn(store, file, 2, "--seed", "5")
+    monkeypatch.setattr(impute, "ROWS_AT_ONCE", 3)
+    assert drawn(store, file, 2, "--seed", "5") == whole
+
+
+def test_tables_need_a_name(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        impute.main([str(written(tmp_path, ROWS)), "--store", str(store), "--m", "2"])
+    assert "--m writes several tables: name the first part of their names with --output" in (
+        capsys.readouterr().err
+    )
+
+
+def test_rows_of_nothing_and_other_columns_stay_and_are_reported(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = filled(store, written(tmp_path, ["1,a7,180", ",b8,", "3,c9,175"], "mass,key,height"))
+    rows = [line.split(",") for line in lines.splitlines()]
+    assert rows[0][:3] == ["mass", "key", "height"]
+    assert [row[-1] for row in rows] == ["row.observed", "true", "false", "true"]
+    assert rows[2][:-1] == ["", "b8", *[""] * 5]
+    err = capsys.readouterr().err
+    assert "copied as they are, since the model does not have them: 'key'" in err
+    assert "1 of 3 rows have nothing observed" in err
+
+
+@pytest.mark.parametrize(
+    "name", ["filled.parquet", "filled.xlsx", "filled.jsonl", "filled.tsv", "filled.csv.gz"]
+)
+def test_the_name_of_the_output_states_its_format(store: Path, tmp_path: Path, name: str) -> None:
+    file = written(tmp_path, ROWS)
+    expected = [line.split(",") for line in filled(store, file, "--seed", "5").splitlines()]
+    output = tmp_path / name
+    impute.main([str(file), "--store", str(store), "--output", str(output), "--seed", "5"])
+    table = read_table(output)
+    assert list(table.dialect.headers) == expected[0]
+    (block,) = table.blocks()
+    for at, header in enumerate(expected[0]):
+        column = [row[at] for row in expected[1:]]
+        if header == "animal":
+            assert block.texts(at) == column
+        else:
+            assert block.numbers(at) == pytest.approx([float(cell) for cell in column], rel=1e-6)
 
 
 class Terminal(io.StringIO):
