@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from tests.round_trip import cells, check_law, csv_text, needs_shared, publish_for, with_gaps
 from training.data import HOME
+from training.errors import TrainingError
 
 ROWS = 60
 ROOT = Path(__file__).parent
@@ -311,4 +312,8 @@ def test_any_table(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "x.csv")
         file.write_bytes(content)
-        check_law(publish_for(Path(folder), [file]), file)
+        try:
+            store = publish_for(Path(folder), [file])
+        except TrainingError:  # the law is about tables that init accepts
+            reject()
+        check_law(store, file)
