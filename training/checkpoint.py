@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from safetensors import safe_open
@@ -126,8 +126,15 @@ def save(state: State, workdir: Path, experiment: Experiment) -> None:
     _replace(workdir / LAST, _tensors(state), {"state": json.dumps(saved)})
 
 
-def restore(state: State, workdir: Path, experiment: Experiment) -> None:
-    """Restores ``state`` from ``workdir``.
+class Saved(NamedTuple):
+    """What the state file of a run holds."""
+
+    metadata: SavedState
+    tensors: dict[str, Tensor]
+
+
+def read(workdir: Path, experiment: Experiment) -> Saved:
+    """Reads the state of the run in ``workdir``.
 
     Raises:
         TrainingError: ``workdir`` holds no run, or a run of another experiment.
@@ -141,7 +148,12 @@ def restore(state: State, workdir: Path, experiment: Experiment) -> None:
         raise TrainingError(
             f"the run in {workdir} is of another experiment, or this one has been changed since"
         )
-    tensors = load_file(path)
+    return Saved(saved, load_file(path))
+
+
+def restore(state: State, saved: Saved) -> None:
+    """Restores ``state``."""
+    tensors = saved.tensors
     state.model.load_state_dict(_under("model.", tensors))
     if state.averaged is not None:
         state.averaged.load_state_dict(_under("averaged.", tensors))
@@ -151,8 +163,8 @@ def restore(state: State, workdir: Path, experiment: Experiment) -> None:
         moments.setdefault(int(index), {})[name] = value
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    state.factor = saved["factor"]
-    state.reports[:] = [EpochReport(**report) for report in saved["reports"]]
+    state.factor = saved.metadata["factor"]
+    state.reports[:] = [EpochReport(**report) for report in saved.metadata["reports"]]
 
 
 def experiment_of(experiment: Experiment) -> dict[str, Any]:

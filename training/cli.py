@@ -15,6 +15,7 @@ from models_store.folder import SHIPPED
 from models_store.stores import open_named, store_at
 from training.config import check_code, read_experiment
 from training.errors import ExperimentError, TrainingError
+from training.launch import is_leader
 from training.places import CANNOT_WRITE, check_writable, reason
 from training.tables.guess import guess
 from training.tables.marks import marks_of
@@ -84,12 +85,14 @@ def fit_command(
     check_code(settings, allow_code)
     folder = resume or workdir or Path("runs") / f"{settings.name}-{datetime.now():%Y%m%d-%H%M%S}"
     place = store_at(store)
-    if "://" not in store:
-        check_writable(Path(store), "--store")
-    place.next_number(settings.name)  # a store that does not answer is reported before the training
-    if resume is None:
-        check_writable(folder, "--workdir")
-    begun = None if start is None else open_named(place, start)
+    leader = is_leader()
+    if leader:
+        if "://" not in store:
+            check_writable(Path(store), "--store")
+        place.next_number(settings.name)  # a store that does not answer is reported before the training
+        if resume is None:
+            check_writable(folder, "--workdir")
+    begun = open_named(place, start) if leader and start is not None else None
     trackers = [name.strip() for name in track.split(",") if name.strip()]
 
     from training import commands

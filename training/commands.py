@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,12 +29,11 @@ from training.evaluation.calibrating import split
 from training.evaluation.card import CARD, FOLDER, card_of, report
 from training.export import OnnxGraphs, export
 from training.importing import read_saved, to_bundle
+from training.launch import is_leader, launched
 from training.places import reason
 from training.tracking import Tracked, tracked
 
-LEADER = os.environ.get("LOCAL_RANK", "0") == "0"
-"""Whether this process prints: one of each machine."""
-console = Console(quiet=not LEADER)
+console = Console(quiet=not is_leader())
 
 
 def fit(
@@ -56,13 +54,14 @@ def fit(
         place: Store in which the model is published.
         folder: Folder of the run: its state, best weights and metrics.
         resume: Whether to continue the run in the folder.
-        start: Published model whose weights initialise the training.
+        start: Published model whose weights initialise the training; read by the leader alone.
         trackers: Names of the trackers that log every epoch.
 
     Raises:
         TrainingError: The folder holds another run, or a place cannot be written.
     """
-    if LEADER and not resume and (folder / LAST).exists():
+    leader, launch = is_leader(), launched()
+    if leader and not resume and (folder / LAST).exists():
         raise TrainingError(
             f"{folder} holds a run: continue it with --resume {folder}, "
             "or choose another folder with --workdir"
@@ -75,7 +74,13 @@ def fit(
         f"if anything stops this run, continue with --resume {folder}",
         soft_wrap=True,
     )
-    with tracked(trackers if LEADER else [], experiment, folder, resume) as log:
+    if launch is not None and experiment.fit.processes * experiment.fit.nodes not in (1, launch.world_size):
+        console.print(
+            f"the launcher started {launch.world_size} processes, which train together; "
+            "fit.processes and fit.nodes of the experiment do not count",
+            soft_wrap=True,
+        )
+    with tracked(trackers if leader else [], experiment, folder, resume) as log:
         with _shown(experiment, prepared, log) as progress:
             fitted = fitting.fit(experiment, prepared, folder, progress, resume=resume, weights=weights)
         if fitted.leader:

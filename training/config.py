@@ -218,9 +218,10 @@ class Fit(_Frozen):
     """Compile the loss with torch.compile: a minute or two at the start, then faster steps. On a CPU it
     needs a C++ compiler; on a GPU steps are recorded as CUDA graphs."""
     processes: Positive = 1
-    """Processes on each machine, one per GPU."""
+    """Processes on each machine, one per GPU. Does not count where a launcher starts the processes (torchrun,
+    srun): it says how many there are. Losses are the same for any number."""
     nodes: Positive = 1
-    """Number of machines; environment variables number them, as with torchrun."""
+    """Number of machines; environment variables number them. Does not count under a launcher, either."""
 
 
 class Evaluation(_Frozen):

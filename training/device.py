@@ -6,33 +6,83 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable
+from typing import TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from training.config import Fit
 from training.data.rows import Rows
 from training.errors import TrainingError
+from training.launch import Launch
 from training.model import MVAE
+
+Value = TypeVar("Value")
 
 SHARE = 0.5
 """Share of a device's free memory for training rows; the rest is for weights and activations."""
 
 
-def fabric_for(settings: Fit) -> Fabric:
-    """Sets up device, precision and processes; starts the other processes if there are several."""
-    accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}[settings.device]
-    distributed = settings.processes * settings.nodes > 1
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=settings.processes,
-        num_nodes=settings.nodes,
-        strategy="ddp" if distributed else "auto",
-        precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
-    )
+class Launcher(TorchElasticEnvironment):
+    """Processes that a launcher started, by torchrun's variables; a machine may have more than another."""
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:  # noqa: ARG002 - numbers may differ
+        return
+
+
+def fabric_for(settings: Fit, launch: Launch | None = None) -> Fabric:
+    """Sets up device, precision and processes; starts the other processes if no launcher did.
+
+    Arguments:
+        settings: Settings of training. ``processes`` and ``nodes`` count only without a launcher.
+        launch: Place of this process among those that a launcher started.
+
+    Raises:
+        TrainingError: The machine has fewer GPUs than processes.
+    """
+    processes, nodes = settings.processes, settings.nodes
+    if launch is not None:
+        os.environ.update(launch.variables())
+        processes, nodes = launch.local_size, max(1, launch.world_size // launch.local_size)
+    distributed = launch is not None or processes * nodes > 1
+    try:
+        fabric = Fabric(
+            accelerator=settings.device,
+            devices=processes,
+            num_nodes=nodes,
+            strategy="ddp" if distributed else "auto",
+            precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
+            # Named, since a process of a batch job would be taken for a task of a step.
+            plugins=[LightningEnvironment() if launch is None else Launcher()],
+        )
+    except MisconfigurationException as error:
+        raise TrainingError(f"fit.device, {processes} processes on this machine: {error}") from None
     if distributed:
         fabric.launch()
     return fabric
+
+
+def from_leader(fabric: Fabric, read: Callable[[], Value]) -> Value:
+    """Returns to every process of a run what its leader reads: only the leader's disk has the run.
+
+    Raises:
+        TrainingError: The leader's reading failed; in every process.
+    """
+    if fabric.world_size == 1:
+        return read()
+    value, refusal = None, None
+    if fabric.is_global_zero:
+        try:
+            value = read()
+        except (TrainingError, OSError) as error:
+            refusal = str(error)
+    value, refusal = fabric.broadcast((value, refusal))
+    if refusal is not None:
+        raise TrainingError(refusal)
+    return cast("Value", value)
 
 
 def free_memory(device: torch.device) -> int:

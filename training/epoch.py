@@ -68,6 +68,38 @@ class Trained:
         )
 
 
+@dataclass(frozen=True)
+class Share:
+    """One process's part of a batch.
+
+    Arguments:
+        rows: Which rows of the batch it takes, (n,), or all of them as a slice.
+        weights: Factors of its averages (loss, elbo, kl, and the log-likelihood of each of M modalities) with
+            which the sum over all processes is the average over the batch: (3 + M,).
+    """
+
+    rows: Tensor | slice
+    weights: Tensor
+
+
+def share_of(rows: Rows, index: Tensor, names: Sequence[str], fabric: Fabric | None) -> Share:
+    """Returns this process's part of the batch ``rows.take(index)``: every n-th row.
+
+    Losses are averages over the rows that have any modality, and log-likelihoods over those that have the
+    modality; so parts count by these rows, not by their size.
+    """
+    weights = torch.ones(3 + len(names), device=rows.device)
+    if fabric is None or fabric.world_size == 1:
+        return Share(slice(None), weights)
+    every = torch.ones(len(index), dtype=torch.bool, device=rows.device)
+    present = torch.stack([rows.masks[name][index] if name in rows.masks else every for name in names])
+    counts = torch.cat([present.any(dim=0).expand(3, -1), present])
+    own = torch.arange(fabric.global_rank, len(index), fabric.world_size)  # may index tensors of any device
+    weights = counts[:, own].sum(dim=1) / counts.sum(dim=1).clamp(min=1)
+    # A process without a row computes the whole batch, with weight 0: every process joins every exchange.
+    return Share(own if len(own) else slice(None), weights)
+
+
 class Diverged(Exception):
     """Training has failed in an epoch, such as by a loss that is NaN; the text says where."""
 
@@ -89,11 +121,11 @@ def train_epoch(
     settings, started = experiment.fit, time.monotonic()
     batches, rate = _batches(rows, settings), 0.0
     means = torch.zeros(3 + len(state.model.modalities), device=fabric.device)
-    for index, (share, output) in enumerate(_losses(fabric, module, experiment, rows, epoch)):
+    for index, (size, weights, output) in enumerate(_losses(fabric, module, experiment, rows, epoch)):
         if index % _look_every(fabric.device) == 0 or index == batches - 1:
             _look(fabric, output.loss, epoch, index + 1, progress)
         state.optimizer.zero_grad()
-        fabric.backward(output.loss)
+        fabric.backward(output.loss * weights[0] * fabric.world_size)  # gradients are averaged over processes
         if settings.clip is not None:
             nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)
         step = (epoch - 1) * batches + index
@@ -103,10 +135,10 @@ def train_epoch(
         state.optimizer.step()
         if state.averaged is not None:
             _average(state.averaged, state.model, settings.average, step)
-        means += torch.stack([output.loss.detach(), *output.metrics.values()]) * (share / len(rows))
+        means += torch.stack([output.loss.detach(), *output.metrics.values()]) * weights * (size / len(rows))
     if not all(bool(weight.isfinite().all()) for weight in state.model.parameters()):
         raise Diverged(f"a weight is not a number after epoch {epoch}")
-    mean: Any = fabric.all_reduce(means)
+    mean: Any = fabric.all_reduce(means, reduce_op="sum")
     return Trained(mean.tolist(), rate, len(rows) / (time.monotonic() - started))
 
 
@@ -125,13 +157,15 @@ def _look(fabric: Fabric, loss: Tensor, epoch: int, batch: int, progress: Progre
 
 def _losses(
     fabric: Fabric, module: Any, experiment: Experiment, rows: Rows, epoch: int
-) -> Iterator[tuple[int, ModelOutput]]:
+) -> Iterator[tuple[int, Tensor, ModelOutput]]:
     """The batches of one epoch in their own order, each with its loss; each process takes its part of them.
 
-    Family and noise are those of the whole batch, so that any number of processes computes the same.
+    Family and noise are those of the whole batch, and a process's averages count by :class:`Share`, so that
+    any number of processes computes the same.
 
     Returns:
-        The number of rows of the whole batch, and the outputs for this process's part of it.
+        The number of rows of the whole batch, the weights of the outputs for this process's part of it, and
+        these outputs.
     """
     generator = generator_of(experiment.seed, epoch)
     noises = _noises(generator, fabric.device)
@@ -144,10 +178,9 @@ def _losses(
         shape = (len(family), len(chunk), experiment.model.latent_dim)
         noise = torch.randn(shape, generator=noises, device=noises.device)
         hidden = module.draw_hidden_cells(len(chunk), shapes, generator)
-        part = torch.arange(fabric.global_rank, len(chunk), fabric.world_size)
-        if len(part) == 0:  # fewer rows than processes: the last ones repeat the batch
-            part = torch.arange(len(chunk))
-        batch = rows.take(chunk[part].to(rows.device))
+        row_numbers = chunk.to(rows.device)
+        share = share_of(rows, row_numbers, module.modalities, fabric)
+        batch = rows.take(row_numbers[share.rows])
         if experiment.fit.compile:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # has no types
         output = module(
@@ -155,10 +188,10 @@ def _losses(
             epoch=epoch,
             batch_ratio=index / len(chunks),
             family=family,
-            noise=noise[:, part.to(noise.device)] if fabric.world_size > 1 else noise,
-            hidden={name: cells[part] for name, cells in hidden.items()},
+            noise=noise[:, share.rows],
+            hidden={name: cells[share.rows] for name, cells in hidden.items()},
         )
-        yield len(chunk), output
+        yield len(chunk), share.weights.to(fabric.device, non_blocking=True), output
 
 
 def _noises(generator: torch.Generator, device: torch.device) -> torch.Generator:

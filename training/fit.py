@@ -9,10 +9,12 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -25,10 +27,11 @@ from training.checkpoint import BEST, LAST, METRICS, EpochReport, State
 from training.config import Experiment, Fit
 from training.data import Prepared
 from training.data.rows import Rows
-from training.device import Placement, compile_loss, fabric_for
+from training.device import Placement, compile_loss, fabric_for, from_leader
 from training.divergence import REMEDY, Watch, capacity
-from training.epoch import Diverged, Progress, adam, generator_of, train_epoch
+from training.epoch import Diverged, Progress, adam, generator_of, share_of, train_epoch
 from training.errors import TrainingError
+from training.launch import launched
 from training.model import MVAE, MVAEConfig
 from training.networks import networks_for
 
@@ -121,9 +124,9 @@ def fit(
             ``workdir`` holds no run to resume.
     """
     progress, settings = progress or Progress(), experiment.fit
-    fabric = fabric_for(settings)
+    fabric = fabric_for(settings, launched())
     place = Placement(fabric.device)
-    workdir = fabric.broadcast(workdir)
+    workdir, weights, resume = from_leader(fabric, lambda: (workdir, weights, resume))
     model = build(experiment, prepared)
     if weights is not None:
         _load(model, weights)
@@ -132,8 +135,12 @@ def fit(
     if settings.compile:
         compile_loss(model, fabric.device)
     state = State(model, averaged, adam(model, settings.learning_rate))
-    _begin(state, workdir, experiment, progress, resume=resume, leader=fabric.is_global_zero)
-    fabric.barrier()
+    read_state = partial(from_leader, fabric, lambda: checkpoint.read(workdir, experiment))
+    if resume:
+        checkpoint.restore(state, read_state())
+        progress.resumed(state.reports)
+    elif fabric.is_global_zero:
+        checkpoint.save(state, workdir, experiment)
     watch = _watch(model, experiment, prepared)
     while not _finished(state, settings, watch):
         started, epoch = time.monotonic(), len(state.reports) + 1
@@ -141,35 +148,25 @@ def fit(
             with _naming_lost_processes(fabric, epoch, workdir):
                 rows = place(prepared.in_epoch(epoch))
                 trained = train_epoch(fabric, module, state, experiment, rows, epoch, progress)
-            validation = validation_loss(state.candidate, experiment, prepared.validation)
+                validation = validation_loss(state.candidate, experiment, prepared.validation, fabric)
             best = state.improved_by(validation)
             seconds = time.monotonic() - started
             report = trained.report(epoch, model.modalities, validation, best, seconds)
             if trouble := watch.diverged(report, state.reports):
                 raise Diverged(trouble)
         except Diverged as trouble:
-            _step_back(state, workdir, experiment, str(trouble), progress)
+            _step_back(state, read_state, workdir, str(trouble), progress)
             continue
         state.reports.append(report)
         if fabric.is_global_zero:
             checkpoint.save(state, workdir, experiment)
         progress.epoch(state.reports[-1])
-    fabric.barrier()
     for sentence in watch.complaints(state.reports):
         progress.trouble(sentence)
-    model.cpu().load_state_dict(load_file(workdir / BEST))
+    with _naming_lost_processes(fabric, len(state.reports) + 1, workdir):
+        best_weights = from_leader(fabric, lambda: load_file(workdir / BEST))
+    model.cpu().load_state_dict(best_weights)
     return Fitted(model.eval(), state.reports, fabric.is_global_zero)
-
-
-def _begin(
-    state: State, workdir: Path, experiment: Experiment, progress: Progress, *, resume: bool, leader: bool
-) -> None:
-    """Restores the state of the run in ``workdir``, or saves the first state there."""
-    if resume:
-        checkpoint.restore(state, workdir, experiment)
-        progress.resumed(state.reports)
-    elif leader:
-        checkpoint.save(state, workdir, experiment)
 
 
 def _watch(model: MVAE, experiment: Experiment, prepared: Prepared) -> Watch:
@@ -192,7 +189,9 @@ def _naming_lost_processes(fabric: Fabric, epoch: int, workdir: Path) -> Iterato
         ) from error
 
 
-def _step_back(state: State, workdir: Path, experiment: Experiment, what: str, progress: Progress) -> None:
+def _step_back(
+    state: State, read: Callable[[], checkpoint.Saved], workdir: Path, what: str, progress: Progress
+) -> None:
     """Restore the state of the last finished epoch, with half the step.
 
     Raises:
@@ -204,7 +203,7 @@ def _step_back(state: State, workdir: Path, experiment: Experiment, what: str, p
             f"{what}, with a {HALVINGS} times halved step too; the weights of the best epoch so far are in "
             f"{workdir / BEST}; {REMEDY}"
         )
-    checkpoint.restore(state, workdir, experiment)
+    checkpoint.restore(state, read())
     state.factor = factor
     progress.trouble(
         f"{what}; going back to the end of epoch {len(state.reports)}, with {factor:g} of the step"
@@ -212,25 +211,38 @@ def _step_back(state: State, workdir: Path, experiment: Experiment, what: str, p
 
 
 @torch.no_grad()
-def validation_loss(model: MVAE, experiment: Experiment, rows: Rows) -> float | None:
-    """The objective on held-out rows: the same noise at every call, the divergence at its full weight."""
+def validation_loss(
+    model: MVAE, experiment: Experiment, rows: Rows, fabric: Fabric | None = None
+) -> float | None:
+    """The objective on held-out rows: the same noise at every call, the divergence at its full weight.
+
+    Each process of ``fabric`` computes its part of the rows.
+    """
     if not len(rows):
         return None
     model.eval()
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64)
     generator = generator_of(experiment.seed, 0)
     for start in range(0, len(rows), 1000):
-        batch = rows.take(slice(start, start + 1000))
+        index = torch.arange(start, min(start + 1000, len(rows)))
         family = model.draw_subsets(generator)
-        noise = torch.randn(len(family), len(batch), model.latent_dim, generator=generator)
-        noise = noise.to(model.weights.device)
-        hidden = model.draw_hidden_cells(
-            len(batch), {name: x.shape[1:] for name, x in batch.data.items()}, generator
-        )
-        loss = model(batch, epoch=experiment.model.warmup + 1, family=family, noise=noise, hidden=hidden).loss
-        total += float(loss) * len(batch)
+        noise = torch.randn(len(family), len(index), model.latent_dim, generator=generator)
+        shapes = {name: x.shape[1:] for name, x in rows.data.items()}
+        hidden = model.draw_hidden_cells(len(index), shapes, generator)
+        share = share_of(rows, index, model.modalities, fabric)
+        loss = model(
+            rows.take(index[share.rows]),
+            epoch=experiment.model.warmup + 1,
+            family=family,
+            noise=noise[:, share.rows].to(model.weights.device),
+            hidden={name: cells[share.rows] for name, cells in hidden.items()},
+        ).loss
+        total += float(loss) * float(share.weights[0]) * len(index)
     model.train()
-    return total / len(rows)
+    if fabric is not None and fabric.world_size > 1:
+        sums: Any = fabric.all_reduce(total.to(fabric.device), reduce_op="sum")
+        total = sums.cpu()
+    return float(total) / len(rows)
 
 
 def _load(model: MVAE, weights: Mapping[str, Tensor]) -> None:

@@ -1,0 +1,201 @@
+"""Any number of processes on any number of machines trains the same model, and one of them writes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from benchmarks.servers import free_port
+from tests.training.test_resume import experiment_file, metrics, stopped_after
+from training import data
+from training.config import read_experiment
+from training.errors import TrainingError
+from training.fit import LAST, fit
+from training.launch import Launch, first_host, is_leader, launched
+
+ROOT = Path(__file__).parents[2]
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "1"}
+STEP = {
+    "SLURM_STEP_ID": "2",
+    "SLURM_JOB_ID": "1234",
+    "SLURM_NTASKS": "5",
+    "SLURM_PROCID": "4",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "2",
+    "SLURM_NNODES": "3",
+    "SLURM_JOB_NODELIST": "gpu[07-09]",
+}
+
+
+def test_the_place_given_by_torchrun() -> None:
+    environment = {**TORCHRUN, "MASTER_ADDR": "first", "MASTER_PORT": "4711"}
+    assert launched(environment) == Launch(3, 4, 1, 2, 1, "first", 4711)
+    assert launched({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "first"}) == Launch(
+        1, 2, 0, 1, 1, "first", 29500
+    )
+    with pytest.raises(TrainingError, match="WORLD_SIZE is 4, but MASTER_ADDR"):
+        launched(TORCHRUN)
+    with pytest.raises(TrainingError, match="RANK must be a whole number, it is 'x'"):
+        launched({"RANK": "x", "WORLD_SIZE": "2", "MASTER_ADDR": "first"})
+
+
+def test_the_place_given_by_a_step_of_slurm() -> None:
+    assert launched({**STEP, "SLURM_TASKS_PER_NODE": "2(x2),1"}) == Launch(4, 5, 0, 1, 2, "gpu07", 17342)
+    assert launched(STEP) == Launch(4, 5, 0, 1, 2, "gpu07", 17342)  # by the number of tasks alone
+    one_machine = {**STEP, "SLURM_NNODES": "1", "SLURM_NODEID": "0", "SLURM_LOCALID": "4"}
+    assert launched(one_machine) == Launch(4, 5, 4, 5, 0, "127.0.0.1", 17342)
+    two_of_five = {**one_machine, "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}
+    assert launched(two_of_five) == Launch(1, 2, 4, 2, 0, "127.0.0.1", 17342)
+    without_hosts = {name: value for name, value in STEP.items() if name != "SLURM_JOB_NODELIST"}
+    with pytest.raises(TrainingError, match="SLURM_JOB_NODELIST does not name them"):
+        launched(without_hosts)
+
+
+def test_hosts_of_slurm() -> None:
+    assert [first_host(hosts) for hosts in ("gpu[07-09,12],big3", "a-[1-2]-x,b", "one two", "one")] == [
+        "gpu07",
+        "a-1-x",
+        "one",
+        "one",
+    ]
+
+
+ALONE: Mapping[str, Mapping[str, str]] = {
+    "no launcher": {},
+    "a batch job outside of its steps": {k: v for k, v in STEP.items() if k != "SLURM_STEP_ID"},
+    "one task": {**STEP, "SLURM_NTASKS": "1", "SLURM_NNODES": "1", "SLURM_PROCID": "0"},
+    "torchrun with one process": {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"},
+}
+
+
+@pytest.mark.parametrize("environment", ALONE.values(), ids=ALONE)
+def test_a_process_without_others_trains_alone(environment: Mapping[str, str]) -> None:
+    assert launched(environment) is None
+    assert is_leader(environment)
+
+
+LED = {
+    "second machine": {"NODE_RANK": "1"},
+    "second process of the machine": {"LOCAL_RANK": "1", "NODE_RANK": "0"},
+    "rank 2, first of its machine": {**TORCHRUN, "RANK": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "first"},
+    "first task of the last machine": STEP,
+}
+
+
+@pytest.mark.parametrize("environment", LED.values(), ids=LED)
+def test_one_process_of_all_machines_leads(environment: Mapping[str, str]) -> None:
+    assert not is_leader(environment)
+
+
+def odd_experiment(folder: Path, epochs: int) -> Path:
+    """``tiny`` with missing entries, batches that no even number divides, and a last batch of one row."""
+    path = experiment_file(folder, 'device = "cpu"\n', epochs)
+    text = path.read_text().replace("validation = 100", "validation = 99\nmissing = 0.2\nlimit = 463")
+    path.write_text(text.replace("batch_size = 50", "batch_size = 33"))
+    assert "batch_size = 33" in path.read_text()
+    return path
+
+
+def torchrun(folder: Path, *arguments: object, machine: int | None = None, port: int = 0) -> list[str]:
+    """The command for two processes of one machine, or for one of two machines."""
+    where = ["--standalone", "--nproc-per-node", "2"]
+    if machine is not None:
+        where = ["--nnodes", "2", "--node-rank", str(machine), "--master-addr", "127.0.0.1"]
+        where += ["--master-port", str(port), "--nproc-per-node", "1"]
+    folder.mkdir(exist_ok=True)
+    return [sys.executable, "-m", "torch.distributed.run", *where, "-m", *map(str, arguments)]
+
+
+def begin(command: list[str], folder: Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(  # noqa: S603 - our own command
+        command, env=environment, text=True, stdin=stdin, stdout=subprocess.PIPE, cwd=folder
+    )
+
+
+def losses(workdir: Path) -> list[object]:
+    return [line[name] for line in metrics(workdir) for name in ("train_loss", "validation_loss", "kl")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_losses_are_equal_for_any_number_of_processes_and_machines(tmp_path: Path) -> None:
+    """The two machines have a folder each; only the first one's is written, and the model published, once."""
+    file = odd_experiment(tmp_path, epochs=2)
+    experiment, _ = read_experiment(str(file))
+    fit(experiment, data.prepare(experiment), tmp_path / "one")
+    expected = pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+    two = begin(torchrun(tmp_path, "tests.training.run_fit", file, tmp_path / "two"), tmp_path)
+    port = free_port()
+    machines = []
+    for machine in (0, 1):
+        folder = tmp_path / f"machine{machine}"
+        command = torchrun(folder, "training", "fit", file, "--workdir", "run", machine=machine, port=port)
+        machines.append(begin(command, folder))
+    for process in (two, *machines):
+        process.communicate()
+        assert process.returncode == 0
+    assert losses(tmp_path / "two") == expected
+    assert losses(tmp_path / "machine0" / "run") == expected
+    assert [path.name for path in (tmp_path / "machine0" / "store" / "tiny").iterdir()] == ["1"]
+    assert not list((tmp_path / "machine1").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_machines_resume_from_a_state_that_one_of_them_has(tmp_path: Path) -> None:
+    file = odd_experiment(tmp_path, epochs=2)
+    experiment, _ = read_experiment(str(file))
+    prepared = data.prepare(experiment)
+    fit(experiment, prepared, tmp_path / "whole")
+    (tmp_path / "machine0").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        fit(experiment, prepared, tmp_path / "machine0" / "run", stopped_after(1))
+    port = free_port()
+    arguments = ("tests.training.run_fit", file, "run", "resume")
+    processes = [
+        begin(torchrun(tmp_path / f"machine{n}", *arguments, machine=n, port=port), tmp_path / f"machine{n}")
+        for n in (0, 1)
+    ]
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    assert losses(tmp_path / "machine0" / "run") == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
+    assert not list((tmp_path / "machine1").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_lost_machine_ends_the_run_which_resumes_on_one(tmp_path: Path) -> None:
+    file = odd_experiment(tmp_path, epochs=3)
+    port = free_port()
+    processes = []
+    for machine in (0, 1):
+        folder = tmp_path / f"machine{machine}"
+        command = torchrun(folder, "tests.training.run_fit", file, "run", machine=machine, port=port)
+        processes.append(begin(command, folder, subprocess.PIPE))
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"  # from now on the machines wait
+    first, second = processes
+    children = Path(f"/proc/{second.pid}/task/{second.pid}/children").read_text().split()
+    for process_id in (second.pid, *map(int, children)):  # torchrun starts each process in its own session
+        os.kill(process_id, signal.SIGKILL)
+    second.communicate()
+    first.communicate()  # closes the input, so that the first machine goes on
+    assert first.returncode != 0
+    last = tmp_path / "machine0" / "run"
+    assert (last / LAST).is_file()
+    experiment, _ = read_experiment(str(file))
+    prepared = data.prepare(experiment)
+    fit(experiment, prepared, last, resume=True)
+    fit(experiment, prepared, tmp_path / "whole")
+    assert json.loads((last / "metrics.jsonl").read_text().splitlines()[-1])["epoch"] == 3
+    assert losses(last) == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
