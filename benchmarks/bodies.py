@@ -40,6 +40,12 @@ def as_npz(rows: Mapping[str, Array], path: str = "/encode") -> bytes:
     return request(path, stream.getvalue(), headers)
 
 
+def as_raw(rows: Mapping[str, Array], path: str) -> bytes:
+    """Values alone."""
+    content = b"".join(values.tobytes() for values in rows.values())
+    return request(path, content, {"content-type": "application/octet-stream"})
+
+
 def as_oip_binary(rows: Mapping[str, Array], path: str = f"/v2/models/{NAME}/infer") -> bytes:
     """The binary extension of the Open Inference Protocol, asking for the posterior in binary outputs."""
     inputs = [

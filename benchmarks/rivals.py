@@ -1,24 +1,105 @@
-"""Alternatives to the service: ``python -m benchmarks.rivals empty|plain|litserve PORT ENCODER``.
+"""What an expert would write instead of the service: ``python -m benchmarks.rivals NAME PORT BUNDLE``.
 
-``empty`` does nothing, and so is the most that any FastAPI route can reach. ``plain`` is a service as
-tutorials write it: pydantic, ``UploadFile``, one run of onnxruntime per request. ``litserve`` batches.
+``empty`` is an empty FastAPI route, the most that any route of FastAPI reaches. ``expert`` is FastAPI with
+async routes that read raw bytes or orjson and run onnxruntime once per request on the event loop; ``asgi``
+is the same without a framework. ``litserve`` batches. All do the work of the service: the posterior of a
+picture with a standard normal prior, and a draw of z; no explanation.
 """
 
 from __future__ import annotations
 
-import io
-import sys
+import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+import orjson
 import uvicorn
-from fastapi import FastAPI, UploadFile
-from pydantic import BaseModel
+from fastapi import FastAPI, Request, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from benchmarks.bundle import SHAPE, Array
+from models_store.manifest import decoder_file, encoder_file
+
+N, K = 16, 100
+"""Samples, and draws behind the summaries, of a request to /generate."""
+QUANTILES = [4, 24, 49, 74, 94]
+"""Places of the quantiles among ``K`` sorted draws."""
+JSON = "application/json"
 
 
-def empty() -> FastAPI:
+class Model:
+    """The two graphs of one modality, and the formulas of the service in numpy.
+
+    Arguments:
+        folder: Folder of a bundle with the modality ``image``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.encoder, self.decoder = (
+            onnxruntime.InferenceSession(
+                (folder / name).read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+            for name in (encoder_file("image"), decoder_file("image"))
+        )
+        self.noise = np.random.Generator(np.random.SFC64(0))
+
+    def encode(self, x: Array) -> tuple[Array, Array, Array]:
+        """Draws of z, the mean and the log variance of the posterior, each (n, D)."""
+        mu, log_var = self.encoder.run(["mu", "log_var"], {"x": x})
+        precision = np.exp(-log_var)
+        variance = 1 / (1 + precision)
+        mu = precision * mu * variance
+        z = mu + np.sqrt(variance) * self.noise.standard_normal(mu.shape, np.float32)
+        return z, mu, np.log(variance)
+
+    def generate(self, x: Array) -> dict[str, Array]:
+        """Mean, standard deviation, quantiles and samples of a Bernoulli picture over draws of z."""
+        _, mu, log_var = self.encode(x)
+        noise = self.noise.standard_normal((len(x), K, mu.shape[1]), np.float32)
+        z = mu[:, None] + np.exp(log_var / 2)[:, None] * noise
+        (logits,) = self.decoder.run(["logits"], {"z": z.reshape(-1, z.shape[-1])})
+        p = (1 / (1 + np.exp(-logits))).reshape(len(x), K, *SHAPE)
+        mean = p.mean(1)
+        return {
+            "mean": mean,
+            "std": np.sqrt(mean * (1 - mean)),
+            "quantiles": np.sort(p, 1)[:, QUANTILES],
+            "samples": p[:, :N],
+        }
+
+
+def from_bytes(model: Model, body: bytes) -> bytes:
+    x = np.frombuffer(body, np.uint8).reshape(-1, *SHAPE)
+    return b"".join([array.tobytes() for array in model.encode(x)])
+
+
+def from_json(model: Model, body: bytes) -> bytes:
+    x = np.array(orjson.loads(body)["inputs"]["image"], np.uint8)
+    z, mu, log_var = model.encode(x)
+    answer = {"z": z[:, None], "mu": mu, "log_var": log_var}
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def generated(model: Model, body: bytes) -> bytes:
+    x = np.array(orjson.loads(body)["inputs"]["image"], np.uint8)
+    answer = {name: np.ascontiguousarray(values) for name, values in model.generate(x).items()}
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+PATHS: dict[str, tuple[Callable[[Model, bytes], bytes], str]] = {
+    "/bin": (from_bytes, "application/octet-stream"),
+    "/json": (from_json, JSON),
+    "/generate": (generated, JSON),
+}
+
+
+def empty(_folder: Path) -> ASGIApp:
     app = FastAPI()
 
     @app.post("/encode")
@@ -28,53 +109,55 @@ def empty() -> FastAPI:
     return app
 
 
-class Inputs(BaseModel):
-    """By modality, rows of nested numbers."""
+def expert(folder: Path) -> ASGIApp:
+    app, model = FastAPI(), Model(folder)
 
-    inputs: dict[str, list[list[list[int]]]]
+    def add(path: str, answer: Callable[[Model, bytes], bytes], media: str) -> None:
+        @app.post(path)
+        async def respond(request: Request) -> Response:
+            return Response(answer(model, await request.body()), media_type=media)
+
+    for path, (answer, media) in PATHS.items():
+        add(path, answer, media)
+    return app
 
 
-class Encoding(BaseModel):
-    """The posterior of every row."""
+def asgi(folder: Path) -> ASGIApp:
+    model = Model(folder)
 
-    mu: list[list[float]]
-    log_var: list[list[float]]
-
-
-def plain(encoder: Path) -> FastAPI:
-    app = FastAPI()
-    session = _session(encoder)
-
-    def run(x: Any) -> Encoding:
-        mu, log_var = session.run(["mu", "log_var"], {"x": x})
-        return Encoding(mu=mu.tolist(), log_var=log_var.tolist())
-
-    @app.post("/encode")
-    def encode(body: Inputs) -> Encoding:
-        return run(np.array(body.inputs["image"], np.uint8))
-
-    @app.post("/encode_file")
-    def encode_file(image: UploadFile) -> Encoding:
-        return run(np.load(io.BytesIO(image.file.read())))
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        answer, media = PATHS.get(scope["path"], (lambda _model, body: body, JSON))
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        content = answer(model, body)
+        headers = [(b"content-type", media.encode()), (b"content-length", b"%d" % len(content))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
 
     return app
 
 
-def _session(encoder: Path) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(encoder.read_bytes(), options, providers=["CPUExecutionProvider"])
+APPS: dict[str, Callable[[Path], Any]] = {"empty": empty, "expert": expert, "asgi": asgi}
 
 
-def main(name: str, port: int, encoder: Path) -> None:
+def main(name: str, port: int, folder: Path) -> None:
     if name == "litserve":
         from benchmarks import lit
 
-        lit.serve(encoder, port)
+        lit.serve(folder / encoder_file("image"), port)
     else:
-        app = empty() if name == "empty" else plain(encoder)
+        app = APPS[name](folder)
         uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=(*APPS, "litserve"))
+    parser.add_argument("port", type=int)
+    parser.add_argument("bundle", type=Path, help="folder of the bundle")
+    arguments = parser.parse_args()
+    main(arguments.name, arguments.port, arguments.bundle)

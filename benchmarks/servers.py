@@ -72,9 +72,9 @@ def anyview(models: Path | None, *options: str, cores: Collection[int] = (SERVER
 
 
 @contextmanager
-def rival(name: str, encoder: Path) -> Iterator[Server]:
-    """One of ``benchmarks.rivals``."""
-    with _running(["-m", "benchmarks.rivals", name], "/docs", str(encoder)) as server:
+def rival(name: str, folder: Path) -> Iterator[Server]:
+    """One of ``benchmarks.rivals``, with the graphs of a bundle."""
+    with _running(["-m", "benchmarks.rivals", name], "/docs", str(folder)) as server:
         yield server
 
 
