@@ -98,6 +98,9 @@ class Protocol(HttpToolsProtocol):
                 self.parser.feed_data(data)
                 return
             except httptools.HttpParserUpgrade as upgrade:
+                if self._reason is not None or self.parser.get_method() == b"CONNECT":
+                    self._reason = self._reason or _NO_TUNNEL
+                    return
                 data = self._head_without_offer() + data[upgrade.args[0] :]
                 self._received += len(data)
                 self.parser = httptools.HttpRequestParser(self)
@@ -129,8 +132,8 @@ class Protocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
-            return  # _feed parses it again
+        if self.parser.should_upgrade():
+            return  # _feed parses it again, or refuses a tunnel
         self._disarm_head_timer()
         self.waiting_for_head = False
         if self._head > MAX_HEAD_BYTES:
@@ -221,6 +224,7 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
+_NO_TUNNEL = (HTTPStatus.METHOD_NOT_ALLOWED, "the service opens no tunnels: CONNECT is not supported")
 _TOO_LONG_HEAD = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     f"a request may have {MAX_HEADERS} headers, and {MAX_HEAD_BYTES} bytes of them with its first line",

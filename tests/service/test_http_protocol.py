@@ -101,3 +101,11 @@ def test_bytes_that_are_no_http_are_refused(oip_address: str) -> None:
         connection.send(b"GET / HTTP/1.1\r\nhost test\r\n\r\n")
         answer = connection.drain()
     assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("target", ["*", "elsewhere.example:443", "/livez"])
+def test_a_tunnel_is_refused_once_and_the_connection_closed(oip_address: str, target: str) -> None:
+    """Parsed again and again, such a request would take all memory."""
+    with connected(oip_address) as connection:
+        connection.send(f"CONNECT {target} HTTP/1.1\r\nhost: test\r\n\r\n".encode())
+        assert connection.drain().startswith(b"HTTP/1.1 405 Method Not Allowed\r\n")
