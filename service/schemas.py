@@ -159,5 +159,6 @@ class ReadinessHealth(Health):
     """Readiness of the service, and whether its store is there."""
 
     store: Literal["present", "away"] = Field(
-        "present", description="`away`: the store does not answer, or is not there; loaded models go on."
+        "present",
+        description="`away`: the store does not answer, or is not there; loaded models still answer.",
     )

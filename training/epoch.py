@@ -94,10 +94,11 @@ def share_of(rows: Rows, index: Tensor, names: Sequence[str], fabric: Fabric | N
     every = torch.ones(len(index), dtype=torch.bool, device=rows.device)
     present = torch.stack([rows.masks[name][index] if name in rows.masks else every for name in names])
     counts = torch.cat([present.any(dim=0).expand(3, -1), present])
-    own = torch.arange(fabric.global_rank, len(index), fabric.world_size)  # may index tensors of any device
-    weights = counts[:, own].sum(dim=1) / counts.sum(dim=1).clamp(min=1)
+    # On the host: such indices may index tensors of any device.
+    indices = torch.arange(fabric.global_rank, len(index), fabric.world_size)
+    weights = counts[:, indices].sum(dim=1) / counts.sum(dim=1).clamp(min=1)
     # A process without a row computes the whole batch, with weight 0: every process joins every exchange.
-    return Share(own if len(own) else slice(None), weights)
+    return Share(indices if len(indices) else slice(None), weights)
 
 
 class Diverged(Exception):

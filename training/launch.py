@@ -1,6 +1,6 @@
 """Which process of a run this is: by torchrun and its like, by SLURM, or by the experiment file.
 
-Processes that a launcher started train together, whatever the experiment file says. torchrun and Kubeflow
+Processes that a launcher started train together, without a word in the experiment. torchrun and Kubeflow
 give each of them ``RANK`` and ``WORLD_SIZE``; ``srun`` gives the tasks of a job step ``SLURM_PROCID`` and
 ``SLURM_STEP_NUM_TASKS``. A process in a batch job outside of a step trains alone. Without a launcher, one
 process starts the others of its machine (``fit.processes``), which know themselves by ``LOCAL_RANK``.

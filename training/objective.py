@@ -362,10 +362,10 @@ def evaluate(objective: Objective, batch: Batch, runs: Runs, networks: Networks)
     log_likelihood, at_joint, visible_at_joint = z.new_zeros(z.shape[:2]), [], []
     for m, rows in enumerate(runs.reconstructed):
         decoded, visible = networks.log_probs(m, z.index_select(0, rows))
-        chosen = selected[:, m, None].index_select(0, rows)
+        reconstructed = selected[:, m, None].index_select(0, rows)
         log_prob = batch.weights[m] * torch.where(batch.present[m], decoded[:1], 0.0)
         visible_log_prob = batch.weights[m] * torch.where(batch.visible[1][m], visible, 0.0)
-        counted = torch.where(chosen, torch.cat([log_prob, visible_log_prob[1:]]), 0.0)
+        counted = torch.where(reconstructed, torch.cat([log_prob, visible_log_prob[1:]]), 0.0)
         log_likelihood = log_likelihood.index_add(0, rows, counted)
         at_joint.append(log_prob[0])
         visible_at_joint.append(visible_log_prob[0])

@@ -44,7 +44,7 @@ class KnownTables:
         return self.tables[shared.index(max(shared))] if any(shared) else None
 
 
-def recognise(sample: str, encoding: str, known: KnownTables) -> Dialect:
+def recognise(sample: str, encoding: str, model_tables: KnownTables) -> Dialect:
     """The dialect of a text: the delimiter and the line under which most headers are known.
 
     A number is a header in the first line alone: columns without a name are known by their index.
@@ -52,10 +52,10 @@ def recognise(sample: str, encoding: str, known: KnownTables) -> Dialect:
     Arguments:
         sample: The beginning of the text; the last line may be cut.
         encoding: Encoding of the file.
-        known: Headers and tables of a model.
+        model_tables: Headers and tables of a model.
     """
     line_end, lines = lines_of(sample)
-    stated = dict.fromkeys(table.delimiter for table in known.tables if table.delimiter)
+    stated = dict.fromkeys(table.delimiter for table in model_tables.tables if table.delimiter)
     best, matched = (0, next(iter(stated), ",")), 0
     for delimiter in dict.fromkeys([*stated, *DELIMITERS]):
         for start, line in enumerate(lines[:MOST_PREAMBLE]):
@@ -63,19 +63,19 @@ def recognise(sample: str, encoding: str, known: KnownTables) -> Dialect:
                 continue
             header = next(_split(lines[start:], delimiter, quote_of([line], delimiter), line_end), [])
             headers = {normal(cell) for cell in header if not start or number(cell) is None}
-            count = len(headers & known.names)
+            count = len(headers & model_tables.names)
             if count > matched:
                 best, matched = (start, delimiter), count
     start, delimiter = best
     quote = quote_of(lines[start:], delimiter)
     if matched:
         return assembled(lines, line_end, encoding, start, (delimiter, quote), True)
-    return _without_header(lines, line_end, encoding, known)
+    return _without_header(lines, line_end, encoding, model_tables)
 
 
-def _without_header(lines: Sequence[str], line_end: str, encoding: str, known: KnownTables) -> Dialect:
+def _without_header(lines: Sequence[str], line_end: str, encoding: str, model_tables: KnownTables) -> Dialect:
     """The dialect of a text of which no header is known: of a table without a header, if one trained."""
-    for table in known.tables:
+    for table in model_tables.tables:
         start, delimiter = table.title_lines or 0, table.delimiter or ","
         quote = quote_of(lines[start:], delimiter)
         first = next(_split(lines[start:], delimiter, quote, line_end), [])
@@ -113,7 +113,7 @@ Content: TypeAlias = "Literal['number'] | int | Collection[str] | None"
 
 
 def described(
-    source: Source, dialect: Dialect, known: KnownTables, content: Sequence[Content]
+    source: Source, dialect: Dialect, model_tables: KnownTables, content: Sequence[Content]
 ) -> tuple[ColumnDialect, ...]:
     """The columns of a table of a model.
 
@@ -123,10 +123,10 @@ def described(
     Arguments:
         source: Rows of the table.
         dialect: How it is written, without columns.
-        known: Headers and tables of the model.
+        model_tables: Headers and tables of the model.
         content: Content of every column.
     """
-    table = known.best(source.headers)
+    table = model_tables.best(source.headers)
     stored = {normal(column.header): column for column in table.columns} if table else {}
     marks = _marks(source, content)
     total = sum((one.decimal for one in marks.values()), Counter[DecimalMark]())

@@ -174,8 +174,8 @@ class _Names:
         for modality in manifest.modalities:
             if modality.traits.tabular:
                 self._add(modality)
-        known = frozenset((*self._fields, *self._full, *self._alone))
-        self.tables = KnownTables(known, manifest.tables)
+        headers = frozenset((*self._fields, *self._full, *self._alone))
+        self.tables = KnownTables(headers, manifest.tables)
 
     def _add(self, modality: Modality) -> None:
         fields: list[str | None] = [modality.field]

@@ -57,7 +57,7 @@ class _Unpacked(io.RawIOBase):
 
 
 def open_source(
-    content: Path | bytes, where: str, layout: TableLayout | None, known: KnownTables | None
+    content: Path | bytes, where: str, layout: TableLayout | None, model_tables: KnownTables | None
 ) -> tuple[Dialect, Source]:
     """The dialect, without its columns, and the rows of a table.
 
@@ -77,7 +77,7 @@ def open_source(
     if kind in ("json", "jsonl"):
         dialect = Dialect(format=kind, compression=compression)
         return dialect, JsonSource(where, opener, lines=kind == "jsonl")
-    text = TextSource(where, opener, layout, known)
+    text = TextSource(where, opener, layout, model_tables)
     return text.dialect.model_copy(update={"compression": compression}), text
 
 

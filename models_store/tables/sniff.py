@@ -58,7 +58,7 @@ def sniff(sample: str, encoding: str, layout: TableLayout | None = None) -> Dial
         encoding: Encoding of the file.
         layout: What is known; the rest is detected.
     """
-    known = layout or TableLayout()
+    fixed = layout or TableLayout()
     line_end, lines = lines_of(sample)
     named = re.fullmatch(r'"?sep=(.)"?', lines[0].strip(" "), re.IGNORECASE)
     start = 1 if named else 0
@@ -66,13 +66,13 @@ def sniff(sample: str, encoding: str, layout: TableLayout | None = None) -> Dial
         lines[start].startswith("#") or not lines[start].strip()
     ):
         start += 1
-    if known.title_lines is not None:
-        start = min(known.title_lines, len(lines) - 1)
-    delimiter = known.delimiter or (named[1] if named else _delimiter(lines[start:], line_end))
-    quote = known.quote or quote_of(lines[start:], delimiter)
-    if known.title_lines is None:
+    if fixed.title_lines is not None:
+        start = min(fixed.title_lines, len(lines) - 1)
+    delimiter = fixed.delimiter or (named[1] if named else _delimiter(lines[start:], line_end))
+    quote = fixed.quote or quote_of(lines[start:], delimiter)
+    if fixed.title_lines is None:
         start += _titles(lines[start:], delimiter, quote)
-    return assembled(lines, line_end, encoding, start, (delimiter, quote), known.header)
+    return assembled(lines, line_end, encoding, start, (delimiter, quote), fixed.header)
 
 
 def lines_of(sample: str) -> tuple[str, list[str]]:

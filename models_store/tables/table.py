@@ -178,7 +178,7 @@ def read_table(
 
 def read_known(
     content: Path | bytes,
-    known: KnownTables,
+    model_tables: KnownTables,
     contents: Callable[[Sequence[str]], Sequence[Content]],
     where: str,
 ) -> Table:
@@ -186,7 +186,7 @@ def read_known(
 
     Arguments:
         content: A file, or bytes of text.
-        known: Headers and tables of the model.
+        model_tables: Headers and tables of the model.
         contents: Returns the content of every column by the headers.
         where: The file, for messages.
 
@@ -195,12 +195,12 @@ def read_known(
         WrongValue: Two headers are equal.
     """
     if isinstance(content, bytes):
-        text = TextSource(where, lambda: io.BytesIO(content), None, known)
+        text = TextSource(where, lambda: io.BytesIO(content), None, model_tables)
         dialect, source = text.dialect, cast("Source", text)
     else:
-        dialect, source = open_source(content, where, None, known)
+        dialect, source = open_source(content, where, None, model_tables)
     _check_headers(where, source)
-    columns = described(source, dialect, known, contents(source.headers))
+    columns = described(source, dialect, model_tables, contents(source.headers))
     return Table(where, dialect.model_copy(update={"columns": columns}), (), source, EMPTY_IT)
 
 

@@ -27,7 +27,7 @@ class TextSource(Source):
         where: The file, for messages.
         open_bytes: Opens the content, unpacked, from its start.
         layout: What is known of how it is written; the rest is detected.
-        known: Tables of a model, by whose headers the header is recognised.
+        model_tables: Tables of a model, by whose headers the header is recognised.
     """
 
     typed = False
@@ -37,12 +37,12 @@ class TextSource(Source):
         where: str,
         open_bytes: Callable[[], BinaryIO],
         layout: TableLayout | None = None,
-        known: KnownTables | None = None,
+        model_tables: KnownTables | None = None,
     ) -> None:
         self._where, self._open_bytes = where, open_bytes
         sample, encoding = self._sample(layout)
-        if known is not None:
-            self.dialect = recognise(sample, encoding, known)
+        if model_tables is not None:
+            self.dialect = recognise(sample, encoding, model_tables)
         else:
             self.dialect = sniff(sample, encoding, layout)
         first = next(self._lines(), [])

@@ -370,7 +370,9 @@ def _merged(sent: Any, part: Any) -> Any:
     """A list with its gaps filled."""
     if not isinstance(sent, list | tuple) or not isinstance(part, list):
         return part
-    return [own if own is not None and own == own else other for own, other in zip(sent, part, strict=True)]
+    return [
+        cell if cell is not None and cell == cell else other for cell, other in zip(sent, part, strict=True)
+    ]
 
 
 def _content(place: Place) -> Any:

@@ -39,8 +39,8 @@ def rendered(name: str) -> list[dict[str, Any]]:
 
 
 def one(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    (found,) = [each for each in objects if each["kind"] == kind]
-    return found
+    (match,) = [each for each in objects if each["kind"] == kind]
+    return match
 
 
 @pytest.fixture(params=SERVING)

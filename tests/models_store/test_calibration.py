@@ -28,9 +28,9 @@ from tests.models_store.examples import NumpyArray, array, category, counts, ima
 MODALITIES = (array("vector", 3).model_copy(update={"name": "v"}), image(2, 2), category("a", "b", "c"))
 
 
-def covered(modality: Modality, own: Intervals, x: NumpyArray, widths: NumpyArray) -> NumpyArray:
+def covered(modality: Modality, intervals: Intervals, x: NumpyArray, widths: NumpyArray) -> NumpyArray:
     """Share of cells within the intervals of each coverage: (coverages, *shape)."""
-    low, high = corrected(modality, own, widths[None])
+    low, high = corrected(modality, intervals, widths[None])
     return np.asarray(((low <= x[:, None]) & (x[:, None] <= high)).mean(axis=0))
 
 
@@ -71,11 +71,11 @@ def test_cells_of_a_picture_share_a_factor_and_grey_values_are_covered() -> None
     mean = rng.uniform(40, 215, (2000, 2, 2))
     std = np.sqrt(mean * (255 - mean))
     x = np.clip(mean + 0.2 * std * rng.standard_normal(mean.shape), 0, 255)
-    own = own_intervals(picture, mean, std, lambda: np.zeros(()))
-    widths = learned_widths(picture, Intervals(*(part[:1000] for part in own)), x[:1000])
+    intervals = own_intervals(picture, mean, std, lambda: np.zeros(()))
+    widths = learned_widths(picture, Intervals(*(part[:1000] for part in intervals)), x[:1000])
     assert widths is not None
     assert widths.shape == (3, 1)
-    low, high = corrected(picture, Intervals(*(part[1000:] for part in own)), widths[None])
+    low, high = corrected(picture, Intervals(*(part[1000:] for part in intervals)), widths[None])
     assert (low >= 0).all()
     assert (high <= 255).all()
     inside = (low <= x[1000:, None]) & (x[1000:, None] <= high)
@@ -85,10 +85,10 @@ def test_cells_of_a_picture_share_a_factor_and_grey_values_are_covered() -> None
 def test_intervals_of_counts_are_not_below_zero() -> None:
     genes, rng = counts(2), np.random.default_rng(0)
     x = rng.poisson(3, (500, 2)).astype(float)
-    own = own_intervals(genes, np.full((500, 2), 3.0), np.full((500, 2), 4.0), lambda: x)
-    widths = learned_widths(genes, own, x)
+    intervals = own_intervals(genes, np.full((500, 2), 3.0), np.full((500, 2), 4.0), lambda: x)
+    widths = learned_widths(genes, intervals, x)
     assert widths is not None
-    low, high = corrected(genes, own, widths[None])
+    low, high = corrected(genes, intervals, widths[None])
     assert low.min() == 0
     assert ((low[:, 2] <= x) & (x <= high[:, 2])).mean() >= 0.9
 

@@ -95,10 +95,10 @@ def answered_as_described(service: TestClient, case: Case[Any]) -> None:
 # A name for each: to pytest 9.2 all that schemathesis makes of one function has the same, and workers run
 # every name once.
 # Ways of sending to the default model are described like those of the model that it is.
-SCHEMA = SCHEMA.exclude(path_regex="^/(encode|generate|score)/")
-LABELS = [operation.ok().label for operation in SCHEMA.get_all_operations() if isinstance(operation, Ok)]
+MODELS = SCHEMA.exclude(path_regex="^/(encode|generate|score)/")
+LABELS = [operation.ok().label for operation in MODELS.get_all_operations() if isinstance(operation, Ok)]
 for label in LABELS:
-    alone = SCHEMA.exclude(name=[other for other in LABELS if other != label])
+    alone = MODELS.exclude(name=[other for other in LABELS if other != label])
     name = "_".join(re.findall(r"\w+", label))
     globals()[f"test_{name}_is_answered_as_described"] = alone.parametrize()(answered_as_described)
 

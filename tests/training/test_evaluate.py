@@ -160,13 +160,13 @@ def test_intervals_of_a_model_that_is_too_sure_cover_what_they_say_once_calibrat
     calibrating, measuring = split(evaluated.test, 0.3, 0)
     assert (len(calibrating), len(measuring)) == (900, 2100)
     b = evaluated.manifest.modality("b")
-    own = intervals(evaluated, b, ["a"], measuring)
+    uncalibrated = intervals(evaluated, b, ["a"], measuring)
     calibrated = replace(evaluated, calibration=calibrate(evaluated, calibrating))
     answered = intervals(calibrated, b, ["a"], measuring)
-    assert own["coverage_90"] < 0.75
+    assert uncalibrated["coverage_90"] < 0.75
     for percent in (50, 80, 90):
         assert answered[f"coverage_{percent}"] == pytest.approx(percent / 100, abs=0.04)  # type: ignore[literal-required]
-    assert answered["r2"] == own["r2"]
+    assert answered["r2"] == uncalibrated["r2"]
 
 
 class Overconfident(LinearGaussian):

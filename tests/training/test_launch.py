@@ -189,7 +189,7 @@ def test_a_lost_machine_ends_the_run_which_resumes_on_one(tmp_path: Path) -> Non
     for process_id in (second.pid, *map(int, children)):  # torchrun starts each process in its own session
         os.kill(process_id, signal.SIGKILL)
     second.communicate()
-    first.communicate()  # closes the input, so that the first machine goes on
+    first.communicate()  # closes the input, so that the first machine continues
     assert first.returncode != 0
     last = tmp_path / "machine0" / "run"
     assert (last / LAST).is_file()

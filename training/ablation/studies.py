@@ -40,7 +40,7 @@ def summary(evaluated: EvaluatedModel, judges: Judges) -> Results:
         "variety from others": _mean(_given(variety, labels, False)),
         "in 50 %": _mean(fit["coverage_50"] for fit in intervals),
         "in 90 %": _mean(fit["coverage_90"] for fit in intervals),
-        "log p(x)": float(log_prob(evaluated, rows, names)["log_prob"].mean()),
+        "log p(x)": float(log_prob(evaluated, rows, names).log_prob.mean()),
     }
     detail = {"accuracy": answers["accuracy"], "coherence": seen["coherence"], "variety": variety}
     for what, by_question in detail.items():
