@@ -68,7 +68,7 @@ def address() -> Iterator[str]:
 
 
 def test_a_ready_service_lacks_no_model(address: str) -> None:
-    assert get(f"{address}/readyz") == {"status": "ready", "missing": []}
+    assert get(f"{address}/readyz") == {"status": "ready", "missing": [], "store": "present"}
 
 
 def test_an_uploaded_seven_is_labelled_seven(address: str) -> None:

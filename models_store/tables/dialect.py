@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 Format = Literal["csv", "parquet", "excel", "json", "jsonl"]
 Compression = Literal["none", "gzip", "zstd"]
 DecimalMark = Literal[".", ","]
-ThousandsMark = Literal["", ",", ".", "'", " ", "\u00a0", "\u202f"]
+ThousandsMark = Annotated[
+    Literal["", ",", ".", "'", " ", "\u00a0", "\u202f"], WithJsonSchema({"type": "string"})
+]
+"""Plain text in schemas: generators of clients cannot name the blanks of an enumeration."""
 
 
 class ColumnDialect(BaseModel):

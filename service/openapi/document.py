@@ -148,7 +148,7 @@ def _simplify_tuples(node: Any) -> None:
 def _is_health(response: Mapping[str, Any]) -> bool:
     """Whether a response has the schema of the health checks, whose errors are no problems."""
     schema = response.get("content", {}).get("application/json", {}).get("schema", {})
-    return bool(schema.get("$ref", "").endswith("/Health"))
+    return bool(schema.get("$ref", "").endswith(("/Health", "/ReadinessHealth")))
 
 
 def _require_key(document: Document) -> None:
