@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import statistics
@@ -115,6 +116,9 @@ def main(rounds: int, seconds: float) -> None:
 def rates(store: Path, folder: Path, rng: np.random.Generator, rounds: int, seconds: float) -> list[Line]:
     """Every comparison, and the memory of the service after them."""
     compared, lines = comparisons(rng), []
+    if importlib.util.find_spec("litserve") is None:
+        print("LitServe is not installed: skipped")
+        compared = [one for one in compared if one.rival != "litserve"]
     with ExitStack() as servers:
         ours = servers.enter_context(anyview(store, "--default-model", bundle.NAME))
         rivals = {

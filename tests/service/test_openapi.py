@@ -176,6 +176,8 @@ def test_what_is_answered_is_what_is_described(kinds: TestClient, document: dict
 
 def _assert_fits(value: Any, schema: dict[str, Any]) -> None:
     schema = schema.get("anyOf", [schema])[0]
+    if not schema:
+        return  # any value, such as a sample of a category
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     match value:
         case dict():

@@ -28,8 +28,8 @@ public final class Ask {
     // The generated form writes text as ISO 8859-1, which has no owl, and must have every list.
     List<String> sent = List.of(odd.get(0), "it's");
 
-    KindsGenerated uploaded = api.kindsGenerate(null, null, null, null, null, null, List.of("animal"), null, 20, null,
-        null, List.of(image, image), List.of(), List.of(), List.of(), List.of(), List.of(), List.of(), List.of(),
+    KindsGenerated uploaded = api.kindsGenerate(null, null, null, null, null, null, null, null, List.of("animal"), null,
+        20, null, null, List.of(image, image), List.of(), List.of(), List.of(), List.of(), List.of(), List.of(), List.of(),
         List.of(), sent);
     check(uploaded.getnData() == 2 && uploaded.getCondMod().equals(List.of("image", "place")), uploaded);
     check(uploaded.getTargets().getAnimal().getProbabilities().get(0).get(0).doubleValue() > 0, uploaded);
@@ -38,14 +38,14 @@ public final class Ask {
     inputs.body(Arrays.asList(new KindsBodyRow().height(new java.math.BigDecimal(180)), null, new KindsBodyRow()
         .age(new java.math.BigDecimal(3))));
     KindsGenerated rows = api.kindsGenerateJson(new KindsDocument().inputs(inputs), null, null, null, null, null, null,
-        List.of("body", "place"), null, 20, null, null);
+        null, null, List.of("body", "place"), null, 20, null, null);
     check(rows.getTargets().getBody().getColumns().equals(List.of("height", "mass", "age")), rows);
     check(new HashSet<>(rows.getTargets().getPlace().getRanked().get(0)).containsAll(odd), rows);
     KindsDocument places = new KindsDocument().inputs(new KindsInputs().place(odd));
-    KindsEncoded encoded = api.kindsEncodeJson(places, null, null, null, null, null, null);
+    KindsEncoded encoded = api.kindsEncodeJson(places, null, null, null, null, null, null, null);
 
     try {
-      api.kindsGenerate(List.of("sound"), null, null, null, null, null, null, null, null, null, null, List.of(image),
+      api.kindsGenerate(List.of("sound"), null, null, null, null, null, null, null, null, null, null, null, null, List.of(image),
           List.of(), List.of(), List.of(), List.of(), List.of(), List.of(), List.of(), List.of(), List.of());
       throw new AssertionError("a condition that was not sent was accepted");
     } catch (ApiException error) {
