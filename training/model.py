@@ -21,8 +21,9 @@ from training.coders import Coders, CodersOnBatch
 from training.conditionals import Draws, score, scored_and_given
 from training.mvae_config import MVAEConfig, objective_of, select
 from training.networks import ModelOutput
-from training.objective import Batch, Loss, Runs, evaluate, possible, subsets
+from training.objective import Batch, Loss, Runs, evaluate
 from training.observations import Observations, observe
+from training.subsets import possible, subsets
 
 __all__ = ["MVAE", "MVAEConfig"]
 

@@ -23,7 +23,8 @@ from training.device import Placement
 from training.errors import TrainingError
 from training.export import export
 from training.fit import LAST, fit
-from training.objective import OBJECTIVES, Objective, possible, subsets
+from training.objective import OBJECTIVES, Objective
+from training.subsets import possible, subsets
 
 ELSEWHERE = torch.device("meta")
 """A device that holds shapes alone, to stand in for a GPU."""

@@ -19,7 +19,7 @@ from training.data import Prepared
 from training.data.rows import Rows
 from training.fit import Progress, fit
 from training.model import MVAE, MVAEConfig
-from training.objective import subsets
+from training.subsets import subsets
 
 
 def test_grey_pixels_under_bernoulli_are_trained_on_and_scored() -> None:

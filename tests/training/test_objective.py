@@ -14,7 +14,8 @@ from models_store.fusion import Gaussian, product
 from tests.training.examples import NAMES, incomplete_rows, small_model
 from training.data.rows import Rows
 from training.model import MVAE
-from training.objective import OBJECTIVES, Batch, Runs, evaluate, subsets
+from training.objective import OBJECTIVES, Batch, Runs, evaluate
+from training.subsets import subsets
 
 BETA = 0.7
 EPOCH = 8  # of a warm-up of 10: beta is 0.7 at its start
