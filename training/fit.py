@@ -125,7 +125,6 @@ def fit(
     """
     progress, settings = progress or Progress(), experiment.fit
     fabric = fabric_for(settings, launched())
-    place = Placement(fabric.device)
     workdir, weights, resume = from_leader(fabric, lambda: (workdir, weights, resume))
     model = build(experiment, prepared)
     if weights is not None:
@@ -142,18 +141,11 @@ def fit(
     elif fabric.is_global_zero:
         checkpoint.save(state, workdir, experiment)
     watch = _watch(model, experiment, prepared)
+    place = Placement(fabric.device)
+    run = _Run(fabric, module, state, experiment, prepared, place, watch, workdir, progress)
     while not _finished(state, settings, watch):
-        started, epoch = time.monotonic(), len(state.reports) + 1
         try:
-            with _naming_lost_processes(fabric, epoch, workdir):
-                rows = place(prepared.in_epoch(epoch))
-                trained = train_epoch(fabric, module, state, experiment, rows, epoch, progress)
-                validation = validation_loss(state.candidate, experiment, prepared.validation, fabric)
-            best = state.improved_by(validation)
-            seconds = time.monotonic() - started
-            report = trained.report(epoch, model.modalities, validation, best, seconds)
-            if trouble := watch.diverged(report, state.reports):
-                raise Diverged(trouble)
+            report = run.epoch(len(state.reports) + 1)
         except Diverged as trouble:
             _step_back(state, read_state, workdir, str(trouble), progress)
             continue
@@ -167,6 +159,39 @@ def fit(
         best_weights = from_leader(fabric, lambda: load_file(workdir / BEST))
     model.cpu().load_state_dict(best_weights)
     return Fitted(model.eval(), state.reports, fabric.is_global_zero)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run of training: all that an epoch needs, in each of its processes."""
+
+    fabric: Fabric
+    module: Any
+    state: State
+    experiment: Experiment
+    prepared: Prepared
+    place: Placement
+    watch: Watch
+    workdir: Path
+    progress: Progress
+
+    def epoch(self, number: int) -> EpochReport:
+        """Trains one epoch and measures its validation loss.
+
+        Raises:
+            Diverged: A loss is not finite, or far above the best.
+            TrainingError: Another process of the run is gone.
+        """
+        fabric, state, experiment, started = self.fabric, self.state, self.experiment, time.monotonic()
+        with _naming_lost_processes(fabric, number, self.workdir):
+            rows = self.place(self.prepared.in_epoch(number))
+            trained = train_epoch(fabric, self.module, state, experiment, rows, number, self.progress)
+            validation = validation_loss(state.candidate, experiment, self.prepared.validation, fabric)
+        best, seconds = state.improved_by(validation), time.monotonic() - started
+        report = trained.report(number, state.candidate.modalities, validation, best, seconds)
+        if trouble := self.watch.diverged(report, state.reports):
+            raise Diverged(trouble)
+        return report
 
 
 def _watch(model: MVAE, experiment: Experiment, prepared: Prepared) -> Watch:

@@ -101,16 +101,23 @@ def _by_torchrun(environment: Mapping[str, str]) -> Launch:
     )
 
 
+def _address(hosts: str, nodes: int) -> str:
+    """Address of the machine of rank 0, which the others connect to."""
+    if nodes == 1:
+        return "127.0.0.1"
+    if not hosts:
+        raise TrainingError(
+            f"the job step has {nodes} machines, but SLURM_JOB_NODELIST does not name them; set MASTER_ADDR"
+        )
+    return first_host(hosts)
+
+
 def _by_slurm(environment: Mapping[str, str]) -> Launch:
     tasks = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in environment else "SLURM_NTASKS"
     world_size = _number(environment, tasks, 1)
     node = _number(environment, "SLURM_NODEID", 0)
     nodes = _number(environment, "SLURM_STEP_NUM_NODES", _number(environment, "SLURM_NNODES", 1))
     hosts = environment.get("SLURM_STEP_NODELIST", environment.get("SLURM_JOB_NODELIST", ""))
-    if nodes > 1 and not hosts and "MASTER_ADDR" not in environment:
-        raise TrainingError(
-            f"the job step has {nodes} machines, but SLURM_JOB_NODELIST does not name them; set MASTER_ADDR"
-        )
     by_node = _tasks_by_node(environment, world_size, nodes)
     job, step = _number(environment, "SLURM_JOB_ID", 0), _number(environment, "SLURM_STEP_ID")
     return Launch(
@@ -119,7 +126,7 @@ def _by_slurm(environment: Mapping[str, str]) -> Launch:
         local_rank=_number(environment, "SLURM_LOCALID", 0),
         local_size=by_node[node] if node < len(by_node) else 1,
         node=node,
-        address=environment.get("MASTER_ADDR", first_host(hosts) if nodes > 1 else "127.0.0.1"),
+        address=environment.get("MASTER_ADDR") or _address(hosts, nodes),
         port=_number(environment, "MASTER_PORT", 15000 + (job * 10 + step) % 10000),
     )
 

@@ -180,19 +180,12 @@ class Model:
         z = fused.z
         if prior == "mixture" and self.latent is not None:
             z = await aside(_size(*z.shape), draw_mixture, self.latent.mixture, observations.n, most, seed)
-        first_row = observations.first_row
+        calibration = self.calibration if calibrated else None
         answers = {}
         for name in target_names:
             modality = self.rules.modality(name)
-            calibration = self.calibration if calibrated else None
             correction = corrections(calibration, modality, names, observations)
-            parts = [
-                await self._target(
-                    modality, z[rows], options, first_row + rows.start, correction and correction.of(rows)
-                )
-                for rows in pieces(observations.n, z.shape[1], [modality], CELLS_AT_ONCE)
-            ]
-            answers[name] = join(parts)
+            answers[name] = await self._answer(modality, z, options, observations, correction)
         return Generated(answers, observations.n, names)
 
     async def score(
@@ -325,6 +318,27 @@ class Model:
         flat = np.ascontiguousarray(z.reshape(-1, z.shape[-1]), np.float32)
         outputs = await self._graphs[decoder_file(modality.name)].run(flat)
         return {name: value.reshape(*z.shape[:2], *value.shape[1:]) for name, value in outputs.items()}
+
+    async def _answer(
+        self,
+        modality: Modality,
+        z: Array,
+        options: SummaryOptions,
+        observations: Observations,
+        correction: RowCorrections | None,
+    ) -> Summary:
+        """Summary of one target for all rows, decoded in pieces that fit into memory."""
+        parts = [
+            await self._target(
+                modality,
+                z[rows],
+                options,
+                observations.first_row + rows.start,
+                correction and correction.of(rows),
+            )
+            for rows in pieces(observations.n, z.shape[1], [modality], CELLS_AT_ONCE)
+        ]
+        return join(parts)
 
     async def _target(
         self,

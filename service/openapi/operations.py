@@ -189,25 +189,21 @@ def _answer(kind: Operation) -> str:
 
 def _encoded(manifest: Manifest) -> Schema:
     z = manifest.latent_dim
-    shares = {name: nested((None,), NUMBER) for name in ("prior", *manifest.names)}
-    return _object(
-        {
-            **_head(),
-            "z": {**nested((None, None, z), NUMBER), "description": "Draws, by row."},
-            "mu": {**nested((None, z), NUMBER), "description": "The mean of the posterior, by row."},
-            "log_var": {**nested((None, z), NUMBER), "description": "The logarithm of its variance."},
-            "one_latent_space": {"type": "boolean"},
-            "contributions": {
-                **_object(shares),
-                "description": "Shares of the posterior's precision, by row.",
-            },
-            "information": {**nested((None,), NUMBER), "description": "KL from the prior, in nats, by row."},
-            "disagreement": {
-                **nested((None,), NUMBER),
-                "description": "In nats, by row: above 0 where modalities contradict each other.",
-            },
-        }
-    )
+    by_row = nested((None,), NUMBER)
+    described = {
+        "z": (nested((None, None, z), NUMBER), "Draws, by row."),
+        "mu": (nested((None, z), NUMBER), "The mean of the posterior, by row."),
+        "log_var": (nested((None, z), NUMBER), "The logarithm of its variance."),
+        "one_latent_space": ({"type": "boolean"}, "Always true: the model has no private latent spaces."),
+        "contributions": (
+            _object(dict.fromkeys(("prior", *manifest.names), by_row)),
+            "Shares of the posterior's precision, by row.",
+        ),
+        "information": (by_row, "KL from the prior, in nats, by row."),
+        "disagreement": (by_row, "In nats, by row: above 0 where modalities contradict each other."),
+    }
+    fields = {name: {**schema, "description": text} for name, (schema, text) in described.items()}
+    return _object({**_head(), **fields})
 
 
 def _generated(manifest: Manifest) -> Schema:

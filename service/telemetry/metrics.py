@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -92,37 +93,26 @@ class Metrics:
         self._batch_rows = Histogram(
             "anyview_batch_rows", "Rows in a batch.", ["model", "graph"], buckets=ROWS, registry=registry
         )
-        self._waiting = Gauge(
+        gauge = partial(Gauge, registry=registry)
+        highest = partial(gauge, multiprocess_mode="livemax")
+        self._waiting = gauge(
             "anyview_waiting_rows",
             "Rows that wait for a graph.",
             ["model", "graph"],
-            registry=registry,
             multiprocess_mode="livesum",
         )
-        self._loaded = Gauge(
-            "anyview_model_loaded",
-            "1 for every version that answers.",
-            ["model", "version"],
-            registry=registry,
-            multiprocess_mode="livemax",
+        self._loaded = highest(
+            "anyview_model_loaded", "1 for every version that answers.", ["model", "version"]
         )
-        self._refused = Gauge(
-            "anyview_refused_bundles",
-            "Stored versions that are not served; GET /models has the reasons.",
-            registry=registry,
-            multiprocess_mode="livemax",
+        self._refused = highest(
+            "anyview_refused_bundles", "Stored versions that are not served; GET /models has the reasons."
         )
-        self._store_away = Gauge(
+        self._store_away = highest(
             "anyview_store_away",
-            "1 while the store does not answer, or is not there; loaded models still answer.",
-            registry=registry,
-            multiprocess_mode="livemax",
+            "1 while the store does not answer, or is not there; loaded models do.",
         )
-        self._ready = Gauge(
-            "anyview_ready",
-            "1 while /readyz says so, in every process.",
-            registry=registry,
-            multiprocess_mode="livemin",
+        self._ready = gauge(
+            "anyview_ready", "1 while /readyz says so, in every process.", multiprocess_mode="livemin"
         )
         self._series: dict[Kind, _Series] = {}
         self._queues: dict[tuple[str, str], WeakSet[Queue]] = {}

@@ -41,9 +41,7 @@ def predicted(
     rng, family = evaluated.rng(), target.distribution
     step = max(1, CHUNK // DRAWS)
     for start in range(0, len(rows), step):
-        some = Gaussian(
-            posterior.mu[start : start + step, None], posterior.log_var[start : start + step, None]
-        )
+        some = Gaussian(*(part[start : start + step, None] for part in posterior))
         z = some.sample(rng.standard_normal((len(some.mu), DRAWS, some.mu.shape[-1]), np.float32))
         decoded = evaluated.graphs.decode(target.name, z.reshape(-1, z.shape[-1]).astype(np.float32))
         wide = {key: value.reshape(*z.shape[:2], *value.shape[1:]) for key, value in decoded.items()}

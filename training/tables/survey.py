@@ -187,6 +187,12 @@ class _Numbers:
             )
 
 
+def _field(file: File, name: str, **counted: Any) -> Field:
+    """The field of that name in a file, with its label and unit, and what was counted."""
+    label, unit = file.labels[name]
+    return Field(file, name, label, unit, **counted)
+
+
 class _Words:
     """Counts of one column of text."""
 
@@ -214,12 +220,9 @@ class _Words:
 
     def field(self, file: File, name: str) -> Field:
         """The column as a field."""
-        label, unit = file.labels[name]
-        return Field(
+        return _field(
             file,
             name,
-            label,
-            unit,
             rows=self.rows,
             present=self.present,
             values=self.values,
@@ -252,13 +255,10 @@ class _Rows:
 
     def field(self, file: File, name: str) -> Field:
         """The array as a field."""
-        label, unit = file.labels[name]
-        return Field(
+        return _field(
             file,
             name,
-            label,
-            unit,
-            self.shape,
+            shape=self.shape,
             rows=self.rows,
             present=self.present,
             numeric=True,
