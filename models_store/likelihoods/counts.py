@@ -15,7 +15,11 @@ from models_store.likelihoods.functions import as_float, draw_counts, log_gamma,
 
 @final
 class Poisson(Likelihood):
-    r""":math:`\lambda^x e^{-\lambda} / x!` with ``log_rate`` :math:`= \log \lambda`."""
+    r""":math:`\lambda^x e^{-\lambda} / x!` with ``log_rate`` :math:`= \log \lambda`.
+
+    >>> Poisson().log_prob(np.zeros(1), {"log_rate": np.log([2.0])}).round(4).tolist()
+    [-2.0]
+    """
 
     parameters = ("log_rate",)
     of_counts = True
@@ -41,7 +45,12 @@ class Poisson(Likelihood):
 
 @final
 class NegativeBinomial(Likelihood):
-    r"""Counts of mean :math:`m` and variance :math:`m + m^2 / r`; ``log_total_count`` is :math:`\log r`."""
+    r"""Counts of mean :math:`m` and variance :math:`m + m^2 / r`; ``log_total_count`` is :math:`\log r`.
+
+    >>> parameters = {"log_mean": np.log([2.0]), "log_total_count": np.log([4.0])}
+    >>> NegativeBinomial().variance(parameters).round(4).tolist()
+    [3.0]
+    """
 
     parameters = ("log_mean", "log_total_count")
     constants: ClassVar[Mapping[str, Constant]] = {"log_total_count": Constant("total_count")}

@@ -10,7 +10,7 @@ from models_store.fusion import Array
 
 
 def is_cheap_to_read(x: Array) -> bool:
-    """Whether reading a value of x costs little; reading from a GPU synchronises, and breaks a compiled graph."""
+    """Whether reading a value of x costs little: a GPU synchronises, a compiled graph breaks."""
     if not is_torch_array(x):
         return True
     torch = array_namespace(x)

@@ -21,6 +21,9 @@ class Bernoulli(Likelihood):
     Arguments:
         low: The value of x that stands for 0.
         high: The value of x that stands for 1.
+
+    >>> Bernoulli(0, 255).mean({"logits": np.zeros(1)}).tolist()
+    [127.5]
     """
 
     parameters = ("logits",)
@@ -52,7 +55,11 @@ class Bernoulli(Likelihood):
 
 @final
 class Categorical(Likelihood):
-    r""":math:`p(x = c) = \operatorname{softmax}(logits)_c`; classes are the last axis, x an index."""
+    r""":math:`p(x = c) = \operatorname{softmax}(logits)_c`; classes are the last axis, x an index.
+
+    >>> Categorical().mean({"logits": np.log([[1.0, 3.0]])}).round(2).tolist()
+    [[0.25, 0.75]]
+    """
 
     parameters = ("logits",)
 

@@ -19,7 +19,12 @@ LOG_PI = math.log(math.pi)
 
 @final
 class Normal(Likelihood):
-    r""":math:`\mathcal N(x; loc, scale^2)`, with ``log_scale`` = log of the standard deviation."""
+    r""":math:`\mathcal N(x; loc, scale^2)`, with ``log_scale`` = log of the standard deviation.
+
+    >>> standard = {"loc": np.zeros(1), "log_scale": np.zeros(1)}
+    >>> Normal().log_prob(np.zeros(1), standard).round(4).tolist()
+    [-0.9189]
+    """
 
     parameters = ("loc", "log_scale")
     constants: ClassVar[Mapping[str, Constant]] = {"log_scale": Constant("scale")}
@@ -110,7 +115,12 @@ class StudentT(Likelihood):
 
 @final
 class Laplace(Likelihood):
-    r""":math:`e^{-|x - loc| / scale} / (2\, scale)`."""
+    r""":math:`e^{-|x - loc| / scale} / (2\, scale)`.
+
+    >>> standard = {"loc": np.zeros(1), "log_scale": np.zeros(1)}
+    >>> Laplace().log_prob(np.zeros(1), standard).round(4).tolist()
+    [-0.6931]
+    """
 
     parameters = ("loc", "log_scale")
     constants: ClassVar[Mapping[str, Constant]] = {"log_scale": Constant("scale")}

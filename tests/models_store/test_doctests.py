@@ -7,13 +7,16 @@ from types import ModuleType
 
 import pytest
 
-from models_store import fusion, likelihoods
+from models_store import fusion
 from models_store.evidence import pareto, weights
-from training import objective
+from models_store.likelihoods import counts, labels, measures
+from training import objective, subsets
 
 
 @pytest.mark.parametrize(
-    "module", [likelihoods, fusion, pareto, weights, objective], ids=lambda module: module.__name__
+    "module",
+    [counts, labels, measures, fusion, pareto, weights, objective, subsets],
+    ids=lambda module: module.__name__,
 )
 def test_examples_in_docstrings_give_what_they_show(module: ModuleType) -> None:
     results = doctest.testmod(module)
