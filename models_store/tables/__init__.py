@@ -12,9 +12,9 @@ the training table was read. ``matching`` says which column is which cell of whi
 """
 
 from models_store.tables.dialect import ColumnDialect, Dialect, TableLayout, TrainingTable
+from models_store.tables.output import AddedColumn, Label, Plan, Writer
 from models_store.tables.table import Block, Table, read_known, read_table
 from models_store.tables.write import dialect_for, table_writer
-from models_store.tables.writer import AddedColumn, Label, Plan, Writer
 
 __all__ = [
     "AddedColumn",

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 import orjson
 
 from models_store.errors import UnreadableFile
+from models_store.tables.output import Label, Plan, Writer, values_for
 from models_store.tables.sources import ABSENT, Source
-from models_store.tables.writer import Label, Plan, Writer, values_for
 
 
 class JsonSource(Source):
@@ -156,7 +156,7 @@ class ExcelSource(Source):
                         self.titles.append(line)
             except UnreadableFile:
                 raise
-            except Exception as error:
+            except Exception as error:  # openpyxl raises exceptions of any type on damaged files
                 raise UnreadableFile(
                     f"{self._where} cannot be read as an Excel book ({type(error).__name__}); save it as CSV"
                 ) from None

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from models_store.errors import UnreadableFile
+from models_store.tables.output import Plan, Writer, typed
 from models_store.tables.sources import Source
-from models_store.tables.writer import Plan, Writer, typed
 
 ROWS_AT_ONCE = 256
 UNREADABLE = ("STRUCT", "MAP", "BLOB", "UNION", "BIT", "GEOMETRY", "VARIANT", "INTERVAL")

@@ -12,9 +12,9 @@ from models_store.errors import UnreadableFile
 from models_store.tables.cells import written
 from models_store.tables.dialect import ColumnDialect, TableLayout
 from models_store.tables.known import KnownTables, recognise
+from models_store.tables.output import Label, Plan, Writer, text_for
 from models_store.tables.sniff import SAMPLE, encoding_of, sniff
 from models_store.tables.sources import Source
-from models_store.tables.writer import Label, Plan, Writer, text_for
 
 LONGEST_CELL = 2**24
 csv.field_size_limit(LONGEST_CELL)

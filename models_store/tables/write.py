@@ -13,9 +13,9 @@ import zstandard
 from models_store.errors import UnreadableFile
 from models_store.tables.dialect import Compression, Dialect, Format
 from models_store.tables.documents import ExcelWriter, JsonWriter
+from models_store.tables.output import Plan, Writer
 from models_store.tables.parquet import ParquetSource, ParquetWriter
 from models_store.tables.text import TextWriter
-from models_store.tables.writer import Plan, Writer
 
 FORMATS: dict[str, Format] = {
     ".csv": "csv",
