@@ -214,12 +214,7 @@ def test_scores_are_those_of_the_card_and_their_p_values_are_uniform(
     path += f"&cond_mod={','.join(given)}" if given else ""
     answer = post(client, name, path, rows, [*targets, *given])
     error = answer["log_prob"].std() / np.sqrt(len(rows))
-    # Cards measured before Laplace importance sampling state less: with few effective samples the estimate of
-    # log p is biased downwards (Jensen's inequality).
-    tolerance = 0.1 + ERRORS * error
-    assert answer["log_prob"].mean() > stated["mean"] - tolerance
-    if stated.get("estimator") == ESTIMATOR:
-        assert answer["log_prob"].mean() < stated["mean"] + tolerance
+    assert answer["log_prob"].mean() == pytest.approx(stated["mean"], abs=0.1 + ERRORS * error)
     reference = (MANIFESTS[name].reference or {}).get(question)
     if reference is not None and reference.estimator == ESTIMATOR:
         assert answer["p_value"].mean() == pytest.approx(0.5, abs=ERRORS * 0.29 / np.sqrt(len(rows)))
