@@ -151,8 +151,19 @@ def _most_regular(lines: Sequence[str], line_end: str) -> str:
         width, count = max(widths.items(), key=lambda item: item[1], default=(1, 0))
         return (count / max(1, sum(widths.values())) if width > 1 else 0.0, width)
 
-    best = max(DELIMITERS, key=lambda mark: regularity(mark) if mark in lines[0] else (0.0, 0))
-    return best if best in lines[0] and regularity(best)[0] > 0.5 else ","
+    candidates = [
+        mark
+        for mark in DELIMITERS
+        if mark in lines[0] or _is_below_titles(split_lines(lines, mark, '"', line_end))
+    ]
+    best = max(candidates, key=regularity, default=",")
+    return best if regularity(best)[0] > 0.5 else ","
+
+
+def _is_below_titles(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether lines of one cell are followed by lines of three or more cells, all of one width."""
+    first = next((place for place, row in enumerate(rows[:MOST_PREAMBLE]) if len(row) > 1), 0)
+    return len(rows[first]) >= 3 and {len(row) for row in rows[first:]} == {len(rows[first])}
 
 
 def quote_of(lines: Sequence[str], delimiter: str) -> str:

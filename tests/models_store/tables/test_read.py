@@ -51,6 +51,12 @@ HEIGHTS = [150 + at / 4 for at in range(ROWS)]
         pytest.param(text_of(" ").encode(), id="blanks"),
         pytest.param(text_of(";", before="sep=;\n").encode(), id="sep line"),
         pytest.param(text_of(before="Report of the clinic,,\n,,\n").encode(), id="title lines"),
+        pytest.param(text_of(before="Report of the clinic\n\n").encode(), id="a title without delimiters"),
+        pytest.param(
+            text_of(";", ",", before="Clinic, 2024\n\n").encode(), id="a title with another delimiter"
+        ),
+        pytest.param(text_of("\t", before="Report of the clinic\n").encode(), id="a title above tabs"),
+        pytest.param(text_of("|", before="Made on\nMonday\n").encode(), id="two titles"),
         pytest.param(text_of(before="# exported by device 7\n").encode(), id="comment"),
         pytest.param(text_of().replace("n1", "Köln").encode("cp1252"), id="Windows-1252"),
         pytest.param(text_of().encode("utf-16"), id="UTF-16"),
