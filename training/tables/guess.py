@@ -172,9 +172,8 @@ def _columns(view: View, name: str, spelled: Mapping[str, str]) -> Guess:
     patterns = {field.pattern for field in group}
     together = ", missing together" if len(patterns) == 1 and len(group) > 1 and group[0].missing else ""
     missing = np.mean([field.missing for field in group])
-    comment = (
-        f"{len(group)} columns of {group[0].file.path.name}{together}; {missing:.0%} of the cells are empty"
-    )
+    columns = "1 column" if len(group) == 1 else f"{len(group)} columns"
+    comment = f"{columns} of {group[0].file.path.name}{together}; {missing:.0%} of the cells are empty"
     return Guess(name, kind, settings, (len(group),), comment)
 
 
