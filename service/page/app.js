@@ -2,7 +2,7 @@
 
 import { aboutPanel } from "./about.js";
 import { Cards, concerns, invitation } from "./cards.js";
-import { Away, Latest, Refused, Watch, askJson, forgetKey, hasKey, path, post, useKey } from "./client.js";
+import { Away, Latest, Refused, Watch, askJson, currentKey, forgetKey, path, post, useKey } from "./client.js";
 import { button, h, listed } from "./dom.js";
 import { Examples } from "./examples.js";
 import { hasSamples } from "./kinds.js";
@@ -89,7 +89,7 @@ function called(asked, name) {
 function failed(error, asked) {
   if (error instanceof Away) watch.lost(error.message);
   else if (!(error instanceof Refused)) throw error;
-  else if (error.status === 401) wantKey();
+  else if (error.status === 401) wantKey(error.key);
   else if (current(asked)) refused(error.message, asked);
 }
 
@@ -187,13 +187,14 @@ function choice(models, chosen) {
 
 function lost(error) {
   if (error instanceof Away) watch.lost(error.message);
-  else if (error.status === 401) wantKey();
+  else if (error.status === 401) wantKey(error.key);
   else $("lead").textContent = error.message;
 }
 
-/** Asks for a key; one that the service does not know is forgotten. */
-function wantKey() {
-  $("key-refused").textContent = hasKey() ? "The service does not know this key." : "";
+/** Asks for a key and forgets the refused one. Several requests can carry it at once, and come back after its successor. */
+function wantKey(refusedKey) {
+  if (currentKey() !== null && currentKey() !== refusedKey) return;
+  if (refusedKey !== null) $("key-refused").textContent = "The service does not know this key.";
   forgetKey();
   if (!page) $("lead").textContent = "";
   $("key").hidden = false;
@@ -204,7 +205,7 @@ async function start() {
   try {
     const { models, default: standard, refused: bad } = await askJson("models");
     $("key").hidden = true;
-    $("more").hidden = hasKey(); // a link brings no key along
+    $("more").hidden = currentKey() !== null; // a link brings no key along
     if (page) return changed();
     if (!models.length) throw new Refused(503, bad[0] ? `No model could be loaded: ${bad[0].reason}` : "No model is loaded.");
     const wanted = [location.hash.slice(1), standard, models[0].name].find((name) => models.some((model) => model.name === name));
@@ -222,6 +223,7 @@ $("reset").addEventListener("click", () => page.cards.clear());
 $("key").addEventListener("submit", (event) => {
   event.preventDefault();
   useKey($("key-field").value.trim());
+  $("key-refused").textContent = "";
   $("key-field").value = "";
   start();
 });

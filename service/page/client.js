@@ -6,10 +6,11 @@ const FIT = /^[!-~]+$/;
 
 /** The service refused a request; the message is the one of the response. */
 export class Refused extends Error {
-  constructor(status, detail, seconds) {
+  constructor(status, detail, { seconds = 0, key = null } = {}) {
     super(detail);
     this.status = status;
     this.seconds = seconds;
+    this.key = key; // the one that the request carried
   }
 }
 
@@ -25,18 +26,18 @@ export function forgetKey() {
   sessionStorage.removeItem(KEY);
 }
 
-export const hasKey = () => sessionStorage.getItem(KEY) !== null;
+export const currentKey = () => sessionStorage.getItem(KEY);
 
-function headers(more) {
-  const key = sessionStorage.getItem(KEY);
+function headers(key, more) {
   return FIT.test(key ?? "") ? { authorization: `Bearer ${key}`, ...more } : more;
 }
 
 /** A response that is one, or an error that says why there is none. */
 export async function ask(path, options = {}) {
+  const key = currentKey();
   let response;
   try {
-    response = await fetch(path, { ...options, headers: headers(options.headers ?? {}) });
+    response = await fetch(path, { ...options, headers: headers(key, options.headers ?? {}) });
   } catch {
     throw new Away("The service does not answer.");
   }
@@ -44,7 +45,7 @@ export async function ask(path, options = {}) {
   const problem = await response.json().catch(() => ({}));
   const detail = problem.detail ?? `${response.status} ${response.statusText}`;
   if ([502, 503, 504].includes(response.status)) throw new Away(detail);
-  throw new Refused(response.status, detail, Number(response.headers.get("retry-after") ?? 0));
+  throw new Refused(response.status, detail, { seconds: Number(response.headers.get("retry-after") ?? 0), key });
 }
 
 export async function askJson(path, options) {

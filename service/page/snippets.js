@@ -1,6 +1,6 @@
 // "Copy as": exactly the questions that the page has asked, for a shell, Python or TypeScript.
 
-import { hasKey, path } from "./client.js";
+import { currentKey, path } from "./client.js";
 import { button, h } from "./dom.js";
 
 const LANGUAGES = { curl: asCurl, Python: asPython, TypeScript: asTypeScript };
@@ -69,7 +69,7 @@ const WITH_KEY = {
   python: ', headers={"Authorization": "Bearer " + os.environ["ANYVIEW_KEY"]}',
   typescript: "Authorization: `Bearer ${process.env.ANYVIEW_KEY}`",
 };
-const withKey = (language) => (hasKey() ? WITH_KEY[language] : "");
+const withKey = (language) => (currentKey() !== null ? WITH_KEY[language] : "");
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
@@ -98,7 +98,7 @@ function literal(value) {
 }
 
 function asPython(asked, base) {
-  const lines = [...(hasKey() ? ["import os"] : []), "import httpx", "", `base = ${literal(new URL(`models/${asked.model}`, base).href)}`];
+  const lines = [...(currentKey() !== null ? ["import os"] : []), "import httpx", "", `base = ${literal(new URL(`models/${asked.model}`, base).href)}`];
   let body = "";
   if (asked.body && filesOf(asked)) {
     lines.unshift("import base64");
@@ -119,7 +119,7 @@ function asPython(asked, base) {
 
 function asTypeScript(asked, base) {
   const lines = [];
-  const headers = hasKey() ? [WITH_KEY.typescript] : [];
+  const headers = currentKey() !== null ? [WITH_KEY.typescript] : [];
   let body = "";
   if (asked.body && filesOf(asked)) {
     lines.push('import { readFile } from "node:fs/promises";', "", "const body = new FormData();");

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from http import HTTPStatus
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -66,9 +67,12 @@ def test_a_key_that_is_taken_back_is_asked_for_and_nothing_is_lost(page: Page, k
     wait_for_responses(page)
     draw(page, "image")
     expect(page.locator("#verdict")).to_contain_text("From image: label 7")
-    wait_for_responses(page)  # of the drawing: a late one would count as an answer to the key that follows
     page.evaluate("sessionStorage.setItem('anyview-key', 'taken-back')")
-    card(page, "label").get_by_role("radio", name="7", exact=True).click()
+    card(page, "label").get_by_role("radio", name="3", exact=True).click()
+    expect(page.locator("#key-refused")).to_have_text("The service does not know this key.")
+    with page.expect_response("**/generate?*") as refusal:  # the key is forgotten: none is sent
+        card(page, "label").get_by_role("radio", name="7", exact=True).click()
+    assert refusal.value.status == HTTPStatus.UNAUTHORIZED
     expect(page.locator("#key-refused")).to_have_text("The service does not know this key.")
     give(page, KEY)
     expect(page.locator("#verdict")).to_contain_text("From image and label 7")
