@@ -1,4 +1,4 @@
-"""The outermost layer: request id, security headers, and the record of each request.
+"""The outermost layer: request id, security headers, compression, and the record of each request.
 
 It is plain ASGI: each layer of the framework would add its cost to every request.
 """
@@ -15,6 +15,7 @@ from http import HTTPStatus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.engine.phases import CURRENT
+from service.http.compression import WORTH_ENCODING, compressed
 from service.http.problems import problem
 from service.telemetry import logs
 from service.telemetry.context import RequestContext
@@ -79,12 +80,22 @@ class Edge:
         if self._tracer is not None:
             self._tracer.begin(context, scope)
 
+        start: Message | None = None
+
         async def send_on(message: Message) -> None:
+            nonlocal start
             if message["type"] == "http.response.start":
                 context.status = message["status"]
                 context.phases.finish()
                 security = _PAGES.get(path, _DEFAULT)
                 message["headers"] = [*message["headers"], *security, *_headers(context)]
+                start = message  # sent with the body, whose coding it names
+                return
+            if start is not None:
+                head, start = start, None
+                if len(message.get("body", b"")) >= WORTH_ENCODING:
+                    message = await compressed(scope, head, message)
+                await send(head)
             await send(message)
 
         try:
@@ -93,7 +104,7 @@ class Edge:
             log.error(
                 "the service failed", exc_info=error, extra={"fields": {"request_id": context.request_id}}
             )
-            if not context.status:
+            if not context.status or start is not None:
                 detail = "the service failed; its log has the reason under this request_id"
                 answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, context.request_id)
                 await answer(scope, receive, send_on)

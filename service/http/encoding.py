@@ -1,4 +1,4 @@
-"""Content codings (RFC 9110, section 8.4.1) of requests and responses: gzip, deflate and zstd."""
+"""Content codings (RFC 9110, section 8.4.1) of requests: gzip, deflate and zstd."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from service.errors import TooLarge, UnknownCoding, Unparsable
 
 CODINGS = ("gzip", "deflate", "zstd")
 IDENTITY = ("", "identity")
-WORTH_ENCODING = 1024
-"""Bytes; a shorter response is sent as it is."""
 MAX_CODINGS = 4
 """Codings that one body may have on top of each other."""
 
@@ -46,25 +44,6 @@ def decoded(body: bytes, header: str | None, limit: int) -> bytes:
                 f"the body is longer than the {limit} bytes that one request may have decompressed"
             )
     return body
-
-
-def encoded(content: bytes, accepted: str | None) -> tuple[bytes, str] | None:
-    """Compresses a response in the first coding that ``Accept-Encoding`` names and this module has.
-
-    Arguments:
-        content: Body of the response.
-        accepted: Value of the request's header.
-
-    Returns:
-        The compressed body and the coding's name, or None where the response is sent as it is.
-    """
-    if accepted is None or len(content) < WORTH_ENCODING:
-        return None
-    names = [part.partition(";") for part in accepted.replace(" ", "").lower().split(",")]
-    for name, _, weight in names:
-        if name in _ENCODERS and weight not in ("q=0", "q=0.0"):
-            return _ENCODERS[name](content), name
-    return None
 
 
 def _inflated(body: bytes, limit: int, name: str, window: int) -> bytes:
@@ -123,16 +102,4 @@ _DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
     "gzip": _gunzipped,
     "deflate": _deflated,
     "zstd": _unzstd,
-}
-
-
-def _compress(content: bytes, window: int) -> bytes:
-    compressor = zlib.compressobj(level=1, wbits=window)
-    return compressor.compress(content) + compressor.flush()
-
-
-_ENCODERS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": lambda content: _compress(content, zlib.MAX_WBITS | 16),
-    "deflate": lambda content: _compress(content, zlib.MAX_WBITS),
-    "zstd": lambda content: zstandard.ZstdCompressor(level=1).compress(content),
 }

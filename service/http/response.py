@@ -42,7 +42,7 @@ def negotiate(accept: str | None, offered: tuple[str, ...]) -> str:
     Raises:
         NotAcceptable: The client accepts none of them.
     """
-    ranges = [_media_range(item) for item in (accept or "*/*").split(",") if item.strip()]
+    ranges = weighted(accept or "*/*")
     quality = {media: _quality(media, ranges) for media in offered}
     best = max(offered, key=lambda media: quality[media])
     if quality[best] <= 0:
@@ -50,16 +50,21 @@ def negotiate(accept: str | None, offered: tuple[str, ...]) -> str:
     return best
 
 
-def _media_range(item: str) -> tuple[str, float]:
-    media, *parameters = (part.strip().lower() for part in item.split(";"))
+def weighted(header: str) -> list[tuple[str, float]]:
+    """Returns the items of a header in lower case, each with its weight (RFC 9110, section 12.4.2)."""
+    return [_weighted(item) for item in header.lower().split(",") if item.strip()]
+
+
+def _weighted(item: str) -> tuple[str, float]:
+    value, *parameters = (part.strip() for part in item.split(";"))
     for parameter in parameters:
-        name, _, value = parameter.partition("=")
+        name, _, weight = parameter.partition("=")
         if name.strip() == "q":
             try:
-                return media, min(max(float(value), 0.0), 1.0)
+                return value, min(max(0.0, float(weight)), 1.0)
             except ValueError:
-                return media, 0.0
-    return media, 1.0
+                return value, 0.0
+    return value, 1.0
 
 
 def _quality(media: str, ranges: Sequence[tuple[str, float]]) -> float:

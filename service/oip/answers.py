@@ -12,7 +12,6 @@ from models_store.arrays import Array
 from models_store.kinds import category
 from models_store.manifest import Manifest
 from service.errors import WrongInput
-from service.http import encoding
 from service.http.response import BYTES, JSON, Reply
 from service.oip import tensors
 from service.oip.outputs import Output
@@ -69,15 +68,6 @@ def write(
         return Reply(JSON, content)
     length = (b"inference-header-content-length", b"%d" % len(content))
     return Reply(BYTES, b"".join((content, *contents)), (length,))
-
-
-def compressed(reply: Reply, accepted: str | None) -> Reply:
-    """Returns the reply in a Content-Encoding that the client accepts, where that is worth it."""
-    compression = encoding.encoded(reply.content, accepted)
-    if compression is None:
-        return reply
-    content, coding = compression
-    return Reply(reply.media, content, (*reply.headers, (b"content-encoding", coding.encode())))
 
 
 def _plain(manifest: Manifest, output: Output, array: Array) -> Array:

@@ -52,7 +52,7 @@ async def infer(request: EndpointRequest) -> Reply:
             observed = parsed.observed
             record_body(request.context, loaded, observed)
             catalog.admit()  # other requests may have filled the queues during the upload
-            return await _answer(loaded, parsed, headers.get("accept-encoding"), came)
+            return await _answer(loaded, parsed, came)
     except BaseException:
         cache_of(loaded).statistics.failed(time.monotonic_ns() - came)
         raise
@@ -64,7 +64,7 @@ ENDPOINTS = (
 )
 
 
-async def _answer(loaded: Loaded, request: InferenceRequest, accepted: str | None, came: int) -> Reply:
+async def _answer(loaded: Loaded, request: InferenceRequest, came: int) -> Reply:
     read, cache = time.monotonic_ns(), cache_of(loaded)
     model, parameters = loaded.model, request.head.parameters
     rows, seed = rows_of(request.observed, parameters), seed_of(parameters)
@@ -76,12 +76,8 @@ async def _answer(loaded: Loaded, request: InferenceRequest, accepted: str | Non
     condition = next(answer.condition for answer in (encoded, generated) if answer is not None)
     returned = {"seed": seed, "cond_mod": ",".join(condition) or "none"}
 
-    def write() -> Reply:
-        return answers.compressed(
-            answers.write(model.manifest, request.head.id, returned, answered), accepted
-        )
-
-    reply = await aside(sum([array.size for _, _, array in answered]), write)
+    size = sum([array.size for _, _, array in answered])
+    reply = await aside(size, answers.write, model.manifest, request.head.id, returned, answered)
     cache.statistics.answered(rows.n, (came, read, computed, time.monotonic_ns()))
     return reply
 
