@@ -87,7 +87,7 @@ def test_answers_are_compressed(kinds: TestClient, media: str, coding: str) -> N
 
 def test_errors_are_compressed(client: TestClient) -> None:
     unknown = "&".join(f"field{number}=1" for number in range(100))
-    response = client.post(f"/models/tiny/generate?{unknown}", **parts(label="7"))
+    response = client.post(f"/models/tiny/generate?{unknown}", **parts(label=b"7"))
     assert response.status_code == 422
     assert response.headers["content-encoding"] in DECODERS
     assert "unknown parameter 'field99'" in response.json()["detail"]
@@ -96,13 +96,13 @@ def test_errors_are_compressed(client: TestClient) -> None:
 @pytest.mark.parametrize("media", ["application/x-npz", "application/zip", "image/png"])
 def test_archives_and_pictures_are_sent_as_they_are(client: TestClient, media: str) -> None:
     path = "/models/tiny/generate?gen_mod=image" + ("&N=40" if media != "image/png" else "")
-    response = client.post(path, **parts(label="7"), headers={"accept": media})
+    response = client.post(path, **parts(label=b"7"), headers={"accept": media})
     assert response.status_code == 200, response.text
     assert "content-encoding" not in response.headers
 
 
 def test_a_small_answer_is_sent_as_it_is(client: TestClient) -> None:
-    response = client.post("/models/tiny/encode", **parts(label="7"))
+    response = client.post("/models/tiny/encode", **parts(label=b"7"))
     assert len(response.content) < WORTH_ENCODING
     assert "content-encoding" not in response.headers
     assert "vary" not in response.headers
