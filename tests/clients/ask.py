@@ -16,9 +16,9 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-from anyview_client import AuthenticatedClient, Client
-from anyview_client.api.health import livez, metrics, readyz
-from anyview_client.api.kinds import (
+from generated_client import AuthenticatedClient, Client
+from generated_client.api.health import livez, metrics, readyz
+from generated_client.api.kinds import (
     kinds_encode,
     kinds_encode_json,
     kinds_encode_npz,
@@ -29,7 +29,7 @@ from anyview_client.api.kinds import (
     kinds_score_json,
     kinds_score_npz,
 )
-from anyview_client.api.models import (
+from generated_client.api.models import (
     get_card,
     get_example_file,
     get_examples,
@@ -40,7 +40,7 @@ from anyview_client.api.models import (
     load_model,
     unload_model,
 )
-from anyview_client.api.questions import (
+from generated_client.api.questions import (
     encode,
     encode_json,
     encode_npz,
@@ -60,24 +60,24 @@ from anyview_client.api.questions import (
     score_with_json,
     score_with_npz,
 )
-from anyview_client.models.any_model_document import AnyModelDocument
-from anyview_client.models.any_model_form import AnyModelForm
-from anyview_client.models.examples import Examples
-from anyview_client.models.kinds_body_row import KindsBodyRow
-from anyview_client.models.kinds_document import KindsDocument
-from anyview_client.models.kinds_encoded import KindsEncoded
-from anyview_client.models.kinds_form import KindsForm
-from anyview_client.models.kinds_generated import KindsGenerated
-from anyview_client.models.kinds_inputs import KindsInputs
-from anyview_client.models.kinds_scored import KindsScored
-from anyview_client.models.latent_map import LatentMap
-from anyview_client.models.loaded_versions import LoadedVersions
-from anyview_client.models.manifest import Manifest
-from anyview_client.models.model_list import ModelList
-from anyview_client.models.problem import Problem
-from anyview_client.types import File, Unset
+from generated_client.models.any_model_document import AnyModelDocument
+from generated_client.models.any_model_form import AnyModelForm
+from generated_client.models.examples import Examples
+from generated_client.models.kinds_body_row import KindsBodyRow
+from generated_client.models.kinds_document import KindsDocument
+from generated_client.models.kinds_encoded import KindsEncoded
+from generated_client.models.kinds_form import KindsForm
+from generated_client.models.kinds_generated import KindsGenerated
+from generated_client.models.kinds_inputs import KindsInputs
+from generated_client.models.kinds_scored import KindsScored
+from generated_client.models.latent_map import LatentMap
+from generated_client.models.loaded_versions import LoadedVersions
+from generated_client.models.manifest import Manifest
+from generated_client.models.model_list import ModelList
+from generated_client.models.problem import Problem
+from generated_client.types import File, Unset
 
-OPERATIONS = "anyview_client.api."
+OPERATIONS = "generated_client.api."
 CATS = KindsDocument(inputs=KindsInputs(animal=["cat", "dog"]))
 
 

@@ -50,10 +50,10 @@ def test_the_service_serves_the_document_that_it_prints(address: str, document: 
 def test_a_python_client_calls_every_operation_of_the_document(
     address: str, document: Path, recorded: list[RecordedRequest], tmp_path: Path
 ) -> None:
-    options = ["--config", str(HERE / "generator.yaml"), "--output-path", str(tmp_path / "anyview_client")]
+    options = ["--config", str(HERE / "generator.yaml"), "--output-path", str(tmp_path / "generated_client")]
     generate = ["generate", "--path", str(document), "--meta", "none", *options]
     run(sys.executable, "-m", "openapi_python_client", *generate)
-    checked = [str(tmp_path / "anyview_client"), str(HERE / "ask.py")]
+    checked = [str(tmp_path / "generated_client"), str(HERE / "ask.py")]
     options = ["--config-file", str(HERE / "mypy.ini"), "--cache-dir", str(tmp_path)]
     run(sys.executable, "-m", "mypy", *options, *checked, cwd=tmp_path, MYPYPATH=str(tmp_path))
     (tmp_path / "image.npy").write_bytes(PICTURE)

@@ -125,7 +125,7 @@ def with_commands(folder: Path) -> dict[str, str]:
     installed = Path(sys.executable).parent
     added = {
         "PATH": f"{commands}:{installed}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'clients' / 'python' / 'src'}",
         "OMP_NUM_THREADS": "1",
     }
     return {**kept, **added, "ANYVIEW_DATA": str(ROOT / "tests" / "data")}

@@ -1,0 +1,33 @@
+"""Errors that the service reports (RFC 9457)."""
+
+from __future__ import annotations
+
+import httpx
+
+
+class ServiceError(Exception):
+    """An error response of the service.
+
+    Arguments:
+        status: HTTP status.
+        title: Name of the status.
+        detail: What was sent, what is accepted, and where.
+        request_id: Id of the request in the log of the service; None where a proxy answered.
+    """
+
+    def __init__(self, status: int, title: str, detail: str, request_id: str | None = None) -> None:
+        super().__init__(f"{status} {title}: {detail}")
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.request_id = request_id
+
+    @classmethod
+    def of(cls, response: httpx.Response) -> ServiceError:
+        """Reads a problem document; the text of a response that is none is the detail."""
+        status, title = response.status_code, response.reason_phrase
+        try:
+            problem = response.json()
+            return cls(status, problem["title"], problem["detail"], problem.get("request_id"))
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return cls(status, title, response.text[:1000], response.headers.get("x-request-id"))
