@@ -100,3 +100,9 @@ $(BENCH)/.done: $(LOCK)
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/pip install $(PIP_FLAGS) -e '.[benchmarks]'
 	touch $@
+
+REQUESTS ?= 10000
+SEED ?= 1
+.PHONY: fuzz
+fuzz:  ## send REQUESTS random requests to a service of its own, from SEED on
+	.venv/full/bin/python -m tests.fuzz.run --requests $(REQUESTS) --seed $(SEED)

@@ -58,7 +58,9 @@ def main(arguments: Sequence[str]) -> None:
     if options.m is not None and options.output is None:
         parser.error("--m writes several tables: name the first part of their names with --output")
     # The limit protects a service from its clients; here ROWS_AT_ONCE limits the memory.
-    settings = Settings(max_numbers=sys.maxsize, **{"store": options.store} if options.store else {})
+    settings = Settings(
+        max_numbers=sys.maxsize, memory_bytes=sys.maxsize, **{"store": options.store} if options.store else {}
+    )
     catalog = Catalog(settings)
     try:
         catalog.refresh()

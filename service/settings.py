@@ -99,6 +99,11 @@ class Settings(BaseSettings):
     max_numbers: int = Field(
         100_000_000, gt=0, description="Most numbers in one response, and in the draws of z behind it."
     )
+    memory_bytes: int | None = Field(
+        None,
+        gt=0,
+        description="Memory of all requests together; default: 1 GiB, or half of the control group's memory.",
+    )
     max_waiting_rows: int = Field(
         50_000, ge=0, description="Rows that may wait for graphs; while more wait, requests get status 429."
     )

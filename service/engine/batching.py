@@ -13,13 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from models_store.arrays import Array
-from service.engine.sessions import Graph
+from service.engine.sessions import WATCHDOG, Graph, StoppableGraph, TooSlowForLoop
 from service.errors import NotReady
 
 Outputs = dict[str, Array]
@@ -148,6 +148,7 @@ class GraphQueue:
         self._gathered = 0  # rows that waited one event-loop iteration ago, while a batch is gathered
         self._single_caller = 0  # batches of a single caller in a row, up to the last
         self._since: float | None = None  # when the batch was handed to a thread
+        self._running: _Batch = []  # the batch that a thread runs
         self.backlog = Backlog()
         """Total that its waiting rows are part of."""
         self.waiting_rows = 0
@@ -198,6 +199,13 @@ class GraphQueue:
         """Drops this receiver's rows that no batch has taken."""
         for job in [job for job in self._waiting if job.receiver is receiver]:
             self._drop(job)
+        if self._running and all(job.receiver.done() for job, _ in self._running):
+            self._stop()
+
+    def _stop(self) -> None:
+        """Ends the current run, whose outputs no caller waits for."""
+        if isinstance(self._graph, StoppableGraph):
+            self._graph.stop()
 
     def _next(self) -> None:
         """Runs a batch; then calls itself again, until no row waits."""
@@ -214,16 +222,37 @@ class GraphQueue:
             if self.on_batch is not None:
                 self.on_batch(len(rows))
             if len(rows) <= self._sizing.inline_rows:
-                self._deliver(batch, self._graph.run(rows))
+                self._deliver(batch, self._run_inline(rows))
                 self._loop.call_soon(self._next)  # requests that came in the meantime are read first
                 return
             running = self._loop.run_in_executor(self._executor, self._graph.run, rows)
-            self._since = time.monotonic()
+            self._since, self._running = time.monotonic(), batch
+        except TooSlowForLoop:
+            self._suspects.append(batch)
+            self._loop.call_soon(self._next)
+            return
         except Exception as error:  # passed on to the receivers
             self._on_failure(batch, error)
             self._loop.call_soon(self._next)
             return
         running.add_done_callback(lambda done: self._finish(batch, done))
+
+    def _run_inline(self, rows: Array) -> Outputs:
+        """Runs a batch on the event loop; a watchdog ends it where it takes far longer than measured.
+
+        Raises:
+            TooSlowForLoop: It was ended; the graph runs in threads from now on.
+        """
+        WATCHDOG.begin(self._stop)
+        try:
+            return self._graph.run(rows)
+        except Exception as error:
+            if not WATCHDOG.struck:
+                raise
+            self._sizing = replace(self._sizing, inline_rows=0)
+            raise TooSlowForLoop from error
+        finally:
+            WATCHDOG.end()
 
     def _gathers(self) -> bool:
         """Whether this event-loop iteration brought rows, and the batch has room for those of the next.
@@ -255,7 +284,7 @@ class GraphQueue:
             yield job, piece
 
     def _finish(self, batch: _Batch, done: asyncio.Future[Outputs]) -> None:
-        self._since = None
+        self._since, self._running = None, []
         try:
             self._deliver(batch, done.result())
         except asyncio.CancelledError:
@@ -278,6 +307,9 @@ class GraphQueue:
 
     def _on_failure(self, batch: _Batch, error: BaseException) -> None:
         """Tries the rows of each caller alone, so that only callers with failing rows fail."""
+        batch = [(job, rows) for job, rows in batch if not job.receiver.done()]
+        if not batch:
+            return
         if len(batch) > 1:
             self._suspects.extend([pair] for pair in batch)
             return

@@ -17,6 +17,7 @@ from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.engine.batching import Outputs, Runner
+from service.engine.budget import BYTES_OF_NUMBER, SMALL, Budget
 from service.engine.calibrating import RowCorrections, corrections
 from service.engine.draws import draw_mixture
 from service.engine.observations import Column, Observations
@@ -40,6 +41,10 @@ ROW_COST = 1000
 """Numbers that are drawn in the time that it takes to make the generator of a row."""
 CELLS_AT_ONCE = 2**22
 """Numbers decoded at a time for one target: 16 MiB of float32."""
+BYTES_OF_CELL = 24
+"""Memory of one number that is decoded and summarised, with its copies, in bytes."""
+BYTES_OF_Z = 8
+"""Memory of one number of z behind an answer, in bytes."""
 
 
 class Encoded(NamedTuple):
@@ -78,6 +83,7 @@ class Model:
         limits: Largest sizes of one request.
         latent: Mixture and statistics of its latent space; older bundles have none.
         calibration: Corrections of intervals and probabilities; older bundles have none.
+        budget: Memory that requests may take; None: no limit.
     """
 
     def __init__(
@@ -87,8 +93,10 @@ class Model:
         limits: Limits,
         latent: Latent | None = None,
         calibration: Calibration | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.manifest = manifest
+        self._budget = budget or Budget()
         self.latent = latent
         self.calibration = calibration
         self.rules = Rules(manifest, limits, mixture=latent is not None)
@@ -123,6 +131,7 @@ class Model:
             TooLarge: More rows or draws than allowed.
         """
         names = self.rules.encoding(observations, condition, draws)
+        await self._reserve(observations.n * draws * self.manifest.latent_dim * BYTES_OF_NUMBER)
         fused = await self._fused(
             observations, names, draws, seed, return_mean=return_mean, explained=explained, robust=robust
         )
@@ -176,6 +185,10 @@ class Model:
         )
         most = options.draws_of_z
         self.rules.check_numbers(observations.n, most * self.manifest.latent_dim, "of z", "N or K")
+        cells = most * max(math.prod(self.rules.modality(name).parameter_shape()) for name in target_names)
+        size = observations.n * (answered * BYTES_OF_NUMBER + most * self.manifest.latent_dim * BYTES_OF_Z)
+        size += min(observations.n * cells, CELLS_AT_ONCE) * BYTES_OF_CELL
+        await self._reserve(size)
         fused = await self._fused(observations, names, most, seed, return_mean=return_mean, robust=robust)
         z = fused.z
         if prior == "mixture" and self.latent is not None:
@@ -223,6 +236,7 @@ class Model:
         given, scored = self.rules.question(observations, condition, targets)
         self.rules.check_size(observations.n, draws)
         self.rules.check_numbers(observations.n, draws, "of importance weights", "K")
+        await self._reserve(observations.n * draws * BYTES_OF_NUMBER)
         together = tuple(name for name in self.rules.names if name in given + scored)
         estimate = await self._evidence(observations, scored, given, draws, at_once, seed, robust)
         present = {name: observations.columns[name].present for name in together}
@@ -231,6 +245,11 @@ class Model:
         return Scored(given, scored, questions, estimate, likely)
 
     # --- the steps ------------------------------------------------------------------------------------
+
+    async def _reserve(self, size: int) -> None:
+        """Takes memory for the current request; small requests are not counted."""
+        if size > SMALL:
+            await self._budget.take(size)
 
     def _fused(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models_store.errors import listed
+from models_store.kinds.base import MediaKind
 from models_store.manifest import Manifest, Modality
 from service.engine.observations import Observations
 from service.errors import TooLarge, WrongInput
@@ -37,6 +38,8 @@ class Rules:
         self.names = manifest.names
         self._mixture = mixture
         self._modalities = {modality.name: modality for modality in manifest.modalities}
+        self.media = frozenset(one.name for one in manifest.modalities if isinstance(one.traits, MediaKind))
+        """Names of the modalities whose files are pictures or sounds."""
         self.pictures = frozenset(one.name for one in manifest.modalities if one.traits.pictures)
         """Names of the modalities whose files are pictures."""
 

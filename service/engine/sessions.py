@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import onnxruntime
 
@@ -25,12 +27,23 @@ DTYPES = {
     **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 
+STRIKE_SECONDS = 0.1
+"""A run on the event loop that takes longer is ended and repeated in a thread."""
+
 
 class Graph(Protocol):
     """One function from a batch of rows to named outputs, each with the same rows."""
 
     def run(self, rows: Array) -> dict[str, Array]:
         """Computes; blocks, and may be called from several threads."""
+
+
+@runtime_checkable
+class StoppableGraph(Graph, Protocol):
+    """A graph whose run can be ended before it returns."""
+
+    def stop(self) -> None:
+        """Ends the latest run, which then raises; may be called from any thread."""
 
 
 class UnfitGraph(Exception):
@@ -71,10 +84,16 @@ class Session:
         if len(inputs) != 1:
             raise UnfitGraph(f"must have one input, has {len(inputs)}")
         self._input = inputs[0].name
+        self._options = onnxruntime.RunOptions()
 
     def run(self, rows: Array) -> dict[str, Array]:
-        values = self._session.run(self._outputs, {self._input: rows})
+        options = self._options = onnxruntime.RunOptions()
+        values = self._session.run(self._outputs, {self._input: rows}, options)
         return dict(zip(self._outputs, values, strict=True))
+
+    def stop(self) -> None:
+        """Ends the latest run, which then raises; may be called from any thread."""
+        self._options.terminate = True
 
     def check(
         self, argument: str, shape: Sequence[int], dtype: str, outputs: Mapping[str, Sequence[int]]
@@ -103,6 +122,46 @@ class Session:
             if DTYPES.get(given[name].type) != "float32":
                 raise UnfitGraph(f"gives '{name}' of {given[name].type}, tensor(float) is expected")
             _check_rows(name, given[name].shape, row)
+
+
+class TooSlowForLoop(Exception):
+    """A run on the event loop was ended, since it took far longer than measured."""
+
+
+class Watchdog:
+    """Ends runs on the event loop that take longer than ``STRIKE_SECONDS``, from a thread of its own.
+
+    A graph that is fast for the rows that it was timed with may compute without end for others.
+    """
+
+    def __init__(self) -> None:
+        self.struck = False
+        self._stop: Callable[[], None] | None = None
+        self._since = 0.0
+        self._thread: threading.Thread | None = None
+
+    def begin(self, stop: Callable[[], None]) -> None:
+        """Watches a run; ``stop`` ends it."""
+        self.struck, self._since = False, time.monotonic()
+        self._stop = stop
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+            self._thread.start()
+
+    def end(self) -> None:
+        self._stop = None
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(STRIKE_SECONDS / 2)
+            stop, since = self._stop, self._since
+            if stop is not None and time.monotonic() - since > STRIKE_SECONDS:
+                self.struck = True
+                stop()
+
+
+WATCHDOG = Watchdog()
+"""Watchdog of the process; one event loop runs at a time."""
 
 
 def _check_rows(name: str, sizes: Sequence[int | str | None], row: Sequence[int]) -> None:

@@ -15,14 +15,18 @@ from models_store.arrays import Array
 from models_store.errors import UnreadableFile, listed, shown
 from models_store.kinds import arrays
 from models_store.manifest import Modality
+from service.engine.budget import Allowance
 from service.engine.observations import Column
 from service.engine.rules import Rules
 from service.errors import TooLarge, Unparsable, WrongInput, located
 from service.formats import npz
+from service.formats.pixels import Costly
 
 MASK = "mask."
 ENCRYPTED = 1
 """Bit of the flags of a zip member."""
+MOST_INFLATED = 1032
+"""Bytes that one byte of deflate can become."""
 DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError),
     *(ValueError, NotImplementedError, MemoryError),
@@ -30,20 +34,22 @@ DAMAGED = (
 """Errors of zipfile for archives that are cut, altered, encrypted, or packed by an unknown method."""
 
 
-def columns(rules: Rules, body: bytes, limit: int) -> dict[str, Column]:
+def columns(rules: Rules, body: bytes, limit: int, allowance: Allowance | None = None) -> dict[str, Column]:
     """Reads the columns of an archive.
 
     Arguments:
         rules: Rules of the model.
         body: Body of the request.
         limit: Largest size of the unpacked archive, in bytes.
+        allowance: Memory for this work in a thread; None on the event loop.
 
     Raises:
+        Costly: It is compressed, which takes too long for the event loop.
         Unparsable: The body is not an archive, or an array in it cannot be read.
         WrongInput: A name is unknown, or an array does not fit.
         TooLarge: The unpacked archive is larger than the limit.
     """
-    members = _unpack(body, limit)
+    members = _unpack(body, limit, allowance)
     names = [name for name in members if not name.startswith(MASK)]
     for name in names:
         rules.modality(name)
@@ -92,8 +98,12 @@ def check_mask(mask: Array | None, rows: int, where: str) -> None:
         )
 
 
-def _unpack(body: bytes, limit: int) -> dict[str, Array]:
+def _unpack(body: bytes, limit: int, allowance: Allowance | None) -> dict[str, Array]:
     members = npz.stored(body, limit)
+    if allowance is not None:
+        allowance.take(2 * (len(body) if members is not None else min(limit, MOST_INFLATED * len(body))))
+    elif members is None:
+        raise Costly
     unpacked: dict[str, Array] = {}
     for file, content in _unzip(body, limit) if members is None else members:
         name = file.removesuffix(".npy")

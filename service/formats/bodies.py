@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from python_multipart.multipart import parse_options_header
 from starlette.types import Receive
 
 from models_store.errors import listed
+from service.engine.budget import SMALL, Allowance, Budget, in_thread
 from service.engine.observations import Column, Observations
 from service.engine.rules import Rules
+from service.engine.workers import FEW
 from service.errors import ClientDisconnected, TooLarge, UnknownMediaType, WrongInput
 from service.formats import archive, document, form, tables
+from service.formats.pixels import Costly
 from service.http.response import BYTES, CSV, JSON, MULTIPART, NPZ
 
 SENDING: Mapping[str, Sequence[str]] = {
@@ -22,16 +25,56 @@ SENDING: Mapping[str, Sequence[str]] = {
     "csv": (CSV,),
 }
 """Accepted media types by the last part of a path: ``/encode`` accepts all, ``/encode/json`` JSON alone."""
+BYTES_OF_TABLE = 16
+"""Memory of one byte of a table while it is read, in bytes."""
+TABLE_ON_LOOP = 2000
+"""Bytes of a table that may be read on the event loop: its dialect is detected first."""
 
 
-async def read(receive: Receive, limit: int) -> bytes:
-    """Reads the whole body.
+async def observations(
+    rules: Rules,
+    content_type: str | None,
+    body: bytes,
+    limit: int,
+    budget: Budget,
+    accepted: Sequence[str] = SENDING[""],
+) -> Observations:
+    """Parses a body: on the event loop where that takes little time, else in a thread.
+
+    Arguments:
+        rules: Rules of the model.
+        content_type: As for :func:`parse`.
+        body: Body of the request.
+        limit: Largest size of an unpacked body, in bytes.
+        budget: Memory that requests may take.
+        accepted: Media types that the path accepts.
+
+    Raises:
+        TooBusy: Other requests hold the memory.
+        Exception: As for :func:`parse`.
+    """
+    if len(body) <= FEW:
+        try:
+            return parse(rules, content_type, body, limit, accepted)
+        except Costly:
+            pass
+    return await in_thread(budget, partial(parse, rules, content_type, body, limit, accepted))
+
+
+async def read(receive: Receive, limit: int, budget: Budget) -> bytes:
+    """Reads the whole body, and takes memory for it.
+
+    Arguments:
+        receive: ASGI callable that yields the body.
+        limit: Largest size, in bytes.
+        budget: Memory that requests may take.
 
     Raises:
         TooLarge: The body is longer than the limit; raised as soon as it is.
+        TooBusy: Other requests hold the memory.
         ClientDisconnected: The client disconnected before the end of the body.
     """
-    chunks, size, more = [], 0, True
+    chunks, size, taken, more = [], 0, 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -40,13 +83,21 @@ async def read(receive: Receive, limit: int) -> bytes:
         size += len(chunk)
         if size > limit:
             raise TooLarge(f"the body is longer than the {limit} bytes that one request may have")
+        if size - taken > SMALL:
+            await budget.take(2 * (size - taken))  # the chunks, and the body that they are joined to
+            taken = size
         chunks.append(chunk)
         more = message.get("more_body", False)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def parse(
-    rules: Rules, content_type: str | None, body: bytes, limit: int, accepted: Sequence[str] = SENDING[""]
+    rules: Rules,
+    content_type: str | None,
+    body: bytes,
+    limit: int,
+    accepted: Sequence[str] = SENDING[""],
+    allowance: Allowance | None = None,
 ) -> Observations:
     """Parses a body to observations.
 
@@ -56,8 +107,10 @@ def parse(
         body: Body of the request; an empty body has no rows.
         limit: Largest size of an unpacked body, in bytes.
         accepted: Media types that the path accepts.
+        allowance: Memory for this work in a thread; None on the event loop.
 
     Raises:
+        Costly: The work takes too long for the event loop.
         UnknownMediaType: The media type is not accepted.
         Unparsable: The body is not of its content type, or a file in it cannot be read.
         WrongInput: A modality is unknown, a value does not fit, or numbers of rows differ.
@@ -71,12 +124,16 @@ def parse(
     media_type = name.decode("latin1")
     match media_type if media_type in accepted else None:
         case "multipart/form-data":
-            return together(form.columns(rules, body, options.get(b"boundary")))
+            return together(form.columns(rules, body, options.get(b"boundary"), allowance))
         case "application/json":
-            return together(document.columns(rules, body))
+            return together(document.columns(rules, body, allowance))
         case "application/x-npz" | "application/octet-stream":
-            return together(archive.columns(rules, body, limit))
+            return together(archive.columns(rules, body, limit, allowance))
         case "text/csv":
+            if allowance is not None:
+                allowance.take(BYTES_OF_TABLE * len(body))
+            elif len(body) > TABLE_ON_LOOP:
+                raise Costly
             observations = tables.read(rules, body)
             _check_rows(dict.fromkeys(observations.columns, observations.n))
             return observations

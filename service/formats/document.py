@@ -15,6 +15,7 @@ import orjson
 from models_store.errors import InputRefused, shown
 from models_store.kinds import arrays
 from models_store.manifest import Modality
+from service.engine.budget import Allowance
 from service.engine.observations import Column
 from service.engine.rules import Rules
 from service.errors import Unparsable, WrongInput, located
@@ -24,14 +25,22 @@ NOT_FINITE = re.compile(r"(?<![\w\"])-?(NaN|nan|Infinity|None)(?![\w\"])")
 """Words of JSON-like texts for numbers that are not finite or missing."""
 
 
-def columns(rules: Rules, body: bytes) -> dict[str, Column]:
+def columns(rules: Rules, body: bytes, allowance: Allowance | None = None) -> dict[str, Column]:
     """Reads the columns of a document.
 
+    Arguments:
+        rules: Rules of the model.
+        body: Body of the request.
+        allowance: Memory for this work in a thread; None on the event loop.
+
     Raises:
+        Costly: Its files take too long for the event loop.
         Unparsable: The body is not JSON, or a file in it cannot be read.
         WrongInput: The document has another structure, a modality is unknown, or a value does not fit.
         TooLarge: There are too many rows.
     """
+    if allowance is not None:
+        allowance.take(_memory(body))
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -47,8 +56,8 @@ def columns(rules: Rules, body: bytes) -> dict[str, Column]:
     # letter takes a twentieth of the time of the search for a word.
     booleans = (b"r" in body and b"true" in body) or (b"f" in body and b"false" in body)
     inputs = document["inputs"]
-    if not rules.pictures.isdisjoint(inputs):
-        pixels.check(rules, {name: _texts(inputs[name]) for name in rules.pictures & inputs.keys()})
+    if not rules.media.isdisjoint(inputs):
+        pixels.check(rules, {name: _texts(inputs[name]) for name in rules.media & inputs.keys()}, allowance)
     all_empty = [*inputs.values()].count([]) == len(inputs)
     columns = {}
     for name, rows in inputs.items():
@@ -63,6 +72,11 @@ def columns(rules: Rules, body: bytes) -> dict[str, Column]:
                 located(f"inputs.{name}[{index}]", arrays.refuse_booleans, modality, row)
         columns[name] = _column(modality, rows)
     return columns
+
+
+def _memory(body: bytes) -> int:
+    """Memory of a parsed document, in bytes: numbers, lists and objects of Python, and their array."""
+    return len(body) + 40 * body.count(b",") + 72 * body.count(b"[") + 240 * body.count(b"{")
 
 
 def _texts(rows: Any) -> list[str]:

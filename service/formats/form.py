@@ -14,6 +14,7 @@ from python_multipart.multipart import parse_options_header
 from models_store import kinds
 from models_store.kinds import arrays, table
 from models_store.manifest import Modality
+from service.engine.budget import Allowance
 from service.engine.observations import Column
 from service.engine.rules import Rules
 from service.errors import Unparsable, located
@@ -25,27 +26,33 @@ HEADERS = re.compile(rb"(\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*)+")
 """One or more header lines."""
 
 
-def columns(rules: Rules, body: bytes, boundary: bytes | None) -> dict[str, Column]:
+def columns(
+    rules: Rules, body: bytes, boundary: bytes | None, allowance: Allowance | None = None
+) -> dict[str, Column]:
     """Reads the columns of a form.
 
     Arguments:
         rules: Rules of the model.
         body: Body of the request.
         boundary: Boundary of the content type.
+        allowance: Memory for this work in a thread; None on the event loop.
 
     Raises:
+        Costly: Its files take too long for the event loop.
         Unparsable: The body is not a form, or a file in it cannot be read.
         WrongInput: A modality is unknown, or a value does not fit.
         TooLarge: There are too many rows.
     """
     columns = {}
     parts = _read_parts(body, boundary)
-    pixels.check(rules, parts)
+    pixels.check(rules, parts, allowance)
     for name, files in parts.items():
         modality = rules.modality(name)
         rules.check_rows(len(files))
         rows = []
         for index, content in enumerate(files):
+            if allowance is not None:
+                allowance.check()
             if _is_table(modality, content):
                 rules.check_rows(content.rstrip().count(b"\n"))  # the header is not a row
             where = f"part '{name}'" + (f", number {index} (counted from 0)" if len(files) > 1 else "")

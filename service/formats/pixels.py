@@ -1,45 +1,84 @@
-"""Bounds the pixels that one request may make the service decode."""
+"""Bounds the pictures and sounds that one request may make the service decode."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from models_store.errors import UnreadableFile
-from models_store.kinds.base import from_base64
+from models_store.kinds import arrays
+from models_store.kinds.base import Kind, from_base64
 from models_store.kinds.image import MAX_PIXELS
+from service.engine.budget import Allowance
 from service.engine.rules import Rules
 from service.errors import TooLarge
 
+BYTES_OF_PIXEL = 8
+"""Memory of one pixel while its picture is decoded and converted, in bytes."""
+LOOP_PIXELS = 50_000
+"""Pixels that are decoded on the event loop: some 1 ms."""
+PNG, WAV = b"\x89PNG\r\n\x1a\n", b"RIFF"
 
-def check(rules: Rules, files: Mapping[str, Sequence[bytes | str]]) -> None:
+
+class Costly(Exception):
+    """The work takes too long for the event loop; a thread must do it."""
+
+
+def check(
+    rules: Rules, files: Mapping[str, Sequence[bytes | str]], allowance: Allowance | None = None
+) -> None:
     """Refuse pictures of too many pixels by their headers, before any of them is decoded.
-
-    A single picture is checked where it is read.
 
     Arguments:
         rules: Rules of the model.
         files: Files, or their base64, by modality.
+        allowance: Memory for this work in a thread; None on the event loop.
 
     Raises:
+        Costly: Decoding takes too long for the event loop.
         WrongInput: A modality is unknown.
         TooLarge: The pictures of the request have more than ``MAX_PIXELS`` pixels.
     """
-    pictures = [
+    media = [
         (traits, file)
         for name, contents in files.items()
-        if (traits := rules.modality(name).traits).pictures
+        if (traits := rules.modality(name).traits) is not None and name in rules.media
         for file in contents
     ]
-    if len(pictures) < 2:
+    if not media:
         return
+    if allowance is None:
+        if sum(_pixels_on_loop(file) for _, file in media) > LOOP_PIXELS:
+            raise Costly
+        return
+    allowance.take(BYTES_OF_PIXEL * min(_counted(allowance, media), MAX_PIXELS))
+
+
+def _pixels_on_loop(file: bytes | str) -> int:
+    """Pixels of a PNG, samples of a WAV; more than the loop may decode for every other file."""
+    try:
+        content = from_base64(file) if isinstance(file, str) else file
+    except UnreadableFile:
+        return 0  # the reader gives the reason
+    if content.startswith(WAV):
+        return len(content)
+    if content.startswith(PNG):
+        width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+        return width * height
+    return 0 if content.startswith(arrays.MAGIC) else LOOP_PIXELS + 1
+
+
+def _counted(allowance: Allowance, media: Sequence[tuple[Kind, bytes | str]]) -> int:
+    pictures = [(traits, file) for traits, file in media if traits.pictures]
     total = 0
     for number, (traits, file) in enumerate(pictures, 1):
+        allowance.check()
         try:
             total += traits.pixels(from_base64(file) if isinstance(file, str) else file)
         except UnreadableFile:
             continue  # the reader gives the reason
-        if total > MAX_PIXELS:
+        if total > MAX_PIXELS and len(pictures) > 1:
             raise TooLarge(
                 f"the pictures of one request may have {MAX_PIXELS} pixels, the first {number} of "
                 f"{len(pictures)} have {total}; send smaller pictures, or fewer"
             )
+    return total

@@ -30,6 +30,10 @@ class Lifecycle(Protocol):
     """The service is about to stop."""
 
 
+PIECE = 2**20
+"""Bytes of a response that are sent at a time."""
+
+
 class EndpointRequest(NamedTuple):
     """A request to an endpoint of the table.
 
@@ -116,7 +120,11 @@ class EndpointTable:
             *((CLOSE,) if lifecycle.draining else ()),
         ]
         await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers_of_reply})
-        await send({"type": "http.response.body", "body": reply.content})
+        rest = memoryview(reply.content)
+        while len(rest) > PIECE:  # each piece waits for the client to read, so memory is held for no longer
+            await send({"type": "http.response.body", "body": bytes(rest[:PIECE]), "more_body": True})
+            rest = rest[PIECE:]
+        await send({"type": "http.response.body", "body": bytes(rest)})
 
     async def _respond_to_error(self, error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond by the handler of the error's most specific class; raise the error where there is none."""

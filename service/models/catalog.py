@@ -14,6 +14,7 @@ from models_store import stores
 from models_store.errors import ModelsStoreError, StoreAway, listed
 from models_store.folder import SHIPPED
 from service.engine.batching import Backlog, GraphQueue
+from service.engine.budget import Budget, default_bytes
 from service.engine.model import Model
 from service.engine.sessions import cpu_quota
 from service.engine.workers import Workers
@@ -67,6 +68,8 @@ class Catalog:
         self._threads = self.settings.threads or max(1, cpu_quota() // self.settings.workers)
         self._workers = Workers(self._threads)
         self._backlog = Backlog()
+        self.budget = Budget(self.settings.memory_bytes or default_bytes(self.settings.workers))
+        """Memory that requests may take."""
         self._changing = threading.Lock()
         self._retired: list[weakref.ref[Model]] = []  # models whose memory may still be in use
         self._refused: dict[tuple[str, int], tuple[str, Refused]] = {}
@@ -332,7 +335,7 @@ class Catalog:
             version = fetch() if self._trusting else self.trials.passed((name, number), stamp, fetch)
             if version is None:
                 return False
-            loaded = load(version.open(), self.settings, self._workers, self.queue)
+            loaded = load(version.open(), self.settings, self._workers, self.queue, self.budget)
         except StoreAway:
             raise
         except Exception as error:

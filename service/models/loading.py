@@ -18,6 +18,7 @@ from models_store.latent import Latent
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.engine.batching import BatchSizing, GraphQueue, measure
+from service.engine.budget import BYTES_OF_NUMBER, Budget
 from service.engine.model import Model
 from service.engine.rules import Limits
 from service.engine.sessions import Graph, Session, UnfitGraph
@@ -36,7 +37,9 @@ class Loaded:
     queues: Mapping[str, GraphQueue]
 
 
-def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) -> Loaded:
+def load(
+    bundle: Bundle, settings: Settings, threads: Executor, queue: Queue, budget: Budget | None = None
+) -> Loaded:
     """Opens, checks and times every graph of a bundle; blocks.
 
     Arguments:
@@ -44,6 +47,7 @@ def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) ->
         settings: Provider of the graphs, and limits of one request.
         threads: Threads in which graphs run.
         queue: Constructor of the queue of a graph.
+        budget: Memory that requests may take; None: no limit.
 
     Raises:
         BundleRefused: A graph does not load, does not fit, or does not give its golden values; or latent.npz
@@ -58,8 +62,10 @@ def load(bundle: Bundle, settings: Settings, threads: Executor, queue: Queue) ->
         file: queue(graph, threads, measure(graph, examples[file], clock=clock))
         for file, graph in sessions.items()
     }
-    limits = Limits(rows=settings.max_rows, draws=settings.max_draws, numbers=settings.max_numbers)
-    return Loaded(Model(bundle.manifest, queues, limits, space, corrections), bundle, queues)
+    budget = budget or Budget()
+    numbers = int(min(settings.max_numbers, budget.share // BYTES_OF_NUMBER))
+    limits = Limits(rows=settings.max_rows, draws=settings.max_draws, numbers=numbers)
+    return Loaded(Model(bundle.manifest, queues, limits, space, corrections, budget), bundle, queues)
 
 
 class Checked(NamedTuple):

@@ -16,7 +16,7 @@ from models_store.errors import listed
 from models_store.kinds import MEDIA
 from service.engine.observations import Observations
 from service.engine.summaries import FIELDS
-from service.engine.workers import FEW, aside
+from service.engine.workers import aside
 from service.errors import WrongInput
 from service.formats import bodies, render, tables
 from service.http import encoding
@@ -38,6 +38,9 @@ GENERATED: Mapping[str, Sequence[str]] = {
 
 ENCODED = (JSON, NPZ)
 EXPLANATION = ("contributions", "information", "disagreement")
+
+MOST_DECODED = 1032
+"""Bytes that one byte of a compressed body usually becomes at most; a limit holds for more."""
 
 
 class Inference(NamedTuple):
@@ -166,12 +169,14 @@ async def respond(
         query, headers = parse_query(query_model, request.scope["query_string"]), request.headers
         current = catalog.get(request.parameters.get("name"), query.version)
         limit, content_type = catalog.settings.max_body_bytes, headers.get("content-type")
-        body = await bodies.read(request.receive, limit)
+        body = await bodies.read(request.receive, limit, catalog.budget)
         if (coding := headers.get("content-encoding")) is not None:
+            await catalog.budget.take(2 * min(limit, MOST_DECODED * len(body)))
             body = await aside(limit, encoding.decoded, body, coding, limit)
         deadline.uploaded = True
-        parse = partial(bodies.parse, current.model.rules, content_type, body, limit, accepted)
-        observed = parse() if len(body) <= FEW else await asyncio.to_thread(parse)
+        observed = await bodies.observations(
+            current.model.rules, content_type, body, limit, catalog.budget, accepted
+        )
         record_body(request.context, current, observed)
         catalog.admit()  # other requests may have filled the queues during the upload
         return await operation(Inference(observed, current, query, headers.get("accept")))

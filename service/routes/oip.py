@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from models_store.errors import shown
 from service.engine.model import Encoded, Generated, Model
 from service.engine.observations import Observations
-from service.engine.workers import aside
+from service.engine.workers import FEW, aside
 from service.errors import NotFound, PastDeadline, WrongInput
 from service.formats import bodies
 from service.http import encoding
@@ -25,7 +25,11 @@ from service.oip.requests import InferenceRequest, Parameters
 from service.routes.inference import record_body, rows_of, seed_of
 
 T = TypeVar("T")
+MOST_DECODED = 1032
+"""Bytes that one byte of a compressed body usually becomes at most; a limit holds for more."""
 MODEL, VERSION = "/models/{name}", "/models/{name}/versions/{version}"
+BYTES_OF_INPUT = 6
+"""Memory of one byte of a request while it is parsed, in bytes."""
 MAX_DIGITS = 9
 """Digits of a version in a path."""
 
@@ -43,11 +47,14 @@ async def infer(request: EndpointRequest) -> Reply:
             )
         with request.deadlines.limit(request.receive) as deadline:
             limit = catalog.settings.max_body_bytes
-            body = await bodies.read(request.receive, limit)
+            body = await bodies.read(request.receive, limit, catalog.budget)
             deadline.uploaded = True
             if (coding := headers.get("content-encoding")) is not None:
+                await catalog.budget.take(2 * min(limit, MOST_DECODED * len(body)))
                 body = await aside(limit, encoding.decoded, body, coding, limit)
             length = headers.get("inference-header-content-length")
+            if len(body) > FEW:
+                await catalog.budget.take(BYTES_OF_INPUT * len(body))
             parsed = await aside(len(body), requests.parse, loaded.model.rules, body, length)
             observed = parsed.observed
             record_body(request.context, loaded, observed)

@@ -158,7 +158,7 @@ UNSUPPORTED = {
 
 async def _document(request: Request, catalog: Catalog) -> dict[str, Any]:
     """Reads the body as an object; it may be empty, and needs no content type."""
-    body = await bodies.read(request.receive, catalog.settings.max_body_bytes)
+    body = await bodies.read(request.receive, catalog.settings.max_body_bytes, catalog.budget)
     try:
         document = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:

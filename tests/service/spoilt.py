@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ ENCODER = "label.encoder.onnx"
 ROUNDS = 2**62
 
 
-def _published(place: Store, bundle_folder: Path, number: int, name: str, graph: onnx.ModelProto) -> None:
-    publish(place, bundle_folder, number, name, label_encoder_onnx=graph.SerializeToString())
+def _published(
+    place: Store, bundle_folder: Path, number: int, name: str, graph: onnx.ModelProto, **files: bytes
+) -> None:
+    publish(place, bundle_folder, number, name, label_encoder_onnx=graph.SerializeToString(), **files)
 
 
 def _encoder(bundle_folder: Path) -> onnx.ModelProto:
@@ -29,7 +32,14 @@ def _encoder(bundle_folder: Path) -> onnx.ModelProto:
     return model
 
 
-def looping(place: Store, bundle_folder: Path, number: int, name: str, label: int | None = None) -> None:
+def looping(
+    place: Store,
+    bundle_folder: Path,
+    number: int,
+    name: str,
+    label: int | None = None,
+    spare_golden: bool = False,
+) -> None:
     """Publishes a model whose encoder of labels computes for years.
 
     Arguments:
@@ -38,6 +48,7 @@ def looping(place: Store, bundle_folder: Path, number: int, name: str, label: in
         number: New version.
         name: New name.
         label: The only label for which it does; None: it always does.
+        spare_golden: Whether to leave rows of that label out of the golden values.
     """
     model = _encoder(bundle_folder)
     graph = model.graph
@@ -68,7 +79,15 @@ def looping(place: Store, bundle_folder: Path, number: int, name: str, label: in
             helper.make_node("Add", ["before", "nothing"], ["mu"]),
         ]
     )
-    _published(place, bundle_folder, number, name, model)
+    files = {}
+    if spare_golden:
+        golden = open_bundle(bundle_folder).read("golden.npz")
+        with np.load(io.BytesIO(golden)) as values:
+            kept = values["label.x"] != label
+            stream = io.BytesIO()
+            np.savez(stream, **{key: value[kept] for key, value in values.items()})
+        files["golden_npz"] = stream.getvalue()
+    _published(place, bundle_folder, number, name, model, **files)
 
 
 def hungry(place: Store, bundle_folder: Path, number: int, name: str, numbers: int) -> None:

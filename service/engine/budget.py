@@ -1,0 +1,163 @@
+"""Memory that requests may take: each is priced before it is worked on, and the sum is bounded.
+
+A request takes bytes as its price becomes known: for its body, for what the body decodes to, for its numbers.
+It gives them back when its task ends, which is when the response is written. docs/settings.md has the prices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+from service.errors import TooBusy, TooLarge
+
+T = TypeVar("T")
+
+DEFAULT_BYTES = 2**30
+SHARE = 2
+"""One request may take the total divided by this."""
+SMALL = 2**18
+"""Bytes that are not counted: most requests take less, and connections are bounded."""
+WAIT_SECONDS = 1.0
+"""Longest wait for memory that other requests give back."""
+BYTES_OF_NUMBER = 32
+"""Bytes of one number of a response: float32, its copy when parts are joined, and up to 24 as JSON."""
+
+
+class Stopped(Exception):
+    """The request of a thread's work is gone."""
+
+
+def default_bytes(workers: int, groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Returns 1 GiB, or half of the control group's memory divided by the processes where that is less."""
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            return max(2**24, min(DEFAULT_BYTES, int((groups / file).read_text()) // 2 // workers))
+        except (OSError, ValueError):  # another version, no control group, or "max": no limit
+            continue
+    return DEFAULT_BYTES
+
+
+class Budget:
+    """Bytes that the requests of one process may take together; used on the event loop alone.
+
+    Arguments:
+        total: Bytes of all requests; None: no limit.
+    """
+
+    def __init__(self, total: int | None = None) -> None:
+        self.total = math.inf if total is None else total
+        self.share = self.total if total is None else total // SHARE
+        self.taken = 0
+        self._by_task: dict[asyncio.Task[Any], int] = {}
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def take(self, size: int, task: asyncio.Task[Any] | None = None) -> None:
+        """Takes bytes until the task ends; waits briefly where others hold them.
+
+        Arguments:
+            size: Bytes.
+            task: Task of the request; None: the current one.
+
+        Raises:
+            TooLarge: The request would have more than its share.
+            TooBusy: Other requests hold the memory.
+        """
+        task = task or asyncio.current_task()
+        if self.total == math.inf or task is None:
+            return
+        needed = self._by_task.get(task, 0) + size
+        if needed > self.share:
+            raise TooLarge(
+                f"the request needs {needed} bytes of memory, more than the {self.share} that one may have; "
+                "send less at a time, or ask for less"
+            )
+        end = asyncio.get_running_loop().time() + WAIT_SECONDS
+        while self.taken + size > self.total:
+            await self._wait(end, size)
+        if task not in self._by_task:
+            task.add_done_callback(self._give_back)
+        self._by_task[task] = self._by_task.get(task, 0) + size
+        self.taken += size
+
+    async def _wait(self, end: float, size: int) -> None:
+        freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(freed)
+        try:
+            async with asyncio.timeout_at(end):
+                await freed
+        except TimeoutError:
+            raise TooBusy(
+                f"other requests hold the memory: this one needs {size} bytes of {self.total}, "
+                f"and {self.taken} are taken; ask again in 1 s",
+                1,
+            ) from None
+        finally:
+            if freed in self._waiting:
+                self._waiting.remove(freed)
+
+    def _give_back(self, task: asyncio.Task[Any]) -> None:
+        self.taken -= self._by_task.pop(task)
+        while self._waiting:
+            freed = self._waiting.popleft()
+            if not freed.done():
+                freed.set_result(None)
+
+
+class Allowance:
+    """Lets work in a thread take memory for its request, and end when the request does.
+
+    Arguments:
+        budget: Budget of the process.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self.stopped = False
+        self._budget = budget
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+
+    def take(self, size: int) -> None:
+        """Takes bytes; blocks the thread while others hold them.
+
+        Raises:
+            TooLarge, TooBusy: As for :meth:`Budget.take`.
+            Stopped: The request is gone.
+        """
+        self.check()
+        if size > SMALL:
+            asyncio.run_coroutine_threadsafe(self._budget.take(size, self._task), self._loop).result()
+
+    def check(self) -> None:
+        """Checks between two steps that the request is still there.
+
+        Raises:
+            Stopped: It is gone.
+        """
+        if self.stopped:
+            raise Stopped
+
+
+async def in_thread(budget: Budget, function: Callable[[Allowance], T]) -> T:
+    """Calls a function in a thread; where the caller is cancelled, waits for the function's next check.
+
+    Arguments:
+        budget: Budget of the process.
+        function: Function of the allowance of this request.
+    """
+    allowance = Allowance(budget)
+    loop = asyncio.get_running_loop()
+    work = loop.run_in_executor(None, copy_context().run, function, allowance)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        allowance.stopped = True
+        await asyncio.wait([work])  # its memory counts until it ends
+        if not work.cancelled():
+            work.exception()
+        raise

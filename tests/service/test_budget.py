@@ -1,0 +1,139 @@
+"""Requests are priced before they are worked on, and the sum of their prices is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from models_store.stores import Folder
+from service.app import create_app
+from service.engine.budget import Allowance, Budget, Stopped, default_bytes, in_thread
+from service.errors import TooBusy, TooLarge
+from service.settings import Settings
+from tests.service import spoilt
+
+LABEL = {"inputs": {"label": [1]}}
+
+
+def test_memory_is_given_back_when_the_task_of_a_request_ends() -> None:
+    async def check() -> None:
+        budget = Budget(1000)
+
+        async def request() -> None:
+            await budget.take(300)
+            await budget.take(200)
+            assert budget.taken == 500
+
+        await asyncio.create_task(request())
+        await asyncio.sleep(0)
+        assert budget.taken == 0
+
+    asyncio.run(check())
+
+
+def test_a_request_waits_for_memory_that_another_gives_back() -> None:
+    async def check() -> None:
+        budget, held, go = Budget(1000), asyncio.Event(), asyncio.Event()
+
+        async def first() -> None:
+            await budget.take(500)
+            await budget.take(0)
+            held.set()
+            await go.wait()
+
+        async def second() -> None:
+            await budget.take(500)
+
+        async def third() -> None:
+            await budget.take(400)
+
+        tasks = [asyncio.create_task(first())]
+        await held.wait()
+        tasks.append(asyncio.create_task(second()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(third())
+        go.set()
+        await asyncio.gather(*tasks, waiting)
+
+    asyncio.run(check())
+
+
+def test_more_than_the_share_is_refused_and_more_than_the_total_is_busy() -> None:
+    async def check() -> None:
+        budget = Budget(1000)
+
+        async def hold(size: int, done: asyncio.Event) -> None:
+            await budget.take(size)
+            await done.wait()
+
+        with pytest.raises(TooLarge, match="needs 501 bytes of memory, more than the 500"):
+            await budget.take(501)
+        done = asyncio.Event()
+        holders = [asyncio.create_task(hold(500, done)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(TooBusy, match="this one needs 1 bytes of 1000, and 1000 are taken"):
+            await budget.take(1)
+        done.set()
+        await asyncio.gather(*holders)
+
+    asyncio.run(check())
+
+
+def test_work_in_a_thread_ends_when_its_request_is_cancelled() -> None:
+    async def check() -> None:
+        started, ended = asyncio.Event(), []
+        loop = asyncio.get_running_loop()
+
+        def work(allowance: Allowance) -> None:
+            loop.call_soon_threadsafe(started.set)
+            try:
+                while True:
+                    allowance.check()
+            except Stopped:
+                ended.append(True)
+                raise
+
+        task = asyncio.create_task(in_thread(Budget(1000), work))
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended == [True]
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(
+    ("limit", "total"), [("max", 2**30), (str(2**30), 2**28), (str(2**40), 2**30), ("-1", 2**24)]
+)
+def test_the_default_is_half_of_the_control_group(tmp_path: Path, limit: str, total: int) -> None:
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    assert default_bytes(2 if limit == str(2**30) else 1, tmp_path) == total
+
+
+def test_a_response_above_the_share_of_memory_is_refused_with_the_numbers(bundle_folder: Path) -> None:
+    settings = Settings(store=str(bundle_folder.parents[1]), memory_bytes=2**22)
+    with TestClient(create_app(settings)) as client:
+        refused = client.post("/encode?N=10000", json={"inputs": {"label": [1] * 10}})
+        assert refused.status_code == 422
+        assert "more than the 65536 that one request may ask for" in refused.json()["detail"]
+        large = client.post("/encode", content=b" " * 2**22, headers={"content-type": "application/json"})
+        assert large.status_code == 413
+        assert "bytes of memory, more than the 2097152" in large.json()["detail"]
+        assert client.post("/encode", json=LABEL).status_code == 200
+
+
+def test_a_graph_that_loops_for_one_label_is_ended_at_the_deadline(
+    bundle_folder: Path, tmp_path: Path
+) -> None:
+    """It is fast for all others, so it runs on the event loop, where a watchdog ends it."""
+    spoilt.looping(Folder(tmp_path), bundle_folder, 1, "odd", label=7, spare_golden=True)
+    with TestClient(create_app(Settings(store=str(tmp_path), deadline_seconds=2, threads=1))) as client:
+        for _ in range(2):  # more often than there are threads
+            answer = client.post("/encode", json={"inputs": {"label": [7]}})
+            assert (answer.status_code, "2 s" in answer.json()["detail"]) == (503, True)
+            assert client.post("/encode", json=LABEL).status_code == 200
