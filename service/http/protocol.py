@@ -54,7 +54,7 @@ class Protocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._unsent = 0
-        self._crowded = False
+        self._crowded = self._refused = False
         self._since = self.loop.time()
         self._expect_head()
         self._arm_head_timer()
@@ -70,6 +70,8 @@ class Protocol(HttpToolsProtocol):
     # --- what arrives -----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._unset_keepalive_if_required()
         self._received += len(data)
         try:
@@ -82,7 +84,7 @@ class Protocol(HttpToolsProtocol):
         elif self.waiting_for_head:
             if self._received > MAX_HEAD_BYTES:
                 self._refuse(*_TOO_LONG_HEAD)
-            elif self._timer is None:
+            elif self._received and self._timer is None:
                 self._since = self.loop.time()
                 self._arm_head_timer()
         elif self._received - self._body > MAX_HEAD_BYTES + MAX_CHUNK_OVERHEAD * self._body:
@@ -214,12 +216,19 @@ class Protocol(HttpToolsProtocol):
             self._crowded = True
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answers with an error and closes the connection; nothing more of it is read."""
+        """Answers with an error and closes the connection; nothing more of it is read.
+
+        Where complete requests still wait for their responses, the last of these closes it instead.
+        """
         if self.transport.is_closing():
             return
+        self._refused = True
         self._disarm_head_timer()
         busy = self.cycle is not None and not self.cycle.response_complete
-        if not busy:  # else the response that is being written must not be cut by another
+        if busy and not self.cycle.more_body:
+            self.cycle.keep_alive = False
+            return
+        if not busy or not (self.cycle.response_started or self.pipeline):
             self.transport.write(_response(status, detail))
         self.transport.close()
 

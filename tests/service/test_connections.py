@@ -143,6 +143,44 @@ def test_a_connection_that_sends_nothing_is_closed_without_a_word() -> None:
     assert not transport.write.called
 
 
+LIVEZ = b"GET /livez HTTP/1.1\r\nhost: here\r\n\r\n"
+
+
+def asked(one: Protocol, *packets: bytes) -> Any:
+    """Sends packets while no request is worked on; returns the cycle of the last request."""
+    one._start_asgi_task = Mock()  # type: ignore[method-assign]
+    for packet in packets:
+        one.data_received(packet)
+    return one.cycle
+
+
+def test_a_client_that_waits_long_for_its_response_is_not_late_with_the_next_request() -> None:
+    loop = Loop()
+    one, transport = made(loop, set())
+    asked(one, LIVEZ)
+    loop.advance(2 * protocol.HEAD_SECONDS)
+    assert not transport.close.called
+
+
+@pytest.mark.parametrize("rest", [b"GET /li", b"\0\0\r\n\r\n"], ids=["half a request", "no request"])
+def test_what_follows_a_request_does_not_cut_its_response(rest: bytes) -> None:
+    """The response is written, and is the last one of the connection."""
+    loop = Loop()
+    one, transport = made(loop, set())
+    cycle = asked(one, LIVEZ, rest)
+    loop.advance(protocol.HEAD_SECONDS)
+    one.data_received(LIVEZ)
+    assert (transport.close.called, transport.write.called) == (False, False)
+    assert (cycle is one.cycle, cycle.keep_alive) == (True, False)
+
+
+def test_a_body_that_breaks_off_its_framing_is_refused_with_a_reason() -> None:
+    one, transport = made(Loop(), set())
+    asked(one, b"POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n", b"zz\r\n")
+    assert transport.write.call_args[0][0].startswith(b"HTTP/1.1 400")
+    assert transport.close.called
+
+
 def test_a_client_that_reads_nothing_is_disconnected_and_one_that_reads_slowly_is_not() -> None:
     loop = Loop()
     one, transport = made(loop, set())
