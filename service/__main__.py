@@ -18,6 +18,7 @@ from service import impute
 from service.app import create_app, described, served
 from service.errors import invalid
 from service.http.protocol import Protocol
+from service.http.server import run
 from service.models.catalog import Catalog
 from service.settings import Settings, UnusableKeys
 from service.telemetry import logs
@@ -64,7 +65,7 @@ def _serve(settings: Settings) -> None:
     # uvicorn raises the signal again after it has ended; death by a signal would not be exit code 0.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     os.environ.update(settings.to_environment())  # worker processes read their settings from there
-    uvicorn.run(
+    config = uvicorn.Config(
         "service.app:app" if settings.workers > 1 else served(settings),
         interface="asgi3",
         workers=settings.workers,
@@ -78,6 +79,7 @@ def _serve(settings: Settings) -> None:
         log_config=logs.config(settings.log_format, settings.log_level, settings.log_requests),
         timeout_graceful_shutdown=math.ceil(settings.deadline_seconds) + 1,
     )
+    run(config)
 
 
 def _describe(error: Any) -> str:

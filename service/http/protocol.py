@@ -23,6 +23,8 @@ HEAD_SECONDS = 10.0
 """From the first byte of a request, or from the begin of its connection, to the end of its headers."""
 STALLED_SECONDS = 20.0
 """A client that takes none of its response for so long is disconnected."""
+LINGER_SECONDS = 0.5
+"""At the end of the service, idle connections stay for so long: a request may be on its way."""
 RESERVED_FILES = 64
 """File descriptors that connections leave to graphs, logs and health checks."""
 HEALTH_PATHS = (b"/livez", b"/readyz", b"/v2/health/live", b"/v2/health/ready")
@@ -54,7 +56,7 @@ class Protocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._unsent = 0
-        self._crowded = self._refused = False
+        self._crowded = self._refused = self._ending = False
         self._since = self.loop.time()
         self._expect_head()
         self._arm_head_timer()
@@ -147,6 +149,8 @@ class Protocol(HttpToolsProtocol):
             )
         if self._reason is None:
             super().on_headers_complete()
+            if self._ending:
+                self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._body += len(body)
@@ -202,6 +206,21 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             self._watch_reader()
+
+    # --- the end of the service -------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        """Makes the next response that begins the last one, and closes the connection if none does."""
+        self._ending = True
+        if self.cycle is not None and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+        self.loop.call_later(LINGER_SECONDS, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
 
     # --- how many there are -----------------------------------------------------------------------
 

@@ -181,6 +181,33 @@ def test_a_body_that_breaks_off_its_framing_is_refused_with_a_reason() -> None:
     assert transport.close.called
 
 
+def test_at_the_end_an_idle_connection_answers_one_request_more() -> None:
+    one, transport = made(Loop(), set())
+    asked(one, LIVEZ).response_complete = True
+    one.shutdown()
+    assert not transport.close.called
+    assert asked(one, LIVEZ).keep_alive is False
+
+
+def test_at_the_end_an_idle_connection_is_closed_after_a_while_and_a_busy_one_by_its_response() -> None:
+    loop = Loop()
+    (idle, transport), (busy, other) = made(loop, set()), made(loop, set())
+    cycle = asked(busy, LIVEZ)
+    idle.shutdown()
+    busy.shutdown()
+    loop.advance(protocol.LINGER_SECONDS)
+    assert (transport.close.called, other.close.called, cycle.keep_alive) == (True, False, False)
+
+
+def test_at_the_end_a_response_that_has_begun_does_not_end_its_connection_unannounced() -> None:
+    """Its headers promised to keep the connection, so the client's next request may be on its way."""
+    one, _ = made(Loop(), set())
+    begun = asked(one, LIVEZ)
+    begun.response_started = True
+    one.shutdown()
+    assert begun.keep_alive is True
+
+
 def test_a_client_that_reads_nothing_is_disconnected_and_one_that_reads_slowly_is_not() -> None:
     loop = Loop()
     one, transport = made(loop, set())

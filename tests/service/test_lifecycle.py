@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from benchmarks import ending
+from benchmarks.servers import Server
 from models_store.errors import BundleRefused
 from models_store.folder import open_bundle
 from service.engine.sessions import cpu_quota
@@ -48,6 +50,20 @@ def test_sigterm_under_load_loses_no_answer(bundle_folder: Path, options: tuple[
             each.result()
         assert process.wait(60) == 0
     assert set(answered) == {200}
+
+
+def test_sigterm_loses_no_request_of_clients_that_never_pause(bundle_folder: Path) -> None:
+    """They keep their connections and open new ones until no process listens."""
+    body = json.dumps(BODY).encode()
+    request = (
+        "POST /encode HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    ).encode() + body
+    with process_of(bundle_folder.parents[1], "--grace-seconds", "0") as (address, process):
+        counts = ending.count(Server(httpx2.URL(address).port or 80, process, 0.0), request, 16)
+        assert process.wait(60) == 0
+    assert counts["answered"] > 100
+    assert counts["lost"] == counts["refused"] == 0
 
 
 def test_what_is_in_flight_when_the_grace_is_over_is_finished(bundle_folder: Path) -> None:
