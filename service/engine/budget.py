@@ -33,6 +33,10 @@ class Stopped(Exception):
     """The request of a thread's work is gone."""
 
 
+class Costly(Exception):
+    """The work takes too long for the event loop; a thread must do it."""
+
+
 def default_bytes(workers: int, groups: Path = Path("/sys/fs/cgroup")) -> int:
     """Returns 1 GiB, or half of the control group's memory divided by the processes where that is less."""
     for file in ("memory.max", "memory/memory.limit_in_bytes"):

@@ -15,12 +15,11 @@ from models_store.arrays import Array
 from models_store.errors import UnreadableFile, listed, shown
 from models_store.kinds import arrays
 from models_store.manifest import Modality
-from service.engine.budget import Allowance
+from service.engine.budget import Allowance, Costly
 from service.engine.observations import Column
 from service.engine.rules import Rules
 from service.errors import TooLarge, Unparsable, WrongInput, located
 from service.formats import npz
-from service.formats.pixels import Costly
 
 MASK = "mask."
 ENCRYPTED = 1

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
+from typing import TypeVar
 
 from python_multipart.multipart import parse_options_header
 from starlette.types import Receive
 
 from models_store.errors import listed
-from service.engine.budget import SMALL, Allowance, Budget, in_thread
+from service.engine.budget import SMALL, Allowance, Budget, Costly, in_thread
 from service.engine.observations import Column, Observations
 from service.engine.rules import Rules
 from service.engine.workers import FEW
 from service.errors import ClientDisconnected, TooLarge, UnknownMediaType, WrongInput
 from service.formats import archive, document, form, tables
-from service.formats.pixels import Costly
 from service.http.response import BYTES, CSV, JSON, MULTIPART, NPZ
+
+T = TypeVar("T")
 
 SENDING: Mapping[str, Sequence[str]] = {
     "": (MULTIPART, JSON, NPZ, BYTES, CSV),
@@ -29,6 +31,23 @@ BYTES_OF_TABLE = 16
 """Memory of one byte of a table while it is read, in bytes."""
 TABLE_ON_LOOP = 2000
 """Bytes of a table that may be read on the event loop: its dialect is detected first."""
+
+
+async def by_cost(budget: Budget, small: bool, function: Callable[[Allowance | None], T]) -> T:
+    """Calls a function on the event loop if that takes little time, else in a thread.
+
+    Arguments:
+        budget: Budget of the process.
+        small: Whether to try it on the event loop.
+        function: Function of the allowance of this request, None on the event loop: there it raises ``Costly``
+            if its work takes too long.
+    """
+    if small:
+        try:
+            return function(None)
+        except Costly:
+            pass
+    return await in_thread(budget, function)
 
 
 async def observations(
@@ -53,12 +72,7 @@ async def observations(
         TooBusy: Other requests hold the memory.
         Exception: As for :func:`parse`.
     """
-    if len(body) <= FEW:
-        try:
-            return parse(rules, content_type, body, limit, accepted)
-        except Costly:
-            pass
-    return await in_thread(budget, partial(parse, rules, content_type, body, limit, accepted))
+    return await by_cost(budget, len(body) <= FEW, partial(parse, rules, content_type, body, limit, accepted))
 
 
 async def read(receive: Receive, limit: int, budget: Budget) -> bytes:

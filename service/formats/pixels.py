@@ -8,7 +8,7 @@ from models_store.errors import UnreadableFile
 from models_store.kinds import arrays
 from models_store.kinds.base import Kind, from_base64
 from models_store.kinds.image import MAX_PIXELS
-from service.engine.budget import Allowance
+from service.engine.budget import Allowance, Costly
 from service.engine.rules import Rules
 from service.errors import TooLarge
 
@@ -17,10 +17,6 @@ BYTES_OF_PIXEL = 8
 LOOP_PIXELS = 50_000
 """Pixels that are decoded on the event loop: some 1 ms."""
 PNG, WAV = b"\x89PNG\r\n\x1a\n", b"RIFF"
-
-
-class Costly(Exception):
-    """The work takes too long for the event loop; a thread must do it."""
 
 
 def check(
@@ -47,7 +43,7 @@ def check(
     if not media:
         return
     if allowance is None:
-        if sum(_pixels_on_loop(file) for _, file in media) > LOOP_PIXELS:
+        if sum(_pixels_on_loop(file) for _, file in media) > min(LOOP_PIXELS, MAX_PIXELS):
             raise Costly
         return
     allowance.take(BYTES_OF_PIXEL * min(_counted(allowance, media), MAX_PIXELS))

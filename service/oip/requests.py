@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -15,10 +15,11 @@ from models_store import kinds
 from models_store.arrays import Array
 from models_store.errors import listed, shown
 from models_store.manifest import Modality
+from service.engine.budget import Allowance
 from service.engine.observations import Column, Observations
 from service.engine.rules import Rules
 from service.errors import Unparsable, WrongInput, located
-from service.formats import archive, bodies, pixels
+from service.formats import archive, bodies, document, pixels
 from service.oip import tensors
 from service.schemas import Names
 
@@ -27,6 +28,8 @@ LONGEST_NAME = 80
 """Characters that an error shows of a name that was sent."""
 LONGEST_KEPT = 4096
 """Largest JSON of a request that is kept parsed, in bytes."""
+BYTES_OF_TENSORS = 2
+"""Memory of one byte of binary tensors: their rows may be copied."""
 UNSUPPORTED = ("sequence_id", "sequence_start", "sequence_end", "priority")
 """Parameters of the protocol that this service has no counterpart of."""
 
@@ -112,24 +115,31 @@ class InferenceRequest(NamedTuple):
     observed: Observations
 
 
-def parse(rules: Rules, body: bytes, header_length: str | None) -> InferenceRequest:
+def parse(
+    rules: Rules, body: bytes, header_length: str | None, allowance: Allowance | None = None
+) -> InferenceRequest:
     """Reads a body: JSON, followed by the tensors that are sent as bytes.
 
     Arguments:
         rules: Rules of the model.
         body: Body of the request.
         header_length: Header Inference-Header-Content-Length, the bytes of the JSON; None: the whole body.
+        allowance: Memory for this work in a thread; None on the event loop.
 
     Raises:
+        Costly: Its files take too long for the event loop.
         Unparsable: The JSON is damaged, or a file in it cannot be read.
         WrongInput: The document has another structure, an input is unknown, or a value does not fit.
         RequestValidationError: A parameter is unknown, or has a wrong value.
         TooLarge: There are too many rows.
     """
     length = _length(header_length, len(body))
+    if allowance is not None:
+        allowance.take(document.memory(body, length) + BYTES_OF_TENSORS * (len(body) - length))
     cacheable = header_length is not None and length <= LONGEST_KEPT
     head = (_read_once if cacheable else _read)(body[:length])
-    return InferenceRequest(head, _observations(rules, _tensors(head.inputs, memoryview(body)[length:])))
+    sent = _tensors(head.inputs, memoryview(body)[length:])
+    return InferenceRequest(head, _observations(rules, sent, allowance))
 
 
 def _read(content: bytes) -> Head:
@@ -253,34 +263,42 @@ def _tensors(inputs: Sequence[Sent], rest: memoryview) -> dict[str, Array]:
     return arrays
 
 
-def _observations(rules: Rules, sent: Mapping[str, Array]) -> Observations:
+def _observations(rules: Rules, sent: Mapping[str, Array], allowance: Allowance | None) -> Observations:
     names = [name for name in sent if not name.startswith(archive.MASK)]
     for mask in sent.keys() - names:
         if mask.removeprefix(archive.MASK) not in names:
             raise WrongInput(f"input {shown(mask)} is the mask of nothing; the inputs are {listed(names)}")
     texts = {name: [*sent[name].flat] for name in names if sent[name].dtype.kind == "O"}
-    pixels.check(rules, texts)
+    pixels.check(rules, texts, allowance)
+    check = allowance.check if allowance is not None else _nothing
     return bodies.together(
-        {name: _column(rules, name, sent[name], sent.get(archive.MASK + name)) for name in names}
+        {name: _column(rules, name, sent[name], sent.get(archive.MASK + name), check) for name in names}
     )
 
 
-def _column(rules: Rules, name: str, tensor: Array, mask: Array | None) -> Column:
+def _nothing() -> None: ...
+
+
+def _column(rules: Rules, name: str, tensor: Array, mask: Array | None, check: Callable[[], None]) -> Column:
     modality, texts = rules.modality(name), tensor.dtype.kind == "O"
     if (texts or not modality.shape) and tensor.ndim == 2 and tensor.shape[1] == 1:
         tensor = tensor[:, 0]  # many clients send two axes where the protocol allows one
     rules.check_rows(len(tensor) if tensor.ndim else 0)
-    read = _from_texts if texts else archive.column
-    return read(modality, tensor, mask, f"input '{name}'")
+    if texts:
+        return _from_texts(modality, tensor, mask, f"input '{name}'", check)
+    return archive.column(modality, tensor, mask, f"input '{name}'")
 
 
-def _from_texts(modality: Modality, tensor: Array, mask: Array | None, where: str) -> Column:
+def _from_texts(
+    modality: Modality, tensor: Array, mask: Array | None, where: str, check: Callable[[], None]
+) -> Column:
     """Reads labels as text; other kinds as files: bytes, or base64 in JSON."""
     if tensor.ndim != 1:
         raise WrongInput(f"{where}: BYTES must have the shape [rows], got {list(tensor.shape)}")
     archive.check_mask(mask, len(tensor), where)
     values = np.zeros((len(tensor), *modality.shape), modality.numpy_dtype)
     for row in range(len(tensor)) if mask is None else np.flatnonzero(mask):
+        check()
         item = tensor[row]
         read, content = (kinds.read_file, item) if isinstance(item, bytes) else (kinds.read_values, [item])
         rows = located(f"{where}, row {row} (counted from 0)", read, modality, content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from models_store.errors import shown
@@ -28,8 +29,6 @@ T = TypeVar("T")
 MOST_DECODED = 1032
 """Bytes that one byte of a compressed body usually becomes at most; a limit holds for more."""
 MODEL, VERSION = "/models/{name}", "/models/{name}/versions/{version}"
-BYTES_OF_INPUT = 6
-"""Memory of one byte of a request while it is parsed, in bytes."""
 MAX_DIGITS = 9
 """Digits of a version in a path."""
 
@@ -53,9 +52,8 @@ async def infer(request: EndpointRequest) -> Reply:
                 await catalog.budget.take(2 * min(limit, MOST_DECODED * len(body)))
                 body = await aside(limit, encoding.decoded, body, coding, limit)
             length = headers.get("inference-header-content-length")
-            if len(body) > FEW:
-                await catalog.budget.take(BYTES_OF_INPUT * len(body))
-            parsed = await aside(len(body), requests.parse, loaded.model.rules, body, length)
+            parse = partial(requests.parse, loaded.model.rules, body, length)
+            parsed = await bodies.by_cost(catalog.budget, len(body) <= FEW, parse)
             observed = parsed.observed
             record_body(request.context, loaded, observed)
             catalog.admit()  # other requests may have filled the queues during the upload
