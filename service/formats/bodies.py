@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TypeVar
 
@@ -16,6 +18,7 @@ from service.engine.rules import Rules
 from service.engine.workers import FEW
 from service.errors import ClientDisconnected, TooLarge, UnknownMediaType, WrongInput
 from service.formats import archive, document, form, tables
+from service.http import encoding
 from service.http.response import BYTES, CSV, JSON, MULTIPART, NPZ
 
 T = TypeVar("T")
@@ -27,6 +30,8 @@ SENDING: Mapping[str, Sequence[str]] = {
     "csv": (CSV,),
 }
 """Accepted media types by the last part of a path: ``/encode`` accepts all, ``/encode/json`` JSON alone."""
+USUAL_RATIO = 16
+"""Bytes that one byte of a compressed body rarely exceeds."""
 BYTES_OF_TABLE = 16
 """Memory of one byte of a table while it is read, in bytes."""
 TABLE_ON_LOOP = 2000
@@ -39,8 +44,8 @@ async def by_cost(budget: Budget, small: bool, function: Callable[[Allowance | N
     Arguments:
         budget: Budget of the process.
         small: Whether to try it on the event loop.
-        function: Function of the allowance of this request, None on the event loop: there it raises ``Costly``
-            if its work takes too long.
+        function: Function of the allowance of this request, or of None on the event loop; there it raises
+            ``Costly`` if its work takes too long.
     """
     if small:
         try:
@@ -103,6 +108,29 @@ async def read(receive: Receive, limit: int, budget: Budget) -> bytes:
         chunks.append(chunk)
         more = message.get("more_body", False)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def decoded(body: bytes, coding: str, limit: int, budget: Budget) -> bytes:
+    """Removes the content codings of a body in a thread; takes memory for its usual size, or for all.
+
+    Arguments:
+        body: Body of the request.
+        coding: Header Content-Encoding.
+        limit: Largest size of the decoded body, in bytes.
+        budget: Memory that requests may take.
+
+    Raises:
+        UnknownCoding: A coding is not supported.
+        Unparsable: The body is not of its coding.
+        TooLarge: The decoded body is longer than the limit.
+        TooBusy: Other requests hold the memory.
+    """
+    usual = min(limit, USUAL_RATIO * len(body) + SMALL)
+    await budget.take(2 * usual)
+    with suppress(TooLarge):
+        return await asyncio.to_thread(encoding.decoded, body, coding, usual)
+    await budget.take(2 * (limit - usual))
+    return await asyncio.to_thread(encoding.decoded, body, coding, limit)
 
 
 def parse(

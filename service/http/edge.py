@@ -26,6 +26,8 @@ log = logging.getLogger("anyview")
 
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,64}")
 """An ``X-Request-ID`` that the service takes over."""
+PIECE = 2**18
+"""Bytes of a response that are sent at a time."""
 
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -96,7 +98,10 @@ class Edge:
                 if len(message.get("body", b"")) >= WORTH_ENCODING:
                     message = await compressed(scope, head, message)
                 await send(head)
-            await send(message)
+            if len(message.get("body", b"")) <= PIECE:
+                await send(message)
+            else:
+                await _send_in_pieces(message, send)
 
         try:
             await self._app(scope, receive, send_on)
@@ -122,6 +127,18 @@ class Edge:
             logs.request(context, seconds)
         if self._tracer is not None:
             self._tracer.end(context)
+
+
+async def _send_in_pieces(message: Message, send: Send) -> None:
+    """Sends a long body: each piece waits until the client has read most of those before it.
+
+    The request, and the memory that it took, thus last until the client has read its response.
+    """
+    rest = memoryview(message["body"])
+    while len(rest) > PIECE:
+        await send({"type": "http.response.body", "body": bytes(rest[:PIECE]), "more_body": True})
+        rest = rest[PIECE:]
+    await send({**message, "body": bytes(rest)})
 
 
 def _path_below_root(scope: Scope) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import zlib
 from collections.abc import Callable
 
@@ -14,6 +16,10 @@ CODINGS = ("gzip", "deflate", "zstd")
 IDENTITY = ("", "identity")
 MAX_CODINGS = 4
 """Codings that one body may have on top of each other."""
+GZIP_MAGIC = b"\x1f\x8b\x08"
+"""Begin of a member of a gzip file."""
+MAX_MEMBERS = 10_000
+"""Members of a gzip file: the time of each does not depend on its size."""
 
 
 def decoded(body: bytes, header: str | None, limit: int) -> bytes:
@@ -59,20 +65,17 @@ def _inflated(body: bytes, limit: int, name: str, window: int) -> bytes:
 
 def _gunzipped(body: bytes, limit: int) -> bytes:
     """Decodes every member of a gzip file."""
-    content, rest = b"", body
-    while rest or not content:
-        decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        try:
-            content += decompressor.decompress(rest, limit + 1 - len(content))
-        except zlib.error as error:
-            raise Unparsable(f"the body is not gzip: {error}") from None
-        if len(content) > limit:
-            break
-        if not decompressor.eof:
-            raise Unparsable("the body is gzip that ends too early")
-        rest = decompressor.unused_data.lstrip(b"\0")
-        if not rest:
-            break
+    if (members := body.count(GZIP_MAGIC)) > MAX_MEMBERS:
+        raise Unparsable(f"a gzip body may have {MAX_MEMBERS} members at most, got up to {members}")
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as stream:
+            content = stream.read(limit + 1)
+    except EOFError:
+        raise Unparsable("the body is gzip that ends too early") from None
+    except (OSError, zlib.error) as error:
+        raise Unparsable(f"the body is not gzip: {error}") from None
+    if not body:
+        raise Unparsable("the body is gzip that ends too early")
     return content
 
 

@@ -30,10 +30,6 @@ class Lifecycle(Protocol):
     """The service is about to stop."""
 
 
-PIECE = 2**20
-"""Bytes of a response that are sent at a time."""
-
-
 class EndpointRequest(NamedTuple):
     """A request to an endpoint of the table.
 
@@ -120,11 +116,7 @@ class EndpointTable:
             *((CLOSE,) if lifecycle.draining else ()),
         ]
         await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers_of_reply})
-        rest = memoryview(reply.content)
-        while len(rest) > PIECE:  # each piece waits for the client to read, so memory is held for no longer
-            await send({"type": "http.response.body", "body": bytes(rest[:PIECE]), "more_body": True})
-            rest = rest[PIECE:]
-        await send({"type": "http.response.body", "body": bytes(rest)})
+        await send({"type": "http.response.body", "body": reply.content})
 
     async def _respond_to_error(self, error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond by the handler of the error's most specific class; raise the error where there is none."""

@@ -16,10 +16,8 @@ from models_store.errors import listed
 from models_store.kinds import MEDIA
 from service.engine.observations import Observations
 from service.engine.summaries import FIELDS
-from service.engine.workers import aside
 from service.errors import WrongInput
 from service.formats import bodies, render, tables
-from service.http import encoding
 from service.http.endpoints import Endpoint, EndpointRequest
 from service.http.response import CSV, JSON, NPZ, ZIP, Reply, negotiate
 from service.models.catalog import Catalog
@@ -38,9 +36,6 @@ GENERATED: Mapping[str, Sequence[str]] = {
 
 ENCODED = (JSON, NPZ)
 EXPLANATION = ("contributions", "information", "disagreement")
-
-MOST_DECODED = 1032
-"""Bytes that one byte of a compressed body usually becomes at most; a limit holds for more."""
 
 
 class Inference(NamedTuple):
@@ -171,8 +166,7 @@ async def respond(
         limit, content_type = catalog.settings.max_body_bytes, headers.get("content-type")
         body = await bodies.read(request.receive, limit, catalog.budget)
         if (coding := headers.get("content-encoding")) is not None:
-            await catalog.budget.take(2 * min(limit, MOST_DECODED * len(body)))
-            body = await aside(limit, encoding.decoded, body, coding, limit)
+            body = await bodies.decoded(body, coding, limit, catalog.budget)
         deadline.uploaded = True
         observed = await bodies.observations(
             current.model.rules, content_type, body, limit, catalog.budget, accepted

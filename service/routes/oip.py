@@ -14,7 +14,6 @@ from service.engine.observations import Observations
 from service.engine.workers import FEW, aside
 from service.errors import NotFound, PastDeadline, WrongInput
 from service.formats import bodies
-from service.http import encoding
 from service.http.endpoints import Endpoint, EndpointRequest
 from service.http.response import Reply
 from service.models.catalog import Catalog
@@ -26,8 +25,6 @@ from service.oip.requests import InferenceRequest, Parameters
 from service.routes.inference import record_body, rows_of, seed_of
 
 T = TypeVar("T")
-MOST_DECODED = 1032
-"""Bytes that one byte of a compressed body usually becomes at most; a limit holds for more."""
 MODEL, VERSION = "/models/{name}", "/models/{name}/versions/{version}"
 MAX_DIGITS = 9
 """Digits of a version in a path."""
@@ -49,8 +46,7 @@ async def infer(request: EndpointRequest) -> Reply:
             body = await bodies.read(request.receive, limit, catalog.budget)
             deadline.uploaded = True
             if (coding := headers.get("content-encoding")) is not None:
-                await catalog.budget.take(2 * min(limit, MOST_DECODED * len(body)))
-                body = await aside(limit, encoding.decoded, body, coding, limit)
+                body = await bodies.decoded(body, coding, limit, catalog.budget)
             length = headers.get("inference-header-content-length")
             parse = partial(requests.parse, loaded.model.rules, body, length)
             parsed = await bodies.by_cost(catalog.budget, len(body) <= FEW, parse)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from models_store.stores import Folder
 from service.app import create_app
 from service.engine.budget import Allowance, Budget, Stopped, default_bytes, in_thread
 from service.errors import TooBusy, TooLarge
+from service.formats import bodies
+from service.http.edge import PIECE
 from service.settings import Settings
 from tests.service import spoilt
 
@@ -105,6 +108,29 @@ def test_work_in_a_thread_ends_when_its_request_is_cancelled() -> None:
         assert ended == [True]
 
     asyncio.run(check())
+
+
+@pytest.mark.parametrize(("content", "taken"), [(b"7" * 1000, 2**20), (b"7" * 10**7, 2 * 10**8)])
+def test_a_compressed_body_takes_the_memory_of_the_limit_only_where_it_needs_it(
+    content: bytes, taken: int
+) -> None:
+    async def check() -> None:
+        budget, body = Budget(2**30), gzip.compress(content)
+        assert await bodies.decoded(body, "gzip", 10**8, budget) == content
+        assert taken / 2 < budget.taken <= taken
+
+    asyncio.run(check())
+
+
+def test_a_long_response_is_compressed_before_it_is_sent_in_pieces(bundle_folder: Path) -> None:
+    with TestClient(create_app(Settings(store=str(bundle_folder.parents[1])))) as client:
+        plain, small = (
+            client.post("/encode?cond_mod=none&n_data=1000&N=30", headers={"accept-encoding": coding})
+            for coding in ("identity", "gzip")
+        )
+    assert len(plain.content) > 2 * PIECE
+    assert small.headers["content-encoding"] == "gzip"
+    assert len(small.json()["z"]) == len(plain.json()["z"]) == 1000
 
 
 @pytest.mark.parametrize(

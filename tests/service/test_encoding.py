@@ -74,6 +74,15 @@ def test_a_stream_that_is_cut_or_of_another_coding_is_refused(coding: str) -> No
             encoding.decoded(damaged, coding, LIMIT)
 
 
+def test_a_gzip_file_has_many_members_but_not_endlessly_many() -> None:
+    """The time of each member does not depend on its size: 20 bytes of nothing cost as much as a block."""
+    nothing = gzip.compress(b"")
+    content = nothing * (encoding.MAX_MEMBERS - 1) + gzip.compress(b"7")
+    assert encoding.decoded(content, "gzip", LIMIT) == b"7"
+    with pytest.raises(Unparsable, match=f"may have {encoding.MAX_MEMBERS} members at most, got up to"):
+        encoding.decoded(nothing + content, "gzip", LIMIT)
+
+
 @pytest.mark.parametrize("coding", ["br", "compress", "gzip, br", "gzip" + ", gzip" * 9])
 def test_an_unknown_coding_names_the_known_ones(client: TestClient, coding: str) -> None:
     with pytest.raises(UnknownCoding):
