@@ -146,7 +146,7 @@ def test_a_connection_that_sends_nothing_is_closed_without_a_word() -> None:
 LIVEZ = b"GET /livez HTTP/1.1\r\nhost: here\r\n\r\n"
 
 
-def asked(one: Protocol, *packets: bytes) -> Any:
+def parsed(one: Protocol, *packets: bytes) -> Any:
     """Sends packets while no request is worked on; returns the cycle of the last request."""
     one._start_asgi_task = Mock()  # type: ignore[method-assign]
     for packet in packets:
@@ -157,7 +157,7 @@ def asked(one: Protocol, *packets: bytes) -> Any:
 def test_a_client_that_waits_long_for_its_response_is_not_late_with_the_next_request() -> None:
     loop = Loop()
     one, transport = made(loop, set())
-    asked(one, LIVEZ)
+    parsed(one, LIVEZ)
     loop.advance(2 * protocol.HEAD_SECONDS)
     assert not transport.close.called
 
@@ -167,7 +167,7 @@ def test_what_follows_a_request_does_not_cut_its_response(rest: bytes) -> None:
     """The response is written, and is the last one of the connection."""
     loop = Loop()
     one, transport = made(loop, set())
-    cycle = asked(one, LIVEZ, rest)
+    cycle = parsed(one, LIVEZ, rest)
     loop.advance(protocol.HEAD_SECONDS)
     one.data_received(LIVEZ)
     assert (transport.close.called, transport.write.called) == (False, False)
@@ -176,23 +176,23 @@ def test_what_follows_a_request_does_not_cut_its_response(rest: bytes) -> None:
 
 def test_a_body_that_breaks_off_its_framing_is_refused_with_a_reason() -> None:
     one, transport = made(Loop(), set())
-    asked(one, b"POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n", b"zz\r\n")
+    parsed(one, b"POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n", b"zz\r\n")
     assert transport.write.call_args[0][0].startswith(b"HTTP/1.1 400")
     assert transport.close.called
 
 
 def test_at_the_end_an_idle_connection_answers_one_request_more() -> None:
     one, transport = made(Loop(), set())
-    asked(one, LIVEZ).response_complete = True
+    parsed(one, LIVEZ).response_complete = True
     one.shutdown()
     assert not transport.close.called
-    assert asked(one, LIVEZ).keep_alive is False
+    assert parsed(one, LIVEZ).keep_alive is False
 
 
 def test_at_the_end_an_idle_connection_is_closed_after_a_while_and_a_busy_one_by_its_response() -> None:
     loop = Loop()
     (idle, transport), (busy, other) = made(loop, set()), made(loop, set())
-    cycle = asked(busy, LIVEZ)
+    cycle = parsed(busy, LIVEZ)
     idle.shutdown()
     busy.shutdown()
     loop.advance(protocol.LINGER_SECONDS)
@@ -202,7 +202,7 @@ def test_at_the_end_an_idle_connection_is_closed_after_a_while_and_a_busy_one_by
 def test_at_the_end_a_response_that_has_begun_does_not_end_its_connection_unannounced() -> None:
     """Its headers promised to keep the connection, so the client's next request may be on its way."""
     one, _ = made(Loop(), set())
-    begun = asked(one, LIVEZ)
+    begun = parsed(one, LIVEZ)
     begun.response_started = True
     one.shutdown()
     assert begun.keep_alive is True
