@@ -15,12 +15,12 @@ from sklearn.ensemble import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer
-from sklearn.linear_model import LogisticRegression, RidgeCV
 
 from benchmarks.tables.design import Answer, Design, Estimate, Learn
 from benchmarks.tables.questions import Question
 from benchmarks.tables.table import Table
 from models_store.arrays import Array
+from training.evaluation import regressions
 
 NEIGHBOURS = 10
 SLOW_COLUMNS = 60
@@ -108,14 +108,7 @@ def _filling(design: Design, fill: Callable[[Array], Array]) -> Answer:
 
 def ridge(design: Design, train: Table) -> Answer:
     """Ridge or logistic regression of a column on all columns that are given where it is not."""
-
-    def regression() -> Any:
-        return RidgeCV(np.logspace(-1, 5, 13), alpha_per_target=True)
-
-    def classifier() -> Any:
-        return LogisticRegression(max_iter=300)
-
-    return _Regressions(design, train, regression, classifier, together=True).answer
+    return _Regressions(design, train, regressions.ridge, regressions.logistic, together=True).answer
 
 
 def boosting(design: Design, train: Table) -> Answer:
@@ -159,8 +152,15 @@ class _Regressions:
         x = np.nan_to_num(self.design.encode(question.given))
         for targets, given in self._groups(question):
             inputs = np.isin(self.design.source, given)
-            for group in self._fitted_together(targets):
-                self._fit(group, inputs, x, means, probabilities)
+            learned, new = self.x[:, inputs], x[:, inputs]
+            numbers = np.array([t for t in targets if not self.design.columns[t].labels], int)
+            means[:, numbers] = regressions.predict_numbers(
+                learned, self._standardised(numbers), new, self.regression, together=self.together
+            )
+            for target in (int(t) for t in targets if self.design.columns[t].labels):
+                shares = self._shares(target, learned, new)
+                if shares is not None:
+                    probabilities[target] = shares
         return means, probabilities
 
     def _groups(self, question: Question) -> list[tuple[Array, Array]]:
@@ -172,37 +172,16 @@ class _Regressions:
             groups.setdefault(inputs.tobytes(), []).append(int(index))
         return [(np.array(group), np.flatnonzero(np.frombuffer(key, bool))) for key, group in groups.items()]
 
-    def _fitted_together(self, targets: Array) -> list[Array]:
-        """Numbers without gaps share a regression."""
-        whole = [t for t in targets if self.together and self._numeric(t) and self.train.present[:, t].all()]
-        return [np.array(whole)] * bool(whole) + [np.array([t]) for t in targets if t not in whole]
+    def _standardised(self, targets: Array) -> Array:
+        """The training values of numbers, NaN where missing: (n, targets)."""
+        at = np.array([np.flatnonzero(self.design.source == t)[0] for t in targets], int)
+        return np.where(self.train.present[:, targets], self.x[:, at], np.nan)
 
-    def _numeric(self, target: int) -> bool:
-        return not self.design.columns[target].labels
-
-    def _fit(
-        self, targets: Array, inputs: Array, x: Array, means: Array, probabilities: dict[int, Array]
-    ) -> None:
-        rows = self.train.present[:, targets].all(axis=1)
-        if rows.sum() < 2:
-            return
-        learned = self.x[rows][:, inputs]
-        if self._numeric(targets[0]):
-            at = np.array([np.flatnonzero(self.design.source == t)[0] for t in targets])
-            y = self.x[np.ix_(np.flatnonzero(rows), at)]
-            fitted = self.regression().fit(learned, y if self.together else y[:, 0])
-            means[:, targets] = fitted.predict(x[:, inputs]).reshape(len(x), -1)
-            return
-        (target,) = targets
+    def _shares(self, target: int, learned: Array, new: Array) -> Array | None:
+        rows = self.train.present[:, target]
         labels = self.train.values[rows, target].astype(int)
-        if len(np.unique(labels)) < 2:
-            return
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            fitted = self.classifier().fit(learned, labels)
-        shares = np.zeros((len(x), len(self.design.columns[target].labels)))
-        shares[:, fitted.classes_] = fitted.predict_proba(x[:, inputs])
-        probabilities[target] = shares
+        count = len(self.design.columns[target].labels)
+        return regressions.predict_labels(learned[rows], labels, new, count, self.classifier)
 
 
 BASELINES: Mapping[str, Learn] = {

@@ -11,6 +11,7 @@ from benchmarks.tables.questions import Hide, Question, Task
 from benchmarks.tables.scores import Prediction
 from benchmarks.tables.table import Column, Table
 from models_store.arrays import Array
+from training.evaluation.regressions import moments
 
 LEAST_SHARE = 0.01
 """Least probability that is read from a filled one-hot cell."""
@@ -44,11 +45,7 @@ class Design:
     @classmethod
     def of(cls, train: Table) -> Design:
         raw, source = _expand(train)
-        seen = ~np.isnan(raw)
-        count = np.maximum(seen.sum(axis=0), 1)
-        center = np.where(seen, raw, 0).sum(axis=0) / count
-        deviation = np.sqrt((np.where(seen, raw - center, 0) ** 2).sum(axis=0) / count)
-        return cls(train.columns, center, np.where(deviation > 1e-9, deviation, 1.0), source)
+        return cls(train.columns, *moments(raw), source)
 
     def encode(self, table: Table) -> Array:
         """Encoded rows, NaN where missing: (n, q)."""

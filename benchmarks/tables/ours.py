@@ -71,7 +71,9 @@ def fitted(train: Table, folder: Path, seed: int) -> Experiment:
     experiment, text = read_experiment(str(path))
     place = store_at(str(folder / "store"))
     with contextlib.redirect_stdout(io.StringIO()):
-        commands.fit(experiment, text, place, folder / "run", resume=False, start=None, trackers=())
+        commands.fit(
+            experiment, text, place, folder / "run", resume=False, start=None, trackers=(), force=True
+        )
     return experiment
 
 
