@@ -90,8 +90,7 @@ def intervals(evaluated: EvaluatedModel, target: Modality, given: Sequence[str],
     """Compares the mean and the intervals of ``/generate`` for a target with the observed values."""
     x = rows.data[target.name].numpy().astype(np.float64)
     mean, low, high = answered(evaluated, target, given, rows)
-    inside, seen = (low <= x[:, None]) & (x[:, None] <= high), ~np.isnan(x)
-    half, most, nearly_all = (round(float(inside[:, level][seen].mean()), 4) for level in range(3))
+    half, most, nearly_all = covered(x, low, high)
     return {
         "r2": round(r2(target, x, mean), 4),
         "coverage_50": half,
@@ -99,6 +98,12 @@ def intervals(evaluated: EvaluatedModel, target: Modality, given: Sequence[str],
         "coverage_90": nearly_all,
         "rows": len(rows),
     }
+
+
+def covered(x: Array, low: Array, high: Array) -> list[float]:
+    """Shares of observed cells, (n, *shape), within the intervals (n, coverages, *shape), by coverage."""
+    inside, seen = (low <= x[:, None]) & (x[:, None] <= high), ~np.isnan(x)
+    return [round(float(inside[:, level][seen].mean()), 4) for level in range(inside.shape[1])]
 
 
 def r2(target: Modality, x: Array, mean: Array) -> float:

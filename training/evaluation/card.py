@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from models_store.latent import Latent
 from models_store.manifest import Manifest
 from training.evaluation.evaluated import EvaluatedModel
+from training.evaluation.metrics import Gain
 from training.evaluation.pictures import pictures
 
 FOLDER = "report/"
@@ -21,6 +22,9 @@ CAPTIONS = {
     "losses": "The objective, epoch by epoch, with the weights of training.",
     "reliability": "A label that is said to be 70 % probable should be right in 70 of 100 rows.",
 }
+
+MOST_VIEWS = 5
+"""Most views per target in the table of their values."""
 
 Table = Sequence[Sequence[str]]
 Section = tuple[str, str, Sequence[str], Table]
@@ -79,9 +83,65 @@ def _caption(picture: str) -> str:
 
 
 def _card(manifest: Manifest, captions: Mapping[str, str], studies: Sequence[Study]) -> str:
-    lines = [f"# {manifest.name} {manifest.version}", "", manifest.description, ""]
-    if manifest.licence:
-        lines += [f"Licence: {manifest.licence}", ""]
+    """The head, which is read first, and the details, which unfold."""
+    details = [*_modalities(manifest), "", *_measured(manifest)]
+    for study in studies:
+        details += ["", f"### {study.title}", "", *study.lines]
+    if captions:
+        details += ["", "## Pictures"]
+    for name, caption in captions.items():
+        details += ["", f"![{name}]({name})", "", caption]
+    details += ["", "## Trained", "", *_trained(manifest.trained)]
+    lines = [*_head(manifest), "", "<details>", "<summary>Details</summary>", "", *details, "", "</details>"]
+    return "\n".join(lines) + "\n"
+
+
+def _head(manifest: Manifest) -> list[str]:
+    """Rows, gains over simpler predictions, description and licence."""
+    lines = [f"# {manifest.name} {manifest.version}", "", _rows_used(manifest), ""]
+    table = _gains(manifest.metrics.get("gains", {}))
+    if table:
+        head = (
+            "from all others",
+            "gain over training mean",
+            "gain over ridge / logistic",
+            "in 90 % interval",
+            "rows",
+        )
+        lines += [*_table(head, table), ""]
+    lines += [manifest.description]
+    return lines + (["", f"Licence: {manifest.licence}"] if manifest.licence else [])
+
+
+def _rows_used(manifest: Manifest) -> str:
+    data = manifest.trained["data"]
+    return (
+        f"Rows: {data['train_rows']} trained it, {data['validation_rows']} chose the epoch, "
+        f"{data['test_rows']} tested it. Gains (± standard error over test rows) are shares of the variance "
+        "(R²) or deviance, or nats of log-loss; above 0 the model is better."
+    )
+
+
+def _gains(gains: Mapping[str, Gain]) -> Table:
+    return [
+        (
+            f"`{target}`",
+            f"{gain['measure']} {_signed(gain['gain'])} ± {gain['gain_error']:.3f}",
+            f"{_signed(gain['over_regression'])} ± {gain['over_regression_error']:.3f}"
+            if "over_regression" in gain
+            else "–",
+            _share(gain.get("coverage_90")),
+            str(gain["rows"]),
+        )
+        for target, gain in gains.items()
+    ]
+
+
+def _signed(number: float | None) -> str:
+    return "–" if number is None else f"{number:+.3f}".replace("-", "−")
+
+
+def _modalities(manifest: Manifest) -> list[str]:
     rows = [
         (
             m.name,
@@ -92,9 +152,11 @@ def _card(manifest: Manifest, captions: Mapping[str, str], studies: Sequence[Stu
         )
         for m in manifest.modalities
     ]
-    lines += ["## Modalities", "", *_table(("name", "kind", "shape", "dtype", "likelihood"), rows, "---")]
-    lines += [
-        "",
+    return ["## Modalities", "", *_table(("name", "kind", "shape", "dtype", "likelihood"), rows, "---")]
+
+
+def _measured(manifest: Manifest) -> list[str]:
+    lines = [
         "## Measured",
         "",
         f"On held-out rows, by `anyview-train evaluate {manifest.name}`, which computes every number again.",
@@ -104,14 +166,7 @@ def _card(manifest: Manifest, captions: Mapping[str, str], studies: Sequence[Stu
     for title, text, head, table in (*_of_answers(manifest.metrics), *_of_the_model(manifest)):
         if table:
             lines += ["", f"### {title}", "", text, "", *_table(head, table)]
-    for study in studies:
-        lines += ["", f"### {study.title}", "", *study.lines]
-    if captions:
-        lines += ["", "## Pictures"]
-    for name, caption in captions.items():
-        lines += ["", f"![{name}]({name})", "", caption]
-    lines += ["", "## Trained", "", *_trained(manifest.trained)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _of_answers(metrics: Mapping[str, Any]) -> Iterator[Section]:
@@ -156,6 +211,24 @@ def _of_answers(metrics: Mapping[str, Any]) -> Iterator[Section]:
                 str(v["rows"]),
             )
             for q, v in metrics["intervals"].items()
+        ],
+    )
+    yield (
+        "Value of views",
+        "What a view adds to the predictions of a target: the gain over the training mean from all other "
+        f"views, minus that without this one; and the gain from it alone. The first {MOST_VIEWS} views of "
+        "each target; `GET /models/NAME/value` returns all.",
+        ("target", "view", "adds", "alone", "rows"),
+        [
+            (
+                f"`{target}`",
+                f"`{view}`",
+                f"{value['measure']} {_signed(one.get('added'))}",
+                _signed(one.get("alone")),
+                str(one["rows"]),
+            )
+            for target, value in metrics.get("value", {}).items()
+            for view, one in list(value["views"].items())[:MOST_VIEWS]
         ],
     )
 

@@ -10,11 +10,13 @@ from models_store.latent import Latent
 from models_store.manifest import Manifest, Reference
 from training.evaluation.answers import answer_metrics
 from training.evaluation.evaluated import EvaluatedModel
+from training.evaluation.gains import gains
 from training.evaluation.judging import generation_metrics, learn_judges
 from training.evaluation.metrics import Metrics
 from training.evaluation.probes import probes
 from training.evaluation.scores import log_probs, references, score
 from training.evaluation.space import fits
+from training.evaluation.value import values
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ def measure_answers(evaluated: EvaluatedModel) -> Findings:
     scores = score(evaluated)
     metrics = cast("Metrics", {**evaluated.manifest.metrics, **answer_metrics(evaluated)})
     metrics["log_prob"] = dict(log_probs(evaluated, scores))
+    metrics["gains"], metrics["value"] = gains(evaluated), values(evaluated)
     return Findings(metrics, references(evaluated, scores))
 
 
@@ -59,6 +62,8 @@ def measure_model(evaluated: EvaluatedModel, latent: Latent | None = None) -> Fi
         "variety": generation["variety"],
         "agreement": generation["agreement"],
         "probe": probes(evaluated),
+        "gains": gains(evaluated),
+        "value": values(evaluated),
     }
     if latent is not None:
         metrics["latent"] = fits(evaluated, latent)

@@ -35,6 +35,50 @@ class Intervals(TypedDict):
     """Number of rows."""
 
 
+class Gain(TypedDict):
+    """Gain of the predictions of one modality from all others that a held-out row has.
+
+    Errors are standard errors over the rows, by bootstrap.
+    """
+
+    measure: str
+    """``R²`` (share of the squared error), ``deviance`` (share of the Poisson deviance), or ``nats``."""
+    gain: float
+    """Gain over the training mean, or over the shares of the labels."""
+    gain_error: float
+    """Its standard error."""
+    over_regression: NotRequired[float]
+    """Gain over ridge or logistic regression on the same training rows; tables alone have it."""
+    over_regression_error: NotRequired[float]
+    """Its standard error."""
+    coverage_50: NotRequired[float]
+    """Share of observed cells within the central 50 % interval; categories have none."""
+    coverage_90: NotRequired[float]
+    """Share of observed cells within the central 90 % interval."""
+    rows: int
+    """Number of held-out rows."""
+
+
+class Added(TypedDict):
+    """Value of one view for the predictions of a target."""
+
+    alone: NotRequired[float]
+    """Gain over the training mean from this view alone, over the rows that have it."""
+    added: NotRequired[float]
+    """Gain from all other views of a row, minus that without this one, over the rows that have it."""
+    rows: int
+    """Number of held-out rows that have target and view."""
+
+
+class Value(TypedDict):
+    """Values of the views for the predictions of a target."""
+
+    measure: str
+    """``R²`` (share of the squared error), ``deviance`` (share of the Poisson deviance), or ``nats``."""
+    views: dict[str, Added]
+    """By view, highest ``added`` first."""
+
+
 class LogProb(TypedDict):
     """Summary of log p(x_T | x_S) over rows."""
 
@@ -112,5 +156,9 @@ class Metrics(AnswerMetrics, GenerationMetrics):
     """Log-likelihoods."""
     probe: dict[str, float]
     """Accuracy of linear probes of the latent space."""
+    gains: dict[str, Gain]
+    """Gains over simpler predictions, by modality, from all others that a row has."""
+    value: dict[str, Value]
+    """Values of the other views by target."""
     latent: NotRequired[LatentFit]
     """Fit of both priors, if the mixture was fitted."""
