@@ -77,8 +77,16 @@ def fit_command(
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Import the modules that networks of type 'custom' name.")
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Publish also a model that predicts no better than the training mean."),
+    ] = False,
 ) -> None:
-    """Trains a model, checks its ONNX graphs against torch, measures it and publishes it."""
+    """Trains a model, checks its ONNX graphs against torch, measures it and publishes it.
+
+    Publishes nothing, and exits with 1, if no modality is predicted from the others better than by its
+    training mean.
+    """
     if resume is not None and (workdir is not None or start is not None):
         raise TrainingError("--resume continues a run in its own folder: leave out --workdir and --from")
     settings, text = read_experiment(experiment)
@@ -97,7 +105,16 @@ def fit_command(
 
     from training import commands
 
-    commands.fit(settings, text, place, folder, resume=resume is not None, start=begun, trackers=trackers)
+    commands.fit(
+        settings,
+        text,
+        place,
+        folder,
+        resume=resume is not None,
+        start=begun,
+        trackers=trackers,
+        force=force,
+    )
 
 
 @app.command("evaluate")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +22,14 @@ from training import fit as fitting
 from training.ablation import weak
 from training.checkpoint import LAST, EpochReport
 from training.config import Experiment, read_experiment
+from training.divergence import REMEDY
 from training.errors import TrainingError
 from training.evaluation import EvaluatedModel, fit_latent, measure_answers, measure_model
 from training.evaluation.calibrating import calibrate as learn_calibration
 from training.evaluation.calibrating import split
 from training.evaluation.card import CARD, FOLDER, card_of, report
+from training.evaluation.gains import beats_the_mean
+from training.evaluation.metrics import Gain
 from training.export import OnnxGraphs, export
 from training.importing import read_saved, to_bundle
 from training.launch import is_leader, launched
@@ -45,6 +48,7 @@ def fit(
     resume: bool,
     start: Bundle | None,
     trackers: Sequence[str],
+    force: bool = False,
 ) -> None:
     """Trains in a folder, and publishes.
 
@@ -56,9 +60,11 @@ def fit(
         resume: Whether to continue the run in the folder.
         start: Published model whose weights initialise the training; read by the leader alone.
         trackers: Names of the trackers that log every epoch.
+        force: Whether to publish a model that predicts no better than the training mean, too.
 
     Raises:
-        TrainingError: The folder holds another run, or a place cannot be written.
+        TrainingError: The folder holds another run, a place cannot be written, or the model predicts no
+            better than the training mean: its card is then in the folder of the run.
     """
     leader, launch = is_leader(), launched()
     if leader and not resume and (folder / LAST).exists():
@@ -84,7 +90,11 @@ def fit(
         with _shown(experiment, prepared, log) as progress:
             fitted = fitting.fit(experiment, prepared, folder, progress, resume=resume, weights=weights)
         if fitted.leader:
-            log.measured(_publish(fitted, experiment, text, prepared, place).metrics)
+            measured, files = _finished(fitted, experiment, text, prepared, place)
+            log.measured(measured.metrics)
+            if not force:
+                _check_gains(measured, files, folder)
+            _publish(measured, files, place)
 
 
 def evaluate(bundle: Bundle, output: Path | None) -> None:
@@ -101,10 +111,7 @@ def evaluate(bundle: Bundle, output: Path | None) -> None:
         latent_space = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
     _, card_files = _measured(evaluated, latent_space, experiment)
     if output is not None:
-        for name, content in card_files.items():
-            path = output / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        _write(card_files, output)
     print(card_files[CARD].decode(), end="")
 
 
@@ -132,10 +139,10 @@ def import_(folder: Path, place: stores.Store, name: str, networks: str | None) 
     console.print(f"published {place.publish(manifest, files)}", soft_wrap=True)
 
 
-def _publish(
+def _finished(
     fitted: fitting.Fitted, experiment: Experiment, text: str, prepared: data.Prepared, place: stores.Store
-) -> Manifest:
-    """Exports, measures and publishes the fitted model; returns its manifest."""
+) -> tuple[Manifest, dict[str, bytes]]:
+    """Exports and measures the fitted model; returns the manifest and the files of its bundle."""
     number = place.next_number(experiment.name)
     manifest, files = export(fitted.model, experiment, text, prepared, number, fitted.reports)
     console.print("the ONNX graphs agree with torch; measuring on held-out rows")
@@ -144,7 +151,31 @@ def _publish(
     files[latent.FILE] = fit_latent(evaluated).to_bytes()
     latent_space = Latent.from_bytes(files[latent.FILE], manifest)
     measured, card_files = _measured(evaluated, latent_space, experiment)
-    files |= card_files
+    return measured, files | card_files
+
+
+def _check_gains(measured: Manifest, files: dict[str, bytes], folder: Path) -> None:
+    """Refuses a model of which no prediction is better than the training mean.
+
+    Raises:
+        TrainingError: It is such a model; its card was written into the folder of the run.
+    """
+    gains: dict[str, Gain] = measured.metrics["gains"]
+    if not gains or beats_the_mean(gains):
+        return
+    _write({name: files[name] for name in files if name.startswith(FOLDER)}, folder)
+    best = max(gains, key=lambda name: gains[name]["gain"])
+    gain = gains[best]
+    raise TrainingError(
+        "nothing was published: no modality is predicted from the others better than by its training mean "
+        f"(the best is '{best}', {gain['measure']} {gain['gain']:.3f} ± {gain['gain_error']:.3f} on "
+        f"{gain['rows']} held-out rows); weights and {CARD} are in {folder}; "
+        f"check that the rows of the files belong together, or {REMEDY}; "
+        f"--resume {folder} --force publishes the model as it is"
+    )
+
+
+def _publish(measured: Manifest, files: dict[str, bytes], place: stores.Store) -> None:
     try:
         target = place.publish(measured, files)
     except OSError as error:
@@ -152,7 +183,13 @@ def _publish(
         raise TrainingError(f"{place.address}: {reason(error)}; the model needs {size:.1f} MB") from error
     print(files[CARD].decode(), end="")
     console.print(f"published {target}", soft_wrap=True)
-    return measured
+
+
+def _write(files: Mapping[str, bytes], folder: Path) -> None:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def _evaluated(

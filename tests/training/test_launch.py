@@ -137,7 +137,8 @@ def test_losses_are_equal_for_any_number_of_processes_and_machines(tmp_path: Pat
     machines = []
     for machine in (0, 1):
         folder = tmp_path / f"machine{machine}"
-        command = torchrun(folder, "training", "fit", file, "--workdir", "run", machine=machine, port=port)
+        arguments = ("training", "fit", file, "--workdir", "run", "--force")
+        command = torchrun(folder, *arguments, machine=machine, port=port)
         machines.append(begin(command, folder))
     for process in (two, *machines):
         process.communicate()
