@@ -139,6 +139,34 @@ class Examples(BaseModel):
     inputs: dict[str, list[Any]] = Field(description="Rows of each modality; null where a row lacks it.")
 
 
+class ViewValue(BaseModel):
+    """What one view adds to the predictions of a target, over held-out rows that have both."""
+
+    alone: float | None = Field(None, description="Gain over the training mean from this view alone.")
+    added: float | None = Field(
+        None,
+        description="Gain from all other views of a row, minus that without this one; none where no row has "
+        "further views.",
+    )
+    rows: int = Field(description="Number of these rows.")
+
+
+class TargetValue(BaseModel):
+    """What the other views add to the predictions of one target."""
+
+    measure: str = Field(
+        description="Unit of the gains: `R²`, a share of the variance; `deviance`, a share of the Poisson "
+        "deviance of counts; `nats` of the log-loss of labels."
+    )
+    views: dict[str, ViewValue] = Field(description="By view, highest `added` first.")
+
+
+class ValueOfViews(BaseModel):
+    """The value of each view for each target."""
+
+    targets: dict[str, TargetValue]
+
+
 class LatentMap(BaseModel):
     """Two axes of the latent space, and the held-out rows in them: ``points = (z - centre) axesᵀ``."""
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import ValidationError
 
 from models_store import golden
 from models_store.kinds import MEDIA
@@ -16,7 +17,15 @@ from service.http.response import JSON
 from service.models.catalog import Catalog
 from service.openapi.errors import problem
 from service.routes.dependencies import CurrentCatalog, CurrentModel
-from service.schemas import Examples, LatentMap, LoadedVersions, ModelEntry, ModelList, RefusedEntry
+from service.schemas import (
+    Examples,
+    LatentMap,
+    LoadedVersions,
+    ModelEntry,
+    ModelList,
+    RefusedEntry,
+    ValueOfViews,
+)
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -78,6 +87,19 @@ def get_latent(current: CurrentModel) -> Response:
     if (latent := current.model.latent) is None:
         raise NotFound(f"'{current.bundle.manifest.name}' has no map of its latent space")
     return Response(render.to_json(vars(latent.map)), media_type=JSON)
+
+
+@router.get("/{name}/value", operation_id="get_value", response_model_exclude_none=True, responses=MISSING)
+async def get_value(current: CurrentModel) -> ValueOfViews:
+    """What each view adds to the predictions of each target, measured on held-out rows at training."""
+    manifest = current.bundle.manifest
+    try:
+        return ValueOfViews(targets=manifest.metrics["value"])
+    except (KeyError, ValidationError):  # an older version, or metrics of another program
+        raise NotFound(
+            f"'{manifest.name}' was published without the value of its views; "
+            f"`anyview-train calibrate {manifest.name}` publishes a version that has it"
+        ) from None
 
 
 MOST_EXAMPLES = 64

@@ -138,6 +138,29 @@ def test_what_a_bundle_does_not_have_is_not_found(client: TestClient) -> None:
         assert client.get(path).status_code == 404
 
 
+VALUE = {
+    "label": {"measure": "nats", "views": {"image": {"alone": 1.25, "rows": 100}}},
+    "image": {"measure": "R²", "views": {"label": {"alone": 0.25, "added": 0.125, "rows": 100}}},
+}
+
+
+def test_the_value_of_views_is_that_of_the_bundle(store: Path) -> None:
+    change_manifest(metrics={"value": VALUE})(store / "tiny" / "2")
+    with serving(store, default_model="tiny") as client:
+        assert client.get("/models/tiny/value").json() == {"targets": VALUE}
+
+
+@pytest.mark.parametrize("metrics", [{}, {"value": {"label": 3}}], ids=["older", "malformed"])
+def test_a_model_without_the_value_of_its_views_names_the_command_that_adds_it(
+    store: Path, metrics: dict[str, object]
+) -> None:
+    change_manifest(metrics=metrics)(store / "tiny" / "2")
+    with serving(store, default_model="tiny") as client:
+        response = client.get("/models/tiny/value")
+    assert response.status_code == 404
+    assert "`anyview-train calibrate tiny` publishes a version that has it" in response.json()["detail"]
+
+
 def test_an_empty_store_lives_but_is_not_ready(tmp_path: Path) -> None:
     with serving(tmp_path) as client:
         assert client.get("/livez").status_code == 200
