@@ -250,8 +250,10 @@ def corrected(modality: Modality, stated: Intervals, widths: Array) -> tuple[Arr
     factors = widths.reshape(*widths.shape[:2], *(modality.shape if widths.shape[2] > 1 else _ones(modality)))
     reach = [np.maximum.accumulate(side * factors, axis=1) for side in (stated.below, stated.above)]
     low, high = stated.centre[:, None] - reach[0], stated.centre[:, None] + reach[1]
-    if has_atoms(modality):
-        least, most = (0.0, math.inf) if modality.distribution.of_counts else modality.range or (0.0, 1.0)
+    family = modality.distribution
+    if has_atoms(modality) or family.above_zero:
+        unbounded = family.of_counts or family.above_zero
+        least, most = (0.0, math.inf) if unbounded else modality.range or (0.0, 1.0)
         low, high = np.clip(low, least, most), np.clip(high, least, most)
     return low, high
 

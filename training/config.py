@@ -81,7 +81,7 @@ class ModalityChoice(_Frozen):
     spectrogram: Spectrogram | None = None
     """For the source `table`: spectrogram that is computed from a sound."""
     likelihood: str | None = None
-    """``normal``, ``laplace``, ``student_t``, ``bernoulli``, ``categorical``, ``poisson`` or
+    """``normal``, ``log_normal``, ``laplace``, ``student_t``, ``bernoulli``, ``categorical``, ``poisson`` or
     ``negative_binomial``; default: that of the source."""
     labels: tuple[str, ...] | None = None
     """For a category: its labels, in the order of their indices."""

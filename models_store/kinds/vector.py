@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from models_store.arrays import Array
+from models_store.errors import WrongValue
 from models_store.kinds import table
 from models_store.kinds.base import Kind
 from models_store.kinds.fields import ModalityFields
+from models_store.likelihoods import FAMILIES
 
 
 class VectorKind(Kind):
@@ -22,6 +24,12 @@ class VectorKind(Kind):
 
     def suits_array(self, shape: tuple[int, ...], dtype: str, counted: bool) -> bool:
         return len(shape) == 1 and not counted
+
+    def rows(self, modality: ModalityFields, array: Array) -> Array:
+        checked = super().rows(modality, array)
+        if FAMILIES[modality.likelihood].above_zero and (low := checked[checked <= 0]).size:
+            raise WrongValue(f"'{modality.name}' has numbers above 0 ({modality.likelihood}), got {low[0]}")
+        return checked
 
     def read(self, modality: ModalityFields, content: bytes) -> Array:
         return table.read(modality, content)

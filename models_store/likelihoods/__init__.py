@@ -12,12 +12,13 @@ from models_store.errors import ManifestError
 from models_store.likelihoods.base import Constant, Likelihood, Parameters
 from models_store.likelihoods.counts import NegativeBinomial, Poisson
 from models_store.likelihoods.labels import Bernoulli, Categorical
-from models_store.likelihoods.measures import Laplace, Normal, StudentT
+from models_store.likelihoods.measures import Laplace, LogNormal, Normal, StudentT
 
 __all__ = ["FAMILIES", "Bernoulli", "Categorical", "Constant", "Likelihood", "Parameters", "likelihood"]
 
 FAMILIES: Mapping[str, type[Likelihood]] = {
     "normal": Normal,
+    "log_normal": LogNormal,
     "laplace": Laplace,
     "student_t": StudentT,
     "bernoulli": Bernoulli,

@@ -42,6 +42,9 @@ class Likelihood(ABC):
     of_counts: ClassVar[bool] = False
     """Whether x is a count and the first parameter the logarithm of its mean."""
 
+    above_zero: ClassVar[bool] = False
+    """Whether x is above 0 and the first parameter the centre of its logarithm."""
+
     @abstractmethod
     def mean(self, parameters: Parameters) -> Array:
         """The expected value of x, for a category the probability of each class (classes last)."""
@@ -91,7 +94,8 @@ class Likelihood(ABC):
         missing = xp.isnan(x)
         if is_cheap_to_read(x) and not xp.any(missing):  # x is much smaller than all that is compared with it
             return self._log_prob(x, parameters)
-        return xp.where(missing, 0.0, self._log_prob(xp.where(missing, 0.0, x), parameters))
+        filler = 1.0 if self.above_zero else 0.0
+        return xp.where(missing, 0.0, self._log_prob(xp.where(missing, filler, x), parameters))
 
     @final
     def row_log_prob(self, x: Array, parameters: Parameters) -> Array:

@@ -1,4 +1,4 @@
-"""Likelihoods of numbers on the whole line: normal, Student's t and Laplace."""
+"""Likelihoods of numbers on the whole line, normal, Student's t and Laplace, and above 0, log-normal."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from models_store.likelihoods.functions import as_float, log_rising
 
 LOG_2 = math.log(2)
 LOG_PI = math.log(math.pi)
+LARGEST_LOG = 87.0
+"""Its exponential, and that of its negative, are normal numbers in single precision."""
 
 
 @final
@@ -47,6 +49,59 @@ class Normal(Likelihood):
         return standardised**2 / -2 - (log_scale + LOG_2PI / 2)
 
     def _roots(self, parameters: Parameters, tangents: Parameters) -> list[Array]:
+        precision = np.exp(-parameters["log_scale"])
+        return [tangents["loc"] * precision, tangents["log_scale"] * math.sqrt(2)]
+
+
+@final
+class LogNormal(Likelihood):
+    r"""Positive x whose logarithm is normal: :math:`\log x \sim \mathcal N(loc, scale^2)`.
+
+    .. math:: \log p(x) = \log \mathcal N(\log x; loc, scale^2) - \log x
+
+    The last term is the Jacobian, so that densities are in the units of x. The median is :math:`e^{loc}`, and
+    every quantile the exponential of the one of log x. The density of x ≤ 0 is 0.
+
+    >>> parameters = {"loc": np.log([2.0]), "log_scale": np.zeros(1)}
+    >>> LogNormal().log_prob(np.full(1, 2.0), parameters).round(4).tolist()
+    [-1.6121]
+    >>> LogNormal().mean(parameters).round(4).tolist()
+    [3.2974]
+    """
+
+    parameters = ("loc", "log_scale")
+    constants: ClassVar[Mapping[str, Constant]] = {"log_scale": Constant("scale")}
+    above_zero = True
+
+    def mean(self, parameters: Parameters) -> Array:
+        loc, log_scale = parameters["loc"], parameters["log_scale"]
+        xp = array_namespace(loc)
+        return xp.exp(loc + xp.exp(2 * log_scale) / 2)
+
+    def variance(self, parameters: Parameters) -> Array:
+        """(exp(scale²) - 1) exp(2 loc + scale²)."""
+        loc, log_scale = parameters["loc"], parameters["log_scale"]
+        xp = array_namespace(loc)
+        squared = xp.exp(2 * log_scale)
+        return xp.expm1(squared) * xp.exp(2 * loc + squared)
+
+    def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:
+        """One draw of x per cell; log x is clipped, so that x is finite and above 0."""
+        loc = parameters["loc"]
+        drawn = loc + np.exp(parameters["log_scale"]) * rng.standard_normal(loc.shape, loc.dtype)
+        return np.exp(np.clip(drawn, -LARGEST_LOG, LARGEST_LOG))
+
+    def _log_prob(self, x: Array, parameters: Parameters) -> Array:
+        loc, log_scale = parameters["loc"], parameters["log_scale"]
+        xp = array_namespace(loc)
+        value = as_float(x, loc)
+        above = value > 0
+        log_x = xp.log(xp.where(above, value, 1.0))
+        standardised = (log_x - loc) * xp.exp(-log_scale)
+        return xp.where(above, standardised**2 / -2 - (log_scale + LOG_2PI / 2) - log_x, -math.inf)
+
+    def _roots(self, parameters: Parameters, tangents: Parameters) -> list[Array]:
+        # as of the normal distribution of log x: information does not depend on the units of x
         precision = np.exp(-parameters["log_scale"])
         return [tangents["loc"] * precision, tangents["log_scale"] * math.sqrt(2)]
 

@@ -51,6 +51,12 @@ def _examples() -> dict[str, Example]:
             distributions.Normal(t_loc, t_scale),
             reals,
         ),
+        "log_normal": Example(
+            {"loc": loc, "log_scale": log_scale / 2 - 1.5},  # moments of wide ones are not to be estimated
+            stats.lognorm(np.exp(log_scale / 2 - 1.5), scale=np.exp(loc)),
+            distributions.LogNormal(t_loc, torch.tensor(np.exp(log_scale / 2 - 1.5))),
+            np.exp(loc + rng.normal(0, 1, (20, CELLS))),
+        ),
         "laplace": Example(
             {"loc": loc, "log_scale": log_scale},
             stats.laplace(loc, scale),
@@ -115,7 +121,7 @@ def test_log_prob_agrees_with_scipy_and_torch(name: str, library: str) -> None:
     log_prob = likelihood(name).log_prob(LIBRARIES[library](example.x), within(library, example.parameters))
     density = (
         getattr(example.scipy, "logpdf", None)
-        if name in {"normal", "laplace", "student_t"}
+        if name in {"normal", "log_normal", "laplace", "student_t"}
         else example.scipy.logpmf
     )
     assert density is not None
@@ -175,6 +181,40 @@ def test_densities_integrate_to_one(name: str) -> None:
     x = parameters["loc"] + steps * np.exp(parameters["log_scale"])
     density = np.exp(likelihood(name).log_prob(x, parameters))
     np.testing.assert_allclose(np.trapezoid(density, x, axis=0), 1, rtol=1e-6)
+
+
+def test_log_normal_integrates_to_one_over_x_and_not_over_its_logarithm() -> None:
+    parameters = EXAMPLES["log_normal"].parameters
+    log_x = parameters["loc"] + np.linspace(-30, 30, 60_001)[:, None] * np.exp(parameters["log_scale"])
+    density = np.exp(likelihood("log_normal").log_prob(np.exp(log_x), parameters) + log_x)  # dx = x d(log x)
+    np.testing.assert_allclose(np.trapezoid(density, log_x, axis=0), 1, rtol=1e-6)
+
+
+@both_libraries
+def test_numbers_that_are_not_above_0_have_no_density_under_log_normal(library: str) -> None:
+    parameters = within(library, EXAMPLES["log_normal"].parameters)
+    x = LIBRARIES[library](np.array([0.0, -1.0, -0.0, 1.0, 2.0, 3.0]))
+    log_prob = np.asarray(likelihood("log_normal").log_prob(x, parameters))
+    assert np.isneginf(log_prob[:3]).all()
+    assert np.isfinite(log_prob[3:]).all()
+
+
+@pytest.mark.parametrize("quantile", [0.05, 0.5, 0.9])
+def test_quantiles_of_log_normal_draws_are_those_of_scipy(quantile: float) -> None:
+    example, n = EXAMPLES["log_normal"], 40_000
+    many = {key: np.broadcast_to(value, (n, CELLS)) for key, value in example.parameters.items()}
+    x = likelihood("log_normal").sample(many, np.random.default_rng(9))
+    below = (x <= example.scipy.ppf(quantile)).mean(axis=0)
+    assert (np.abs(below - quantile) < 4.5 * math.sqrt(quantile * (1 - quantile) / n)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_draws_of_the_widest_log_normal_are_finite_and_above_0(dtype: type[np.floating]) -> None:
+    parameters = {"loc": np.full(1000, 50, dtype), "log_scale": np.full(1000, 5, dtype)}
+    x = likelihood("log_normal").sample(parameters, np.random.default_rng(0))
+    assert x.dtype == dtype
+    assert np.isfinite(x).all()
+    assert (x > 0).all()
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,7 @@ CASES = {
     "points": (modality("points", (8, 2), "normal"), CONV),
     "vector": (modality("vector", (4,), "normal"), MLP),
     "robust vector": (modality("vector", (4,), "student_t"), MLP),
+    "long tails": (modality("vector", (4,), "log_normal"), MLP),
     "rates": (modality("counts", (4,), "poisson"), MLP),
     "counts": (modality("counts", (4,), "negative_binomial", "int64"), MLP),
     "category": (modality("category", (), "categorical", "int64", labels=("a", "b", "c")), MLP),
@@ -151,6 +152,8 @@ def rows_for(x: Modality, n: int = 64) -> Tensor:
     if x.likelihood in {"poisson", "negative_binomial"}:
         return torch.poisson(torch.full((n, *x.shape), 30.0)).to(getattr(torch, x.dtype))
     values = torch.randn(n, *x.shape) * 40 + 100
+    if x.distribution.above_zero:
+        values = (values / 40).exp()
     if x.kind == "vector":
         values[::3, 1] = torch.nan
     return values.clamp(0, 255).to(getattr(torch, x.dtype)) if x.range else values.to(getattr(torch, x.dtype))
@@ -206,6 +209,16 @@ def test_counts_are_expected_around_their_mean(name: str) -> None:
     _, decoder = networks_for(x, network, 3, rows_for(x))
     mean = x.distribution.mean({x.parameters[0]: decoder(torch.zeros(1, 3)).reconstruction})
     assert bool(((mean > 10) & (mean < 90)).all())
+
+
+def test_long_tails_are_standardised_by_their_logarithms() -> None:
+    x, network = CASES["long tails"]
+    rows = rows_for(x)
+    encoder, decoder = networks_for(x, network, 3, rows)
+    seen = encoder.get_submodule("inputs")(rows)[:, 0]
+    torch.testing.assert_close(seen[1::3].mean(dim=0), torch.zeros(4), rtol=0, atol=0.3)
+    median = decoder(torch.zeros(1, 3)).reconstruction.exp()
+    assert bool(((median > 3) & (median < 50)).all())  # exp(100 / 40) is 12
 
 
 def test_a_network_of_ones_own_meets_standardised_rows_and_answers_in_units() -> None:

@@ -20,6 +20,7 @@ from training.networks.units import (
     FillMissing,
     InUnits,
     Logarithm,
+    LogOfMeasure,
     OneHot,
     Standardise,
     column_scales,
@@ -86,10 +87,12 @@ def _ends(modality: Modality, x: Tensor, flag: bool) -> tuple[nn.Module, nn.Modu
         inputs = nn.Sequential(Logarithm(), Standardise(*column_scales(x, torch.log1p)))
         outputs = AsCounts(column_scales(x)[0], dispersed="log_total_count" in family.parameters)
     else:
-        shift, scale = column_scales(x)
+        shift, scale = column_scales(x, torch.log) if family.above_zero else column_scales(x)
         starts = {
             key: math.log(constant.value) for key, constant in family.constants.items() if key != "log_scale"
         }
         inputs, outputs = Standardise(shift, scale), InUnits(shift, scale, modality.shape, starts)
+        if family.above_zero:
+            inputs = nn.Sequential(LogOfMeasure(), inputs)
     may_be_missing = modality.traits.cells_may_be_missing and x.is_floating_point()
     return (FillMissing(inputs, flag) if may_be_missing else inputs), outputs

@@ -43,6 +43,13 @@ class Logarithm(nn.Module):
         return torch.log1p(x.to(torch.float32))
 
 
+class LogOfMeasure(nn.Module):
+    """Measures above 0 to their logarithms."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.log(x.to(torch.float32))
+
+
 class FillMissing(nn.Module):
     """NaN cells become 0 after standardising, and a flag for each cell says so.
 

@@ -58,6 +58,18 @@ def test_counts_are_read_like_vectors() -> None:
     assert read_values(counts(2), [[3, 0], {"1": 4, "0": 2}]).tolist() == [[3, 0], [2, 4]]
 
 
+@pytest.mark.parametrize("value", [0.0, -1.5])
+def test_numbers_on_a_log_scale_are_above_0_or_missing(value: float) -> None:
+    tailed = BODY.with_changes({"likelihood": "log_normal"})
+    assert np.array_equal(read_values(tailed, [[1, None, 3]]), [[1, NAN, 3]], equal_nan=True)
+    for read in (
+        lambda: read_values(tailed, [[1, value, 3]]),
+        lambda: read_file(tailed, f"1,{value},3".encode()),
+    ):
+        with pytest.raises(WrongValue, match=r"has numbers above 0 \(log_normal\), got"):
+            read()
+
+
 def test_an_object_is_a_row_of_a_json_body() -> None:
     rows = read_values(BODY, [{"mass": 2, "age": 1}, [1, 2, 3]])
     np.testing.assert_array_equal(rows, [[NAN, 2, 1], [1, 2, 3]])
