@@ -50,8 +50,8 @@ def read_file(modality: ModalityFields, content: bytes) -> Array:
 
     Arguments:
         modality: Modality of the rows.
-        content: A ``.npy`` with a leading row axis (several rows); or one row: a picture, a sound, a
-            video, a label as text; or JSON or CSV of vectors, counts or points.
+        content: A ``.npy`` of one row, or with a leading row axis of several; or one row: a picture, a sound,
+            a video, a label as text; or JSON or CSV of vectors, counts or points.
 
     Raises:
         UnreadableFile: No row of that modality can be read from the file; the text says why.

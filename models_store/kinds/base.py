@@ -87,7 +87,8 @@ class Kind(ABC):
         if not content:
             raise UnreadableFile("the file is empty")
         if content.startswith(arrays.MAGIC):
-            return self.rows(modality, arrays.read_npy(content))
+            array = arrays.read_npy(content)
+            return self.rows(modality, array[None] if array.shape == modality.shape else array)
         return self.rows(modality, self.read(modality, content))
 
     def read_values(self, modality: ModalityFields, values: list[Any]) -> Array:

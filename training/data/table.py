@@ -220,6 +220,12 @@ def _of_columns(name: str, choice: ModalityChoice, file: File, fields: tuple[str
 
     def read(block: Block) -> tuple[Array, Array]:
         values = np.stack([_numbers(block, field, whole) for field in fields], axis=1)
+        for at, field in enumerate(fields) if modality.distribution.above_zero else ():
+            if (values[:, at] <= 0).any():
+                lowest = np.nanmin(values[:, at])
+                raise ValueError(
+                    f"column '{field}': {modality.likelihood} needs numbers above 0, got {lowest}"
+                )
         return values.astype(np.float32), ~np.isnan(values).all(axis=1)
 
     return View(modality, file, fields, read)
@@ -249,9 +255,9 @@ def _numbers(block: Block, field: str, whole: bool) -> Array:
 def _of_labels(name: str, choice: ModalityChoice, file: File, fields: tuple[str, ...]) -> View:
     if not choice.labels:
         raise ExperimentError(f"modalities.{name}.labels: a category of the source 'table' needs its labels")
-    if file.shapes[fields[0]]:
-        raise ExperimentError(f"modalities.{name}: a category needs single values, '{fields[0]}' has more")
     modality = _modality(name, choice, (), "int64", field=_header(file, fields))
+    if file.shapes[fields[0]]:
+        return _of_one_hot(modality, file, fields)
 
     def read(block: Block) -> tuple[Array, Array]:
         cells = texts(block[fields[0]])
@@ -263,6 +269,26 @@ def _of_labels(name: str, choice: ModalityChoice, file: File, fields: tuple[str,
                 raise ValueError(f"column '{fields[0]}' has '{label}', which is none of its labels") from None
         present = np.array([label is not None for label in cells], bool)
         return np.array([indices[label] for label in cells], np.int64), present
+
+    return View(modality, file, fields, read)
+
+
+def _of_one_hot(modality: Modality, file: File, fields: tuple[str, ...]) -> View:
+    """Reads labels from rows with a 1 at the place of each label; a row of zeros or NaN is missing."""
+    labels = modality.labels or ()
+    if file.shapes[fields[0]] != (len(labels),):
+        raise ExperimentError(
+            f"modalities.{modality.name}: a category needs single values, or rows of {len(labels)} with one "
+            f"1 among zeros; the rows of '{fields[0]}' have the shape {file.shapes[fields[0]]}"
+        )
+
+    def read(block: Block) -> tuple[Array, Array]:
+        values = np.nan_to_num(np.asarray(block[fields[0]], np.float64), nan=0.0)
+        present = values.any(axis=1)
+        wrong = present & (((values == 1).sum(1) != 1) | ((values != 0).sum(1) != 1))
+        if wrong.any():
+            raise ValueError(f"'{fields[0]}' must have one 1 among zeros in each row, got {values[wrong][0]}")
+        return values.argmax(1), np.asarray(present)
 
     return View(modality, file, fields, read)
 

@@ -6,7 +6,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class Cases:
         rows: Number of cases where there is no key.
         shared: By pair of files, the number of cases that have rows in both.
         without: By file, the number of rows without a key.
+        unmatched: By file, the keys that no other file has.
     """
 
     headers: Mapping[Path, str]
@@ -41,6 +42,7 @@ class Cases:
     rows: int
     shared: Mapping[tuple[Path, Path], int]
     without: Mapping[Path, int]
+    unmatched: Mapping[Path, Sequence[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.numbers) if self.headers else self.rows
@@ -95,7 +97,8 @@ def load_keys(files: Sequence[File], key: str | None) -> Cases:
     without = {path: n for path, keys in spelled.items() if (n := keys.count(None))}
     for path, count in without.items():
         LOGGER.warning("%s: '%s' is empty in %d rows, which are left out", path, headers[path], count)
-    return Cases(headers, numbers, alike, 0, _shared(keys_of_files, headers), without)
+    unmatched = _unmatched(keys_of_files) if len(files) > 1 else {}
+    return Cases(headers, numbers, alike, 0, _shared(keys_of_files, headers), without, unmatched)
 
 
 def plain(header: str) -> str:
@@ -132,6 +135,15 @@ def _shared(
             f"them: {examples}; make the keys equal"
         )
     return shared
+
+
+def _unmatched(keys: Mapping[Path, Sequence[str | None]]) -> dict[Path, list[str]]:
+    """By file, the keys that no other file has, in its order."""
+    holders = Counter(key for some in keys.values() for key in some)
+    single = {
+        path: [key for key in some if key is not None and holders[key] == 1] for path, some in keys.items()
+    }
+    return {path: some for path, some in single.items() if some}
 
 
 def _keys(block: Block, header: str, alike: bool = False) -> Sequence[str | None]:

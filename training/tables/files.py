@@ -1,4 +1,4 @@
-"""Files of rows, read a block at a time: CSV, Parquet, ``.npz``, ``.npy``; ``.h5mu`` next door in mudata.py.
+"""Files of rows, read a block at a time: CSV, Parquet, ``.npz``, ``.npy``; HDF5 is in mudata.py.
 
 A column of single values arrives as an Arrow array, in which null is a missing cell; an array of larger
 rows as NumPy, (n, *shape). No file is ever in memory as a whole, but for the arrays of an ``.npz``.
@@ -328,6 +328,8 @@ def texts(values: Any) -> list[str | None]:
     if isinstance(values, Cells):
         return values.texts()
     if pa.types.is_floating(values.type):
+        if pa.types.is_float16(values.type):
+            values = values.cast(pa.float32())  # Arrow computes nothing of half precision
         values = compute.if_else(compute.is_nan(values), None, values)
         whole = compute.equal(compute.floor(values), values)
         if compute.all(whole).as_py() is not False:

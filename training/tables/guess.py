@@ -6,15 +6,18 @@ column, ``views`` on what belongs together, and here each view becomes a modalit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from models_store.kinds import KINDS
+from models_store.kinds.category import CategoryKind
 from models_store.kinds.tensor import TensorKind
+from models_store.kinds.vector import VectorKind
 from models_store.tables.dialect import layout_of
 from training.errors import DataError, ExperimentError
 from training.tables.cases import load_keys
@@ -22,11 +25,11 @@ from training.tables.draft import Draft, Guess, joined
 from training.tables.files import texts
 from training.tables.joins import key_of
 from training.tables.marks import NO_MARKS, Marks
-from training.tables.media import FILES
+from training.tables.media import FILES, unreadable
 from training.tables.naming import modality_name
 from training.tables.opening import open_file
 from training.tables.relations import by_file
-from training.tables.report import NAMED, join_lines, report_lines
+from training.tables.report import join_lines, report_lines
 from training.tables.roles import decide, kinds_of
 from training.tables.scales import in_order
 from training.tables.survey import Field, look
@@ -35,10 +38,11 @@ from training.tables.views import View, form_views
 FEWEST_ROWS = 10
 FEW_LEVELS = 16
 """Arrays of bytes whose highest value is at most this are masks or few levels, not pictures up to 255."""
-SKEWED = 1.5
-"""Skewness of a long tail."""
 SEEN = 50
-"""Files whose size is looked at before a shape is chosen."""
+"""Files that are looked at before a shape is chosen, ..."""
+MOST_DAMAGED = 3
+LOOKED_FOR = 100_000
+"""... of the first so many that a column names."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def guess(paths: Sequence[Path], output: Path, key: str | None = None, marks: Ma
         "left out": left_out,
         "how cells were read": [f"{file.path.name}: {line}" for file in files for line in file.report],
         "how files were joined": join_lines(files, cases),
-        "to check": [*by_file(used), *_skewed(views), *_ordered(views)],
+        "to check": [*by_file(used), *_ordered(views)],
     }
     dialects = {
         str(path): layout_of(file.dialect).model_copy(update={"missing": ()})  # the marks are those of data
@@ -101,18 +105,6 @@ def guess(paths: Sequence[Path], output: Path, key: str | None = None, marks: Ma
     }
     draft = Draft(paths, output, dialects, key, rows, guesses, notes, marks)
     return Guessed(draft.text(), report_lines(draft, files, fields, cases, decisions))
-
-
-def _skewed(views: Sequence[View]) -> list[str]:
-    """A sentence on measures with a long tail whose logarithms have none."""
-    tailed = [
-        f"'{field.name}' ({field.skew:.1f}, of its logarithms {field.log_skew:.1f})"
-        for view in views
-        for field in view.fields
-        if view.role == "measure" and field.skew > SKEWED and 2 * abs(field.log_skew) < field.skew
-    ]
-    shown = ", ".join(tailed[:NAMED]) + (f" and {len(tailed) - NAMED} more" if len(tailed) > NAMED else "")
-    return [f"long tails, by skewness: {shown}; logarithms would be learned better"] if tailed else []
 
 
 def _ordered(views: Sequence[View]) -> list[str]:
@@ -157,6 +149,8 @@ def _guess(view: View, name: str, spelled: Mapping[str, str]) -> Guess:
 def _columns(view: View, name: str, spelled: Mapping[str, str]) -> Guess:
     kind = "counts" if view.role == "count" else "vector"
     settings: dict[str, Any] = {"likelihood": KINDS[kind].usual_likelihood}
+    if view.role == "skewed":
+        settings = {"likelihood": "log_normal"}
     if view.role == "level" and _mostly_at_ends(view.fields):
         low, high = min(field.low for field in view.fields), max(field.high for field in view.fields)
         settings = {"likelihood": "bernoulli", "range": [low, high]}
@@ -173,7 +167,8 @@ def _columns(view: View, name: str, spelled: Mapping[str, str]) -> Guess:
     together = ", missing together" if len(patterns) == 1 and len(group) > 1 and group[0].missing else ""
     missing = np.mean([field.missing for field in group])
     columns = "1 column" if len(group) == 1 else f"{len(group)} columns"
-    comment = f"{columns} of {group[0].file.path.name}{together}; {missing:.0%} of the cells are empty"
+    scale = " on a log scale, for their long tails" if view.role == "skewed" else ""
+    comment = f"{columns} of {group[0].file.path.name}{together}{scale}; {missing:.0%} of the cells are empty"
     return Guess(name, kind, settings, (len(group),), comment)
 
 
@@ -198,15 +193,25 @@ def _category(field: Field, name: str, spelled: str) -> Guess:
 
 def _array(field: Field, name: str, spelled: str) -> Guess:
     dtype = field.file.dtype(field.name)
+    comment = f"{dtype} of shape {field.shape}"
+    if field.one_hot:
+        labels = [str(index) for index in range(field.shape[0])]
+        one_hot = f"{comment}, one-hot: the label of a row is the position of its 1"
+        return Guess(name, CategoryKind.name, {"field": spelled, "labels": labels}, (), one_hot)
     kind = _kind_of_array(field, dtype)
     settings: dict[str, Any] = {"field": spelled, "likelihood": KINDS[kind].usual_likelihood}
     if KINDS[kind].levels:
         by_dtype = dtype == "uint8" and field.high > FEW_LEVELS
         settings["range"] = [0.0, 255.0 if by_dtype else field.high or 1.0]
-    comment = f"{dtype} of shape {field.shape}"
-    if field.one_hot:
-        comment += "; looks one-hot: save its argmax, (rows,), to have a category"
+    elif _is_binary(field):
+        kind, settings = VectorKind.name, {"field": spelled, "likelihood": "bernoulli", "range": [0.0, 1.0]}
+        comment += ", only 0 and 1"
     return Guess(name, kind, settings, tuple(field.shape), comment)
+
+
+def _is_binary(field: Field) -> bool:
+    """Whether the rows of an array are vectors of 0 and 1."""
+    return len(field.shape) == 1 and field.whole and (field.low, field.high) == (0.0, 1.0)
 
 
 def _kind_of_array(field: Field, dtype: str) -> str:
@@ -216,19 +221,22 @@ def _kind_of_array(field: Field, dtype: str) -> str:
 
 
 def _paths(field: Field, name: str, spelled: str) -> Guess:
-    there = [path for path in _some_paths(field) if path.is_file()]
+    there = list(islice((path for path in _named_files(field) if path.is_file()), SEEN))
     if not there:
         raise DataError(
-            f"{field.file.path}: of the files that '{field.name}' names, none of the first {SEEN} is in "
-            f"{field.file.path.parent}"
+            f"{field.file.path}: none of the files that '{field.name}' names is in {field.file.path.parent}"
         )
     comment = f"paths of files, seen from the folder of {field.file.path.name}; what is not there is missing"
     kind, files = next((kind, files) for kind in kinds_of(field) if (files := FILES[kind](there)) is not None)
+    if damage := unreadable(kind, files, there):
+        comment = (
+            f"paths of files; of the first {len(there)}, {len(damage)} cannot be read and so are missing: "
+        )
+        comment += "; ".join(damage[:MOST_DAMAGED])
     return Guess(name, kind, {"field": spelled, **files.settings}, files.shape, comment)
 
 
-def _some_paths(field: Field) -> Iterable[Path]:
-    for block in field.file.blocks([field.name]):
-        named = [path for path in texts(block[field.name]) if path is not None]
-        return [field.file.path.parent / path for path in named[:SEEN]]
-    return []
+def _named_files(field: Field) -> Iterator[Path]:
+    """Paths in the first cells of a column."""
+    cells = (cell for block in field.file.blocks([field.name]) for cell in texts(block[field.name]))
+    return (field.file.path.parent / cell for cell in islice(filter(None, cells), LOOKED_FOR))

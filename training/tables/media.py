@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from models_store.errors import UnreadableFile
-from models_store.kinds.fields import Spectrogram
+from models_store.errors import InputRefused, UnreadableFile, first_line
+from models_store.kinds import KINDS, arrays
+from models_store.kinds.fields import ModalityFields, Spectrogram
 from models_store.kinds.image import FORMATS
 from models_store.kinds.video import frames_of
 from training.errors import DataError
@@ -46,15 +48,17 @@ def pictures(paths: Sequence[Path]) -> Files:
 
 def clips(paths: Sequence[Path]) -> Files | None:
     """The median size and number of frames, with colours if a first frame has them; None if nothing moves."""
-    numbers, colour = [], False
+    numbers, colour, reason = [], False, ""
     for path in paths:
         try:
             with Image.open(path, formats=("GIF",)) as clip:
                 red, green, blue = np.moveaxis(np.asarray(clip.convert("RGB")), -1, 0)
                 colour |= bool((red != green).any() or (green != blue).any())
                 numbers.append(frames_of(clip))
-        except (OSError, UnreadableFile) as error:
-            raise DataError(f"{path} is no readable video: {error}") from None
+        except Exception as error:  # Pillow's parsers raise exceptions of any type on damaged files
+            reason = f"{path} is no readable video: {first_line(error)}"
+    if not numbers:
+        raise DataError(reason)
     if max(numbers) == 1:
         return None
     frames = min(MOST_FRAMES, max(1, round(float(np.median(numbers)))))
@@ -69,8 +73,18 @@ def sounds(paths: Sequence[Path]) -> Files:
 
 
 def tensors(paths: Sequence[Path]) -> Files:
-    """The shape in the first file, without its row axis."""
-    shape = tuple(np.load(paths[0], mmap_mode="r", allow_pickle=False).shape[1:])
+    """The shape that most files have, without a row axis where that is 1 in all of them."""
+    shapes, reason = [], ""
+    for path in paths:
+        try:
+            shapes.append(arrays.read_npy(path.read_bytes()).shape)
+        except UnreadableFile as error:  # a missing entry, if others can be read
+            reason = f"{path} is no readable array: {error}"
+    if not shapes:
+        raise DataError(reason)
+    shape = Counter(shapes).most_common(1)[0][0]
+    if len(shape) > 1 and all(one[:1] == (1,) for one in shapes):
+        shape = shape[1:]
     return Files({"shape": list(shape)}, shape)
 
 
@@ -83,6 +97,33 @@ FILES: Mapping[str, Callable[[Sequence[Path]], Files | None]] = {
 """By kind, in the order in which they are tried; None where files with that suffix are of another kind."""
 
 
+def unreadable(kind: str, files: Files, paths: Sequence[Path]) -> list[str]:
+    """A sentence for each of some files from which no row can be read.
+
+    Arguments:
+        kind: Kind of the modality.
+        files: Shape of its rows.
+        paths: The files.
+    """
+    reader = KINDS[kind]
+    modality = ModalityFields(
+        name="file",
+        kind=kind,
+        shape=files.shape,
+        dtype="uint8" if reader.levels else "float32",
+        likelihood=reader.usual_likelihood,
+        range=(0, 255) if reader.levels else None,
+        spectrogram=files.settings.get("spectrogram"),
+    )
+    reasons = []
+    for path in paths:
+        try:
+            reader.read_file(modality, path.read_bytes())
+        except (InputRefused, OSError) as error:
+            reasons.append(f"{path.name}: {error}")
+    return reasons
+
+
 def _picture_shape(paths: Sequence[Path]) -> tuple[int, ...]:
     """The middle height and width of some pictures, made smaller if need be, with colours if any has."""
     sizes, colour, reason = [], False, ""
@@ -91,8 +132,8 @@ def _picture_shape(paths: Sequence[Path]) -> tuple[int, ...]:
             with Image.open(path, formats=FORMATS) as picture:
                 sizes.append((picture.height, picture.width))
                 colour |= picture.mode not in ("1", "L", "LA", "I", "I;16", "I;16B", "F")
-        except OSError as error:  # a missing entry, if others can be read
-            reason = f"{path} is no readable picture: {error}"
+        except Exception as error:  # a missing entry, if others can be read; Pillow raises any type
+            reason = f"{path} is no readable picture: {first_line(error)}"
     if not sizes:
         raise DataError(reason)
     height, width = np.median(sizes, axis=0)

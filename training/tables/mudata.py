@@ -1,11 +1,13 @@
-"""``.h5mu``, the HDF5 file of MuData: a matrix per assay, which some cells lack, and what is known of them.
+"""``.h5mu`` and ``.h5ad``, the HDF5 files of MuData and AnnData: matrices, and what is known of their rows.
 
-Each assay is a field, (n, variables); each column of the shared ``obs`` another. A cell without an assay is
-a row of NaN. Read by h5py alone, block by block.
+``X`` of AnnData, or of each assay of MuData, is a field, (n, variables); each column of ``obs`` is another. A
+cell without an assay is a row of NaN. Read by h5py alone, block by block. What AnnData derives from ``X``
+(``layers``, ``obsm``) is left out.
 
 References:
     | MUON: multimodal omics analysis framework (Bredikhin, Kats & Stegle, 2022)
     | https://mudata.readthedocs.io/en/latest/io/spec.html
+    | https://anndata.readthedocs.io/en/stable/fileformat-prose.html
 """
 
 from __future__ import annotations
@@ -28,8 +30,12 @@ except ModuleNotFoundError:  # an extra
     h5py = None
 
 
+FORMATS = {"MuData": "mod", "anndata": "obs"}
+"""Groups that a file of each ``encoding-type`` has."""
+
+
 class MuDataFile(File):
-    """The assays and the observations of a MuData."""
+    """The matrices and the observations of a MuData or an AnnData."""
 
     def __init__(self, path: Path, marks: Marks) -> None:
         super().__init__(path)
@@ -37,9 +43,17 @@ class MuDataFile(File):
         if h5py is None:
             raise DataError(f"{path} is HDF5, which needs the extra 'mudata': pip install 'anyview[mudata]'")
         with h5py.File(path) as file:
-            if file.attrs.get("encoding-type") != "MuData":
-                raise DataError(f"{path} is HDF5, but no MuData (.h5mu)")
-            self._assays = {name: _columns(path, name, file["mod"][name]["X"]) for name in file["mod"]}
+            encoding = str(file.attrs.get("encoding-type"))
+            if FORMATS.get(encoding, "no such group") not in file:
+                raise DataError(f"{path} is HDF5, but no MuData (.h5mu) or AnnData (.h5ad) of today's format")
+            places = {name: f"mod/{name}/X" for name in file["mod"]} if encoding == "MuData" else {"X": "X"}
+            self._places = {name: place for name, place in places.items() if place in file}
+            self._assays = {name: _columns(path, name, file[place]) for name, place in self._places.items()}
+            self.report = [
+                f"'{group}/{name}' is left out: it is derived from X"
+                for group in ("layers", "obsm")
+                for name in file.get(group, ())
+            ]
             self._observed = [
                 str(name) for name in file["obs"].attrs["column-order"] if name not in self._assays
             ]
@@ -62,7 +76,13 @@ class MuDataFile(File):
                 yield {name: self._marks.removed(name, self._values(file, name, some)) for name in fields}
 
     def _values(self, file: Any, name: str, some: slice) -> Any:
-        return _cells(file, name, some) if name in self._assays else _column(file["obs"][name], some)
+        if name not in self._assays:
+            return _column(file["obs"][name], some)
+        if "obsmap" not in file:
+            rows = np.arange(some.start, min(some.stop, self._rows))
+        else:  # for every cell of the whole, its row in the assay counted from 1, or 0
+            rows = file["obsmap"][name][some].astype(np.int64).ravel() - 1
+        return _cells(file[self._places[name]], rows, self._assays[name])
 
 
 def _columns(path: Path, name: str, x: Any) -> int:
@@ -72,12 +92,8 @@ def _columns(path: Path, name: str, x: Any) -> int:
     return int((x.shape if encoding == "array" else x.attrs["shape"])[1])
 
 
-def _cells(file: Any, name: str, some: slice) -> Array:
-    """One assay of some cells, (n, variables), NaN where a cell lacks it."""
-    x = file["mod"][name]["X"]
-    # obsmap: for every cell of the whole, its row in the assay counted from 1, or 0
-    rows = file["obsmap"][name][some].astype(np.int64).ravel() - 1
-    columns = _columns(Path(file.filename), name, x)
+def _cells(x: Any, rows: Array, columns: int) -> Array:
+    """Rows of a matrix, (n, variables), NaN where the number of the row is negative."""
     values = np.full((len(rows), columns), np.nan, np.float32)
     present = np.flatnonzero(rows >= 0)
     ascending = present[np.argsort(rows[present], kind="stable")]

@@ -49,7 +49,9 @@ def open_file(path: Path, how: FileDialect | None = None, marks: Marks = NO_MARK
             return MuDataFile(path, marks)
         if b"\0" not in start or start.startswith(TEXT_WITH_ZEROS):
             return TableFile(path, how, marks)
-    raise DataError(f"{path} is none of CSV, Parquet, Excel, npz, npy, h5mu: it begins with {start[:8]!r}")
+    raise DataError(
+        f"{path} is none of CSV, Parquet, Excel, npz, npy, h5mu, h5ad: it begins with {start[:8]!r}"
+    )
 
 
 def _cells(path: Path) -> int:

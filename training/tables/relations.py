@@ -16,6 +16,8 @@ MOST_TERMS = 8
 FEWEST_ROWS = 20
 EXACT = 1e-4
 """Share of the variance that rounding may leave unexplained."""
+FEWEST_LABELS = 3
+"""Columns of a one-hot group; of two, one follows from the other."""
 FEWEST_VALUES = 4
 """Columns with fewer different values are in one order by chance."""
 
@@ -25,11 +27,43 @@ def relations(fields: Sequence[Field]) -> list[str]:
     numeric = [one for one in fields if one.numeric and not one.shape and one.low < one.high]
     if not numeric or len(numeric[0].sample) < FEWEST_ROWS:
         return []
-    lines, copies = _copies(numeric)
-    rest = [one for one in numeric if one.name not in copies]
+    groups = list(_one_hot_groups(numeric))
+    single = {one.name for group in groups for one in group}
+    lines, copies = _copies([one for one in numeric if one.name not in single])
+    lines += [_one_hot_sentence(group) for group in groups]
+    rest = [one for one in numeric if one.name not in copies | single]
     if len(rest) <= MOST_COLUMNS:
         lines += [_sentence(one, terms, product) for one, terms, product in _combinations(rest)]
     return lines
+
+
+def _one_hot_groups(fields: Sequence[Field]) -> Iterator[list[Field]]:
+    """Neighbours of 0 and 1 of which exactly one is 1 in every row that has them."""
+    start = 0
+    while start < len(fields):
+        group, total = list[Field](), np.zeros(len(fields[start].sample))
+        for one in fields[start:]:
+            if not (one.whole and (one.low, one.high) == (0, 1)):
+                break
+            group.append(one)
+            total = total + one.sample
+            if np.nanmax(total, initial=0) > 1 or np.nanmin(total, initial=1) == 1:
+                break
+        complete = (
+            len(group) >= FEWEST_LABELS and np.nanmin(total, initial=1) == np.nanmax(total, initial=0) == 1
+        )
+        if complete:
+            yield group
+        start += len(group) if complete else 1
+
+
+def _one_hot_sentence(group: Sequence[Field]) -> str:
+    names = ", ".join(f"'{one.name}'" for one in group[:MOST_TERMS])
+    more = f" and {len(group) - MOST_TERMS} more" if len(group) > MOST_TERMS else ""
+    return (
+        f"{names}{more} are one-hot, exactly one is 1 in each row: make them one column of labels, which is "
+        "learned as a category"
+    )
 
 
 def _copies(fields: Sequence[Field]) -> tuple[list[str], set[str]]:

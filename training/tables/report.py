@@ -60,6 +60,10 @@ def join_lines(files: Sequence[File], cases: Cases) -> list[str]:
     return [
         *lines,
         *(f"{path.name}: {_count(n, 'row')} without '{key}' left out" for path, n in cases.without.items()),
+        *(
+            f"{path.name}: {_count(len(keys), 'row')} of it in no other file, with the '{key}' {_named(keys)}"
+            for path, keys in cases.unmatched.items()
+        ),
     ]
 
 

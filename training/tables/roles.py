@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,8 +16,9 @@ from training.tables.media import FILES
 from training.tables.survey import Field
 from training.tables.words import first_word
 
-Role = Literal["array", "files", "category", "count", "measure", "level", "left out"]
-"""``level``: one of many columns of a file with the same few whole numbers."""
+Role = Literal["array", "files", "category", "count", "measure", "skewed", "level", "left out"]
+"""``skewed``: measures above 0 with a long tail. ``level``: one of many columns with the same few whole
+numbers."""
 
 FEW_NUMBERS = 10
 """Whole numbers with at most so many different values are a category."""
@@ -24,6 +26,8 @@ FEWEST_KEYS = 10
 """Rows from which on values that all differ are taken for keys."""
 MANY_ALIKE = 20
 """Columns of one file with the same few whole numbers from which on they are one view."""
+SKEWED = 1.5
+"""Skewness of a long tail, where that of the logarithms is at most half of it."""
 FEWEST_COUNTS = 5
 """Columns of counts of one file that decide on the whole numbers beside them."""
 
@@ -41,6 +45,13 @@ _STRATUM = re.compile(r"sdmv(stra|psu)|_?strat(a|um)s?|_?psu|v?stratum|cluster[_
 _DATE = re.compile(
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}( .*)?|\d{1,2}:\d{2}(:\d{2})?"
 )
+CONVERTED = {
+    "image": ".png or .jpg",
+    "audio": ".wav or .flac",
+    "video": ".gif",
+    "text": "columns of the table",
+}
+"""Formats that are read, by the first part of a media type."""
 _SUFFIX = re.compile(r"\.[a-z0-9]{2,5}")
 
 
@@ -109,10 +120,7 @@ def _unread(field: Field) -> str | None:
     example = field.example or ""
     suffix = Path(example).suffix.lower()
     if _SUFFIX.fullmatch(suffix) and (field.file.path.parent / example).is_file():
-        formats = sorted({one for name in FILES for one in KINDS[name].suffixes})
-        return (
-            f"names files of the format {suffix}, which is not read; convert them to {' or '.join(formats)}"
-        )
+        return f"names files of the format {suffix}, which is not read; convert them to {_remedy(example)}"
     if field.differ and field.present >= FEWEST_KEYS and not _DATE.fullmatch(example):
         return f"all its {field.present} values differ: it identifies the rows"
     if field.values is None or (len(field.values) > FEW_NUMBERS and 2 * len(field.values) > field.present):
@@ -120,6 +128,12 @@ def _unread(field: Field) -> str | None:
             return "holds dates or times; make them numbers, such as days since a first one"
         return "text with too many different values for a category"
     return None
+
+
+def _remedy(example: str) -> str:
+    """Formats to which a file can be converted, by its name."""
+    content = (mimetypes.guess_type(example)[0] or "").partition("/")[0]
+    return CONVERTED.get(content, "pictures (.png), sounds (.wav) or arrays (.npy)")
 
 
 def _identifies(field: Field) -> str | None:
@@ -178,7 +192,21 @@ def _among_neighbours(decisions: Sequence[Decision]) -> list[Decision]:
     if levels:
         return [_with_role(one, "level") if one.field.name in levels else one for one in decisions]
     counts = _counts(decisions)
-    return [_with_role(one, "count") if one.field.name in counts else one for one in decisions]
+    decisions = [_with_role(one, "count") if one.field.name in counts else one for one in decisions]
+    skewed = _skewed([one.field for one in decisions if one.role == "measure"])
+    return [
+        _with_role(one, "skewed") if one.role == "measure" and one.field.name in skewed else one
+        for one in decisions
+    ]
+
+
+def _skewed(measures: Sequence[Field]) -> set[str]:
+    """Measures above 0 with a long tail; of many measures all or none, as most of them are."""
+    above = [field for field in measures if field.low > 0]
+    tailed = [field for field in above if field.skew > SKEWED and 2 * abs(field.log_skew) < field.skew]
+    if len(measures) >= MANY_ALIKE:
+        tailed = above if 2 * len(tailed) > len(measures) and len(above) == len(measures) else []
+    return {field.name for field in tailed}
 
 
 def _with_role(decision: Decision, role: Role) -> Decision:

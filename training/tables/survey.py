@@ -16,6 +16,8 @@ MOST_LABELS = 100
 """Text with more different values than this is no category."""
 MOST_KEYS = 100_000
 """Values of which it is checked whether all differ."""
+LARGEST_WHOLE = 2**53
+"""Floats from here on are all whole, so that this says nothing."""
 SAMPLED_ROWS, SAMPLED_CELLS = 1000, 2**24
 """Rows and cells that are kept to compare columns with one another."""
 
@@ -108,7 +110,8 @@ class _Numbers:
         self.low = np.fmin(self.low, np.fmin.reduce(bounded, axis=0))
         self.high = np.fmax(self.high, np.fmax.reduce(bounded, axis=0))
         self.zeros += (cells == 0).sum(0)
-        self.whole &= (~finite | (cells == np.floor(bounded))).all(0)
+        exact = (cells == np.floor(bounded)) & (np.abs(bounded) < LARGEST_WHOLE)
+        self.whole &= (~finite | exact).all(0)
         rise = np.diff(np.concatenate([self._last, cells]), axis=0)
         self.steps &= (rise == 1).all(0)
         self.rises &= (rise > 0).all(0)

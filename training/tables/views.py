@@ -18,7 +18,7 @@ WIDE = 50
 """Columns from which on a part of them that begins with one word is no view of its own."""
 CLEAR_GAP = 0.02
 """Share of rows that columns must lack together to be a view of their own."""
-SUFFIXES: Mapping[Role, str] = {"measure": "", "level": "", "count": "_counts"}
+SUFFIXES: Mapping[Role, str] = {"measure": "", "skewed": "_log", "level": "", "count": "_counts"}
 """Roles whose columns stand side by side in a view, and what follows the name of the file."""
 
 

@@ -148,6 +148,11 @@ TWO = HEAD.replace('["people.csv"]', '["people.csv", "labs.csv"]')
             HEAD + BODY.replace("vector", "counts").replace("weight", "sex"),
             "column 'sex': '[fm]' is no number",
         ),
+        (
+            HEAD
+            + BODY.replace('"vector"', '"vector"\nlikelihood = "log_normal"').replace("weight", "visits"),
+            r"column 'visits': log_normal needs numbers above 0, got 0\.0",
+        ),
         (HEAD + BODY.replace('kind = "vector"', ""), "needs the kind of every modality"),
         (HEAD + '[modalities.sex]\nkind = "category"\n', "modalities.sex.field must name"),
         (

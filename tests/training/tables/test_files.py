@@ -101,7 +101,7 @@ def test_a_folder_is_the_one_table_in_it(tmp_path: Path) -> None:
         ("x.parquet", b"PAR1 half a file", "cannot be read"),
         ("x.npz", b"PK\x03\x04 half a file", "cannot be read"),
         ("x.npy", b"\x93NUMPY half a file", "cannot be read"),
-        ("x.xls", b"\xd0\xcf\x11\xe0\x00", "is none of CSV, Parquet, Excel, npz, npy, h5mu"),
+        ("x.xls", b"\xd0\xcf\x11\xe0\x00", "is none of CSV, Parquet, Excel, npz, npy, h5mu, h5ad"),
     ],
 )
 def test_a_damaged_file_is_refused_by_name(name: str, content: bytes, message: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -63,10 +64,55 @@ def test_a_guessed_experiment_on_it_loads(tmp_path: Path) -> None:
     assert sum(int(rows.masks["rna"].sum()) for rows in splits) == 24
 
 
+def anndata_of(path: Path, sparse: bool) -> np.ndarray[Any, Any]:
+    """An AnnData of 30 cells and 4 genes as the library lays it out (format 0.1.0), and its matrix."""
+    rng = np.random.default_rng(0)
+    x = rng.poisson(1.0, (30, 4)).astype(np.float32)
+    with h5py.File(path, "w") as file:
+        file.attrs["encoding-type"] = "anndata"
+        if sparse:
+            group = file.create_group("X")
+            group.attrs.update({"encoding-type": "csr_matrix", "shape": x.shape})
+            filled = x != 0
+            group["data"], group["indices"] = x[filled], np.nonzero(filled)[1].astype(np.int32)
+            group["indptr"] = np.concatenate([[0], filled.sum(1).cumsum()]).astype(np.int32)
+        else:
+            file["X"] = x
+        obs = file.create_group("obs")
+        obs.attrs.update({"_index": "_index", "column-order": ["cell_type", "size"]})
+        obs["_index"], obs["size"] = [f"c{row}" for row in range(30)], rng.normal(10, 1, 30)
+        labels = obs.create_group("cell_type")
+        labels["categories"], labels["codes"] = ["B", "T"], np.arange(30, dtype=np.int8) % 3 - 1
+        file["obsm/X_pca"] = x[:, :2]
+    return x
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_anndata_is_its_matrix_and_its_observations(tmp_path: Path, sparse: bool) -> None:
+    x = anndata_of(tmp_path / "x.h5ad", sparse)
+
+    file = open_file(tmp_path / "x.h5ad")
+
+    assert dict(file.shapes) == {"X": (4,), "cell_type": (), "size": ()}
+    assert file.report == ["'obsm/X_pca' is left out: it is derived from X"]
+    (block,) = file.blocks(["X", "cell_type"])
+    assert np.array_equal(block["X"], x)
+    assert texts(block["cell_type"])[:3] == [None, "B", "T"]
+
+
+def test_a_guessed_experiment_on_anndata_loads(tmp_path: Path) -> None:
+    anndata_of(tmp_path / "x.h5ad", sparse=True)
+    path = tmp_path / "x.toml"
+    path.write_text(experiment_for([tmp_path / "x.h5ad"], path))
+    prepared = prepare(read_experiment(str(path))[0])
+    kinds = {modality.name: modality.kind for modality in prepared.modalities}
+    assert kinds == {"x": "counts", "cell_type": "category", "x_2": "vector"}
+
+
 def test_other_hdf5_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["x"] = [1, 2]
-    with pytest.raises(DataError, match=r"x\.h5 is HDF5, but no MuData"):
+    with pytest.raises(DataError, match=r"x\.h5 is HDF5, but no MuData (.*) or AnnData"):
         open_file(tmp_path / "x.h5")
 
 

@@ -23,6 +23,35 @@ def sentences(tmp_path: Path, columns: dict[str, Any]) -> list[str]:
     return by_file(look(open_file(write(tmp_path / "t.csv", columns))))
 
 
+COLOUR = RNG.integers(0, 4, N)
+ONE_HOT = {f"colour_{at}": np.equal(COLOUR, at).astype(int) for at in range(4)}
+
+
+@pytest.mark.parametrize(
+    "names", [list(ONE_HOT), ["red", "green", "blue", "other"], ["is f", "is m", "is d", "is x"]]
+)
+def test_one_hot_columns_are_named_with_the_remedy(tmp_path: Path, names: list[str]) -> None:
+    columns = {"h": HEIGHT, **dict(zip(names, ONE_HOT.values(), strict=True)), "w": WEIGHT}
+    (line,) = sentences(tmp_path, columns)
+    assert line.startswith(", ".join(f"'{name}'" for name in names))
+    assert line.endswith("make them one column of labels, which is learned as a category")
+
+
+def test_two_groups_of_one_hot_columns_are_two_lines(tmp_path: Path) -> None:
+    size = RNG.integers(0, 3, N)
+    sizes = {name: (size == at).astype(int) for at, name in enumerate(["small", "medium", "large"])}
+    gaps = {
+        name: [None if row % 7 == 0 else one for row, one in enumerate(cells)]
+        for name, cells in sizes.items()
+    }
+    assert len(sentences(tmp_path, {**ONE_HOT, **gaps})) == 2
+
+
+def test_switches_are_not_one_hot(tmp_path: Path) -> None:
+    columns = {f"symptom_{at}": (RNG.random(N) < 0.4).astype(int) for at in range(4)}
+    assert sentences(tmp_path, columns) == []
+
+
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [

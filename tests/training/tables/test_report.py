@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def test_the_report_counts_rows_views_gaps_and_columns_that_are_left_out(tmp_pat
     lines = report_of(write(tmp_path / "x.csv", columns))
     for line in (
         "x.csv: 60 rows, 8 columns",
-        "3 views:",
+        "4 views:",
         "  'weight' is a column of numbers; taken as missing: '-' (10)",
         "  'id': all its 60 values differ: it identifies the rows",
         "  'site': always 'here'",
@@ -115,12 +116,16 @@ def test_the_report_counts_rows_views_gaps_and_columns_that_are_left_out(tmp_pat
         assert line in lines
     text = "\n".join(lines)
     assert (
-        "x: vector; 4 columns of x.csv; 4% of the cells are empty: 'height', 'weight', 'inches', 'bilirubin'"
-        in text
+        "x: vector; 3 columns of x.csv; 6% of the cells are empty: 'height', 'weight', 'inches'\n"
+        "  x_log: vector; 1 column of x.csv on a log scale, for their long tails; 0% of the cells are empty: "
+        "'bilirubin'" in text
     )
     assert "10 of 480 cells, in 1 column, most in 'weight' 17%" in text
-    assert "'days' has its extreme value 999 6 times; if that means missing, set missing" in text
-    assert "long tails, by skewness: 'bilirubin'" in text
+    assert (
+        "999 occurs far outside the other numbers of 'days' (6); if it means missing, set [data] missing"
+        in text
+    )
+    assert "on a log scale, for their long tails" in text
     assert lines[-1].startswith("fit: about ")
 
 
@@ -157,6 +162,31 @@ def test_the_report_counts_the_cases_that_each_pair_of_files_shares(
     second = write(tmp_path / "b.csv", {"id": others, "y": np.arange(60) ** 0.7})
     cases = len({*range(60), *others})
     assert f"joined by 'id': a.csv and b.csv share {shared} of {cases} cases" in report_of(first, second)
+
+
+def test_rows_that_match_no_other_file_are_named(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.csv", {"id": [f"p{row}" for row in range(60)], "x": np.arange(60) ** 0.5})
+    second = write(tmp_path / "b.csv", {"id": [f"p{row}" for row in range(7, 61)], "y": np.arange(54) ** 0.7})
+    lines = report_of(first, second)
+    assert (
+        "a.csv: 7 rows of it in no other file, with the 'id' 'p0', 'p1', 'p2', 'p3', 'p4' and 2 more" in lines
+    )
+    assert "b.csv: 1 row of it in no other file, with the 'id' 'p60'" in lines
+
+
+def test_a_key_that_the_user_names_joins_the_files(tmp_path: Path) -> None:
+    """Where two columns could join the files, the one that is named does."""
+    order = np.random.default_rng(0).permutation(60)
+    first = write(tmp_path / "a.csv", {"id": range(60), "code": order, "x": np.arange(60) ** 0.5})
+    second = write(tmp_path / "b.csv", {"Code": order[::-1], "id": range(60), "y": np.arange(60) ** 0.7})
+    by_id, by_code = guess([first, second], Path("x.toml")), guess([first, second], Path("x.toml"), "code")
+    assert tomllib.loads(by_id.text)["data"]["key"] == "id"
+    assert tomllib.loads(by_code.text)["data"]["key"] == "code"
+    assert "joined by 'code': a.csv and b.csv share 60 of 60 cases" in by_code.report
+    with pytest.raises(
+        ExperimentError, match=r"data\.key: .* has no column 'name', it has 'id', 'code', 'x'"
+    ):
+        guess([first, second], Path("x.toml"), "name")
 
 
 def test_files_without_a_key_are_joined_by_position_with_a_line(tmp_path: Path) -> None:

@@ -1,0 +1,91 @@
+"""Arrays of labels, switches and large numbers are learned as what their values are."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from training.config import read_experiment
+from training.data import Prepared, prepare
+from training.errors import TrainingError
+from training.tables.guess import experiment_for
+
+N = 120
+X = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
+LABELS = np.arange(N) % 4
+
+
+def learned(folder: Path, text: str = "", **arrays: Any) -> tuple[dict[str, Any], Prepared]:
+    """Modalities that ``init`` writes of arrays, and the data that they load."""
+    np.savez(folder / "a.npz", **arrays)
+    written = text or experiment_for([folder / "a.npz"], folder / "e.toml")
+    (folder / "e.toml").write_text(written)
+    return tomllib.loads(written)["modalities"], prepare(read_experiment(str(folder / "e.toml"))[0])
+
+
+def every_value(prepared: Prepared, name: str) -> torch.Tensor:
+    splits = (prepared.train.in_epoch(0, 0), prepared.validation, prepared.test)
+    return torch.cat([rows.data[name] for rows in splits])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.bool_, np.uint8, np.int64, np.float16])
+def test_a_one_hot_matrix_is_a_category(tmp_path: Path, dtype: Any) -> None:
+    modalities, prepared = learned(tmp_path, x=X, y=np.eye(4)[LABELS].astype(dtype))
+
+    assert modalities["y"]["kind"] == "category"
+    assert modalities["y"]["labels"] == ["0", "1", "2", "3"]
+    assert torch.bincount(every_value(prepared, "y")).tolist() == np.bincount(LABELS).tolist()
+
+
+def test_a_row_of_zeros_among_one_hot_rows_has_no_label(tmp_path: Path) -> None:
+    one_hot = np.eye(4)[LABELS]
+    _, before = learned(tmp_path, x=X, y=one_hot)
+    text = (tmp_path / "e.toml").read_text()
+    one_hot[:30] = 0
+    _, prepared = learned(tmp_path, text, x=X, y=one_hot)
+
+    splits = (prepared.train.in_epoch(0, 0), prepared.validation, prepared.test)
+    assert sum(int(rows.masks["y"].sum()) for rows in splits) == N - 30
+    assert len(before.train) == len(prepared.train)
+
+
+@pytest.mark.parametrize("row", [[1, 1, 0, 0], [0, 0.5, 0.5, 0], [0, 0, 2, 0]])
+def test_a_row_that_is_not_one_hot_is_refused(tmp_path: Path, row: list[float]) -> None:
+    one_hot = np.eye(4)[LABELS]
+    learned(tmp_path, x=X, y=one_hot)
+    text = (tmp_path / "e.toml").read_text()
+    one_hot[7] = row
+    with pytest.raises(TrainingError, match="must have one 1 among zeros in each row"):
+        learned(tmp_path, text, x=X, y=one_hot)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.bool_, np.uint8])
+def test_rows_of_switches_are_learned_as_0_and_1(tmp_path: Path, dtype: Any) -> None:
+    switches = (np.random.default_rng(1).random((N, 6)) < 0.4).astype(dtype)
+
+    modalities, prepared = learned(tmp_path, x=switches, y=LABELS)
+
+    assert modalities["x"]["kind"] == "vector"
+    assert (modalities["x"]["likelihood"], modalities["x"]["range"]) == ("bernoulli", [0.0, 1.0])
+    assert every_value(prepared, "x").to(torch.float64).sum() == switches.sum()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, ">f4", ">i2", np.int8])
+def test_labels_of_any_number_type_read_as_integers(tmp_path: Path, dtype: Any) -> None:
+    modalities, prepared = learned(tmp_path, x=X, y=LABELS.astype(dtype))
+
+    assert modalities["y"]["labels"] == ["0", "1", "2", "3"]
+    assert torch.bincount(every_value(prepared, "y")).tolist() == np.bincount(LABELS).tolist()
+
+
+@pytest.mark.parametrize("unit", [1e25, 2.0**60, -1e20])
+def test_numbers_beyond_whole_ones_are_measures(tmp_path: Path, unit: float) -> None:
+    modalities, prepared = learned(tmp_path, big=unit * LABELS, x=X)
+
+    (name,) = [name for name, one in modalities.items() if one["kind"] == "vector" and name != "x"]
+    assert every_value(prepared, name).unique().tolist() == np.unique(np.float32(unit * LABELS)).tolist()
