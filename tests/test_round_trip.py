@@ -131,6 +131,16 @@ def test_a_header_that_names_another_column_of_the_model() -> None:
     law(csv_text(table).encode())
 
 
+def test_a_table_without_a_header() -> None:
+    table = columns() | {"size": cells(np.random.default_rng(1), ROWS)}  # every row has something
+    law("".join(",".join(row) + "\n" for row in zip(*table.values(), strict=True)).encode())
+
+
+def test_a_line_of_units() -> None:
+    table = {"height": ["cm", *columns()["weight"]], "mass": ["kg", *columns(1)["weight"]]}
+    law(csv_text(table | {"sex": ["", *columns()["Sex"]]}).encode())
+
+
 def test_columns_that_the_model_does_not_have_are_copied() -> None:
     table = columns()
     table["case"] = [f"c{row:03d}" for row in range(ROWS)]
@@ -168,6 +178,15 @@ def test_any_mark_for_missing(mark: str) -> None:
 )
 def test_any_cells(column: list[str]) -> None:
     law(csv_text({**columns(), "other": column}).encode())
+
+
+@pytest.mark.parametrize(("tail", "delimiter"), [(".0", ","), (",0", ";"), (".00", ",")])
+def test_labels_are_filled_as_their_column_spells_them(tail: str, delimiter: str) -> None:
+    grades = [f"{row % 4 + 1}{tail}" if row % 7 else "" for row in range(ROWS)]
+    law(csv_text({**columns(decimal=tail[0]), "grade": grades}, delimiter).encode())
+    with Path("filled-x.csv").open() as file:
+        filled = {row["grade"] for row in csv.DictReader(file, delimiter=delimiter)}
+    assert filled == {f"{label}{tail}" for label in range(1, 5)}
 
 
 def test_decimal_commas_and_thousands() -> None:

@@ -28,6 +28,7 @@ class ColumnDialect(BaseModel):
         decimal: The decimal mark of its numbers.
         thousands: The mark between groups of three digits; empty where there is none.
         percent: Its numbers end with a percent sign.
+        zeros: Zeros behind the decimal mark of its numbers, where all are whole and written so.
         missing: Cells that mean a missing value in this column, besides empty ones.
         stored: The type of the column in the file, where the format has types.
         width: Numbers in a vector.
@@ -42,6 +43,7 @@ class ColumnDialect(BaseModel):
     decimal: DecimalMark = "."
     thousands: ThousandsMark = ""
     percent: bool = False
+    zeros: int = 0
     missing: tuple[str, ...] = ()
     stored: str | None = None
     width: int = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
@@ -12,6 +13,9 @@ import orjson
 from models_store.errors import UnreadableFile
 from models_store.tables.output import Label, Plan, Writer, values_for
 from models_store.tables.sources import ABSENT, Source
+
+LINES_SEEN = 200
+"""Lines of a sheet in which its header is looked for."""
 
 
 class JsonSource(Source):
@@ -117,18 +121,19 @@ class ExcelSource(Source):
     Arguments:
         where: The file, for messages.
         open_bytes: Opens the content from its start.
-        titles: Lines above the header.
     """
 
+    titles: Sequence[Sequence[Any]]
+    """Lines above the header."""
+
     def __init__(self, where: str, open_bytes: Callable[[], BinaryIO]) -> None:
-        self._where, self._open_bytes, self._least = where, open_bytes, 2
-        self.titles: list[tuple[Any, ...]] = []
-        first = next(self._lines(), None)
-        if first is None:
-            self._least = 1
-            first = next(self._lines(), None)
-        if first is None:
+        self._where, self._open_bytes = where, open_bytes
+        start = list(islice(self._sheet(), LINES_SEEN))
+        above = _titles_above(start)
+        if above == len(start):
             raise UnreadableFile(f"{where} is an empty Excel sheet; a table needs a line of headers")
+        self.titles = start[:above]
+        first = start[above]
         filled = [at for at, cell in enumerate(first) if cell is not None]
         self.headers = tuple(
             "" if cell is None else str(cell) for cell in self.cells(first[: filled[-1] + 1])
@@ -136,30 +141,37 @@ class ExcelSource(Source):
 
     def rows(self) -> Iterator[Sequence[Any]]:
         width = len(self.headers)
-        for line in islice(self._lines(), 1, None):
+        for line in islice(self._sheet(), len(self.titles) + 1, None):
             values = list(line[:width])
             yield values + [None] * (width - len(values))
 
-    def _lines(self) -> Iterator[tuple[Any, ...]]:
-        """Lines of the sheet from the header on: the first one in which more than one cell is filled."""
+    def _sheet(self) -> Iterator[tuple[Any, ...]]:
+        """Lines of the first sheet."""
         openpyxl = _openpyxl(self._where)
-        self.titles.clear()
         with closing(self._open_bytes()) as stream:
             try:
                 book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
-                started = False
-                for line in book.worksheets[0].iter_rows(values_only=True):
-                    started = started or sum(cell is not None for cell in line) >= self._least
-                    if started:
-                        yield line
-                    else:
-                        self.titles.append(line)
+                yield from book.worksheets[0].iter_rows(values_only=True)
             except UnreadableFile:
                 raise
             except Exception as error:  # openpyxl raises exceptions of any type on damaged files
                 raise UnreadableFile(
                     f"{self._where} cannot be read as an Excel book ({type(error).__name__}); save it as CSV"
                 ) from None
+
+
+def _titles_above(lines: Sequence[Sequence[Any]]) -> int:
+    """Number of lines above the header; all of them where no cell is filled.
+
+    The header is the first line that reaches the last column of most lines and fills most columns before it.
+    """
+    filled = [[at for at, cell in enumerate(line) if cell is not None] for line in lines]
+    widths = Counter(columns[-1] + 1 for columns in filled if columns)
+    width = max(widths, key=lambda size: (widths[size], size), default=0)
+    for place, columns in enumerate(filled):
+        if columns and columns[-1] + 1 >= width and 2 * len(columns) > width:
+            return place
+    return next((place for place, columns in enumerate(filled) if columns), len(lines))
 
 
 class ExcelWriter(Writer):

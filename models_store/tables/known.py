@@ -18,7 +18,15 @@ from models_store.tables.dialect import (
     TrainingTable,
     normal,
 )
-from models_store.tables.sniff import DELIMITERS, MOST_PREAMBLE, assembled, lines_of, quote_of
+from models_store.tables.sniff import (
+    DELIMITERS,
+    MOST_PREAMBLE,
+    assembled,
+    is_header,
+    lines_of,
+    quote_of,
+    split_lines,
+)
 from models_store.tables.sources import Source
 
 ROWS_SEEN = 10_000
@@ -78,8 +86,9 @@ def _without_header(lines: Sequence[str], line_end: str, encoding: str, model_ta
     for table in model_tables.tables:
         start, delimiter = table.title_lines or 0, table.delimiter or ","
         quote = quote_of(lines[start:], delimiter)
-        first = next(_split(lines[start:], delimiter, quote, line_end), [])
-        if table.header is False and len(first) == len(table.columns):
+        rows = split_lines(lines[start:], delimiter, quote, line_end)
+        further = len(rows[0]) - len(table.columns) if rows else -1
+        if table.header is False and (further == 0 or (further > 0 and not is_header(rows))):
             return assembled(lines, line_end, encoding, start, (delimiter, quote), False)
     delimiter = max(DELIMITERS, key=lambda mark: lines[0].count(mark) if mark != " " else 0)
     return assembled(lines, line_end, encoding, 0, (delimiter, quote_of(lines, delimiter)), True)
@@ -180,6 +189,13 @@ def _read(column: ColumnDialect, what: Content, before: StoredColumn) -> ColumnD
     return column.model_copy(update={"content": content, "missing": missing, "percent": bool(before.percent)})
 
 
+def _zeros(cells: Sequence[str], decimal: DecimalMark) -> int:
+    """Zeros behind the decimal mark of every number: 1 in ``2.0``; 0 where they differ."""
+    tails = {cell.partition(decimal)[2] for cell in cells if number(cell, decimal) is not None}
+    tail = next(iter(tails), "")
+    return len(tail) if len(tails) == 1 and not tail.strip("0") else 0
+
+
 def _marked(column: ColumnDialect, marks: _Marks, usual: DecimalMark, before: StoredColumn) -> ColumnDialect:
     points, commas = marks.decimal["."], marks.decimal[","]
     decimal = usual if points == commas else "," if commas > points else "."
@@ -194,5 +210,6 @@ def _marked(column: ColumnDialect, marks: _Marks, usual: DecimalMark, before: St
             if not groups
             else "",
             "percent": all(percents) if percents else column.percent,
+            "zeros": _zeros(marks.cells, decimal),
         }
     )

@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +23,10 @@ WIDEST = 4000
 """Characters of one line that the sniffer sees: its time grows with the square of the columns."""
 DELIMITERS = ",;\t| "
 MOST_PREAMBLE = 50
+_TORN = re.compile(r'[^"\s][,;\t|]"[^"]')
+"""A quote that opens behind another delimiter: this one tears the cell in quotes apart."""
+_BOUND = re.compile(r"(.+)\.(low|high|probability)")
+"""Headers of bounds that stand beside filled columns."""
 _UNIT = re.compile(r"[A-Za-zµμ°%/²³^*·. \d\[\]()-]{1,15}")
 
 
@@ -102,7 +107,7 @@ def assembled(
     """
     delimiter, quote = marks
     rows = split_lines(lines[start:], delimiter, quote, line_end)
-    has_header = _has_header(rows) if has_header is None else has_header
+    has_header = is_header(rows) if has_header is None else has_header
     return Dialect(
         encoding=encoding,
         delimiter=delimiter,
@@ -146,10 +151,13 @@ def _delimiter(lines: Sequence[str], line_end: str) -> str:
 def _most_regular(lines: Sequence[str], line_end: str) -> str:
     """The delimiter at which most lines have one number of cells above 1, and of these the most cells."""
 
-    def regularity(mark: str) -> tuple[float, int]:
-        widths = Counter(len(row) for row in split_lines(lines, mark, '"', line_end))
+    def regularity(mark: str) -> tuple[bool, float, int]:
+        rows = split_lines(lines, mark, '"', line_end)
+        widths = Counter(map(len, rows))
         width, count = max(widths.items(), key=lambda item: item[1], default=(1, 0))
-        return (count / max(1, sum(widths.values())) if width > 1 else 0.0, width)
+        share = count / max(1, len(rows)) if width > 1 else 0.0
+        torn = any(_TORN.search(cell) for row in rows for cell in row)
+        return share > 0.5 and not torn, share, width
 
     candidates = [
         mark
@@ -157,7 +165,7 @@ def _most_regular(lines: Sequence[str], line_end: str) -> str:
         if mark in lines[0] or _is_below_titles(split_lines(lines, mark, '"', line_end))
     ]
     best = max(candidates, key=regularity, default=",")
-    return best if regularity(best)[0] > 0.5 else ","
+    return best if regularity(best)[1] > 0.5 else ","
 
 
 def _is_below_titles(rows: Sequence[Sequence[str]]) -> bool:
@@ -183,24 +191,32 @@ def _titles(lines: Sequence[str], delimiter: str, quote: str) -> int:
 
     A line of cells of which all but the first are empty, or with fewer cells, is a title.
     """
-    rows = [
-        next(
-            csv.reader([line.replace("\r", " ").replace("\n", " ")], delimiter=delimiter, quotechar=quote), []
-        )
-        for line in lines[:LINES]
-    ]
+    reader = csv.reader(
+        (line.replace("\r", " ").replace("\n", " ") + "\n" for line in lines[: 10 * LINES]),
+        delimiter=delimiter,
+        quotechar=quote,
+    )
+    starts, rows = [], []
+    start = 0
+    for row in islice(reader, LINES):  # a row may have several lines
+        starts.append(start)
+        rows.append(row)
+        start = reader.line_num
     widths = Counter(len(row) for row in rows if row)
     width = max(widths, key=lambda size: widths[size], default=1)
     if width < 3:
         return 0
     for index, row in enumerate(rows[:MOST_PREAMBLE]):
         if len(row) == width and sum(bool(cell.strip()) for cell in row) > 1:
-            return index if all(len(other) <= width for other in rows[:index]) else 0
+            return starts[index] if all(len(other) <= width for other in rows[:index]) else 0
     return 0
 
 
-def _has_header(rows: Sequence[Sequence[str]]) -> bool:
-    """No header where the first line has numbers above every column of numbers, unless it counts columns."""
+def is_header(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line names the columns.
+
+    It does not where it has numbers above every column of numbers, unless it counts the columns.
+    """
     if len(rows) < 2:
         return True
     first = [cell.strip() for cell in rows[0]]
@@ -230,7 +246,9 @@ def _units(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
         return ()
     columns = list(zip(*(row for row in rows[2:] if len(row) == len(rows[0])), strict=True))
     at_numbers = [
-        cell.strip() for cell, column in zip(rows[1], columns, strict=False) if _mostly_numbers(column)
+        cell.strip()
+        for header, cell, column in zip(rows[0], rows[1], columns, strict=False)
+        if _mostly_numbers(column) and not ((bound := _BOUND.fullmatch(header)) and bound[1] in rows[0])
     ]
     words = [cell for cell in at_numbers if cell and cell not in EMPTY | PERHAPS]
     if not words or any(_is_number(cell) or not _UNIT.fullmatch(cell) for cell in words):

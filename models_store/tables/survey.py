@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +21,19 @@ MOST_WORDS = 5
 """Different words that a column of numbers may hold, besides marks for missing values."""
 FEW_NUMBERS = 10
 """With fewer different numbers, words beside them are labels, such as 0, 1, 2, 3+."""
-SENTINELS = frozenset(sign + digit * times for sign in ("-", "") for digit in "9" for times in range(2, 7))
+SENTINELS = frozenset(
+    {sign + digit * times for sign in ("-", "") for digit in "789" for times in range(2, 7)}
+    | {"-1", "-7", "-8", "-9"}
+)
+"""Numbers that often stand for a missing value."""
+_CODES = np.array([float(code) for code in SENTINELS])
+FEWEST_CODES = 3
+"""Cells from which on a number is taken for a code, ..."""
+FAR = 0.5
+"""... if it lies further from all other numbers than this share of their range."""
 REMEMBERED = 200
+MOST_NAMED = 3
+"""Columns that a sentence names."""
 _PLAIN = re.compile(r"[+-]?\d{1,300}(?:\.\d+)?(?:\n[+-]?\d{1,300}(?:\.\d+)?)*", re.ASCII)
 _EITHER = re.compile(r"^[+-]?(?:\d+|[1-9]\d{0,2}(?:\.\d{3})+)$", re.ASCII | re.MULTILINE)
 """Numbers under either decimal mark: whole ones, and groups of three."""
@@ -44,6 +55,9 @@ class ColumnSurvey:
         values: Texts of numbers, by text; up to some hundred.
         widths: Lengths of lists.
         booleans: Values that a format with types stores as truth values.
+        codes: Numbers that may stand for a missing value.
+        lowest: Lowest of the other numbers.
+        highest: Highest of the other numbers.
     """
 
     rows: int = 0
@@ -60,6 +74,7 @@ class ColumnSurvey:
     odd: Counter[str] = field(default_factory=Counter)
     widths: set[int] = field(default_factory=set)
     booleans: int = 0
+    codes: Counter[str] = field(default_factory=Counter)
     lowest: float = float("inf")
     highest: float = float("-inf")
 
@@ -90,13 +105,18 @@ class ColumnSurvey:
         self.points += len(cells)
         self.commas += either
         self.votes["."] += len(cells) - either
-        self.lowest, self.highest = min(self.lowest, values.min()), max(self.highest, values.max())
+        is_code = np.isin(values, _CODES)
+        if not is_code.all():
+            self._see_range(values[~is_code].min(), values[~is_code].max())
+        if is_code.any():
+            self.codes.update(f"{value:g}" for value in values[is_code].tolist())
         if len(self.values) < REMEMBERED:
             self.values.update(cells)  # type: ignore[arg-type]
-        else:
-            for end in {f"{values.min():g}", f"{values.max():g}"} & SENTINELS:
-                self.values[end] += cells.count(end)
         return True
+
+    def _see_range(self, low: float, high: float) -> None:
+        """Takes account of numbers that are no codes."""
+        self.lowest, self.highest = min(self.lowest, low), max(self.highest, high)
 
     def _see_text(self, text: str, times: int, marks: Collection[str]) -> None:
         if text in marks:
@@ -123,11 +143,30 @@ class ColumnSurvey:
         self.percent += times * text.endswith("%")
         if vote := decimal_vote(text):
             self.votes[vote] += times
-        if text in self.values or len(self.values) < REMEMBERED or text in SENTINELS:
+        if text in self.values or len(self.values) < REMEMBERED:
             self.values[text] += times
-        value = point if point is not None else comma
-        if value is not None:
-            self.lowest, self.highest = min(self.lowest, value), max(self.highest, value)
+        value = point if point is not None else comma or 0.0
+        if f"{value:g}" in SENTINELS:
+            self.codes[f"{value:g}"] += times
+        else:
+            self._see_range(value, value)
+
+    def suspects(self) -> dict[str, int]:
+        """Codes that occur several times, far outside the other numbers or at their ends, by count."""
+        far = FAR * (self.highest - self.lowest)
+        return {
+            code: times
+            for code, times in self.codes.items()
+            if times >= FEWEST_CODES and self._is_apart(float(code), far)
+        }
+
+    def _is_apart(self, code: float, far: float) -> bool:
+        if not self.lowest < self.highest:
+            return False
+        if -10 < code < 0:
+            far = max(far, 2.0) if self.highest - self.lowest < 10 else 0.0
+            return self.lowest >= 0 and code < self.lowest - far
+        return code < min(self.lowest - far, 0) or code > self.highest + far
 
     @property
     def stored(self) -> str | None:
@@ -230,7 +269,23 @@ def _describe(
             described.append(_numeric(base, columns[at], decimals[at], report))
         else:
             described.append(_textual(base, columns[at], used, report))
-    return tuple(described), tuple(report)
+    return tuple(described), (*report, *_suspected(source.headers, columns, numeric))
+
+
+def _suspected(
+    headers: Sequence[str], columns: Sequence[ColumnSurvey], numeric: Sequence[bool]
+) -> Iterator[str]:
+    """A sentence for each number that may stand for a missing value."""
+    by_code: dict[str, list[str]] = {}
+    for header, column, is_number in zip(headers, columns, numeric, strict=True):
+        for code, times in column.suspects().items() if is_number else ():
+            by_code.setdefault(code, []).append(f"'{header}' ({times})")
+    for code, places in by_code.items():
+        more = f" and {len(places) - MOST_NAMED} more columns" if len(places) > MOST_NAMED else ""
+        yield (
+            f"{code} occurs far outside the other numbers of {', '.join(places[:MOST_NAMED])}{more}; if it "
+            f'means missing, set [data] missing = ["{code}"]'
+        )
 
 
 def _see(
@@ -261,14 +316,6 @@ def _numeric(base: ColumnDialect, seen: ColumnSurvey, decimal: str, report: list
     words = seen.words + seen.odd + Counter({text: seen.values[text] for text in other})
     if words:
         report.append(f"'{base.header}' is a column of numbers; taken as missing: {_counts(words)}")
-    low, high = f"{seen.lowest:g}", f"{seen.highest:g}"
-    for end in (low, high):
-        if end in SENTINELS and seen.values[end] >= 3 and end not in base.missing:
-            hint = f'missing = ["{end}"]'
-            report.append(
-                f"'{base.header}' has its extreme value {end} {seen.values[end]} times; if that means "
-                f"missing, set {hint}"
-            )
     percent = seen.percent > 0 and seen.percent == seen.points + seen.commas * (not seen.points)
     return base.model_copy(
         update={

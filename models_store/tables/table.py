@@ -173,7 +173,15 @@ def read_table(
     dialect = dialect.model_copy(update={"missing": marks})
     decimal = layout.decimal if layout and dialect.format == "csv" else None
     matches = survey(source, dialect.units, marks, missing_by_column or {}, decimal)
-    return Table(where, dialect.model_copy(update={"columns": matches.columns}), matches.report, source)
+    report = matches.report if dialect.has_header else (_nameless(matches.columns), *matches.report)
+    return Table(where, dialect.model_copy(update={"columns": matches.columns}), report, source)
+
+
+def _nameless(columns: Sequence[ColumnDialect]) -> str:
+    return (
+        "no line names the columns: the first line holds numbers and is read as a row; they are called "
+        f"'{columns[0].header}' to '{columns[-1].header}'"
+    )
 
 
 def read_known(

@@ -160,6 +160,7 @@ def _filled(value: Any, column: ColumnDialect) -> str:
     """A number or a label as the column writes such."""
     if isinstance(value, float):
         return written(value, column.decimal, column.percent, column.thousands)
-    if isinstance(value, Label) and column.content == "number" and column.decimal == ",":
-        return value.replace(".", ",")
+    if isinstance(value, Label) and column.content == "number":
+        zeros = f".{'0' * column.zeros}" if column.zeros and value.lstrip("+-").isdecimal() else ""
+        return f"{value}{zeros}".replace(".", column.decimal)
     return text_for(value)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -112,13 +114,55 @@ def test_a_word_that_columns_of_numbers_use_for_missing_is_missing_in_text_too()
     assert table.report[1] == f"'sex': taken as missing: 'NA' ({ROWS // 2})"
 
 
+@pytest.mark.parametrize(
+    ("code", "others"),
+    [
+        ("-99", range(-20, 40)),
+        ("999", range(100, 160)),
+        ("9999", range(0, 3000, 50)),
+        ("-9", range(1, 6)),
+        ("88", range(1, 6)),
+        ("-1", range(18, 78)),
+        ("-999.0", range(60)),
+    ],
+)
+def test_codes_far_outside_the_other_numbers_are_pointed_at(code: str, others: range) -> None:
+    plain = [others[row % len(others)] for row in range(57)]
+    text = "\n".join(["x,y", *(f"{value},{row % 7}.5" for row, value in enumerate([*plain, *[code] * 3]))])
+
+    (line,) = read_table(text.encode()).report
+
+    value = f"{float(code):g}"
+    assert line.startswith(f"{value} occurs far outside the other numbers of 'x' (3)")
+    assert f'missing = ["{value}"]' in line
+
+
+@pytest.mark.parametrize("values", [range(18, 100), [-1, 0, 1], [-1, 1], range(-99, 100)])
+def test_numbers_among_others_are_no_codes(values: Sequence[int]) -> None:
+    text = "\n".join(["x,y", *(f"{values[row % len(values)]},{row % 7}.5" for row in range(600))])
+
+    assert read_table(text.encode()).report == ()
+
+
+def test_one_code_of_several_columns_is_one_line() -> None:
+    text = "\n".join(
+        ["a,b,c,d,e", *(",".join(["-999" if row % 9 == 0 else f"{row}.5"] * 5) for row in range(60))]
+    )
+
+    assert read_table(text.encode()).report == (
+        "-999 occurs far outside the other numbers of 'a' (7), 'b' (7), 'c' (7) and 2 more columns; if it "
+        'means missing, set [data] missing = ["-999"]',
+    )
+
+
 def test_a_repeated_extreme_code_is_pointed_at_and_can_be_named_missing() -> None:
     text = text_of()
     for value in ("150.25,", "150.5,", "150.75,"):
         text = text.replace(value, "-999,")
 
     assert read_table(text.encode()).report == (
-        "'height' has its extreme value -999 3 times; if that means missing, set missing = [\"-999\"]",
+        "-999 occurs far outside the other numbers of 'height' (3); if it means missing, set [data] "
+        'missing = ["-999"]',
     )
     for table in (
         read_table(text.encode(), missing=["-999"]),
@@ -141,6 +185,48 @@ def test_a_line_of_units_is_no_row() -> None:
 
     assert table.dialect.columns[0].unit == "cm"
     assert column(table, "height") == HEIGHTS
+
+
+@pytest.mark.parametrize(
+    "titles",
+    [
+        [["Report of the clinic"]],
+        [["Report", "Ward 3"], []],
+        [["Clinic", None, None, None, "2024"], ["Ward", "3", "north"], []],
+        [[None, "a wide title"], [None, None, None, None, None, "printed on Monday"]],
+    ],
+)
+def test_an_excel_sheet_begins_below_its_titles(tmp_path: Path, titles: list[list[Any]]) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    rows = [[at + 0.5, "xy"[at % 2], None if at % 3 else at, at / 4, at * 2] for at in range(30)]
+    for line in [*titles, ["a", "b", "c", "d", "e"], *rows]:
+        book.active.append(line)
+    book.save(tmp_path / "t.xlsx")
+
+    table = read_table(tmp_path / "t.xlsx")
+
+    assert table.dialect.headers == ("a", "b", "c", "d", "e")
+    assert table.rows == 30
+    assert column(table, "a") == [at + 0.5 for at in range(30)]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    "note", ["line of row {}\n", "one, two; three {}\n", "a|b\tc|d {}\r\n", "\n\n{},{},{},{}\n"]
+)
+def test_many_lines_in_quotes_are_one_cell(delimiter: str, note: str) -> None:
+    """The delimiter is that of the table also where most lines of the file are text in quotes."""
+    rows = [
+        delimiter.join([f"{row % 9 + 0.5}", '"' + note.format(*[row] * 4) * 50 + '"', f"{row % 7}.5"])
+        for row in range(ROWS)
+    ]
+
+    table = read_table("\n".join([delimiter.join(["a", "note", "b"]), *rows, ""]).encode())
+
+    assert table.dialect.headers == ("a", "note", "b")
+    assert column(table, "a") == [row % 9 + 0.5 for row in range(ROWS)]
+    assert column(table, "b") == [row % 7 + 0.5 for row in range(ROWS)]
 
 
 def test_a_table_without_a_header_loses_no_row() -> None:
