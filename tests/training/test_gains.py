@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,19 @@ def test_an_exact_model_gains_its_explained_variance_and_covers() -> None:
     assert measured["b"]["coverage_90"] == pytest.approx(0.9, abs=0.02)
     assert abs(measured["b"]["over_regression"]) < 0.02  # ridge regression is exact, too
     assert beats_the_mean(measured) == ["a", "b"]
+
+
+def test_a_single_modality_has_nothing_to_be_predicted_from() -> None:
+    evaluated = linear_gaussian(30)
+    only = evaluated.manifest.model_copy(update={"modalities": evaluated.manifest.modalities[:1]})
+    alone = replace(evaluated, manifest=only)
+    assert gains(alone) == values(alone) == {}
+
+
+def test_a_target_that_no_row_has_beside_others_is_left_out() -> None:
+    half = torch.arange(30) % 2 == 0
+    evaluated = linear_gaussian(30, {"a": half, "b": ~half})
+    assert gains(evaluated) == values(evaluated) == {}
 
 
 def test_losses_of_a_missing_cell_are_none() -> None:

@@ -40,8 +40,10 @@ def gains(evaluated: EvaluatedModel) -> dict[str, Gain]:
     measured = {}
     for target in evaluated.manifest.modalities:
         others = [name for name in names if name != target.name]
+        if not others:
+            continue
         rows = rows_with(evaluated.test, target.name, others).head(_most(evaluated, target))
-        if others and len(rows) > 1:
+        if len(rows) > 1:
             measured[target.name] = _gain(evaluated, target, others, train, rows)
     return measured
 
