@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias, final
 
@@ -52,6 +52,22 @@ class Likelihood(ABC):
     @abstractmethod
     def variance(self, parameters: Parameters) -> Array:
         """The variance of x, with the shape of :meth:`mean`."""
+
+    def moments(self, parameters: Parameters) -> tuple[Array, Array]:
+        """:meth:`mean` and :meth:`variance`, at less than the cost of both where they share terms."""
+        return self.mean(parameters), self.variance(parameters)
+
+    def mixture_quantiles(self, mean: Array, levels: Sequence[float]) -> Array | None:  # noqa: ARG002
+        """Quantiles of a mixture of this family that follow from the mixture's mean alone.
+
+        Arguments:
+            mean: The mixture's mean, (n, *shape), in numpy.
+            levels: Levels between 0 and 1.
+
+        Returns:
+            Quantiles, (n, levels, *shape); None where they depend on more than the mean.
+        """
+        return None
 
     @abstractmethod
     def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -34,9 +35,19 @@ class Bernoulli(Likelihood):
         return self.low + (self.high - self.low) * sigmoid(parameters["logits"])
 
     def variance(self, parameters: Parameters) -> Array:
+        return self.moments(parameters)[1]
+
+    def moments(self, parameters: Parameters) -> tuple[Array, Array]:
         against = odds_against(parameters["logits"])
         p = 1 / (1 + against)
-        return (self.high - self.low) ** 2 * (against * p * p)
+        span = self.high - self.low
+        return self.low + span * p, span**2 * (against * p * p)
+
+    def mixture_quantiles(self, mean: Array, levels: Sequence[float]) -> Array:
+        """A mixture of Bernoulli distributions is one: low where P(x = low) reaches the level."""
+        of_low = (self.high - mean) / (self.high - self.low)
+        ends = [np.where(level > of_low, self.high, self.low) for level in levels]
+        return np.stack(ends, axis=1).astype(mean.dtype)
 
     def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:
         logits = parameters["logits"]

@@ -161,25 +161,29 @@ def summarise(
     if modality.labels is not None:
         return _category(modality, parameters, fields, correction)
     summary: Summary = {}
-    distribution = modality.distribution
-    means = distribution.mean(parameters)
-    mean = means.mean(axis=1)
+    draw = partial(draw_x, modality, parameters, seed, first_row)
+    mean, std = _moments(modality, parameters, "std" in fields or correction is not None)
     if "mean" in fields:
         summary["mean"] = mean
-    std = np.zeros(())
-    if "std" in fields or ("quantiles" in fields and correction is not None):
-        # the law of total variance
-        std = np.sqrt(distribution.variance(parameters).mean(axis=1) + means.var(axis=1))
     if "std" in fields:
         summary["std"] = std
     if "quantiles" in fields:
-        draw = partial(draw_x, modality, parameters, seed, first_row)
         if correction is None:
-            summary["quantiles"] = quantiles(draw(), LEVELS, axis=1)
+            exact = modality.distribution.mixture_quantiles(mean, LEVELS)
+            summary["quantiles"] = quantiles(draw(), LEVELS, axis=1) if exact is None else exact
         else:
             summary["quantiles"] = _corrected(modality, mean, std, draw, correction)
         summary["levels"] = list(LEVELS)
     return summary
+
+
+def _moments(modality: Modality, parameters: Parameters, with_std: bool) -> tuple[Array, Array]:
+    """Mean and standard deviation (0 without ``with_std``) over draws of z, by the law of total variance."""
+    distribution = modality.distribution
+    if not with_std:
+        return distribution.mean(parameters).mean(axis=1), np.zeros(())
+    means, variances = distribution.moments(parameters)
+    return means.mean(axis=1), np.sqrt(variances.mean(axis=1) + means.var(axis=1))
 
 
 def _corrected(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 
 from models_store.manifest import Modality
 from service.engine.draws import draw_x, fill_with_noise
@@ -60,12 +62,29 @@ def test_quantiles_are_those_of_the_predictive_distribution() -> None:
 
 
 @pytest.mark.parametrize("draws", [1, 2, 3, 19, 20, 100, 1000])
-@pytest.mark.parametrize("modality", [VECTOR, COUNTS, PICTURE])
+@pytest.mark.parametrize("modality", [VECTOR, COUNTS])
 def test_quantiles_are_those_of_numpy(modality: Modality, draws: int) -> None:
     parameters = {name: noise(3, draws, seed=4) for name in modality.parameters}
     quantiles = summarise(modality, parameters, {"quantiles"}, seed=5)["quantiles"]
     expected = np.quantile(draw_x(modality, parameters, 5, 0), LEVELS, axis=1, method="weibull")
     np.testing.assert_allclose(quantiles, np.moveaxis(expected, 0, 1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("draws", [1, 20, 100])
+def test_quantiles_of_pictures_are_those_of_the_mixture_of_bernoulli_distributions(draws: int) -> None:
+    logits = 3 * noise(5, draws, seed=4)
+    quantiles = summarise(PICTURE, {"logits": logits}, {"quantiles"}, seed=5)["quantiles"]
+    p = scipy.special.expit(logits.astype(float)).mean(axis=1)
+    expected = [255 * scipy.stats.bernoulli(p).ppf(level) for level in LEVELS]
+    np.testing.assert_array_equal(quantiles, np.stack(expected, axis=1))
+
+
+@pytest.mark.parametrize("modality", [VECTOR, COUNTS, PICTURE])
+def test_moments_are_the_mean_and_the_variance(modality: Modality) -> None:
+    parameters = {name: 20 * noise(3, 7, seed=4) for name in modality.parameters}
+    mean, variance = modality.distribution.moments(parameters)
+    np.testing.assert_array_equal(mean, modality.distribution.mean(parameters))
+    np.testing.assert_array_equal(variance, modality.distribution.variance(parameters))
 
 
 def test_ninety_per_cent_intervals_from_a_hundred_draws_cover_ninety_per_cent() -> None:
