@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO, TypeVar
 
+import numpy as np
+
+from models_store.arrays import Array
 from models_store.errors import InputRefused, listed
 from models_store.tables import Writer, dialect_for, table_writer
 from models_store.tables.matching import MatchedTable, full_names, read_matched, untrained_columns
 from service.engine.model import Generated, Model
-from service.engine.observations import Observations
+from service.engine.observations import Column, Observations
 from service.errors import NotReady, Refusal, WrongInput
 from service.formats import tables
 from service.models.catalog import Catalog
@@ -30,6 +35,8 @@ CELLS_AT_ONCE = 2**20
 """Cells of a table, or drawn numbers, that are in memory at a time."""
 BAR = 30
 """Characters of the progress bar."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,79 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"anyview-serve impute: {error}")
     finally:
         catalog.close()
+
+
+# --- without the command -------------------------------------------------------------------------------
+
+
+def fill(
+    model: Model, file: Path, output: Path, *, seed: int, draws: int, m: int | None = None
+) -> list[Path]:
+    """Fills a table as the command does; returns the paths of the filled tables, one or m.
+
+    Arguments:
+        model: The model.
+        file: The table.
+        output: Path of the filled table, or of the first part of the names of m tables.
+        seed: Seed of the draws.
+        draws: Number of draws for every cell.
+        m: Number of tables of joint draws; None: one table of means.
+
+    Raises:
+        InputRefused: A cell does not fit the model.
+        Refusal: No column is known, or nothing is observed in any row.
+    """
+    words = [str(file), "--output", str(output), "--seed", str(seed), "--K", str(draws)]
+    options = _parser().parse_args(words + ([] if m is None else ["--m", str(m)]))
+    _finish(_run, model, options, Progress(io.StringIO()))
+    return _tables(options)
+
+
+def label_probabilities(model: Model, file: Path, column: str, *, seed: int, draws: int) -> Array:
+    """Probabilities of the labels of a column given all other columns of a table, (n, labels).
+
+    A row in which nothing else is observed has those of the prior.
+
+    Arguments:
+        model: The model.
+        file: The table.
+        column: Header of a category.
+        seed: Seed of the draws.
+        draws: Number of draws of z for every row.
+    """
+    matched = read_matched(model.manifest, file)
+    target = matched.places[matched.headers.index(column)].modality.name
+    ask = partial(model.generate, fields=["probabilities"], summary_draws=draws, seed=seed)
+    parts, before = [], 0
+    for piece in matched.pieces(_rows_at_once(model, matched, 1)):
+        columns = tables.observed(piece).columns
+        others = Observations({name: columns[name] for name in columns if name != target}, len(piece.rows))
+        given = tables.present(others)
+        part = np.zeros((others.n, len(model.manifest.modality(target).labels or ())))
+        for rows, condition in ((given, "all"), (~given, "none")):
+            if rows.any():
+                some = _taken(others, rows, before)
+                answered = _finish(asyncio.run, ask(some, [condition], [target]))
+                part[rows] = answered.targets[target]["probabilities"]
+        parts.append(part)
+        before += others.n
+    return np.concatenate(parts)
+
+
+def _taken(observations: Observations, rows: Array, before: int) -> Observations:
+    """Some rows, and of the modalities those that any of them has."""
+    columns = {
+        name: Column.masked(one.values[rows], one.present[rows])
+        for name, one in observations.columns.items()
+        if one.present[rows].any()
+    }
+    return Observations(columns, int(rows.sum()), first_row=before)
+
+
+def _finish(function: Callable[..., T], *arguments: Any) -> T:
+    """Calls a function that runs an event loop, in a thread: notebooks have a running one in theirs."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(function, *arguments).result()
 
 
 class Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -22,6 +23,7 @@ from service.engine.budget import BYTES_OF_NUMBER, Budget
 from service.engine.model import Model
 from service.engine.rules import Limits
 from service.engine.sessions import Graph, Session, UnfitGraph
+from service.engine.workers import Workers
 from service.settings import Settings
 
 Queue = Callable[[Graph, Executor, BatchSizing], GraphQueue]
@@ -66,6 +68,15 @@ def load(
     numbers = int(min(settings.max_numbers, budget.share // BYTES_OF_NUMBER))
     limits = Limits(rows=settings.max_rows, draws=settings.max_draws, numbers=numbers)
     return Loaded(Model(bundle.manifest, queues, limits, space, corrections, budget), bundle, queues)
+
+
+def opened(bundle: Bundle) -> Model:
+    """The model of a bundle, without a service around it: one thread, and no limit on numbers.
+
+    Raises:
+        BundleRefused: As for :func:`load`.
+    """
+    return load(bundle, Settings(max_numbers=sys.maxsize), Workers(1), GraphQueue).model
 
 
 class Checked(NamedTuple):

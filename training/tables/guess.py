@@ -33,7 +33,7 @@ from training.tables.report import join_lines, report_lines
 from training.tables.roles import decide, kinds_of
 from training.tables.scales import in_order
 from training.tables.survey import Field, look
-from training.tables.views import View, form_views
+from training.tables.views import View, form_views, regrouped
 
 FEWEST_ROWS = 10
 FEW_LEVELS = 16
@@ -63,7 +63,13 @@ def experiment_for(paths: Sequence[Path], output: Path) -> str:
     return guess(paths, output).text
 
 
-def guess(paths: Sequence[Path], output: Path, key: str | None = None, marks: Marks = NO_MARKS) -> Guessed:
+def guess(
+    paths: Sequence[Path],
+    output: Path,
+    key: str | None = None,
+    marks: Marks = NO_MARKS,
+    groups: Mapping[str, str] | None = None,
+) -> Guessed:
     """Guesses an experiment on these files.
 
     Arguments:
@@ -71,6 +77,7 @@ def guess(paths: Sequence[Path], output: Path, key: str | None = None, marks: Ma
         output: Where it will be written; its first lines say how to run it.
         key: Header of the column that joins the files; chosen by content where None.
         marks: Cells that mean a missing value, besides empty ones.
+        groups: Name of the view by header, for columns that the user has grouped.
 
     Raises:
         DataError: A file cannot be read, or there are too few rows.
@@ -87,7 +94,7 @@ def guess(paths: Sequence[Path], output: Path, key: str | None = None, marks: Ma
         )
     decisions = decide(fields, cases.headers)
     left_out = [f"{one.field.name}: {one.reason}" for one in decisions if one.reason]
-    views = form_views(decisions)
+    views = regrouped(form_views(decisions), groups or {})
     if not views:
         raise ExperimentError(f"nothing in {joined(paths)} can be learned ({'; '.join(left_out)})")
     guesses = _modalities(views, fields)

@@ -56,6 +56,30 @@ def form_views(decisions: Sequence[Decision]) -> list[View]:
     return views
 
 
+def regrouped(views: Sequence[View], names: Mapping[str, str]) -> list[View]:
+    """The views of fields that the user has grouped: one for each role of a group, categories alone.
+
+    Arguments:
+        views: The views that were formed.
+        names: Name of the group by header of a column; columns of no group stay in their views.
+    """
+    grouped: dict[tuple[str, Role], list[Field]] = defaultdict(list)
+    others: list[View] = []
+    for view in views:
+        mine = [field for field in view.fields if field.name in names and view.role in SUFFIXES]
+        for field in mine:
+            grouped[names[field.name], view.role].append(field)
+        rest = tuple(field for field in view.fields if field not in mine)
+        if rest:
+            others.append(View(view.title, view.role, rest))
+    titles = [title for title, _ in grouped]
+    joint = [
+        View(title if titles.count(title) == 1 else f"{title}{SUFFIXES[role]}", role, tuple(fields))
+        for (title, role), fields in grouped.items()
+    ]
+    return joint + others
+
+
 def _groups(fields: Sequence[Field], alone: bool) -> dict[str, list[Field]]:
     """Columns of one file and role by title; without a title those that nothing sets apart.
 
