@@ -128,6 +128,8 @@ class MediaKind(Kind):
     """Media type of its files."""
     suffix: ClassVar[str]
     """Ending of their names."""
+    grids: ClassVar[bool] = False
+    """A file may hold n rows of N samples, see :meth:`write_grid`."""
     noun: ClassVar[str]
     """Verb and object of a sentence about one file: ``shows one image``."""
     levels = True

@@ -205,6 +205,7 @@ class ImageKind(MediaKind):
     suffixes = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
     layout = 2
     pictures = True
+    grids = True
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         return len(shape) == 2 or (len(shape) == 3 and shape[2] in MODES)

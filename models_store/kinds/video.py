@@ -107,6 +107,7 @@ class VideoKind(MediaKind):
     default_network = "conv"
     layout = 3
     pictures = True
+    grids = True
     suffixes = (".gif",)
 
     def fits(self, shape: tuple[int, ...]) -> bool:

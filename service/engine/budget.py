@@ -25,8 +25,8 @@ SMALL = 2**18
 """Bytes that are not counted: most requests take less, and connections are bounded."""
 WAIT_SECONDS = 1.0
 """Longest wait for memory that other requests give back."""
-BYTES_OF_NUMBER = 32
-"""Bytes of one number of a response: float32, its copy when parts are joined, and up to 24 as JSON."""
+BYTES_OF_NUMBER = 48
+"""Bytes of one number of a response: float32, and twice up to 22 as JSON, whose pieces are joined."""
 
 
 class Stopped(Exception):

@@ -96,7 +96,8 @@ class Model:
         budget: Budget | None = None,
     ) -> None:
         self.manifest = manifest
-        self._budget = budget or Budget()
+        self.budget = budget or Budget()
+        """Memory that requests may take."""
         self.latent = latent
         self.calibration = calibration
         self.rules = Rules(manifest, limits, mixture=latent is not None)
@@ -249,7 +250,7 @@ class Model:
     async def _reserve(self, size: int) -> None:
         """Takes memory for the current request; small requests are not counted."""
         if size > SMALL:
-            await self._budget.take(size)
+            await self.budget.take(size)
 
     def _fused(
         self,

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 
 from models_store.arrays import Array
 from models_store.kinds import category
 from models_store.manifest import Manifest
 from service.errors import WrongInput
+from service.formats import render
 from service.http.response import BYTES, JSON, Reply
 from service.oip import tensors
 from service.oip.outputs import Output
@@ -63,7 +63,7 @@ def write(
     }
     if request_id is not None:
         head["id"] = request_id
-    content = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
+    content = render.to_json(head)
     if not contents:
         return Reply(JSON, content)
     length = (b"inference-header-content-length", b"%d" % len(content))

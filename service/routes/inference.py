@@ -14,10 +14,12 @@ from pydantic import BaseModel, ValidationError
 
 from models_store.errors import listed
 from models_store.kinds import MEDIA
+from service.engine.budget import in_thread
 from service.engine.observations import Observations
 from service.engine.summaries import FIELDS
+from service.engine.workers import FEW, aside
 from service.errors import WrongInput
-from service.formats import bodies, render, tables
+from service.formats import bodies, files, render, tables
 from service.http.endpoints import Endpoint, EndpointRequest
 from service.http.response import CSV, JSON, NPZ, ZIP, Reply, negotiate
 from service.models.catalog import Catalog
@@ -35,6 +37,8 @@ GENERATED: Mapping[str, Sequence[str]] = {
 """Media types of a response to /generate, and the fields of a target that each can hold."""
 
 ENCODED = (JSON, NPZ)
+SCORES = 8
+"""Numbers and texts of a row in a response to /score."""
 EXPLANATION = ("contributions", "information", "disagreement")
 
 
@@ -71,7 +75,8 @@ async def encode(request: Inference) -> Reply:
         explained=any(name in fields for name in EXPLANATION),
         robust=query.robust,
     )
-    return render.encoded(model.manifest, media, rows.n, seed, encoded, query.flatten, fields)
+    write = partial(render.encoded, model.manifest, media, rows.n, seed, encoded, query.flatten, fields)
+    return write() if encoded.z.size + 2 * encoded.mu.size <= FEW else await asyncio.to_thread(write)
 
 
 async def generate(request: Inference) -> Reply:
@@ -86,6 +91,7 @@ async def generate(request: Inference) -> Reply:
         rows, targets = filling.rows(), filling.targets
     else:
         _check_columns(request)
+        files.check(model.manifest, media, model.rules.targets(targets), rows.n, query.N)
     generated = await model.generate(
         rows,
         query.cond_mod,
@@ -101,9 +107,8 @@ async def generate(request: Inference) -> Reply:
         robust=query.robust,
     )
     head = render.head(model.manifest, rows.n, seed, generated.condition)
-    return await asyncio.to_thread(
-        render.generated, model.manifest, media, head, generated, filling, query.flatten
-    )
+    write = partial(render.generated, model.manifest, media, head, generated, filling, query.flatten)
+    return await in_thread(model.budget, write)
 
 
 async def score(request: Inference) -> Reply:
@@ -122,9 +127,8 @@ async def score(request: Inference) -> Reply:
         robust=query.robust,
     )
     head = render.head(model.manifest, request.observed.n, seed, scored.condition)
-    return render.reply(
-        media, {**head, "gen_mod": list(scored.targets), "K": query.K, **render.scores(scored)}
-    )
+    answer = {**head, "gen_mod": list(scored.targets), "K": query.K, **render.scores(scored)}
+    return await aside(SCORES * request.observed.n, render.reply, media, answer)
 
 
 def _check_columns(request: Inference) -> None:

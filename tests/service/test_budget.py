@@ -146,7 +146,7 @@ def test_a_response_above_the_share_of_memory_is_refused_with_the_numbers(bundle
     with TestClient(create_app(settings)) as client:
         refused = client.post("/encode?N=10000", json={"inputs": {"label": [1] * 10}})
         assert refused.status_code == 422
-        assert "more than the 65536 that one request may ask for" in refused.json()["detail"]
+        assert "more than the 43690 that one request may ask for" in refused.json()["detail"]
         large = client.post("/encode", content=b" " * 2**22, headers={"content-type": "application/json"})
         assert large.status_code == 413
         assert "bytes of memory, more than the 2097152" in large.json()["detail"]
