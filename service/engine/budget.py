@@ -7,6 +7,7 @@ It gives them back when its task ends, which is when the response is written. do
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import math
 from collections import deque
 from collections.abc import Callable
@@ -23,6 +24,8 @@ SHARE = 2
 """One request may take the total divided by this."""
 SMALL = 2**18
 """Bytes that are not counted: most requests take less, and connections are bounded."""
+TRIM_BYTES = 2**26
+"""Bytes that requests give back before the heap is trimmed, which takes some milliseconds."""
 WAIT_SECONDS = 1.0
 """Longest wait for memory that other requests give back."""
 BYTES_OF_NUMBER = 48
@@ -47,17 +50,27 @@ def default_bytes(workers: int, groups: Path = Path("/sys/fs/cgroup")) -> int:
     return DEFAULT_BYTES
 
 
+def trim_heap() -> None:
+    """Returns free memory to the system, which glibc keeps where other blocks lie behind it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 class Budget:
     """Bytes that the requests of one process may take together; used on the event loop alone.
 
     Arguments:
         total: Bytes of all requests; None: no limit.
+        trim: Called in a thread after requests that took much memory.
     """
 
-    def __init__(self, total: int | None = None) -> None:
+    def __init__(self, total: int | None = None, trim: Callable[[], None] = trim_heap) -> None:
         self.total = math.inf if total is None else total
         self.share = self.total if total is None else total // SHARE
         self.taken = 0
+        self._trim = trim
+        self._untrimmed = 0  # bytes given back since the heap was trimmed
         self._by_task: dict[asyncio.Task[Any], int] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -106,7 +119,12 @@ class Budget:
                 self._waiting.remove(freed)
 
     def _give_back(self, task: asyncio.Task[Any]) -> None:
-        self.taken -= self._by_task.pop(task)
+        size = self._by_task.pop(task)
+        self.taken -= size
+        self._untrimmed += size
+        if self._untrimmed >= TRIM_BYTES and not self._by_task:
+            self._untrimmed = 0
+            asyncio.get_running_loop().run_in_executor(None, self._trim)
         while self._waiting:
             freed = self._waiting.popleft()
             if not freed.done():

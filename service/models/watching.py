@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import threading
 from collections.abc import Callable
+
+from service.engine.budget import trim_heap
 
 STOP_SECONDS = 5.0
 """Longest wait at the end for a poll in progress; a store that does not answer may take longer."""
@@ -59,8 +60,6 @@ def collect_seldom() -> None:
 
 
 def give_memory_back() -> None:
-    """Frees cycles, and returns the C library's free memory to the system, which glibc does not do itself."""
+    """Frees cycles, and returns free memory to the system."""
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    trim_heap()

@@ -13,7 +13,7 @@ from models_store.stores import Folder
 from service.app import create_app
 from service.engine.budget import Allowance, Budget, Stopped, default_bytes, in_thread
 from service.errors import TooBusy, TooLarge
-from service.formats import bodies
+from service.formats import bodies, document
 from service.http.edge import PIECE
 from service.settings import Settings
 from tests.service import spoilt
@@ -61,6 +61,20 @@ def test_a_request_waits_for_memory_that_another_gives_back() -> None:
         waiting = asyncio.create_task(third())
         go.set()
         await asyncio.gather(*tasks, waiting)
+
+    asyncio.run(check())
+
+
+def test_the_heap_is_trimmed_after_requests_that_took_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.engine.budget.TRIM_BYTES", 500)
+
+    async def check() -> None:
+        trims: list[bool] = []
+        budget = Budget(1000, trim=lambda: trims.append(True))
+        for size in (100, 399, 1, 499):
+            await asyncio.create_task(budget.take(size))
+        await asyncio.get_running_loop().shutdown_default_executor()
+        assert trims == [True]
 
     asyncio.run(check())
 
@@ -163,3 +177,22 @@ def test_a_graph_that_loops_for_one_label_is_ended_at_the_deadline(
             answer = client.post("/encode", json={"inputs": {"label": [7]}})
             assert (answer.status_code, "2 s" in answer.json()["detail"]) == (503, True)
             assert client.post("/encode", json=LABEL).status_code == 200
+        headers = {"accept": "application/zip"}  # refused before the graph runs
+        refused = client.post(
+            "/generate?N=1000&gen_mod=image", json={"inputs": {"label": [7]}}, headers=headers
+        )
+        assert refused.status_code == 413
+
+
+def test_a_document_of_very_many_values_is_refused_before_it_is_parsed(bundle_folder: Path) -> None:
+    """While it is parsed, no other thread of Python runs."""
+    values = b"[" + b"0," * document.MOST_VALUES + b"0]"
+    tensor = b'{"name":"label","datatype":"INT64","shape":[1],"data":%b}' % values
+    with TestClient(create_app(Settings(store=str(bundle_folder.parents[1])))) as client:
+        for path, body in (
+            ("/encode", b'{"inputs":{"label":%b' % values),  # no JSON, which parsing would report
+            ("/v2/models/tiny/infer", b'{"inputs":[%b' % tensor),
+        ):
+            refused = client.post(path, content=body, headers={"content-type": "application/json"})
+            assert refused.status_code == 413
+            assert "a request may have 4194304 values in JSON" in refused.text
