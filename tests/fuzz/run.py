@@ -110,7 +110,9 @@ def examples(address: str) -> dict[str, Rows]:
     }
 
 
-def fuzz(store: Path, seed: int, requests: int, options: Sequence[str] = ()) -> Result:
+def fuzz(
+    store: Path, seed: int, requests: int, options: Sequence[str] = (), warm_up: int = WARM_UP
+) -> Result:
     """Sends requests of consecutive seeds to a service of its own.
 
     Arguments:
@@ -118,6 +120,7 @@ def fuzz(store: Path, seed: int, requests: int, options: Sequence[str] = ()) -> 
         seed: First seed.
         requests: Number of requests.
         options: Further options of the service.
+        warm_up: Requests before memory and descriptors are measured.
     """
     result = Result()
     with (
@@ -136,9 +139,9 @@ def fuzz(store: Path, seed: int, requests: int, options: Sequence[str] = ()) -> 
                 result.faults.append(f"seed {number}, {one.form}: {status}")
 
         with Watch(at, process.pid, result) as watch, ThreadPoolExecutor(CLIENTS) as clients:
-            list(clients.map(ask, range(seed, seed + min(WARM_UP, requests))))
+            list(clients.map(ask, range(seed, seed + min(warm_up, requests))))
             memory, descriptors = watch.resident(), watch.descriptors()
-            list(clients.map(ask, range(seed + WARM_UP, seed + requests)))
+            list(clients.map(ask, range(seed + warm_up, seed + requests)))
             _settle(watch, memory, descriptors, result)
         log.seek(0)
         if (text := log.read().decode(errors="replace")).count("Traceback"):
