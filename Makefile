@@ -22,7 +22,7 @@ test: $(FULL)/.done  ## Run all tests, or those of TESTS=tests/service WORKERS=0
 	$(FULL)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 reference: $(FULL)/.done  ## Install MultiVae, for the tests that compare with it
-	$(FULL)/bin/pip install $(PIP_FLAGS) --no-deps multivae pythae
+	$(FULL)/bin/pip install $(PIP_FLAGS) --no-deps multivae pythae tqdm
 
 lint: $(FULL)/.done  ## Lint, format check, types, import contracts, Dockerfile, workflow
 	$(FULL)/bin/ruff check .

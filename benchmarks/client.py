@@ -33,7 +33,10 @@ def raw(address: str) -> Iterator[Callable[[str], None]]:
             stream = io.BytesIO()
             np.savez(stream, image=PICTURES)
             headers = {"content-type": MEDIA, "accept": MEDIA}
-            response = http.post(f"/models/mnist/{path}", content=stream.getvalue(), headers=headers)
+            query = {} if path == "encode" else {"gen_mod": "label"}
+            response = http.post(
+                f"/models/mnist/{path}", content=stream.getvalue(), headers=headers, params=query
+            )
             response.raise_for_status()
             with np.load(io.BytesIO(response.content)) as archive:
                 arrays = dict(archive)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,6 +139,17 @@ class Coders(nn.Module):
         if x is None:
             return z.new_zeros(z.shape[:-1])
         return self.likelihoods[name].row_log_prob(x, self.broadcastable_parameters(name, z, run))
+
+    @contextmanager
+    def evaluation_mode(self) -> Iterator[None]:
+        """Puts all modules into evaluation mode, and afterwards each back into its own."""
+        training = [module for module in self.modules() if module.training]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
 
     def _expert_of_rows(self, name: str, x: Tensor) -> Gaussian:
         """:meth:`expert`; each class of a category with fewer classes than rows is encoded once."""

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from models_store.evidence import Evidence
 from models_store.fusion import Gaussian
-from training.coders import Coders, CodersOnBatch
+from training.coders import CodersOnBatch
 from training.conditionals import Draws, score, scored_and_given
 from training.mvae_config import MVAEConfig, objective_of, select
 from training.networks import ModelOutput
 from training.objective import Batch, Loss, Runs, evaluate
 from training.observations import Observations, observe
+from training.saving import SavedCoders
 from training.subsets import possible, subsets
 
 __all__ = ["MVAE", "MVAEConfig"]
@@ -31,7 +32,7 @@ RUNS = ("reconstructed", "reencoded")
 """Fields of ``Runs`` that hold indices of subsets."""
 
 
-class MVAE(Coders):
+class MVAE(SavedCoders):
     """The multimodal VAE.
 
     Arguments:
@@ -66,6 +67,9 @@ class MVAE(Coders):
 
     # --- the API of MultiVae ---------------------------------------------------------------------
 
+    def update(self) -> None:
+        """Does nothing; MultiVae's trainer calls it after each epoch."""
+
     def forward(
         self,
         inputs: Any,
@@ -75,6 +79,8 @@ class MVAE(Coders):
         family: Tensor | None = None,
         noise: Tensor | None = None,
         hidden: Mapping[str, Tensor] | None = None,
+        dataset_size: int | None = None,  # noqa: ARG002 - MultiVae's trainer passes it
+        uses_ddp: bool = False,  # noqa: ARG002 - likewise
     ) -> ModelOutput:
         """The loss of a batch and its parts.
 
@@ -87,9 +93,12 @@ class MVAE(Coders):
             noise: Standard normal (S, n_data, latent_dim); drawn if not given.
             hidden: Masks of the cells to hide from all subsets but the first, by modality; see
                 :meth:`draw_hidden_cells`; drawn if not given.
+            dataset_size: Rows of the data set; not used.
+            uses_ddp: Whether several processes train; not used.
 
         Returns:
-            ``loss`` (scalar) and ``metrics`` (elbo, kl, and each modality's log-likelihood, in nats per row).
+            ``loss`` (scalar), ``loss_sum`` (its product with n_data) and ``metrics`` (elbo, kl, and each
+            modality's log-likelihood, in nats per row).
         """
         observations = self._observe(inputs)
         if family is None:
@@ -105,7 +114,9 @@ class MVAE(Coders):
         compute = self._compiled if self._compiled and torch.is_grad_enabled() else self._evaluate
         loss = compute(observations, family, noise, beta)
         named = {f"log_prob_{m}": v for m, v in zip(self.modalities, loss.reconstruction, strict=True)}
-        return ModelOutput(loss=loss.loss, metrics={"elbo": loss.elbo, "kl": loss.kl, **named})
+        metrics = {"elbo": loss.elbo, "kl": loss.kl, **named}
+        n_data = observations.present.shape[1]
+        return ModelOutput(loss=loss.loss, loss_sum=loss.loss * n_data, metrics=metrics)
 
     def encode(
         self,
@@ -115,6 +126,7 @@ class MVAE(Coders):
         return_mean: bool = False,
         *,
         flatten: bool = False,
+        ignore_incomplete: bool = False,  # noqa: ARG002 - rows are always encoded by what they have
         generator: torch.Generator | None = None,
     ) -> ModelOutput:
         """Draws z from the posterior given the selected modalities.
@@ -125,6 +137,7 @@ class MVAE(Coders):
             N: Number of draws per row.
             return_mean: Return the mean of the posterior N times instead of draws.
             flatten: Join the first two axes of z row by row.
+            ignore_incomplete: Not used: a row that lacks a modality is always encoded by the others.
             generator: Source of the draws.
 
         Returns:
@@ -139,19 +152,30 @@ class MVAE(Coders):
         z = z.flatten(0, 1) if flatten else z
         return ModelOutput(z=z, one_latent_space=True, mu=posterior.mu, log_var=posterior.log_var)
 
-    def decode(self, embedding: Any, modalities: str | Iterable[str] = "all") -> ModelOutput:
+    @torch.no_grad()
+    def decode(
+        self, embedding: Any, modalities: str | Iterable[str] = "all", *, logits: bool = False
+    ) -> ModelOutput:
         """The mean of p(x | z) of each selected modality, with the leading axes of z.
+
+        Computed in evaluation mode and without gradients; :meth:`parameters_of` keeps both.
 
         Arguments:
             embedding: z of shape (*, latent_dim), or the output of :meth:`encode`.
             modalities: ``all`` or names.
+            logits: Return the output of each decoder, as MultiVae does, instead of the mean: logits of a
+                Bernoulli or a categorical distribution, the logarithm of a rate.
         """
         z = embedding if isinstance(embedding, Tensor) else embedding.z
-        means = {
-            m: self.likelihoods[m].mean(self.parameters_of(m, z)) for m in select(self.modalities, modalities)
-        }
-        return ModelOutput(means)
+        decoded = ModelOutput()
+        with self.evaluation_mode():
+            for name in select(self.modalities, modalities):
+                parameters = self.parameters_of(name, z)
+                first = self.likelihoods[name].parameters[0]
+                decoded[name] = parameters[first] if logits else self.likelihoods[name].mean(parameters)
+        return decoded
 
+    @torch.no_grad()
     def predict(
         self,
         inputs: Any,
@@ -161,11 +185,18 @@ class MVAE(Coders):
         flatten: bool = False,
         *,
         return_mean: bool = False,
+        logits: bool = False,
+        ignore_incomplete: bool = False,  # noqa: ARG002 - as for encode
         generator: torch.Generator | None = None,
     ) -> ModelOutput:
-        """The mean of p(x | z) of every target at N draws of z: (n_data, N, *shape) each."""
-        drawn = self.encode(inputs, cond_mod, N, return_mean, flatten=flatten, generator=generator)
-        return self.decode(drawn, gen_mod)
+        """The mean of p(x | z) of every target at N draws of z: (n_data, N, *shape) each.
+
+        Computed in evaluation mode and without gradients. The arguments are those of :meth:`encode` and
+        :meth:`decode`.
+        """
+        with self.evaluation_mode():
+            drawn = self.encode(inputs, cond_mod, N, return_mean, flatten=flatten, generator=generator)
+        return self.decode(drawn, gen_mod, logits=logits)
 
     def generate_from_prior(
         self,
@@ -196,6 +227,27 @@ class MVAE(Coders):
         draws = Draws(K, batch_size_K, as_multivae=True)
         total: Tensor = -score(self, self._observe(inputs), self.modalities, [], draws).log_prob.sum()
         return total.to(self.weights.dtype)
+
+    def compute_cond_nll(
+        self, inputs: Any, subset: str | Iterable[str], pred_mods: str | Iterable[str], k_iwae: int = 1000
+    ) -> dict[str, Tensor]:
+        """Minus log p(x_m | x_S) of each predicted modality m, the mean over the rows that have it.
+
+        Arguments:
+            inputs: As for :meth:`forward`.
+            subset: S: names of modalities.
+            pred_mods: Names of the predicted modalities.
+            k_iwae: Number of draws.
+
+        Raises:
+            ValueError: A modality is unknown, or both given and predicted.
+        """
+        observations = self._observe(inputs)
+        losses = {}
+        for name in select(self.modalities, pred_mods):
+            log_prob = self.compute_log_prob(inputs, name, subset, K=k_iwae).log_prob
+            losses[name] = -log_prob[observations.present[self.modalities.index(name)]].mean()
+        return losses
 
     # --- beyond the API of MultiVae -----------------------------------------------------------------
 
@@ -318,7 +370,8 @@ class MVAE(Coders):
         return dict(zip(RUNS, map(of_family, chooses), strict=True))
 
     def _observe(self, inputs: Any) -> Observations:
-        return observe(inputs, self.modalities, self.weights.device)
+        categories = [self.modalities[m] for m in self.categories]
+        return observe(inputs, self.modalities, self.weights.device, categories)
 
 
 def _indices(selected: Tensor, device: torch.device) -> list[Tensor]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import field
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
 from torch import nn
 
 from models_store.errors import listed
@@ -16,7 +18,23 @@ from training.densities import FromFunction, LogDensity
 from training.objective import OBJECTIVES, Objective
 
 
-@dataclass
+def _whole(value: Any) -> Any:
+    """A whole number of any library as an ``int``."""
+    is_whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    return value.__index__() if is_whole else value
+
+
+def _real(value: Any) -> Any:
+    """A number of any library as a ``float``."""
+    is_real = hasattr(value, "__float__") and not isinstance(value, bool)
+    return float(value) if is_real else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole), Field(strict=True)]
+Real = Annotated[float, BeforeValidator(_real), Field(strict=True, allow_inf_nan=False)]
+
+
+@dataclass(config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))
 class MVAEConfig:
     """What an MVAE is made of.
 
@@ -41,22 +59,25 @@ class MVAEConfig:
             ``training/objective.py``.
         hidden_cells: Per modality with missing cells (NaN), the mean share of the cells of a row that are
             hidden from its encoder and predicted; none of a modality that is left out.
+
+    Raises:
+        ValidationError: A field is unknown or has a value of another type; a ``ValueError``.
     """
 
-    n_modalities: int
-    latent_dim: int = 10
-    input_dims: Mapping[str, Sequence[int]] | None = None
-    uses_likelihood_rescaling: bool = False
-    rescale_factors: Mapping[str, float] | None = None
+    n_modalities: Annotated[Whole, Field(ge=1)]
+    latent_dim: Annotated[Whole, Field(ge=1)] = 10
+    input_dims: Mapping[str, tuple[Whole, ...]] | None = None
+    uses_likelihood_rescaling: Annotated[bool, Field(strict=True)] = False
+    rescale_factors: Mapping[str, Real] | None = None
     decoders_dist: Mapping[str, str | LogDensity] | None = None
     decoder_dist_params: Mapping[str, Mapping[str, Any]] | None = None
     custom_architectures: list[str] = field(default_factory=list)
-    use_subsampling: bool = True
-    k: int = 0
-    warmup: int = 10
-    beta: float = 1.0
+    use_subsampling: Annotated[bool, Field(strict=True)] = True
+    k: Annotated[Whole, Field(ge=0)] = 0
+    warmup: Annotated[Whole, Field(ge=0)] = 10
+    beta: Real = 1.0
     objective: str = "paper"
-    hidden_cells: Mapping[str, float] | None = None
+    hidden_cells: Mapping[str, Real] | None = None
 
 
 def check_known(names: Iterable[str], modalities: Sequence[str]) -> None:

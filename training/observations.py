@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,7 +44,9 @@ class Observations:
         return replace(self, visible=visible, visible_present=torch.stack(present))
 
 
-def observe(inputs: Any, modalities: Sequence[str], device: torch.device) -> Observations:
+def observe(
+    inputs: Any, modalities: Sequence[str], device: torch.device, categories: Collection[str] = ()
+) -> Observations:
     """Tensors on that device, and who is present.
 
     Arguments:
@@ -52,9 +54,10 @@ def observe(inputs: Any, modalities: Sequence[str], device: torch.device) -> Obs
             (boolean per row, True where observed).
         modalities: Those of the model, in its order.
         device: Where the model is.
+        categories: Modalities whose rows are indices of labels; one-hot rows become such.
 
     Raises:
-        ValueError: A modality is unknown, or numbers of rows differ.
+        ValueError: A modality is unknown, numbers of rows differ, or a row of a category is not one-hot.
     """
     data = inputs.data if hasattr(inputs, "data") else inputs
     masks = getattr(inputs, "masks", None) or {}
@@ -74,7 +77,25 @@ def observe(inputs: Any, modalities: Sequence[str], device: torch.device) -> Obs
             present.append(here)
         else:
             present.append(torch.full((n,), name in values, device=device))
+    for name in values.keys() & categories:
+        if values[name].ndim > 1:
+            values[name] = _indices(name, values[name], present[modalities.index(name)])
     return Observations(values, torch.stack(present))
+
+
+def _indices(name: str, x: Tensor, present: Tensor) -> Tensor:
+    """Indices of one-hot rows: (n, classes) -> (n,).
+
+    Raises:
+        ValueError: A present row is not one-hot.
+    """
+    rows = x[present].flatten(1)
+    if not bool(((rows == 0) | (rows == 1)).all() and (rows.sum(dim=1) == 1).all()):
+        raise ValueError(
+            f"rows of the category '{name}' must be indices (n_data,) or one-hot (n_data, classes), "
+            f"got {tuple(x.shape)} with other values"
+        )
+    return x.flatten(1).argmax(dim=1)
 
 
 def _beside(mask: Tensor, x: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class _StandIn(MetaPathFinder, Loader):
 
 
 def reference() -> SimpleNamespace:
-    """The names that tests and benchmarks use of it: the model, its configuration, data sets and networks."""
+    """The names that tests and benchmarks use of it: models, data sets, networks, the trainer."""
     before, finder = set(sys.modules), _StandIn()
     sys.meta_path.append(finder)
     try:
@@ -57,6 +57,7 @@ def reference() -> SimpleNamespace:
         from multivae.models import MVAE, MVTCAE, MVAEConfig, MVTCAEConfig
         from multivae.models.base import BaseAEConfig
         from multivae.models.nn.default_architectures import Decoder_AE_MLP, Encoder_VAE_MLP
+        from multivae.trainers import BaseTrainer, BaseTrainerConfig
     finally:
         sys.meta_path.remove(finder)
         # Others who look for these modules must not find empty ones.
@@ -73,4 +74,6 @@ def reference() -> SimpleNamespace:
         Encoder=Encoder_VAE_MLP,
         Decoder=Decoder_AE_MLP,
         Shape=BaseAEConfig,
+        Trainer=BaseTrainer,
+        TrainerConfig=BaseTrainerConfig,
     )
