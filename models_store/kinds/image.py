@@ -30,6 +30,8 @@ FLAT = 8
 """Levels by which the visible pixels of one colour may differ, which resizing and rounding cause."""
 VISIBLE = 32
 """Least alpha of a visible pixel; below, the colour is mostly rounding."""
+NEAR, MOSTLY = 16, 0.75
+"""Levels by which a border may differ from the background, and the share of borders that do not."""
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode by number of channels."""
 
@@ -48,6 +50,33 @@ def read(modality: ModalityFields, content: bytes) -> Array:
     if fitted.size != (columns, rows):
         fitted = fitted.resize((columns, rows), Image.Resampling.LANCZOS)
     return levels.to_units(modality, np.asarray(fitted, np.uint8).reshape(modality.shape))
+
+
+def is_transparent(content: bytes) -> bool:
+    """Whether a readable picture has pixels that are not opaque."""
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            if not picture.has_transparency_data or picture.width * picture.height > MAX_PIXELS:
+                return False
+            return bool(np.asarray(picture.convert("RGBA").getchannel("A")).min() < 255)
+    except Exception:  # Pillow's parsers raise exceptions of any type on damaged files
+        return False
+
+
+def background_of(pixels: Array) -> int | None:
+    """Level that the borders of most of some pictures have in all channels; None where they differ.
+
+    Arguments:
+        pixels: The pictures, (n, H, W) or (n, H, W, C), in levels from 0 to 255.
+    """
+    sides = (pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1])
+    flat = [side.reshape(len(pixels), -1) for side in sides]
+    border = np.concatenate(flat, axis=1)
+    if not border.size:
+        return None
+    level = float(np.median(border))
+    alike = (np.abs(border - level) <= NEAR).mean(axis=1) >= MOSTLY
+    return round(level) if alike.mean() >= MOSTLY else None
 
 
 def pixels(content: bytes) -> int:

@@ -20,11 +20,12 @@ import torch
 from models_store import kinds
 from models_store.arrays import Array
 from models_store.errors import InputRefused, UnreadableFile, WrongValue
-from models_store.kinds import KINDS
+from models_store.kinds import KINDS, levels
 from models_store.kinds.fields import Column
 from models_store.manifest import Modality
 from models_store.tables.dialect import TrainingTable, training_table
 from training.config import Experiment, ModalityChoice
+from training.data.background import LOOKED_AT, opaque_levels, with_background
 from training.data.rows import Rows, Splits
 from training.data.storage import allocate
 from training.errors import DataError, ExperimentError
@@ -299,6 +300,9 @@ def _of_array(name: str, choice: ModalityChoice, file: File, fields: tuple[str, 
         raise ExperimentError(f"modalities.{name}.shape: an array has a shape of its own")
     shape, dtype = file.shapes[fields[0]], file.dtype(fields[0])
     modality = _modality(name, choice, shape, dtype, field=_header(file, fields))
+    if modality.traits.pictures and modality.traits.layout == 2 and dtype == "uint8":
+        first = next(file.blocks(fields))[fields[0]][:LOOKED_AT]
+        modality = with_background(modality, levels.to_bytes(modality, first))
 
     def read(block: Block) -> tuple[Array, Array]:
         values = np.array(block[fields[0]])
@@ -324,6 +328,8 @@ def _of_paths(name: str, choice: ModalityChoice, file: File, fields: tuple[str, 
     byte = kind.levels
     usual = {"range": (0, 255) if byte else None, "field": _header(file, fields)}
     modality = _modality(name, choice, shape, "uint8" if byte else "float32", **usual)
+    if kind.pictures and kind.layout == 2:
+        modality = with_background(modality, opaque_levels(modality, file, fields[0]))
 
     def read(block: Block) -> tuple[Array, Array]:
         paths = texts(block[fields[0]])

@@ -47,6 +47,7 @@ class Guess:
         settings: Its other keys in the experiment file, but for the network.
         shape: Shape of one row; a category has none.
         comment: Reason of the guess.
+        remarks: Sentences on what to check.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Guess:
     settings: Mapping[str, Any]
     shape: tuple[int, ...]
     comment: str
+    remarks: Sequence[str] = ()
 
     @property
     def cells(self) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import zipfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,12 +21,12 @@ import pyarrow as pa
 from pyarrow import compute, parquet
 
 from models_store.arrays import Array
-from models_store.errors import InputRefused, listed
+from models_store.errors import InputRefused, first_line, listed
 from models_store.tables import Block as TableBlock
 from models_store.tables import ColumnDialect, Dialect, cells, read_table
 from models_store.tables.dialect import FileDialect
 from models_store.tables.names import unique_names
-from training.errors import DataError
+from training.errors import DataError, TrainingError
 from training.tables.marks import Marks
 
 Block: TypeAlias = Mapping[str, Any]
@@ -373,6 +372,7 @@ def reading(path: Path) -> Iterator[None]:
     """What the libraries say of a damaged file, in one sentence that names it."""
     try:
         yield
-    except (pa.ArrowException, OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} cannot be read: {first}") from None
+    except (TrainingError, InputRefused):
+        raise
+    except Exception as error:  # parsers raise exceptions of any type on damaged files
+        raise DataError(f"{path} cannot be read: {first_line(error)}") from None

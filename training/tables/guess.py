@@ -25,7 +25,7 @@ from training.tables.draft import Draft, Guess, joined
 from training.tables.files import texts
 from training.tables.joins import key_of
 from training.tables.marks import NO_MARKS, Marks
-from training.tables.media import FILES, unreadable
+from training.tables.media import FILES, remarks_on
 from training.tables.naming import modality_name
 from training.tables.opening import open_file
 from training.tables.relations import by_file
@@ -40,7 +40,6 @@ FEW_LEVELS = 16
 """Arrays of bytes whose highest value is at most this are masks or few levels, not pictures up to 255."""
 SEEN = 50
 """Files that are looked at before a shape is chosen, ..."""
-MOST_DAMAGED = 3
 LOOKED_FOR = 100_000
 """... of the first so many that a column names."""
 
@@ -103,7 +102,7 @@ def guess(
         "left out": left_out,
         "how cells were read": [f"{file.path.name}: {line}" for file in files for line in file.report],
         "how files were joined": join_lines(files, cases),
-        "to check": [*by_file(used), *_ordered(views)],
+        "to check": [*(line for one in guesses for line in one.remarks), *by_file(used), *_ordered(views)],
     }
     dialects = {
         str(path): layout_of(file.dialect).model_copy(update={"missing": ()})  # the marks are those of data
@@ -235,12 +234,8 @@ def _paths(field: Field, name: str, spelled: str) -> Guess:
         )
     comment = f"paths of files, seen from the folder of {field.file.path.name}; what is not there is missing"
     kind, files = next((kind, files) for kind in kinds_of(field) if (files := FILES[kind](there)) is not None)
-    if damage := unreadable(kind, files, there):
-        comment = (
-            f"paths of files; of the first {len(there)}, {len(damage)} cannot be read and so are missing: "
-        )
-        comment += "; ".join(damage[:MOST_DAMAGED])
-    return Guess(name, kind, {"field": spelled, **files.settings}, files.shape, comment)
+    remarks = [f"'{field.name}': {remark}" for remark in remarks_on(kind, files, there)]
+    return Guess(name, kind, {"field": spelled, **files.settings}, files.shape, comment, remarks)
 
 
 def _named_files(field: Field) -> Iterator[Path]:

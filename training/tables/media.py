@@ -16,13 +16,15 @@ from PIL import Image
 from models_store.errors import InputRefused, UnreadableFile, first_line
 from models_store.kinds import KINDS, arrays
 from models_store.kinds.fields import ModalityFields, Spectrogram
-from models_store.kinds.image import FORMATS
+from models_store.kinds.image import FORMATS, is_transparent
 from models_store.kinds.video import frames_of
 from training.errors import DataError
 
 LARGEST_SIDE = 64
 """Longest side of a picture in pixels that ``init`` proposes."""
 
+MOST_NAMED = 3
+"""Damaged files that a sentence names."""
 MOST_FRAMES = 16
 """Frames of a video that ``init`` proposes at most."""
 
@@ -97,7 +99,28 @@ FILES: Mapping[str, Callable[[Sequence[Path]], Files | None]] = {
 """By kind, in the order in which they are tried; None where files with that suffix are of another kind."""
 
 
-def unreadable(kind: str, files: Files, paths: Sequence[Path]) -> list[str]:
+def remarks_on(kind: str, files: Files, paths: Sequence[Path]) -> list[str]:
+    """Sentences on files that cannot be read, and on transparent pictures; see :func:`_unreadable`."""
+    remarks = []
+    if damage := _unreadable(kind, files, paths):
+        damaged = "; ".join(damage[:MOST_NAMED])
+        remarks.append(
+            f"of the first {len(paths)}, {len(damage)} cannot be read and so are missing: {damaged}"
+        )
+    transparent = sum(is_transparent(path.read_bytes()) for path in paths) if _is_still(kind) else 0
+    if transparent:
+        remarks.append(
+            f"of the first {len(paths)}, {transparent} are transparent: where the colour is flat, alpha is "
+            "read as the drawing, others are drawn on the background of opaque ones, white without such"
+        )
+    return remarks
+
+
+def _is_still(kind: str) -> bool:
+    return KINDS[kind].pictures and KINDS[kind].layout == 2
+
+
+def _unreadable(kind: str, files: Files, paths: Sequence[Path]) -> list[str]:
     """A sentence for each of some files from which no row can be read.
 
     Arguments:

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from models_store.arrays import Array
 from training.errors import DataError
-from training.tables.files import Block, File, rows_at_once
+from training.tables.files import Block, File, reading, rows_at_once
 from training.tables.marks import Marks
 
 try:
@@ -70,7 +70,7 @@ class MuDataFile(File):
 
     def blocks(self, fields: Sequence[str]) -> Iterator[Block]:
         size = rows_at_once(sum(self._assays.get(name, 1) for name in fields))
-        with h5py.File(self.path) as file:
+        with reading(self.path), h5py.File(self.path) as file:
             for start in range(0, self._rows, size):
                 some = slice(start, start + size)
                 yield {name: self._marks.removed(name, self._values(file, name, some)) for name in fields}
