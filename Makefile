@@ -15,8 +15,9 @@ serve: export ANYVIEW_DEFAULT_MODEL ?= digits
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
 	$(SERVE)/bin/anyview-serve
 
-# Each worker runs whole files, in their order. The models of the tests are small: more threads than one only wait.
-WORKERS ?= 2
+# Each worker runs whole files, in their order; a third one uses the cores while others wait for processes. The models
+# of the tests are small: more threads than one only wait.
+WORKERS ?= 3
 test: export OMP_NUM_THREADS ?= 1
 test: $(FULL)/.done  ## Run all tests, or those of TESTS=tests/service WORKERS=0 in one process
 	$(FULL)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
