@@ -26,7 +26,7 @@ SENTINELS = frozenset(
     | {"-1", "-7", "-8", "-9"}
 )
 """Numbers that often stand for a missing value."""
-_CODES = np.array([float(code) for code in SENTINELS])
+_CODES = np.array(sorted(map(float, SENTINELS)))
 FEWEST_CODES = 3
 """Cells from which on a number is taken for a code, ..."""
 FAR = 0.5
@@ -34,6 +34,7 @@ FAR = 0.5
 REMEMBERED = 200
 MOST_NAMED = 3
 """Columns that a sentence names."""
+_GROUPING = frozenset(".,' \u00a0\u202f")
 _PLAIN = re.compile(r"[+-]?\d{1,300}(?:\.\d+)?(?:\n[+-]?\d{1,300}(?:\.\d+)?)*", re.ASCII)
 _EITHER = re.compile(r"^[+-]?(?:\d+|[1-9]\d{0,2}(?:\.\d{3})+)$", re.ASCII | re.MULTILINE)
 """Numbers under either decimal mark: whole ones, and groups of three."""
@@ -94,7 +95,7 @@ class ColumnSurvey:
 
     def _see_plain_numbers(self, cells: Sequence[Cell]) -> bool:
         """Counts cells that all are finite numbers with points, quickly; False where they are not."""
-        if not cells or not all(isinstance(cell, str) for cell in cells):
+        if set(map(type, cells)) != {str}:
             return False
         joined = "\n".join(cells)  # type: ignore[arg-type]
         if not _PLAIN.fullmatch(joined):
@@ -105,7 +106,7 @@ class ColumnSurvey:
         self.points += len(cells)
         self.commas += either
         self.votes["."] += len(cells) - either
-        is_code = np.isin(values, _CODES)
+        is_code = _CODES.take(_CODES.searchsorted(values), mode="clip") == values
         if not is_code.all():
             self._see_range(values[~is_code].min(), values[~is_code].max())
         if is_code.any():
@@ -331,6 +332,8 @@ def _numeric(base: ColumnDialect, seen: ColumnSurvey, decimal: str, report: list
 
 def _thousands(seen: ColumnSurvey, decimal: str) -> str:
     """The mark between groups of three digits, where all numbers that need one have it."""
+    if not (_GROUPING - {decimal}).intersection("".join(seen.values)):
+        return ""
     marks = {thousands_mark(text, decimal) for text in seen.values} - {None}
     return next(iter(marks)) or "" if len(marks) == 1 else ""
 

@@ -92,7 +92,7 @@ class Draft:
         """Rows for validation, and as many for testing."""
         return min(max(1, self.rows // 10), MOST_HELD_OUT)
 
-    @property
+    @cached_property
     def latent_dim(self) -> int:
         """Dimensions of z."""
         return min(32, max(2, sum(min(guess.cells, 16) for guess in self.guesses)))
