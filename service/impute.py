@@ -27,6 +27,7 @@ from service.engine.model import Generated, Model
 from service.engine.observations import Column, Observations
 from service.errors import NotReady, Refusal, WrongInput
 from service.formats import tables
+from service.formats.named_files import numbers_of_files, with_files
 from service.models.catalog import Catalog
 from service.settings import Settings
 
@@ -217,8 +218,7 @@ def _run(model: Model, options: argparse.Namespace, progress: Progress) -> None:
 def _checked(model: Model, matched: MatchedTable, options: argparse.Namespace, progress: Progress) -> Checked:
     rows = unobserved = 0
     for piece in matched.pieces(_rows_at_once(model, matched, 1)):
-        observations = tables.observed(piece)
-        present = tables.present(observations)
+        present = tables.present(_observed(model, piece, options))
         rows, unobserved = rows + len(present), unobserved + int((~present).sum())
         progress.show("checked", None, rows)
     if not rows:
@@ -243,7 +243,7 @@ async def _fill(
     with ExitStack() as stack:
         writers: list[Writer] = []
         for piece in checked.table.pieces(_rows_at_once(model, checked.table, m or 1)):
-            observations = tables.observed(piece)
+            observations = _observed(model, piece, options)
             filling = _filling(model, observations, checked, options)
             if not writers:
                 dialect = dialect_for(str(options.output or ""), checked.table.table.dialect)
@@ -259,6 +259,11 @@ async def _fill(
                     writer.append(*filled)
             done = piece.first_row + observations.n
             progress.show("filled ", done / checked.rows, done)
+
+
+def _observed(model: Model, piece: MatchedTable, options: argparse.Namespace) -> Observations:
+    """Rows of a piece, with those of the files that it names."""
+    return with_files(model.manifest, tables.observed(piece), piece, options.file.parent)
 
 
 def _filling(
@@ -287,7 +292,8 @@ async def _generated(
 
 def _rows_at_once(model: Model, matched: MatchedTable, draws: int) -> int:
     cells = sum(len(full_names(one)) for one in model.manifest.modalities if one.traits.tabular)
-    most = max(len(matched.headers), draws * cells, 1)
+    files = numbers_of_files(model.manifest, matched.headers)
+    most = max(len(matched.headers) + files, draws * cells, 1)
     return max(1, min(ROWS_AT_ONCE, CELLS_AT_ONCE // most))
 
 

@@ -34,6 +34,7 @@ FAR = 0.5
 REMEMBERED = 200
 MOST_NAMED = 3
 """Columns that a sentence names."""
+_NO_NUMBERS = EMPTY | PERHAPS | {None}
 _GROUPING = frozenset(".,' \u00a0\u202f")
 _PLAIN = re.compile(r"[+-]?\d{1,300}(?:\.\d+)?(?:\n[+-]?\d{1,300}(?:\.\d+)?)*", re.ASCII)
 _EITHER = re.compile(r"^[+-]?(?:\d+|[1-9]\d{0,2}(?:\.\d{3})+)$", re.ASCII | re.MULTILINE)
@@ -82,7 +83,7 @@ class ColumnSurvey:
     def see(self, cells: Sequence[Cell], marks: Collection[str]) -> None:
         """Counts some consecutive cells."""
         self.rows += len(cells)
-        if not marks and self._see_plain_numbers(cells):
+        if not marks and self._see_numbers_with_gaps(cells):
             return
         counted: Counter[str] = Counter()
         for cell in cells:
@@ -92,6 +93,19 @@ class ColumnSurvey:
                 counted["" if cell is None else cell.strip()] += 1
         for text, times in counted.items():
             self._see_text(text, times, marks)
+
+    def _see_numbers_with_gaps(self, cells: Sequence[Cell]) -> bool:
+        """Counts cells that are finite numbers with points or mean no value, quickly; False for others."""
+        if not set(map(type, cells)) <= {str, type(None)}:
+            return False
+        values = [cell for cell in cells if cell not in _NO_NUMBERS]
+        if not self._see_plain_numbers(values):
+            return False
+        if len(values) < len(cells):
+            gaps = Counter(cell or "" for cell in cells if cell in _NO_NUMBERS)
+            for text, times in gaps.items():
+                self._see_text(str(text), times, ())
+        return True
 
     def _see_plain_numbers(self, cells: Sequence[Cell]) -> bool:
         """Counts cells that all are finite numbers with points, quickly; False where they are not."""

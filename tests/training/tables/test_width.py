@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -77,7 +78,7 @@ def test_the_work_of_init_grows_with_the_number_of_columns(
 ) -> None:
     files = [write(tmp_path / f"t{width}", width) for width in WIDTHS]
     guess(files[:1], tmp_path / "e.toml")  # imports
-    first, second, third = (calls_of(lambda file=file: guess([file], tmp_path / "e.toml")) for file in files)
+    first, second, third = (calls_of(partial(guess, [file], tmp_path / "e.toml")) for file in files)
 
     # 240 further columns make twice as many further calls as 120; a square would make four times as many
     assert (third - second) / (second - first) < 2.3
