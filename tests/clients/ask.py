@@ -36,6 +36,7 @@ from generated_client.api.models import (
     get_latent,
     get_model,
     get_report,
+    get_value,
     list_models,
     load_model,
     unload_model,
@@ -75,6 +76,7 @@ from generated_client.models.loaded_versions import LoadedVersions
 from generated_client.models.manifest import Manifest
 from generated_client.models.model_list import ModelList
 from generated_client.models.problem import Problem
+from generated_client.models.value_of_views import ValueOfViews
 from generated_client.types import File, Unset
 
 OPERATIONS = "generated_client.api."
@@ -226,6 +228,7 @@ def read_errors(client: AuthenticatedClient, unauthorised: AuthenticatedClient) 
         client=client, body=KindsForm(image=[File(io.BytesIO(b"no picture"))])
     )
     assert isinstance(refused.parsed, Problem)
+    assert refused.parsed.type_.startswith("urn:anyview:")
     assert refused.parsed.status == 400
     assert "part 'image'" in refused.parsed.detail
     assert refused.parsed.request_id == refused.headers["x-request-id"]
@@ -249,6 +252,9 @@ def read_models(client: AuthenticatedClient) -> None:
     latent = get_latent.sync("kinds", client=client)
     assert isinstance(latent, LatentMap)
     assert (len(latent.axes), len(latent.points)) == (2, 4)
+    value = get_value.sync("kinds", client=client)
+    assert isinstance(value, ValueOfViews)
+    assert value.targets["animal"].views["image"].added == 0.25
     assert get_card.sync("kinds", client=client) == "# kinds\n"
     report = get_report.sync_detailed("kinds", "card.md", client=client)
     assert report.content == b"# kinds\n"

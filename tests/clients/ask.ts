@@ -177,6 +177,8 @@ async function looksAround(): Promise<void> {
   assert.equal(card.data, "# kinds\n");
   const latent = await client.GET("/models/{name}/latent", { params: { path } });
   assert.equal(latent.data?.points.length, 4);
+  const value = await client.GET("/models/{name}/value", { params: { path } });
+  assert.equal(value.data?.targets.animal?.views.image?.added, 0.25);
   const report = { params: { path: { ...path, file: "card.md" } }, parseAs: "arrayBuffer" } as const;
   const bytes = (await files.GET("/models/{name}/report/{file}", report)).data;
   assert.equal(Buffer.from(bytes ?? new ArrayBuffer()).toString(), "# kinds\n");

@@ -18,6 +18,9 @@ from tests.models_store.examples import category
 from tests.service.kinds import DIMENSION, modalities, publish
 from tests.service.running import running
 
+VALUE = {"animal": {"measure": "nats", "views": {"image": {"alone": 0.5, "added": 0.25, "rows": 8}}}}
+"""What the picture adds to the prediction of the animal."""
+
 
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
@@ -26,7 +29,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     mixture = Mixture(np.ones(1), np.zeros((1, DIMENSION)), np.eye(DIMENSION)[None])
     drawn = Map(np.eye(2, DIMENSION), np.zeros(DIMENSION), np.zeros((4, 2)), {})
     views = [*modalities(), category(*ODD_LABELS).model_copy(update={"name": "place"})]
-    publish(folder, views, latent_npz=Latent(mixture, drawn).to_bytes())
+    publish(folder, views, metrics={"value": VALUE}, latent_npz=Latent(mixture, drawn).to_bytes())
     return Settings(store=str(folder), default_model="kinds", api_keys=[KEY], allow_loading=True)
 
 

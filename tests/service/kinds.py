@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,7 @@ def publish(
     views: Sequence[Modality] | None = None,
     /,
     tables: Sequence[TrainingTable] = (),
+    metrics: Mapping[str, Any] = MappingProxyType({}),
     **more: bytes,
 ) -> Path:
     """Writes ``kinds/1`` into a store.
@@ -60,9 +62,11 @@ def publish(
         root: The folder of the store.
         views: Its modalities; usually one of every kind.
         tables: Tables that the manifest describes.
+        metrics: Metrics of the manifest.
         more: Further files, an underscore for every dot.
     """
-    described = manifest(name="kinds", latent_dim=DIMENSION, modalities=views or modalities(), tables=tables)
+    fields = {"name": "kinds", "latent_dim": DIMENSION, "tables": tables, "metrics": dict(metrics)}
+    described = manifest(modalities=views or modalities(), **fields)
     rng = np.random.default_rng(0)
     files = {}
     for modality in described.modalities:
