@@ -40,7 +40,7 @@ from service.http.edge import Edge
 from service.http.endpoints import EndpointTable, ErrorHandler
 from service.http.forwarded import Proxies
 from service.http.lifecycle import delayed_sigterm
-from service.http.problems import problem
+from service.http.problems import problem, type_of
 from service.http.security import Keys, Origins
 from service.models.catalog import Catalog
 from service.models.watching import Watcher, collect_seldom
@@ -222,8 +222,9 @@ async def _on_refusal(request: Request, error: Exception) -> Response:
         headers = {"Retry-After": str(error.seconds)}
     if isinstance(error, UnknownCoding):
         headers = {"Accept-Encoding": ", ".join(error.codings)}
-    status = STATUS[type(error)]  # type: ignore[index]  # it is a Refusal
-    return problem(status, str(error), request.state.request_id, headers)
+    if not isinstance(error, Refusal):
+        raise error
+    return problem(STATUS[type(error)], str(error), request.state.request_id, headers, type_of(error))
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

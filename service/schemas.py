@@ -89,10 +89,32 @@ class ScoreQuery(BaseModel):
     version: int | None = Field(None, ge=1, description="Of the model; default: the one that is served.")
 
 
+ProblemType = Literal[
+    "urn:anyview:client-disconnected",
+    "urn:anyview:conflict",
+    "urn:anyview:failure",
+    "urn:anyview:forbidden",
+    "urn:anyview:misdirected",
+    "urn:anyview:not-acceptable",
+    "urn:anyview:not-found",
+    "urn:anyview:not-ready",
+    "urn:anyview:past-deadline",
+    "urn:anyview:too-busy",
+    "urn:anyview:too-large",
+    "urn:anyview:too-slow",
+    "urn:anyview:unauthorized",
+    "urn:anyview:unknown-coding",
+    "urn:anyview:unknown-media-type",
+    "urn:anyview:unparsable",
+    "urn:anyview:wrong-input",
+    "urn:anyview:wrong-method",
+]
+
+
 class Problem(BaseModel):
     """An error (RFC 9457)."""
 
-    type: str = "about:blank"
+    type: ProblemType = Field(description="Kind of the error; several kinds may share a status.")
     title: str
     status: int
     detail: str

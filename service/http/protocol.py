@@ -16,6 +16,8 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.http.problems import BY_STATUS
+
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers, or trailers and chunk sizes, of one request."""
 MAX_HEADERS = 128
@@ -263,7 +265,7 @@ def _response(status: HTTPStatus, detail: str) -> bytes:
     """Returns an error as RFC 9457 writes it, for a request that reached no layer above."""
     body = orjson.dumps(
         {
-            "type": "about:blank",
+            "type": BY_STATUS[status],
             "title": status.phrase,
             "status": status.value,
             "detail": detail,

@@ -196,6 +196,7 @@ def test_an_error_is_raised_with_its_parts(client: Client, address: str) -> None
         client.encode({"animal": "owl"}, cond_mod="sound")
     assert (raised.value.status, raised.value.title) == (422, "Unprocessable Entity")
     assert raised.value.request_id
+    assert raised.value.type == "urn:anyview:wrong-input"
     with Client(address) as stranger, pytest.raises(ServiceError) as refused:
         stranger.models()
     assert refused.value.status == 401

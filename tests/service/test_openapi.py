@@ -15,7 +15,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from models_store.kinds import MEDIA
-from service.app import create_app
+from service.app import STATUS, create_app
+from service.http.problems import BY_STATUS, type_of
 from service.openapi import describe
 from service.settings import Settings
 from tests.service.kinds import described
@@ -143,6 +144,12 @@ def test_every_error_is_a_problem(document: dict[str, Any]) -> None:
                 assert content["application/problem+json"]["schema"] == {
                     "$ref": "#/components/schemas/Problem"
                 }
+
+
+def test_every_kind_of_error_has_a_type(document: dict[str, Any]) -> None:
+    types = document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
+    assert {type_of(kind.__new__(kind)) for kind in STATUS} | {*BY_STATUS.values()} <= {*types}
+    assert len({*types}) == len(types)
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:

@@ -92,6 +92,15 @@ REFUSALS: list[tuple[str, str, dict[str, Any], int, str]] = [
 ]  # fmt: skip
 
 
+TYPES = {
+    400: {"urn:anyview:unparsable"},
+    404: {"urn:anyview:not-found"},
+    413: {"urn:anyview:too-large"},
+    415: {"urn:anyview:unknown-media-type", "urn:anyview:unknown-coding"},
+    422: {"urn:anyview:wrong-input"},
+}
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "detail"), [row[1:] for row in REFUSALS], ids=[row[0] for row in REFUSALS]
 )
@@ -105,6 +114,7 @@ def test_bad_input_is_refused_with_a_sentence(
     assert response.headers["content-type"] == "application/problem+json"
     assert problem["error"] == problem["detail"]
     assert problem["status"] == status
+    assert problem["type"] in TYPES[status]
     assert problem["request_id"] == response.headers["x-request-id"]
 
 

@@ -46,6 +46,7 @@ def main() -> None:
         assert refusal
         assert refusal.status == 422
         assert refusal.data
+        assert refusal.data.type == "urn:anyview:wrong-input"
         assert "cond_mod names 'sound'" in refusal.data.detail
     print(json.dumps(encoded.mu))
 

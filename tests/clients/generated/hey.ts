@@ -24,5 +24,7 @@ const encoded = await kindsEncodeJson({ body: { inputs: { place: odd } } });
 
 const wrong = await kindsGenerate({ body: { image: [image] }, query: { cond_mod: ["sound"] } });
 assert.equal(wrong.response?.status, 422);
+const kind: "urn:anyview:wrong-input" | undefined = wrong.error?.type === "urn:anyview:wrong-input" ? wrong.error.type : undefined;
+assert.ok(kind);
 assert.match(wrong.error?.detail ?? "", /cond_mod names 'sound'/);
 console.log(JSON.stringify(encoded.data?.mu));

@@ -27,5 +27,6 @@ assert.ok(encoded.status === 200);
 
 const wrong = await kindsGenerate({ image: [image] }, { cond_mod: ["sound"] }, keyed());
 assert.ok(wrong.status === 422);
+assert.equal(wrong.data.type, "urn:anyview:wrong-input");
 assert.match(wrong.data.detail, /cond_mod names 'sound'/);
 console.log(JSON.stringify(encoded.data.mu));
