@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tests.training.reference import needs_reference, reference
 from tests.training.test_reference import DIMS, DISTS, FIELDS, SUBSETS, masks, rows
+from training.importing import read_saved
 from training.model import MVAE, MVAEConfig
 from training.networks import ModelOutput
 
@@ -177,6 +178,20 @@ def test_saved_models(theirs: Any, ours: MVAE, tmp_path: Path) -> None:
     again = MVAE.load_from_folder(tmp_path / "ours", {**networks.encoders}, {**networks.decoders})
     for name, value in ours.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value)
+
+
+@row("`state_dict()`, with the same networks", "a folder that MultiVae saved")
+def test_weights_move_both_ways(library: SimpleNamespace, theirs: Any, ours: MVAE, tmp_path: Path) -> None:
+    twin = MVAE(MVAEConfig(**FIELDS), *_networks(theirs)).eval()
+    twin.load_state_dict(theirs.state_dict())
+    back = library.MVAE(library.MVAEConfig(**FIELDS)).eval()
+    back.load_state_dict(twin.state_dict())
+    theirs.save(str(tmp_path))
+    x = library.Incomplete(rows(9), masks(9))
+    expected = theirs.compute_mu_log_var_subset(x, ["image", "sound"])
+    for model in (twin, back, ours, read_saved(tmp_path).model):
+        actual = model.compute_mu_log_var_subset(x, ["image", "sound"])
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 def _networks(model: Any) -> tuple[Any, Any]:
