@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import math
+import threading
+from contextlib import nullcontext
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -34,6 +36,10 @@ NEAR, MOSTLY = 16, 0.75
 """Levels by which a border may differ from the background, and the share of borders that do not."""
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode by number of channels."""
+
+LOCKING_FORMATS = ("WEBP", "AVIF")
+"""Their decoders in Pillow hold the interpreter's lock."""
+_ONE_AT_A_TIME = threading.Lock()  # between two such pictures other threads run
 
 # read() refuses large pictures by their header; Pillow's limit would only warn.
 Image.MAX_IMAGE_PIXELS = None
@@ -116,6 +122,8 @@ def _decode(modality: ModalityFields, content: bytes) -> Image.Image:
         if width * height > MAX_PIXELS:
             raise UnreadableFile(f"a picture may have {MAX_PIXELS} pixels, this one has {width} × {height}")
         maximum = _stated_maximum(picture)
+        with _ONE_AT_A_TIME if picture.format in LOCKING_FORMATS else nullcontext():
+            picture.load()
         upright = _eight_bits(ImageOps.exif_transpose(picture), maximum)
         channels = _channels(modality)
         if channels != 4 and upright.has_transparency_data:

@@ -16,7 +16,11 @@ BYTES_OF_PIXEL = 8
 """Memory of one pixel while its picture is decoded and converted, in bytes."""
 LOOP_PIXELS = 50_000
 """Pixels that are decoded on the event loop: some 1 ms."""
-PNG, WAV = b"\x89PNG\r\n\x1a\n", b"RIFF"
+PNG, RIFF = b"\x89PNG\r\n\x1a\n", b"RIFF"
+LOCKING = (b"RIFF", b"ftyp")
+"""Begin of WebP, and bytes 4 to 8 of AVIF: their decoders keep all other threads of Python waiting."""
+LOCKING_WEIGHT = 5
+"""A pixel of such a picture counts as so many, which leaves some 0.2 s for the largest."""
 
 
 def check(
@@ -50,12 +54,12 @@ def check(
 
 
 def _pixels_on_loop(file: bytes | str) -> int:
-    """Pixels of a PNG, samples of a WAV; more than the loop may decode for every other file."""
+    """Pixels of a PNG, bytes of a WAV; more than the loop may decode for every other file."""
     try:
         content = from_base64(file) if isinstance(file, str) else file
     except UnreadableFile:
         return 0  # the reader gives the reason
-    if content.startswith(WAV):
+    if content.startswith(RIFF) and content[8:12] == b"WAVE":
         return len(content)
     if content.startswith(PNG):
         width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
@@ -69,12 +73,15 @@ def _counted(allowance: Allowance, media: Sequence[tuple[Kind, bytes | str]]) ->
     for number, (traits, file) in enumerate(pictures, 1):
         allowance.check()
         try:
-            total += traits.pixels(from_base64(file) if isinstance(file, str) else file)
+            content = from_base64(file) if isinstance(file, str) else file
         except UnreadableFile:
             continue  # the reader gives the reason
-        if total > MAX_PIXELS and len(pictures) > 1:
+        weight = LOCKING_WEIGHT if content[:4] == LOCKING[0] or content[4:8] == LOCKING[1] else 1
+        total += weight * traits.pixels(content)
+        if total > MAX_PIXELS and (len(pictures) > 1 or weight > 1):
             raise TooLarge(
                 f"the pictures of one request may have {MAX_PIXELS} pixels, the first {number} of "
-                f"{len(pictures)} have {total}; send smaller pictures, or fewer"
+                f"{len(pictures)} have {total}; send smaller pictures, or fewer. "
+                f"Pixels of WebP and AVIF count {LOCKING_WEIGHT} times"
             )
     return total

@@ -120,6 +120,19 @@ def test_pixels_of_a_request_are_counted_before_any_is_decoded(
 
 
 @pytest.mark.parametrize("form", ["form", "JSON", "tensor"])
+def test_pictures_whose_decoders_hold_the_interpreter_have_fewer_pixels(
+    client: TestClient, few_pixels: list[int], form: str
+) -> None:
+    """Among them is one that begins as a WAV does, and is decoded in a thread all the same."""
+    stream = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(stream, "WEBP", lossless=True)
+    response = client.post(**bodies([stream.getvalue()])[form])
+    assert response.status_code == 413
+    assert "the first 1 of 1 have 2000" in response.text
+    assert few_pixels == []
+
+
+@pytest.mark.parametrize("form", ["form", "JSON", "tensor"])
 def test_as_many_pixels_as_allowed_are_read(client: TestClient, few_pixels: list[int], form: str) -> None:
     response = client.post(**bodies([blank(20, 20)] * 2)[form])
     assert response.status_code == 200, response.text
