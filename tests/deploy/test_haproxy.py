@@ -144,7 +144,8 @@ def test_no_request_fails_when_a_process_is_killed_or_drained_or_a_version_comes
 
         def begin(port: int) -> subprocess.Popen[bytes]:
             process = service(tmp_path / "store", port)
-            stack.callback(lambda: (process.kill(), process.wait()))
+            stack.callback(process.wait)
+            stack.callback(process.kill)
             until(lambda: process.poll() is not None or readiness(f"http://127.0.0.1:{port}") == 200, 120)
             return process
 
