@@ -45,7 +45,7 @@ pytestmark = [
 
 @dataclass
 class Callers:
-    """Threads that send requests of several media types until they are told to stop."""
+    """Threads that send requests of several media types until the event that stops them."""
 
     address: str
     answered: int = 0
