@@ -1,4 +1,4 @@
-"""The data sets of the benchmark: three public ones and three that are made with known structure."""
+"""The data sets of the benchmark: three public ones and four that are made with known structure."""
 
 from __future__ import annotations
 
@@ -114,6 +114,18 @@ def weak(split: int, rows: int = 1000, columns: int = 18) -> Split:
     return _last_third(from_values(described, np.stack(parts, axis=1)))
 
 
+def linear(split: int, rows: int = 1500, columns: int = 54) -> Split:
+    """Views of one number each, in files of their own: two common causes and noise, all normal.
+
+    Ridge regression is then the exact conditional mean, up to its estimation error.
+    """
+    rng = np.random.default_rng(400 + split)
+    weights = rng.normal(size=(2, columns)) / 2**0.5
+    values = rng.normal(size=(rows, 2)) @ weights + 0.5 * rng.normal(size=(rows, columns))
+    names = [f"x{number}" for number in range(columns)]
+    return _last_third(from_values([Column(name, name, file=name) for name in names], values))
+
+
 def holes(split: int, rows: int = 300, columns: int = 40, rank: int = 4) -> Split:
     """Two views of a low-rank table with noise, of which 30 % of the cells are missing."""
     rng = np.random.default_rng(200 + split)
@@ -145,6 +157,7 @@ SETS: Mapping[str, Callable[[int], Split]] = {
     "breast": breast,
     "mfeat": mfeat,
     "weak": weak,
+    "linear": linear,
     "holes": holes,
     "counts": counts,
 }
