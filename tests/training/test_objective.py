@@ -239,6 +239,25 @@ def test_every_objective_pulls_uninformative_experts_to_the_prior(objective: str
 
 
 @pytest.mark.parametrize(
+    ("objective", "n_modalities"),
+    [*(("conditional", number) for number in (2, 4, 9, 18, 64)), ("matched", 18), ("coherent", 18)],
+)
+def test_uninformative_experts_return_to_the_prior(objective: str, n_modalities: int) -> None:
+    """Means and variances are both learned, from a start where the joint posterior is far from the prior."""
+    mu = torch.full((n_modalities, 1, 1), 0.5, requires_grad=True)
+    log_var = torch.full((n_modalities, 1, 1), 1.0, requires_grad=True)
+    adam = torch.optim.Adam([mu, log_var], lr=0.1, fused=True)
+    before = float(product(Gaussian(mu.detach(), log_var.detach())).kl_from_prior())
+    for _ in range(100):
+        adam.zero_grad()
+        loss_of_uninformative(objective, Gaussian(mu, log_var)).backward()
+        adam.step()
+    after = float(product(Gaussian(mu.detach(), log_var.detach())).kl_from_prior())
+    assert before > 0.05
+    assert after < 0.01
+
+
+@pytest.mark.parametrize(
     ("weight", "diverges"), [(training.objective.STRONGEST_MATCHING, False), (9.0, True)]
 )
 def test_nine_uninformative_experts_diverge_unless_their_matching_is_weighed(
