@@ -109,8 +109,8 @@ def _head(manifest: Manifest) -> list[str]:
             "rows",
         )
         lines += [*_table(head, table), ""]
-    lines += [manifest.description]
-    return lines + (["", f"Licence: {manifest.licence}"] if manifest.licence else [])
+    stated = (manifest.description, manifest.licence and f"Licence: {manifest.licence}")
+    return lines[:-1] + [line for text in stated if text for line in ("", text)]
 
 
 def _rows_used(manifest: Manifest) -> str:
