@@ -22,11 +22,14 @@ LINES = 200
 WIDEST = 4000
 """Characters of one line that the sniffer sees: its time grows with the square of the columns."""
 DELIMITERS = ",;\t| "
+SELDOM = "^~:"
+"""Delimiters only where no other is, and all lines agree."""
 MOST_PREAMBLE = 50
 _TORN = re.compile(r'[^"\s][,;\t|]"[^"]')
 """A quote that opens behind another delimiter: this one tears the cell in quotes apart."""
 _BOUND = re.compile(r"(.+)\.(low|high|probability)")
 """Headers of bounds that stand beside filled columns."""
+_NO_DIGIT = re.compile(r"[^\W\d_]|[%°]")
 _UNIT = re.compile(r"[A-Za-zµμ°%/²³^*·. \d\[\]()-]{1,15}")
 
 
@@ -165,7 +168,10 @@ def _most_regular(lines: Sequence[str], line_end: str) -> str:
         if mark in lines[0] or _is_below_titles(split_lines(lines, mark, '"', line_end))
     ]
     best = max(candidates, key=regularity, default=",")
-    return best if regularity(best)[1] > 0.5 else ","
+    if regularity(best)[1] > 0.5:
+        return best
+    seldom = (mark for mark in SELDOM if mark in lines[0] and regularity(mark)[:2] == (True, 1.0))
+    return next(seldom, ",")
 
 
 def _is_below_titles(rows: Sequence[Sequence[str]]) -> bool:
@@ -251,6 +257,6 @@ def _units(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
         if _mostly_numbers(column) and not ((bound := _BOUND.fullmatch(header)) and bound[1] in rows[0])
     ]
     words = [cell for cell in at_numbers if cell and cell not in EMPTY | PERHAPS]
-    if not words or any(_is_number(cell) or not _UNIT.fullmatch(cell) for cell in words):
+    if not all(_UNIT.fullmatch(cell) and _NO_DIGIT.search(cell) and not _is_number(cell) for cell in words):
         return ()
-    return tuple(rows[1]) if 2 * len(words) > len(at_numbers) else ()
+    return tuple(rows[1]) if words and 2 * len(words) > len(at_numbers) else ()

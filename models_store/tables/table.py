@@ -22,6 +22,8 @@ from models_store.tables.sources import Cell, Source
 from models_store.tables.survey import repeated, survey
 from models_store.tables.text import TextSource
 
+GUESSED_ENCODINGS = ("cp1252", "latin-1")
+"""Encodings that any text of one byte a letter can be read in."""
 EMPTY_IT = "correct it, or leave the cell empty"
 CELLS_AT_ONCE = 2**20
 """Cells in a block; what is in memory at a time is a small multiple of this."""
@@ -174,7 +176,19 @@ def read_table(
     decimal = layout.decimal if layout and dialect.format == "csv" else None
     matches = survey(source, dialect.units, marks, missing_by_column or {}, decimal)
     report = matches.report if dialect.has_header else (_nameless(matches.columns), *matches.report)
+    if dialect.encoding in GUESSED_ENCODINGS and not (layout and layout.encoding):
+        report = (
+            f"its text is not UTF-8 and is read as {dialect.encoding}: {_not_ascii(matches.columns)}",
+            *report,
+        )
     return Table(where, dialect.model_copy(update={"columns": matches.columns}), report, source)
+
+
+def _not_ascii(columns: Sequence[ColumnDialect]) -> str:
+    """Headers by which the encoding can be checked, and what to do."""
+    headers = [column.header for column in columns if not column.header.isascii()][:3]
+    shown = f"headers such as {listed(headers)}" if headers else "its labels"
+    return f"if {shown} are not right, save it as UTF-8"
 
 
 def _nameless(columns: Sequence[ColumnDialect]) -> str:

@@ -6,7 +6,7 @@ column, ``views`` on what belongs together, and here each view becomes a modalit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -122,7 +122,17 @@ def _ordered(views: Sequence[View]) -> list[str]:
             labels, sized = in_order(field.values or ())
             if sized and labels != sorted(labels):
                 lines.append(f"the labels of '{field.name}' have the order {', '.join(labels)}")
+        if view.role == "category" and (alike := _alike(field.values or ())):
+            lines.append(f"'{field.name}' has labels that differ by case alone: {', '.join(alike)}")
     return lines
+
+
+def _alike(labels: Iterable[str]) -> list[str]:
+    """Labels that differ by case alone."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault(label.casefold(), []).append(label)
+    return sorted(label for group in groups.values() if len(group) > 1 for label in group)
 
 
 def _modalities(views: Sequence[View], fields: Sequence[Field]) -> list[Guess]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from models_store.kinds import KINDS
+from models_store.tables.cells import number
 from models_store.tables.names import unit_of
 from training.tables.media import FILES
 from training.tables.survey import Field
@@ -52,6 +53,10 @@ CONVERTED = {
     "text": "columns of the table",
 }
 """Formats that are read, by the first part of a media type."""
+_AFFIXED = re.compile(
+    r"[$€£¥]\s?[+-]?\d[\d.,']*|[+-]?\d[\d.,']*\s?([$€£¥]|[^\W\d_]{1,5}[/²³\w]{0,4})|\(\d[\d.,']*\)"
+)
+"""Numbers with a currency, a unit or brackets."""
 _SUFFIX = re.compile(r"\.[a-z0-9]{2,5}")
 
 
@@ -121,13 +126,30 @@ def _unread(field: Field) -> str | None:
     suffix = Path(example).suffix.lower()
     if _SUFFIX.fullmatch(suffix) and (field.file.path.parent / example).is_file():
         return f"names files of the format {suffix}, which is not read; convert them to {_remedy(example)}"
+    many = field.values is None or (len(field.values) > FEW_NUMBERS and 2 * len(field.values) > field.present)
+    if words := _words_among_measures(field.values or ()):
+        return f"numbers and text such as '{words[0]}'; name the text in [data] missing to learn the numbers"
+    if field.present >= FEWEST_KEYS and many and _AFFIXED.fullmatch(example):
+        return f"holds numbers with text around them, such as '{example}'; keep the numbers alone"
     if field.differ and field.present >= FEWEST_KEYS and not _DATE.fullmatch(example):
         return f"all its {field.present} values differ: it identifies the rows"
-    if field.values is None or (len(field.values) > FEW_NUMBERS and 2 * len(field.values) > field.present):
+    if many:
         if _DATE.fullmatch(example):
             return "holds dates or times; make them numbers, such as days since a first one"
         return "text with too many different values for a category"
     return None
+
+
+def _words_among_measures(values: Iterable[str]) -> list[str]:
+    """Texts among values that mostly are many different numbers with decimals; none among codes or labels."""
+    read = {value: number(value) for value in values}
+    numbers = [one for one in read.values() if one is not None]
+    measured = len(numbers) > FEW_NUMBERS and any(not one.is_integer() for one in numbers)
+    return (
+        [value for value, one in read.items() if one is None]
+        if measured and 2 * len(numbers) > len(read)
+        else []
+    )
 
 
 def _remedy(example: str) -> str:

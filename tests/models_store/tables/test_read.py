@@ -229,6 +229,31 @@ def test_many_lines_in_quotes_are_one_cell(delimiter: str, note: str) -> None:
     assert column(table, "b") == [row % 7 + 0.5 for row in range(ROWS)]
 
 
+@pytest.mark.parametrize("delimiter", ["^", "~", ":"])
+def test_seldom_delimiters_are_found_where_no_other_is(delimiter: str) -> None:
+    table = read_table(text_of(delimiter).encode())
+    assert table.dialect.headers == ("height", "note", "sex")
+    assert column(table, "height") == HEIGHTS
+
+
+@pytest.mark.parametrize("cell", ["12:30", "a~b", "x^2"])
+def test_a_column_of_text_is_not_cut_at_a_seldom_delimiter(cell: str) -> None:
+    assert read_table("\n".join(["time", *[cell] * 9]).encode()).dialect.headers == ("time",)
+
+
+def test_a_first_row_of_digits_is_no_line_of_units() -> None:
+    text = "\n".join(["delta,sex", *(f"({row}.5),f" if row % 9 == 0 else f"{row}.5,m" for row in range(40))])
+    assert read_table(text.encode()).rows == 40
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp1250", "cp1251", "shift_jis"])
+def test_text_that_is_not_utf_8_has_a_line(encoding: str) -> None:
+    header = {"cp1252": "Größe", "cp1250": "płeć", "cp1251": "рост", "shift_jis": "身長"}[encoding]
+    report = read_table(f"{header},x\n".encode(encoding) + b"1.5,2\n" * 9).report
+    (line,) = [line for line in report if "not UTF-8" in line]
+    assert line.endswith("are not right, save it as UTF-8")
+
+
 def test_a_table_without_a_header_loses_no_row() -> None:
     table = read_table(text_of().partition("\n")[2].encode())
 

@@ -88,6 +88,26 @@ def test_many_answers_on_one_scale_are_one_view_of_numbers(tmp_path: Path) -> No
         ("name", [f"n{i % 50}" for i in range(N)], "text with too many different values"),
         ("born", [f"19{i + 20}-03-{i % 28 + 1:02d}" for i in range(N)], "holds dates or times"),
         ("site", ["here"] * N, "always 'here'"),
+        (
+            "price",
+            [f"${at * 7 % 50}.{at:02d}" for at in range(N)],
+            "numbers with text around them, such as '$0.00'",
+        ),
+        (
+            "tall",
+            [f"{at * 7 % 50}.5 cm" for at in range(N)],
+            "numbers with text around them, such as '0.5 cm'",
+        ),
+        (
+            "change",
+            [f"({at * 7 % 50}.5)" for at in range(N)],
+            "numbers with text around them, such as '(0.5)'",
+        ),
+        (
+            "lab",
+            [f"{at}.5" if at % 2 else "low" for at in range(N)],
+            "numbers and text such as 'low'; name the text",
+        ),
         ("zero", [0.0] * N, "always 0"),
         ("empty", [None] * N, "always empty"),
         ("WTSURVEY", np.exp(RNG.normal(9, 1, N)).round(4), "weight of a survey"),
@@ -122,6 +142,18 @@ def test_measures_that_look_a_little_like_keys_or_weights_stay(
     assert sorted(column for view in views for column in names_of_columns(view)) == sorted(
         [name.removesuffix("_kg"), "x"]
     )
+
+
+@pytest.mark.parametrize("labels", [["ward 1", "12", "B"], ["A1", "B2", "C3"], ["1", "2", "3+"]])
+def test_codes_of_digits_and_letters_are_labels(tmp_path: Path, labels: list[str]) -> None:
+    columns = {"code": [labels[row % 3] for row in range(N)], "x": MEASURE}
+    assert modalities(write(tmp_path / "t.csv", columns))["code"]["labels"] == sorted(labels)
+
+
+def test_labels_that_differ_by_case_alone_are_named(tmp_path: Path) -> None:
+    columns = {"sex": ["fmFM"[row % 4] for row in range(N)], "x": MEASURE}
+    text = guessed_text(write(tmp_path / "t.csv", columns))
+    assert "'sex' has labels that differ by case alone: F, M, f, m" in text
 
 
 def test_a_format_of_files_that_is_not_read_is_named(tmp_path: Path) -> None:
