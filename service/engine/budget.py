@@ -183,3 +183,5 @@ async def in_thread(budget: Budget, function: Callable[[Allowance], T]) -> T:
         if not work.cancelled():
             work.exception()
         raise
+    finally:
+        del work  # its exception refers to this frame, and both would wait for the garbage collector

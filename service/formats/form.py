@@ -24,6 +24,8 @@ Part = tuple[bytes, bytes]
 """Content disposition and content."""
 HEADERS = re.compile(rb"(\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*)+")
 """One or more header lines."""
+MAX_PART_HEAD = 8 * 1024
+"""Bytes of the headers of one part; those of many parts are kept parsed."""
 
 
 def columns(
@@ -100,11 +102,17 @@ def _split(body: bytes, boundary: bytes) -> list[Part] | None:
     parts = []
     for piece in pieces:
         head, end, content = piece.partition(b"\r\n\r\n")
+        _check_head(len(head))
         disposition = _disposition(head) if end else None
         if disposition is None:
             return None
         parts.append((disposition, content))
     return parts
+
+
+def _check_head(size: int) -> None:
+    if size > MAX_PART_HEAD:
+        raise Unparsable(f"the headers of a part of a form may have {MAX_PART_HEAD} bytes, got {size}")
 
 
 @lru_cache(maxsize=256)

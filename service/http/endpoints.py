@@ -30,6 +30,10 @@ class Lifecycle(Protocol):
     """The service is about to stop."""
 
 
+LONGEST_KEPT = 1024
+"""Longest path whose endpoint is kept, in characters."""
+
+
 class EndpointRequest(NamedTuple):
     """A request to an endpoint of the table.
 
@@ -87,10 +91,11 @@ class EndpointTable:
             matches = ((endpoint, pattern.match(path)) for pattern, endpoint in patterns)
             return next(((endpoint, hit.groupdict()) for endpoint, hit in matches if hit), None)
 
-        self._match = lru_cache(maxsize=256)(match)
+        self._match, self._match_once = match, lru_cache(maxsize=256)(match)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        match = self._match(scope["state"]["path"]) if scope["type"] == "http" else None
+        path = scope["state"]["path"] if scope["type"] == "http" else ""
+        match = self._match_once(path) if len(path) <= LONGEST_KEPT else self._match(path)
         if match is None:
             await self._app(scope, receive, send)
             return

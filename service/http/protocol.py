@@ -14,7 +14,7 @@ from typing import Any
 
 import httptools
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.http.problems import BY_STATUS
 
@@ -58,6 +58,7 @@ class Protocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._unsent = 0
+        self._running: RequestResponseCycle | None = None
         self._crowded = self._refused = self._ending = False
         self._since = self.loop.time()
         self._expect_head()
@@ -65,7 +66,14 @@ class Protocol(HttpToolsProtocol):
         if len(self.connections) > max_connections():
             self._make_room()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._running is not None:  # uvicorn tells only the last request that came, not the one at work
+            self._running.disconnected = not self._running.response_complete
+            self._running.message_event.set()
         for timer in (self._timer, self._stalled):
             if timer is not None:
                 timer.cancel()

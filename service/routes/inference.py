@@ -37,6 +37,8 @@ GENERATED: Mapping[str, Sequence[str]] = {
 """Media types of a response to /generate, and the fields of a target that each can hold."""
 
 ENCODED = (JSON, NPZ)
+LONGEST_KEPT = 1024
+"""Longest query that is kept parsed, in bytes."""
 SCORES = 8
 """Numbers and texts of a row in a response to /score."""
 EXPLANATION = ("contributions", "information", "disagreement")
@@ -231,13 +233,16 @@ def seed_of(query: _Seeded) -> int:
     return random.getrandbits(32) if query.seed is None else query.seed
 
 
-@lru_cache(maxsize=256)
-def parse_query(kind: type[Any], content: bytes) -> Any:
+def parse_query(kind: type[BaseModel], content: bytes) -> Any:
     """Reads the parameters of a query; where one is repeated and no list, the last value counts.
 
     Raises:
         RequestValidationError: A parameter is unknown, or has a wrong value.
     """
+    return _parse_once(kind, content) if len(content) <= LONGEST_KEPT else _parse(kind, content)
+
+
+def _parse(kind: type[BaseModel], content: bytes) -> Any:
     values: dict[str, Any] = {}
     for name, value in parse_qsl(content.decode("latin1"), keep_blank_values=True):
         if _is_list(kind.model_fields, name):
@@ -249,6 +254,9 @@ def parse_query(kind: type[Any], content: bytes) -> Any:
     except ValidationError as error:
         errors = error.errors(include_url=False)
         raise RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in errors]) from None
+
+
+_parse_once = lru_cache(maxsize=256)(_parse)
 
 
 def _is_list(fields: Mapping[str, Any], name: str) -> bool:

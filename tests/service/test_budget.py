@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
+import weakref
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -122,6 +126,28 @@ def test_work_in_a_thread_ends_when_its_request_is_cancelled() -> None:
         assert ended == [True]
 
     asyncio.run(check())
+
+
+def test_work_that_fails_in_a_thread_leaves_nothing_to_the_garbage_collector() -> None:
+    """Many bodies that are refused would fill the memory until it runs."""
+
+    class Body:
+        pass
+
+    def refuse(_body: Body, _allowance: Allowance) -> None:
+        raise TooLarge("too large")
+
+    async def check() -> weakref.ref[Body]:
+        body = Body()
+        with suppress(TooLarge):
+            await in_thread(Budget(1000), partial(refuse, body))
+        return weakref.ref(body)
+
+    gc.disable()
+    try:
+        assert asyncio.run(check())() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(("content", "taken"), [(b"7" * 1000, 2**20), (b"7" * 10**7, 2 * 10**8)])

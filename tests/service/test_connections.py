@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http import protocol
 from service.http.protocol import MAX_HEAD_BYTES, MAX_HEADERS, Protocol
@@ -179,6 +180,21 @@ def test_a_body_that_breaks_off_its_framing_is_refused_with_a_reason() -> None:
     parsed(one, b"POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n", b"zz\r\n")
     assert transport.write.call_args[0][0].startswith(b"HTTP/1.1 400")
     assert transport.close.called
+
+
+def test_a_client_that_leaves_ends_the_request_at_work_and_not_the_last_that_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its response would be written to a connection that is closed."""
+    monkeypatch.setattr(HttpToolsProtocol, "_start_asgi_task", Mock())
+    one, _ = made(Loop(), set())
+    one.data_received(LIVEZ)
+    at_work = one.cycle
+    one.data_received(LIVEZ)
+    assert one.cycle is not at_work
+    one.connection_lost(None)
+    assert at_work.disconnected
+    assert at_work.message_event.is_set()
 
 
 def test_at_the_end_an_idle_connection_answers_one_request_more() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import Unparsable
+from service.formats import form
 from service.formats.form import _parse, _split
 
 BOUNDARY = b"b-1"
@@ -53,3 +56,15 @@ def test_a_damaged_form_is_never_cut_into_anything_else(
     for damaged in (body[:place] + change + body[place + 1 :], body[:place] + change + body[place:]):
         cut = _split(damaged, BOUNDARY)
         assert cut is None or cut == read(damaged)
+
+
+@pytest.mark.parametrize("end", [b"", b"epilogue"], ids=["usual", "unusual"])
+def test_headers_of_a_part_are_short(client: TestClient, end: bytes) -> None:
+    """Headers of parts are kept parsed, so that long ones would be kept too."""
+    head = b'Content-Disposition: form-data; name="label"\r\nX-Pad: ' + b"a" * form.MAX_PART_HEAD
+    body = b"--b\r\n" + head + b"\r\n\r\n7\r\n--b--\r\n" + end
+    response = client.post(
+        "/encode", content=body, headers={"content-type": "multipart/form-data; boundary=b"}
+    )
+    assert response.status_code == 400
+    assert ("the headers of a part of a form may have 8192 bytes" in response.text) is not bool(end)
