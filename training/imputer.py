@@ -44,7 +44,8 @@ class MultimodalImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
 
     ``fit`` guesses the kinds of the columns as ``anyview-train init`` does, trains as ``anyview-train fit``
     does, and keeps the bundle; ``transform`` fills as ``anyview-serve impute`` does. A service with the
-    bundle gives the same numbers. NaN, None and pandas.NA are missing.
+    bundle gives the same numbers. NaN, None and pandas.NA are missing. Draws of a row depend on its position,
+    as in a request, so that filled cells and probabilities change a little with the order of the rows.
 
     Arguments:
         views: Columns of each view by its name; or a text that separates the name of the view from that of

@@ -14,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from models_store.folder import open_bundle
 from service.app import create_app
@@ -175,6 +176,34 @@ def test_what_cannot_be_learned_is_a_value_error() -> None:
         MultimodalImputer().transform(np.zeros((4, 2)))
     with pytest.raises(ValueError, match=r"unknown key 'fit\.epoch'"):
         MultimodalImputer(changes={"fit.epoch": 3}).fit(people())
+
+
+CHECKS = (
+    "check_estimator_cloneable",
+    "check_estimator_tags_renamed",
+    "check_valid_tag_types",
+    "check_estimator_repr",
+    "check_no_attributes_set_in_init",
+    "check_estimators_unfitted",
+    "check_do_not_raise_errors_in_init_or_set_params",
+    "check_mixin_order",
+    "check_parameters_default_constructible",
+    "check_get_params_invariance",
+    "check_set_params",
+    "check_transformers_unfitted",
+)
+"""Checks of scikit-learn that fit nothing; the others take minutes, since each fit exports its graphs."""
+
+
+def test_the_interface_passes_the_checks_of_scikit_learn() -> None:
+    checks = [
+        (estimator, check)
+        for estimator, check in estimator_checks_generator(MultimodalImputer())
+        if check.func.__name__ in CHECKS
+    ]
+    assert {check.func.__name__ for _, check in checks} == set(CHECKS)
+    for estimator, check in checks:
+        check(estimator)
 
 
 def test_output_may_be_a_data_frame(imputer: MultimodalImputer) -> None:
