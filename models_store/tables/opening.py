@@ -113,8 +113,9 @@ def _format(start: bytes, opener: Opener, where: str) -> Format:
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith((b'{"', b"{ ", b"{}", b"{\n", b"{\r")):
         with suppress(json.JSONDecodeError, UnicodeDecodeError):
-            json.loads(text.splitlines()[0])
-            return "jsonl"
+            first = json.loads(text.splitlines()[0])
+            columns = len(text.splitlines()) == 1 and all(isinstance(one, list) for one in first.values())
+            return "json" if columns else "jsonl"
         return "json" if text.splitlines()[0].count(b"}") == 0 or len(text) >= 4000 else "jsonl"
     return "json" if text[:1] == b"[" and text[1:].lstrip()[:1] in (b"{", b"]", b"[") else "csv"
 

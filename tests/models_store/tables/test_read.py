@@ -241,6 +241,11 @@ def test_a_column_of_text_is_not_cut_at_a_seldom_delimiter(cell: str) -> None:
     assert read_table("\n".join(["time", *[cell] * 9]).encode()).dialect.headers == ("time",)
 
 
+def test_lists_by_column_on_one_line_are_a_table() -> None:
+    table = read_table(b'{"a": [1.5, 2.5, 3.5], "b": ["x", "y", "x"]}')
+    assert (column(table, "a"), labels(table, "b")) == ([1.5, 2.5, 3.5], ["x", "y", "x"])
+
+
 def test_a_first_row_of_digits_is_no_line_of_units() -> None:
     text = "\n".join(["delta,sex", *(f"({row}.5),f" if row % 9 == 0 else f"{row}.5,m" for row in range(40))])
     assert read_table(text.encode()).rows == 40
