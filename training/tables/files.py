@@ -246,7 +246,7 @@ class ArrayFile(File):
     def _unusable(member: Any, rows: int) -> str | None:
         """Why a member of the archive cannot be learned; None where it can."""
         if not isinstance(member, np.ndarray):
-            return "it is no array"
+            return "it is no array of numbers or text"
         if not member.ndim or len(member) != rows:
             return f"it has {len(member) if member.ndim else 'no'} rows, others have {rows}"
         if member.dtype.kind not in "biufUS":
@@ -276,8 +276,18 @@ class ArrayFile(File):
         if zipped:
             # opened here, since numpy leaves a damaged file open
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                return {name: _native(archive[name]) for name in archive.files}
+                return {name: _native(_member(archive, name)) for name in archive.files}
         return {self.path.stem: _native(np.load(self.path, mmap_mode="r", allow_pickle=False))}
+
+
+def _member(archive: Any, name: str) -> Any:
+    """A member of an archive; None for an array of Python objects, which are not unpickled."""
+    try:
+        return archive[name]
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            return None
+        raise
 
 
 def _native(member: Any) -> Any:

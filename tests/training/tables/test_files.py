@@ -122,6 +122,14 @@ def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
         open_file(tmp_path / "x.npy")
 
 
+def test_pickled_arrays_beside_others_are_left_out(tmp_path: Path) -> None:
+    objects = np.array([{}] * 20, object)
+    np.savez(tmp_path / "x.npz", x=np.arange(20.0), objects=objects)
+    file = open_file(tmp_path / "x.npz")
+    assert dict(file.shapes) == {"x": ()}
+    assert "'objects' is left out: it is no array of numbers or text" in file.report
+
+
 def test_arrays_of_different_lengths_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", a=np.zeros(3), b=np.zeros(4))
     with pytest.raises(DataError, match=r"same number of rows, got \{'a': 3, 'b': 4\}"):
