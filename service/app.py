@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -43,6 +45,7 @@ from service.http.lifecycle import delayed_sigterm
 from service.http.problems import problem, type_of
 from service.http.security import Keys, Origins
 from service.models.catalog import Catalog
+from service.models.sandbox import end_with_parent
 from service.models.watching import Watcher, collect_seldom
 from service.openapi import describe
 from service.routes import health, inference, models, oip, oip_models, page
@@ -203,6 +206,8 @@ def served(settings: Settings) -> Application:
 
 def _created(settings: Settings) -> FastAPI:
     collect_seldom()
+    if multiprocessing.parent_process() is not None:  # a worker
+        end_with_parent(signal.SIGINT)
     return create_app(settings)
 
 

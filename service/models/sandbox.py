@@ -155,7 +155,7 @@ def _try(task: TrialTask, limits: TrialLimits, verdict: multiprocessing.connecti
 
 def _limit(limits: TrialLimits) -> None:
     """Limits this process, and makes it the first to end where memory is short."""
-    _end_with_parent()
+    end_with_parent()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     os.nice(NICE)
@@ -183,11 +183,11 @@ def _processor_seconds(process: int | None) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _end_with_parent() -> None:
-    """Has the kernel kill this process when its parent ends."""
+def end_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """Has the kernel send this process a signal when its parent ends."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux
     if prctl is not None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_PDEATHSIG, number)
 
 
 def run(tasks: list[TrialTask], limits: TrialLimits) -> Iterator[tuple[int, str, str | None]]:
@@ -217,7 +217,7 @@ def run(tasks: list[TrialTask], limits: TrialLimits) -> Iterator[tuple[int, str,
 
 def main() -> None:
     """Reads tasks and limits as JSON; writes each event as a line of JSON: number, event, reason."""
-    _end_with_parent()
+    end_with_parent()
     spec: dict[str, Any] = orjson.loads(sys.stdin.buffer.read())
     for event in run([TrialTask(**one) for one in spec["tasks"]], TrialLimits(**spec["limits"])):
         sys.stdout.buffer.write(orjson.dumps(event) + b"\n")

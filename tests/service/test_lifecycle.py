@@ -89,6 +89,24 @@ def test_what_is_in_flight_when_the_grace_is_over_is_finished(bundle_folder: Pat
         assert process.wait(60) == 0
 
 
+def runs(process: str) -> bool:
+    """Whether a process has not ended; one that its new parent has not read the status of has."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_workers_end_when_their_master_is_killed(bundle_folder: Path) -> None:
+    with process_of(bundle_folder.parents[1], "--workers", "2") as (address, process):
+        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(workers) >= 2
+        process.kill()
+        process.wait()
+        until(lambda: not any(map(runs, workers)))
+        assert readiness(address) == 0
+
+
 def test_a_second_sigterm_does_not_wait_for_the_grace(bundle_folder: Path) -> None:
     with process_of(bundle_folder.parents[1], "--grace-seconds", "600") as (address, process):
         process.send_signal(signal.SIGTERM)
