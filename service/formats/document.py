@@ -22,7 +22,7 @@ from service.errors import TooLarge, Unparsable, WrongInput, located
 from service.formats import pixels
 
 MOST_VALUES = 2**22
-"""Values of a document, which is parsed in some 0.2 s: no other thread runs meanwhile."""
+"""Values of a document, which is parsed in some 0.2 s, while no other thread runs."""
 NOT_FINITE = re.compile(r"(?<![\w\"])-?(NaN|nan|Infinity|None)(?![\w\"])")
 """Words of JSON-like texts for numbers that are not finite or missing."""
 

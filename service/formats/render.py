@@ -19,7 +19,7 @@ from service.http.response import NPZ, ZIP, Reply
 from service.schemas import POSTERIOR_FIELDS
 
 AT_ONCE = 2**17
-"""Numbers that are written as JSON at a time, in some 5 ms: no other thread runs meanwhile."""
+"""Numbers that are written as JSON at a time, in some 5 ms, while no other thread runs."""
 Answer = Mapping[str, Any]
 """Tree of mappings, arrays, lists, strings and numbers."""
 

@@ -71,7 +71,7 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._running is not None:  # uvicorn tells only the last request that came, not the one at work
+        if self._running is not None:  # uvicorn marks only the last request that came, not the one at work
             self._running.disconnected = not self._running.response_complete
             self._running.message_event.set()
         for timer in (self._timer, self._stalled):
