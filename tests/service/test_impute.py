@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from models_store.tables import read_table
 from service import impute
 from service.app import create_app
-from service.impute import Progress
+from service.impute.progress import Progress
 from service.settings import Settings
 from tests.service.asking import ask, inputs, table
 from tests.service.kinds import publish

@@ -8,14 +8,13 @@ import io
 import json
 import secrets
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -28,14 +27,14 @@ from service.engine.observations import Column, Observations
 from service.errors import NotReady, Refusal, WrongInput
 from service.formats import tables
 from service.formats.named_files import numbers_of_files, with_files
+from service.impute.options import parser
+from service.impute.progress import Progress
 from service.models.catalog import Catalog
 from service.settings import Settings
 
 ROWS_AT_ONCE = 1000
 CELLS_AT_ONCE = 2**20
 """Cells of a table, or drawn numbers, that are in memory at a time."""
-BAR = 30
-"""Characters of the progress bar."""
 
 T = TypeVar("T")
 
@@ -61,10 +60,10 @@ def main(arguments: Sequence[str]) -> None:
     Arguments:
         arguments: Arguments after ``impute`` on the command line.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    command = parser()
+    options = command.parse_args(arguments)
     if options.m is not None and options.output is None:
-        parser.error("--m writes several tables: name the first part of their names with --output")
+        command.error("--m writes several tables: name the first part of their names with --output")
     # The limit protects a service from its clients; here ROWS_AT_ONCE limits the memory.
     settings = Settings(
         max_numbers=sys.maxsize, memory_bytes=sys.maxsize, **{"store": options.store} if options.store else {}
@@ -104,7 +103,7 @@ def fill(
         Refusal: No column is known, or nothing is observed in any row.
     """
     words = [str(file), "--output", str(output), "--seed", str(seed), "--K", str(draws)]
-    options = _parser().parse_args(words + ([] if m is None else ["--m", str(m)]))
+    options = parser().parse_args(words + ([] if m is None else ["--m", str(m)]))
     _finish(_run, model, options, Progress(io.StringIO()))
     return _tables(options)
 
@@ -154,45 +153,6 @@ def _finish(function: Callable[..., T], *arguments: Any) -> T:
     """Calls a function that runs an event loop, in a thread: notebooks have a running one in theirs."""
     with ThreadPoolExecutor(1) as threads:
         return threads.submit(function, *arguments).result()
-
-
-class Progress:
-    """A progress bar in one line of a terminal; draws nothing where the stream is no terminal.
-
-    Arguments:
-        terminal: Stream to draw on.
-    """
-
-    def __init__(self, terminal: TextIO) -> None:
-        self._terminal = terminal
-        self._seen = terminal.isatty()
-        self._start = time.monotonic()
-
-    def show(self, step: str, done: float | None, rows: int) -> None:
-        """Draws the bar, or without a share the number of rows alone.
-
-        Arguments:
-            step: Name of the step that is running.
-            done: Finished share, 0 … 1; None where it is unknown.
-            rows: Finished rows.
-        """
-        if not self._seen:
-            return
-        if done is None:
-            self._terminal.write(f"\r{step} {rows} rows \033[K")
-        else:
-            left = (time.monotonic() - self._start) * (1 - done) / max(done, 1e-9)
-            bar = "█" * round(BAR * done) + "·" * (BAR - round(BAR * done))
-            self._terminal.write(f"\r{step} {bar} {100 * done:3.0f} %  {rows} rows, {left:.0f} s left \033[K")
-        self._terminal.flush()
-
-    def restart(self) -> None:
-        self._start = time.monotonic()
-
-    def end(self) -> None:
-        """Ends the line of the bar."""
-        if self._seen:
-            self._terminal.write("\n")
 
 
 def _run(model: Model, options: argparse.Namespace, progress: Progress) -> None:
@@ -353,52 +313,3 @@ def _written(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
     finally:
         for draft in drafts:
             draft.unlink(missing_ok=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "anyview-serve impute",
-        description="Fills the empty cells of a table: a cell gets the mean of its predictive distribution, "
-        "or the most probable label. Further columns hold the bounds of 90 % of that distribution "
-        "(.low, .high), or the label's .probability. All else stays as it is.",
-    )
-    add = parser.add_argument
-    add(
-        "file",
-        type=Path,
-        help="text table (CSV and its relatives), Parquet, Excel, JSON or JSON lines, also as .gz or .zst; "
-        "columns have the headers of the training table, or names as modality.column",
-    )
-    add(
-        "--output",
-        type=Path,
-        help="file for the filled table, in the format that its name states; default: standard output",
-    )
-    add(
-        "--store", help="folder or address of published models; default: ANYVIEW_STORE, else the shipped ones"
-    )
-    add("--model", help="default: ANYVIEW_DEFAULT_MODEL, else the only one")
-    add("--keep", type=_names, default=[], help="columns to copy that the model has, too: a,b,…")
-    add("--gen-mod", type=_names, default=["all"], help="modalities to fill; default: those of the table")
-    add("--K", type=_at_least(1), default=100, help="draws for every cell; default: 100")
-    add(
-        "--m",
-        type=_at_least(1),
-        help="write m tables of joint draws, for multiple imputation, instead of one of means",
-    )
-    add("--seed", type=_at_least(0), help="seed of the draws; the same seed gives the same tables")
-    return parser
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
-
-
-def _at_least(lowest: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
-        number = int(text)
-        if number < lowest:
-            raise argparse.ArgumentTypeError(f"must be at least {lowest}, got {number}")
-        return number
-
-    return whole
