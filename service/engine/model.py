@@ -180,16 +180,8 @@ class Model:
         summary_draws = 1 if return_mean else summary_draws
         self.rules.check_size(observations.n, max(draws, summary_draws))
         options = SummaryOptions(fields, draws, summary_draws, seed, noise)
-        answered = sum(numbers_by_row(self.rules.modality(name), fields, draws) for name in target_names)
-        self.rules.check_numbers(
-            observations.n, answered, f"of {listed(target_names)}", "N, gen_mod or fields"
-        )
+        await self._reserve(self._bytes_of(options, observations.n, target_names))
         most = options.draws_of_z
-        self.rules.check_numbers(observations.n, most * self.manifest.latent_dim, "of z", "N or K")
-        cells = most * max(math.prod(self.rules.modality(name).parameter_shape()) for name in target_names)
-        size = observations.n * (answered * BYTES_OF_NUMBER + most * self.manifest.latent_dim * BYTES_OF_Z)
-        size += min(observations.n * cells, CELLS_AT_ONCE) * BYTES_OF_CELL
-        await self._reserve(size)
         fused = await self._fused(observations, names, most, seed, return_mean=return_mean, robust=robust)
         z = fused.z
         if prior == "mixture" and self.latent is not None:
@@ -251,6 +243,21 @@ class Model:
         """Takes memory for the current request; small requests are not counted."""
         if size > SMALL:
             await self.budget.take(size)
+
+    def _bytes_of(self, options: SummaryOptions, rows: int, targets: Sequence[str]) -> int:
+        """Returns the memory that an answer of :meth:`generate` takes.
+
+        Raises:
+            WrongInput: The answer, or z, would be too large.
+        """
+        modalities = [self.rules.modality(name) for name in targets]
+        answered = sum(numbers_by_row(one, options.fields, options.samples) for one in modalities)
+        self.rules.check_numbers(rows, answered, f"of {listed(targets)}", "N, gen_mod or fields")
+        of_z = options.draws_of_z * self.manifest.latent_dim
+        self.rules.check_drawn(rows, of_z)
+        cells = options.draws_of_z * max(math.prod(one.parameter_shape()) for one in modalities)
+        in_memory = min(rows * cells, CELLS_AT_ONCE)
+        return rows * (answered * BYTES_OF_NUMBER + of_z * BYTES_OF_Z) + in_memory * BYTES_OF_CELL
 
     def _fused(
         self,

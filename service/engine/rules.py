@@ -16,11 +16,12 @@ from service.errors import TooLarge, WrongInput
 
 @dataclass(frozen=True)
 class Limits:
-    """Largest sizes of one request: rows, draws per row, numbers of the response."""
+    """Largest sizes of one request: rows, draws per row, numbers of the response, and of the draws of z."""
 
     rows: int
     draws: int
     numbers: int
+    drawn: int = 100_000_000
 
 
 class Rules:
@@ -179,6 +180,14 @@ class Rules:
                 f"{draws} draws are more than the {self.limits.draws} that one request may ask for"
             )
 
+    def check_drawn(self, n: int, by_row: int) -> None:
+        """Refuses draws of z that would not fit into memory.
+
+        Raises:
+            WrongInput: There are too many numbers.
+        """
+        self._check_numbers(n, by_row, self.limits.drawn, "of z", "N or K")
+
     def check_numbers(self, n: int, by_row: int, what: str, less: str) -> None:
         """Refuses a result that would not fit into memory.
 
@@ -191,9 +200,12 @@ class Rules:
         Raises:
             WrongInput: There are too many numbers.
         """
-        if n * by_row > self.limits.numbers:
+        self._check_numbers(n, by_row, self.limits.numbers, what, less)
+
+    def _check_numbers(self, n: int, by_row: int, most: int, what: str, less: str) -> None:
+        if n * by_row > most:
             raise WrongInput(
-                f"{n} rows × {by_row} numbers {what} are {n * by_row}, more than the {self.limits.numbers} "
+                f"{n} rows × {by_row} numbers {what} are {n * by_row}, more than the {most} "
                 f"that one request may ask for; send fewer rows, or ask for less: {less}"
             )
 

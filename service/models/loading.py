@@ -66,7 +66,7 @@ def load(
     }
     budget = budget or Budget()
     numbers = int(min(settings.max_numbers, budget.share // BYTES_OF_NUMBER))
-    limits = Limits(rows=settings.max_rows, draws=settings.max_draws, numbers=numbers)
+    limits = Limits(settings.max_rows, settings.max_draws, numbers, drawn=settings.max_numbers)
     return Loaded(Model(bundle.manifest, queues, limits, space, corrections, budget), bundle, queues)
 
 
