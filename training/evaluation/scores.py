@@ -19,7 +19,7 @@ from models_store.fusion import Gaussian, disagreement, standard_normal
 from models_store.manifest import Reference
 from training.data.rows import Rows
 from training.evaluation.evaluated import (
-    PAIRS,
+    ALL_SUBSETS,
     EvaluatedModel,
     observed,
     observed_all,
@@ -64,12 +64,17 @@ Conditional = tuple[Subset, Subset]
 
 
 def questions(names: Sequence[str]) -> list[Conditional]:
-    """Returns the scored distributions: subsets alone, subsets given all others, and single given single."""
+    """Returns the scored distributions: subsets alone, subsets given all others, and single given single.
+
+    Of more than ``ALL_SUBSETS`` modalities, the subsets are single ones and all, and none is given a single
+    one: to score pairs takes many times as long as to train on a small table.
+    """
+    few = len(names) <= ALL_SUBSETS
     conditional: list[Conditional] = []
-    for targets in subsets(names):
+    for targets in subsets(names) if few else [*((name,) for name in names), tuple(names)]:
         rest = tuple(name for name in names if name not in targets)
         conditional += [(targets, ()), (targets, rest)] if rest else [(targets, ())]
-        if len(names) <= PAIRS and len(targets) == 1:
+        if few and len(targets) == 1:
             conditional += [(targets, (other,)) for other in rest if (other,) != rest]
     return conditional
 
