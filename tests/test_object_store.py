@@ -28,16 +28,19 @@ source = "mnist"
 path = "{DATA / "mnist"}"
 validation = 100
 [modalities.image]
-network = {{ hidden = [8] }}
+network = {{ hidden = [64] }}
 [modalities.label]
-network = {{ hidden = [8] }}
+weight = 50.0
+network = {{ hidden = [32] }}
 [model]
-latent_dim = 4
+latent_dim = 8
 warmup = 1
 [fit]
-epochs = 1
+epochs = 4
+batch_size = 50
+learning_rate = 3e-3
 [evaluation]
-rows = 20
+rows = 100
 importance_samples = 20
 generated_per_label = 5
 """

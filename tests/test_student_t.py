@@ -101,7 +101,7 @@ def test_scores_integrate_to_one_and_to_the_quantiles(client: TestClient, name: 
     p = density(client, name, grid)
     below = np.concatenate([[0], np.cumsum(np.diff(grid) * (p[1:] + p[:-1]) / 2)])
     assert below[-1] == pytest.approx(1, abs=0.01)
-    query = {"gen_mod": name, "K": 4000, "seed": 1, "calibrated": False}
+    query: dict[str, str | int | bool] = {"gen_mod": name, "K": 4000, "seed": 1, "calibrated": False}
     target = client.post("/generate", params=query, json={"inputs": {"group": ["a"]}}).json()["targets"][name]
     levels = np.interp(np.ravel(target["quantiles"]), grid, below)
     np.testing.assert_allclose(levels, target["levels"], atol=0.03)

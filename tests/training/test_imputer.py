@@ -114,9 +114,9 @@ def test_probabilities_are_those_of_the_service_given_the_other_views(
     probabilities = imputer.predict_proba(table)
     assert probabilities == pytest.approx(np.array(targets["kind"]["probabilities"]), rel=1e-6)
     truth = people()["kind"].to_numpy()
-    known = pd.notna(truth)
+    observed = pd.notna(truth)
     right = np.array(imputer.categories_["kind"])[probabilities.argmax(axis=1)] == truth
-    assert right[known].mean() > 0.75
+    assert right[observed].mean() > 0.75
 
 
 def test_samples_are_joint_draws_of_the_seed_and_differ_in_gaps_alone(imputer: MultimodalImputer) -> None:

@@ -99,6 +99,10 @@ DECODERS: dict[str, tuple[Decoder, Any]] = {
         lambda z: {"loc": z * STEPS, "log_scale": -1 + 0 * z * STEPS, "log_df": 1 + 0.1 * z + 0 * STEPS},
         [0.7, -0.9, 0.4],
     ),
+    "log_normal": (
+        lambda z: {"loc": z * STEPS, "log_scale": -1 + 0.3 * z + 0 * STEPS},
+        [1.6, 0.6, math.nan],
+    ),
     "bernoulli": (lambda z: {"logits": 3 * z * STEPS + 1}, [1.0, 0.25, 0.0]),
     "categorical": (lambda z: {"logits": 2 * z * STEPS}, 1),
     "poisson": (lambda z: {"log_rate": z * STEPS + 1}, [4.0, 0.0, 3.0]),

@@ -82,7 +82,12 @@ def test_every_version_of_the_format_is_read(version: tuple[int, int]) -> None:
     assert np.array_equal(read_file(VECTOR, content), VALUES)
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (2, 4), (2, 3, 1), (2, 1, 3), (3, 2)])
+def test_an_array_without_a_row_axis_is_one_row() -> None:
+    row = np.array([1, 2, 3], np.float32)
+    np.testing.assert_array_equal(read_file(VECTOR, saved(row)), row[None])
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 4), (2, 3, 1), (2, 1, 3), (3, 2)])
 def test_another_shape_is_refused_with_the_one_that_is_wanted(shape: tuple[int, ...]) -> None:
     sentence = refusal(VECTOR, saved(np.zeros(shape, np.float32)))
     assert sentence == f"rows must have the shape (3,), got an array of shape {shape}"
