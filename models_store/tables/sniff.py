@@ -162,12 +162,10 @@ def _most_regular(lines: Sequence[str], line_end: str) -> str:
         torn = any(_TORN.search(cell) for row in rows for cell in row)
         return share > 0.5 and not torn, share, width
 
-    candidates = [
-        mark
-        for mark in DELIMITERS
-        if mark in lines[0] or _is_below_titles(split_lines(lines, mark, '"', line_end))
-    ]
-    best = max(candidates, key=regularity, default=",")
+    def is_possible(mark: str) -> bool:
+        return mark in lines[0] or _is_below_titles(split_lines(lines, mark, '"', line_end))
+
+    best = max(filter(is_possible, DELIMITERS), key=regularity, default=",")
     if regularity(best)[1] > 0.5:
         return best
     seldom = (mark for mark in SELDOM if mark in lines[0] and regularity(mark)[:2] == (True, 1.0))

@@ -116,8 +116,7 @@ class ColumnSurvey:
             return False
         values = np.array(cells, dtype=float)
         either = len(_EITHER.findall(joined))
-        self.figures += len(cells)
-        self.points += len(cells)
+        self.figures, self.points = self.figures + len(cells), self.points + len(cells)
         self.commas += either
         self.votes["."] += len(cells) - either
         is_code = _CODES.take(_CODES.searchsorted(values), mode="clip") == values
@@ -149,10 +148,8 @@ class ColumnSurvey:
         self.points += times * (point is not None)
         self.commas += times * (comma is not None)
         if point is None and comma is None:
-            if text in self.words or len(self.words) < REMEMBERED:
-                self.words[text] += times
-            else:
-                self.words["…"] += times
+            is_kept = text in self.words or len(self.words) < REMEMBERED
+            self.words[text if is_kept else "…"] += times
             return
         self.figures += times
         self.percent += times * text.endswith("%")

@@ -73,10 +73,9 @@ def column(modality: Modality, sent: Array, mask: Array | None, where: str) -> C
     Raises:
         WrongInput: Shape, dtype, a value, or the mask does not fit.
     """
-    if mask is None:
-        return Column(located(where, kinds.rows, modality, sent))
-    check_mask(mask, len(sent) if sent.ndim else 0, where)
-    if mask.all():
+    if mask is not None:
+        check_mask(mask, len(sent) if sent.ndim else 0, where)
+    if mask is None or mask.all():
         return Column(located(where, kinds.rows, modality, sent))
     observed = located(where, kinds.rows, modality, sent[mask])
     values = np.zeros((len(mask), *modality.shape), modality.numpy_dtype)

@@ -271,15 +271,8 @@ _TOO_LONG_HEAD = (
 
 def _response(status: HTTPStatus, detail: str) -> bytes:
     """Returns an error as RFC 9457 writes it, for a request that reached no layer above."""
-    body = orjson.dumps(
-        {
-            "type": BY_STATUS[status],
-            "title": status.phrase,
-            "status": status.value,
-            "detail": detail,
-            "error": detail,
-        }
-    )
+    problem = {"type": BY_STATUS[status], "title": status.phrase, "status": status.value}
+    body = orjson.dumps({**problem, "detail": detail, "error": detail})
     retry = b"retry-after: 1\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else b""
     return b"".join(
         [

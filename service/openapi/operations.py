@@ -226,12 +226,8 @@ def _scored() -> Schema:
         **nested((None,), {"type": "boolean"}),
         "description": "Whether k_hat and ess say that the estimate lies within its error.",
     }
-    request = {
-        "gen_mod": TEXTS,
-        "K": WHOLE,
-        "question": {**TEXTS, "description": "Conditional distribution of each row, such as `label|image`."},
-    }
-    return _object({**_head(), **request, **estimates})
+    row = {**TEXTS, "description": "Conditional distribution of each row, such as `label|image`."}
+    return _object({**_head(), "gen_mod": TEXTS, "K": WHOLE, "question": row, **estimates})
 
 
 def _head() -> dict[str, Schema]:

@@ -32,12 +32,11 @@ def config(form: str, level: str, with_requests: bool) -> dict[str, Any]:
         level: The least that is logged.
         with_requests: A line for each request, too.
     """
-    if form == "auto":
-        form = "text" if sys.stderr.isatty() else "json"
+    as_text = form == "text" or (form == "auto" and sys.stderr.isatty())
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"()": f"service.telemetry.logs.{'Text' if form == 'text' else 'Json'}"}},
+        "formatters": {"line": {"()": f"service.telemetry.logs.{'Text' if as_text else 'Json'}"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {

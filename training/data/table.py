@@ -160,13 +160,12 @@ def _view(name: str, choice: ModalityChoice, files: Sequence[File], paths: Seque
     file, fields = located[0][0], tuple(field for _, field in located)
     if any(other is not file for other, _ in located):
         raise ExperimentError(f"{where}: its columns are in several files; make one modality of each")
-    if by_column and not file.shapes[fields[0]]:
+    is_array = bool(file.shapes[fields[0]])
+    if by_column and not is_array:
         return _of_columns(name, choice, file, fields)
     if "labels" in KINDS[choice.kind].fields:
         return _of_labels(name, choice, file, fields)
-    if file.shapes[fields[0]]:
-        return _of_array(name, choice, file, fields)
-    return _of_paths(name, choice, file, fields)
+    return (_of_array if is_array else _of_paths)(name, choice, file, fields)
 
 
 def _locate(where: str, field: str, files: Sequence[File], paths: Sequence[Path]) -> tuple[File, str]:

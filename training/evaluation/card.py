@@ -213,7 +213,11 @@ def _of_answers(metrics: Mapping[str, Any]) -> Iterator[Section]:
             for q, v in metrics["intervals"].items()
         ],
     )
-    yield (
+    yield _value_of_views(metrics)
+
+
+def _value_of_views(metrics: Mapping[str, Any]) -> Section:
+    return (
         "Value of views",
         "What a view adds to the predictions of a target: the gain over the training mean from all other "
         f"views, minus that without this one; and the gain from it alone. The first {MOST_VIEWS} views of "

@@ -88,12 +88,7 @@ class _Answers:
         return {"measure": self.losses.measure, "views": dict(ordered)}
 
     def _added(self, index: int, whole: Array) -> Added:
-        """The value of one view.
-
-        Arguments:
-            index: Its position.
-            whole: Losses of the rows' predictions from all other views, (n,).
-        """
+        """The value of the view at ``index``; ``whole``: losses of predictions from all other views, (n,)."""
         here = self.present[index]
         added: Added = {"rows": int(here.sum())}
         if added["rows"] < 2:
