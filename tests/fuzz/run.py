@@ -25,7 +25,7 @@ import httpx2
 from models_store.folder import SHIPPED
 from tests.fuzz.bodies import Rows
 from tests.fuzz.requests import Case, case
-from tests.service.running import process_of
+from tests.service.running import process_of, until
 
 SECONDS = 90.0
 """Longest wait for a response; the service's own deadline is 60 s."""
@@ -151,15 +151,17 @@ def fuzz(
 
 def _settle(watch: Watch, memory: int, descriptors: int, result: Result) -> None:
     """Waits until memory and descriptors are back within a tenth of their first values."""
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        if watch.resident() <= GROWTH * memory + 2**25 and watch.descriptors() <= GROWTH * descriptors + 2:
-            return
-        time.sleep(0.2)
-    result.faults.append(
-        f"resident {memory >> 20} -> {watch.resident() >> 20} MiB, "
-        f"descriptors {descriptors} -> {watch.descriptors()}"
-    )
+
+    def is_settled() -> bool:
+        return watch.resident() <= GROWTH * memory + 2**25 and watch.descriptors() <= GROWTH * descriptors + 2
+
+    try:
+        until(is_settled)
+    except TimeoutError:
+        result.faults.append(
+            f"resident {memory >> 20} -> {watch.resident() >> 20} MiB, "
+            f"descriptors {descriptors} -> {watch.descriptors()}"
+        )
 
 
 def report(result: Result) -> str:
