@@ -33,7 +33,8 @@ class Losses:
 
     Arguments:
         target: The target.
-        moments: Of the training rows' cells; of a category only the shares of its labels, as the centre.
+        moments: Centre and scale of the cells in the training rows; of a category, its centre holds the
+            shares of the labels, and its scale is 1.
     """
 
     target: Modality

@@ -33,7 +33,7 @@ class ServiceError(Exception):
 
     @classmethod
     def of(cls, response: httpx.Response) -> ServiceError:
-        """Reads a problem document; the text of a response that is none is the detail."""
+        """Reads a problem document (RFC 9457); the detail of any other response is its text."""
         status, title = response.status_code, response.reason_phrase
         try:
             problem = response.json()
