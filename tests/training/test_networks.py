@@ -162,15 +162,19 @@ def rows_for(x: Modality, n: int = 64) -> Tensor:
 
 def exported(cases: Mapping[str, tuple[Modality, Network]]) -> tuple[MVAE, OnnxGraphs, Rows]:
     """One model of all cases, since an export takes longer than the graphs in it; and their rows."""
+    experiment, prepared = prepared_for(cases)
+    model = build(experiment, prepared).eval()
+    return model, OnnxGraphs(*export(model, experiment, "", prepared, 1)), prepared.train
+
+
+def prepared_for(cases: Mapping[str, tuple[Modality, Network]]) -> tuple[Experiment, Prepared]:
     modalities = {name: case.with_changes({"name": name}) for name, (case, _) in cases.items()}
     networks = {name: {"network": network} for name, (_, network) in cases.items()}
     experiment = Experiment.model_validate(
         {"name": "one", "data": {"source": "none"}, "modalities": networks, "model": {"latent_dim": 3}}
     )
     rows = Rows({name: rows_for(case) for name, case in modalities.items()})
-    prepared = Prepared(tuple(modalities.values()), rows, rows.take(slice(0)), rows)
-    model = build(experiment, prepared).eval()
-    return model, OnnxGraphs(*export(model, experiment, "", prepared, 1)), rows
+    return experiment, Prepared(tuple(modalities.values()), rows, rows.take(slice(0)), rows)
 
 
 def assert_graphs_agree(name: str, model: MVAE, graphs: OnnxGraphs, rows: Rows) -> None:
@@ -216,6 +220,15 @@ def test_outputs_have_the_shape_of_the_parameter_and_gradients_reach_all_weights
         for key, weight in network_part.named_parameters():
             assert weight.grad is not None, key
             assert bool(weight.grad.isfinite().all()), key
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rows_without_the_modality_leave_all_gradients_finite(name: str) -> None:
+    experiment, prepared = prepared_for({name: CASES[name], "other": CASES["vector"]})
+    rows, model = prepared.train, build(experiment, prepared)
+    model(Rows(rows.data, {name: torch.arange(len(rows)) % 2 == 0})).loss.backward()
+    for key, weight in model.named_parameters():
+        assert weight.grad is None or bool(weight.grad.isfinite().all()), key
 
 
 @pytest.mark.parametrize("name", ["rates", "counts"])

@@ -44,10 +44,14 @@ class Logarithm(nn.Module):
 
 
 class LogOfMeasure(nn.Module):
-    """Measures above 0 to their logarithms."""
+    """Measures above 0 to their logarithms; other values, as in rows without the modality, to 0.
+
+    Such rows do not count, but an infinite value would make the gradient of the weights NaN.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.log(x.to(torch.float32))
+        measure = x.to(torch.float32)
+        return torch.log(torch.where(measure > 0, measure, 1.0))
 
 
 class FillMissing(nn.Module):
