@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import zstandard
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Scope
 
 from service.engine.workers import aside
@@ -16,15 +16,16 @@ from service.http.response import weighted
 WORTH_ENCODING = 1024
 """Bytes; a shorter response is sent as it is."""
 COMPRESSIBLE = (
-    "text/",
-    "application/json",
-    "application/problem+json",
-    "application/octet-stream",
-    "image/svg",
+    b"text/",
+    b"application/json",
+    b"application/problem+json",
+    b"application/octet-stream",
+    b"image/svg",
 )
 """Beginnings of media types that are compressed: text, and tensors of the Open Inference Protocol.
 
 Pictures, sounds and archives are sent as they are."""
+VARY = (b"vary", b"Accept-Encoding")
 
 
 def _deflated(content: bytes, window: int) -> bytes:
@@ -80,17 +81,21 @@ async def compressed(scope: Scope, start: Message, body: Message) -> Message:
         body: ASGI message with the body.
     """
     content = body.get("body", b"")
-    headers = MutableHeaders(raw=list(start["headers"]))
-    is_compressible = headers.get("content-type", "").startswith(COMPRESSIBLE)
-    if body.get("more_body") or "content-encoding" in headers or not is_compressible:
+    fields = dict(start["headers"])
+    is_compressible = fields.get(b"content-type", b"").startswith(COMPRESSIBLE)
+    if body.get("more_body") or b"content-encoding" in fields or not is_compressible:
         return body
+    sent = [value for name, value in scope["headers"] if name == b"accept-encoding"]
+    if not sent and b"vary" not in fields:
+        start["headers"].append(VARY)
+        return body
+    accepted = sent[0].decode("latin1") if sent else None
+    headers = MutableHeaders(raw=start["headers"])
     headers.add_vary_header("Accept-Encoding")
-    accepted = Headers(scope=scope).get("accept-encoding")
     compression = await aside(len(content), encoded, content, accepted)
     if compression is not None:
         content, headers["content-encoding"] = compression
         headers["content-length"] = str(len(content))
         if (tag := headers.get("etag", "")).startswith('"'):  # a strong tag is for one sequence of bytes
             headers["etag"] = f"W/{tag}"
-    start["headers"] = headers.raw
     return {**body, "body": content}
