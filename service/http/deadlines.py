@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from starlette.types import Receive
 
@@ -27,32 +25,24 @@ class Deadlines:
         self._running: dict[RequestDeadline, None] = {}
         self._ticking = False
 
-    @contextmanager
-    def limit(self, receive: Receive) -> Iterator[RequestDeadline]:
-        """Cancel the block inside at its deadline, or when the client disconnects.
+    def limit(self, receive: Receive) -> RequestDeadline:
+        """Returns the deadline of the current request, a context manager.
 
         Arguments:
             receive: ASGI callable of the request; after the body it yields nothing but the disconnect.
-
-        Raises:
-            TooSlow: The body was not complete at the deadline.
-            PastDeadline: There was no result at the deadline.
-            ClientDisconnected: The client disconnected.
         """
-        deadline = RequestDeadline(self, receive)
+        return RequestDeadline(self, receive)
+
+    def add(self, deadline: RequestDeadline) -> None:
+        """Checks this deadline from now on."""
         self._running[deadline] = None
         if not self._ticking:
             self._ticking = True
             self.loop.call_later(TICK_SECONDS, self._tick)
-        try:
-            yield deadline
-        except asyncio.CancelledError:
-            if (reason := deadline.close()) is not None:
-                raise reason from None
-            raise
-        finally:
-            del self._running[deadline]
-            deadline.close()
+
+    def remove(self, deadline: RequestDeadline) -> None:
+        """No longer checks this deadline."""
+        del self._running[deadline]
 
     def _tick(self) -> None:
         for deadline in self._running:
@@ -63,11 +53,16 @@ class Deadlines:
 
 
 class RequestDeadline:
-    """Deadline of the request of the current task.
+    """Cancels the ``with`` block of the current task at its deadline, or when the client disconnects.
 
     Arguments:
         deadlines: Timer that checks this deadline.
         receive: ASGI callable of the request.
+
+    Raises:
+        TooSlow: The body was not complete at the deadline.
+        PastDeadline: There was no result at the deadline.
+        ClientDisconnected: The client disconnected.
     """
 
     def __init__(self, deadlines: Deadlines, receive: Receive) -> None:
@@ -79,6 +74,16 @@ class RequestDeadline:
         """Whether the body is complete."""
         self._reason: Exception | None = None
         self._watch: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> RequestDeadline:
+        self._deadlines.add(self)
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        self._deadlines.remove(self)
+        reason = self.close()
+        if reason is not None and isinstance(error, asyncio.CancelledError):
+            raise reason from None
 
     def check(self, now: float) -> None:
         """End a request past its deadline; start to watch the client of one that has taken a while.
