@@ -136,7 +136,7 @@ class Origins:
         return site == host or (bool(site) and site == self._proxies.host(scope))
 
     def _answers_for(self, name: str) -> bool:
-        return not name or name == LOOPBACK or bool(self._hosts & {name, ANY}) or _is_address(name)
+        return not name or name == LOOPBACK or name in self._hosts or ANY in self._hosts or _is_address(name)
 
 
 def _host_and_origin(scope: Scope) -> tuple[str, str]:
