@@ -21,7 +21,7 @@ from service.schemas import POSTERIOR_FIELDS
 AT_ONCE = 2**17
 """Numbers that are written as JSON at a time, in some 5 ms, while no other thread runs."""
 Answer = Mapping[str, Any]
-"""Tree of mappings, arrays, lists, strings and numbers."""
+"""Tree of dictionaries, arrays, lists, strings and numbers."""
 
 
 def reply(media: str, answer: Answer) -> Reply:
@@ -39,7 +39,7 @@ def _dumps(value: Any) -> bytes:
 
 
 def _numbers(value: Any) -> int:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):  # testing for Mapping takes ten times as long
         return sum([_numbers(item) for item in value.values()])
     if _is_list_of_mappings(value):
         return sum([_numbers(item) for item in value])
@@ -47,11 +47,11 @@ def _numbers(value: Any) -> int:
 
 
 def _is_list_of_mappings(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def _pieces(value: Any) -> Iterator[bytes]:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         mark = b"{"
         for key, item in value.items():
             yield mark + orjson.dumps(key) + b":"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import orjson
 
 from models_store.arrays import Array
 from models_store.kinds import category
@@ -35,26 +37,22 @@ def write(
     Raises:
         WrongInput: A classification is requested of an output without labels.
     """
-    written, contents = [], []
+    written: list[Any] = []
+    contents: list[bytes] = []
     for requested, output, array in answers:
         values = (
             _classes(manifest, output, array, requested.classes)
             if requested.classes
             else _plain(manifest, output, array)
         )
-        tensor: dict[str, Any] = {
-            "name": output.name,
-            "datatype": tensors.datatype_of(values),
-            "shape": values.shape,
-        }
+        datatype = tensors.datatype_of(values)
         if requested.binary:
-            contents.append(tensors.to_bytes(values))
-            tensor["parameters"] = {"binary_data_size": len(contents[-1])}
-        else:
-            tensor["data"] = (
-                [text.decode() for text in values.flat] if values.dtype == object else values.ravel()
-            )
-        written.append(tensor)
+            content = tensors.to_bytes(values)
+            contents.append(content)
+            written.append(_binary_tensor(output.name, datatype, values.shape, len(content)))
+            continue
+        data = [text.decode() for text in values.flat] if values.dtype == object else values.ravel()
+        written.append({"name": output.name, "datatype": datatype, "shape": values.shape, "data": data})
     head: dict[str, Any] = {
         "model_name": manifest.name,
         "model_version": str(manifest.version),
@@ -68,6 +66,14 @@ def write(
         return Reply(JSON, content)
     length = (b"inference-header-content-length", b"%d" % len(content))
     return Reply(BYTES, b"".join((content, *contents)), (length,))
+
+
+@lru_cache(maxsize=256)  # most answers repeat the names and shapes of those before them
+def _binary_tensor(name: str, datatype: str, shape: tuple[int, ...], size: int) -> orjson.Fragment:
+    """Returns the JSON of a tensor that is sent as bytes after the JSON."""
+    parameters = {"binary_data_size": size}
+    fields = {"name": name, "datatype": datatype, "shape": shape, "parameters": parameters}
+    return orjson.Fragment(orjson.dumps(fields))
 
 
 def _plain(manifest: Manifest, output: Output, array: Array) -> Array:
