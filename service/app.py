@@ -34,7 +34,7 @@ from service.errors import (
     UnknownMediaType,
     Unparsable,
     WrongInput,
-    invalid,
+    invalid_parameters,
 )
 from service.http.application import Application
 from service.http.deadlines import Deadlines
@@ -234,8 +234,7 @@ async def _on_refusal(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     errors: Sequence[Any] = error.errors() if isinstance(error, RequestValidationError) else []
-    detail = "; ".join(map(_describe, errors))
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, request.state.request_id)
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, invalid_parameters(errors), request.state.request_id)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -251,9 +250,3 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 async def _on_unavailable(request: Request, error: Exception) -> Response:
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), request.state.request_id)
-
-
-def _describe(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return f"unknown parameter '{error['loc'][-1]}'"
-    return invalid(error)

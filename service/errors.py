@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from models_store.errors import UnreadableFile, WrongValue, shown
@@ -104,6 +104,17 @@ def located(where: str, read: Callable[..., Any], *arguments: Any) -> Any:
         raise Unparsable(f"{where}: {error}") from None
     except WrongValue as error:
         raise WrongInput(f"{where}: {error}") from None
+
+
+def invalid_parameters(errors: Iterable[Mapping[str, Any]]) -> str:
+    """Describes the validation errors of parameters, one sentence for each."""
+    return "; ".join(map(_invalid_parameter, errors))
+
+
+def _invalid_parameter(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return f"unknown parameter '{error['loc'][-1]}'"
+    return invalid(error)
 
 
 def invalid(error: Mapping[str, Any], *, show_input: bool = True) -> str:

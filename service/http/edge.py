@@ -9,6 +9,7 @@ import logging
 import random
 import re
 import time
+from collections.abc import Iterable
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -26,6 +27,7 @@ log = logging.getLogger("anyview")
 
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,64}")
 """An ``X-Request-ID`` that the service takes over."""
+FAILED = "the service failed; its log has the reason under this request_id"
 PIECE = 2**18
 """Bytes of a response that are sent at a time."""
 
@@ -74,7 +76,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        context = RequestContext(_request_id(scope))
+        context = RequestContext(request_id(scope["headers"]))
         state = scope.setdefault("state", {})
         state["request_id"], state["context"] = context.request_id, context
         path = state["path"] = _path_below_root(scope)
@@ -110,8 +112,7 @@ class Edge:
                 "the service failed", exc_info=error, extra={"fields": {"request_id": context.request_id}}
             )
             if not context.status or start is not None:
-                detail = "the service failed; its log has the reason under this request_id"
-                answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, context.request_id)
+                answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, FAILED, context.request_id)
                 await answer(scope, receive, send_on)
             else:
                 raise  # a response that was cut must not look complete
@@ -148,9 +149,9 @@ def _path_below_root(scope: Scope) -> str:
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
-def _request_id(scope: Scope) -> str:
+def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Returns the request's own id if it is valid, else a new one."""
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"x-request-id" and VALID_ID.fullmatch(value):
             return str(value, "ascii")
     return f"{random.getrandbits(128):032x}"

@@ -28,41 +28,29 @@ OPEN = frozenset({"/", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready
 STATIC = "/page/"
 """Prefix of the files of the page."""
 
+NO_KEY = "this service needs one of its keys: Authorization: Bearer KEY"
 LOOPBACK = "localhost"
 ANY = "*"
 CHANGES = ("/load", "/unload")
 """Ends of the paths that change which models are loaded."""
 
 
-class Keys:
-    """Admits requests that bring one of the keys, before any of the body is read.
+class KeyDigests:
+    """The keys of the service.
 
     The request's key, even a missing one, is compared with all keys, by digests of one length. So the time
     that it takes does not depend on the key.
 
     Arguments:
-        app: The next layer.
         keys: At least one key.
     """
 
-    def __init__(self, app: ASGIApp, keys: Iterable[str]) -> None:
-        self._app = app
+    def __init__(self, keys: Iterable[str]) -> None:
         self._salt = secrets.token_bytes(16)
         self._digests = [self._digest(key.encode()) for key in keys]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        authorized = scope["type"] != "http" or self._accepts(_bearer(scope["headers"]))
-        if authorized or _is_open(scope):
-            scope["state"]["stranger"] = not authorized
-            await self._app(scope, receive, send)
-            return
-        # The connection is closed after the response, so that the rest of the body is not read.
-        headers = {"WWW-Authenticate": 'Bearer realm="anyview"', "Connection": "close"}
-        detail = "this service needs one of its keys: Authorization: Bearer KEY"
-        answer = problem(HTTPStatus.UNAUTHORIZED, detail, scope["state"]["request_id"], headers)
-        await answer(scope, receive, send)
-
-    def _accepts(self, key: bytes) -> bool:
+    def accepts(self, key: bytes) -> bool:
+        """Whether a key is one of them."""
         digest = self._digest(key)
         accepted = False
         for expected in self._digests:
@@ -73,12 +61,37 @@ class Keys:
         return hashlib.blake2b(key, key=self._salt, digest_size=32).digest()
 
 
+class Keys:
+    """Admits requests that bring one of the keys, before any of the body is read.
+
+    Arguments:
+        app: The next layer.
+        keys: At least one key.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Iterable[str]) -> None:
+        self._app = app
+        self._accepts = KeyDigests(keys).accepts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        authorized = scope["type"] != "http" or self._accepts(bearer(scope["headers"]))
+        if authorized or _is_open(scope):
+            scope["state"]["stranger"] = not authorized
+            await self._app(scope, receive, send)
+            return
+        # The connection is closed after the response, so that the rest of the body is not read.
+        headers = {"WWW-Authenticate": 'Bearer realm="anyview"', "Connection": "close"}
+        answer = problem(HTTPStatus.UNAUTHORIZED, NO_KEY, scope["state"]["request_id"], headers)
+        await answer(scope, receive, send)
+
+
 def _is_open(scope: Scope) -> bool:
     path: str = scope["state"]["path"]
     return scope["method"] in ("GET", "HEAD") and (path in OPEN or path.startswith(STATIC))
 
 
-def _bearer(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+def bearer(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Returns the key in the headers of a request, empty without one."""
     for name, value in headers:
         if name == b"authorization":
             scheme, _, key = value.partition(b" ")

@@ -40,11 +40,7 @@ def write(
     written: list[Any] = []
     contents: list[bytes] = []
     for requested, output, array in answers:
-        values = (
-            _classes(manifest, output, array, requested.classes)
-            if requested.classes
-            else _plain(manifest, output, array)
-        )
+        values = values_of(manifest, requested, output, array)
         datatype = tensors.datatype_of(values)
         if requested.binary:
             content = tensors.to_bytes(values)
@@ -74,6 +70,17 @@ def _binary_tensor(name: str, datatype: str, shape: tuple[int, ...], size: int) 
     parameters = {"binary_data_size": size}
     fields = {"name": name, "datatype": datatype, "shape": shape, "parameters": parameters}
     return orjson.Fragment(orjson.dumps(fields))
+
+
+def values_of(manifest: Manifest, requested: RequestedOutput, output: Output, array: Array) -> Array:
+    """Returns the tensor that is sent for an output: its values, or its most probable labels as texts.
+
+    Raises:
+        WrongInput: A classification is requested of an output without labels.
+    """
+    if requested.classes:
+        return _classes(manifest, output, array, requested.classes)
+    return _plain(manifest, output, array)
 
 
 def _plain(manifest: Manifest, output: Output, array: Array) -> Array:

@@ -139,12 +139,24 @@ def parse(
     cacheable = header_length is not None and length <= LONGEST_KEPT
     head = (_read_once if cacheable else _read)(body[:length])
     sent = _tensors(head.inputs, memoryview(body)[length:])
-    return InferenceRequest(head, _observations(rules, sent, allowance))
+    return InferenceRequest(head, observations(rules, sent, allowance))
 
 
 def _read(content: bytes) -> Head:
     """Parses the JSON and checks its fields."""
-    head = _fields(content)
+    return read_head(_fields(content))
+
+
+def read_head(head: Mapping[str, Any]) -> Head:
+    """Checks the fields of a request.
+
+    Arguments:
+        head: The object that the JSON of a request holds.
+
+    Raises:
+        WrongInput: A field has another structure.
+        RequestValidationError: A parameter is unknown, or has a wrong value.
+    """
     parameters = _parameters(head.get("parameters", {}))
     inputs: dict[str, Sent] = {}
     for item in _list("inputs", head):
@@ -263,7 +275,17 @@ def _tensors(inputs: Sequence[Sent], rest: memoryview) -> dict[str, Array]:
     return arrays
 
 
-def _observations(rules: Rules, sent: Mapping[str, Array], allowance: Allowance | None) -> Observations:
+def observations(rules: Rules, sent: Mapping[str, Array], allowance: Allowance | None) -> Observations:
+    """Joins the tensors of a request.
+
+    Arguments:
+        rules: Rules of the model.
+        sent: Tensors of modalities and of their masks, by name.
+        allowance: Memory for this work in a thread; None on the event loop.
+
+    Raises:
+        Costly, Unparsable, WrongInput, TooLarge: As for :func:`parse`.
+    """
     names = [name for name in sent if not name.startswith(archive.MASK)]
     for mask in sent.keys() - names:
         if mask.removeprefix(archive.MASK) not in names:

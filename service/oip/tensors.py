@@ -65,13 +65,12 @@ def from_bytes(where: str, datatype: str, shape: tuple[int, ...], content: memor
         Unparsable: The elements of a BYTES tensor are cut off.
     """
     if datatype == BYTES:
-        return _as_objects(where, shape, _elements(where, content))
-    dtype = _dtype(where, datatype)
+        return as_objects(where, shape, _elements(where, content))
+    dtype = dtype_of(where, datatype)
     expected = math.prod(shape) * dtype.itemsize
     if expected != len(content):
         raise WrongInput(
-            f"{where}: {datatype} of shape {list(shape)} has {expected} bytes, "
-            f"'binary_data_size' says {len(content)}"
+            f"{where}: {datatype} of shape {list(shape)} has {expected} bytes, {len(content)} were sent"
         )
     if datatype == "BOOL":  # numpy would keep a byte other than 0 and 1 as an invalid boolean
         return np.frombuffer(content, np.uint8).reshape(shape) != 0
@@ -88,10 +87,10 @@ def from_json(where: str, datatype: str, shape: tuple[int, ...], values: Any) ->
     if not isinstance(values, list):
         raise WrongInput(f"{where}: 'data' must be a list, got {shown(values)}")
     if datatype == BYTES:
-        return _as_objects(where, shape, _flat_texts(where, values))
-    dtype = _dtype(where, datatype)
+        return as_objects(where, shape, _flat_texts(where, values))
+    dtype = dtype_of(where, datatype)
     if dtype == np.uint8 and (array := _from_octets(values)) is not None:
-        return _shaped(where, shape, array)
+        return shaped(where, shape, array)
     try:
         sent = np.asarray(values)
     except ValueError:
@@ -104,7 +103,7 @@ def from_json(where: str, datatype: str, shape: tuple[int, ...], values: Any) ->
         )
     if sent.size and not fits:
         raise WrongInput(f"{where}: 'data' must hold values of {datatype}, got {shown(values)}")
-    return _shaped(where, shape, sent.astype(dtype))
+    return shaped(where, shape, sent.astype(dtype))
 
 
 def _from_octets(values: list[Any]) -> Array | None:
@@ -132,7 +131,12 @@ _KINDS: Mapping[str, str] = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}
 """Kinds of dtype that JSON values may have, by kind of the tensor's dtype."""
 
 
-def _dtype(where: str, datatype: Any) -> np.dtype[Any]:
+def dtype_of(where: str, datatype: Any) -> np.dtype[Any]:
+    """Returns the dtype of a datatype other than BYTES.
+
+    Raises:
+        WrongInput: The datatype is unknown.
+    """
     if not isinstance(datatype, str) or datatype not in DATATYPES:
         raise WrongInput(
             f"{where}: 'datatype' must be one of {listed([*DATATYPES, BYTES])}, got {shown(datatype)}"
@@ -140,7 +144,12 @@ def _dtype(where: str, datatype: Any) -> np.dtype[Any]:
     return DATATYPES[datatype]
 
 
-def _shaped(where: str, shape: tuple[int, ...], array: Array) -> Array:
+def shaped(where: str, shape: tuple[int, ...], array: Array) -> Array:
+    """Returns flat values in the shape of their tensor.
+
+    Raises:
+        WrongInput: Their number does not fit the shape.
+    """
     if array.size != math.prod(shape):
         raise WrongInput(
             f"{where}: the shape {list(shape)} has {math.prod(shape)} elements, 'data' {array.size}"
@@ -148,10 +157,15 @@ def _shaped(where: str, shape: tuple[int, ...], array: Array) -> Array:
     return array.reshape(shape)
 
 
-def _as_objects(where: str, shape: tuple[int, ...], elements: Sequence[object]) -> Array:
+def as_objects(where: str, shape: tuple[int, ...], elements: Sequence[object]) -> Array:
+    """Returns the elements of a BYTES tensor as an array of objects.
+
+    Raises:
+        WrongInput: Their number does not fit the shape.
+    """
     array = np.empty(len(elements), object)
     array[:] = elements
-    return _shaped(where, shape, array)
+    return shaped(where, shape, array)
 
 
 def _elements(where: str, content: memoryview) -> list[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
@@ -53,7 +53,7 @@ async def infer(request: EndpointRequest) -> Reply:
             observed = parsed.observed
             record_body(request.context, loaded, observed)
             catalog.admit()  # other requests may have filled the queues during the upload
-            return await _answer(loaded, parsed, came)
+            return await answer(loaded, parsed, came, answers.write)
     except BaseException:
         cache_of(loaded).statistics.failed(time.monotonic_ns() - came)
         raise
@@ -65,7 +65,19 @@ ENDPOINTS = (
 )
 
 
-async def _answer(loaded: Loaded, request: InferenceRequest, came: int) -> Reply:
+async def answer(loaded: Loaded, request: InferenceRequest, came: int, write: Callable[..., T]) -> T:
+    """Computes the outputs of a request, and counts it in the statistics of its model.
+
+    Arguments:
+        loaded: Version that answers.
+        request: The request.
+        came: Time at which it came, in nanoseconds of the monotonic clock.
+        write: Function of the manifest, the request's id, the parameters and the outputs of the response,
+            such as :func:`service.oip.answers.write`.
+
+    Raises:
+        Refusal: The request is refused; its class gives the status.
+    """
     read, cache = time.monotonic_ns(), cache_of(loaded)
     model, parameters = loaded.model, request.head.parameters
     rows, seed = rows_of(request.observed, parameters), seed_of(parameters)
@@ -78,7 +90,7 @@ async def _answer(loaded: Loaded, request: InferenceRequest, came: int) -> Reply
     returned = {"seed": seed, "cond_mod": ",".join(condition) or "none"}
 
     size = sum([array.size for _, _, array in answered])
-    reply = await aside(size, answers.write, model.manifest, request.head.id, returned, answered)
+    reply = await aside(size, write, model.manifest, request.head.id, returned, answered)
     cache.statistics.answered(rows.n, (came, read, computed, time.monotonic_ns()))
     return reply
 

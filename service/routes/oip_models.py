@@ -61,7 +61,7 @@ async def server() -> Response:
 @router.get("/models/stats")
 async def statistics(catalog: CurrentCatalog) -> Response:
     """Returns the statistics of every loaded version."""
-    return _statistics(loaded for versions in catalog.versions.values() for loaded in versions.values())
+    return JSONResponse(statistics_of(everything(catalog)))
 
 
 @router.get(f"{MODEL}/stats")
@@ -69,7 +69,7 @@ async def statistics(catalog: CurrentCatalog) -> Response:
 async def model_statistics(catalog: CurrentCatalog, name: str, version: str | None = None) -> Response:
     """Returns the statistics of one version, or of every loaded version of a model."""
     loaded = current(catalog, name, version)
-    return _statistics([loaded] if version else catalog.versions[name].values())
+    return JSONResponse(statistics_of([loaded] if version else catalog.versions[name].values()))
 
 
 @router.get(MODEL)
@@ -95,10 +95,10 @@ async def configuration(catalog: CurrentCatalog, name: str, version: str | None 
 async def index(request: Request, catalog: CurrentCatalog) -> Response:
     """Returns every version that the last refresh saw in the store, and whether it is loaded."""
     only_ready = (await _document(request, catalog)).get("ready", False)
-    return JSONResponse([entry for entry in _entries(catalog) if not only_ready or entry["state"] == READY])
+    return JSONResponse([entry for entry in entries(catalog) if not only_ready or entry["state"] == READY])
 
 
-def _entries(catalog: Catalog) -> list[dict[str, str]]:
+def entries(catalog: Catalog) -> list[dict[str, str]]:
     """Returns an entry per version, newest first."""
     refused = {(one.model, one.version): one.reason for one in catalog.refused}
     entries = []
@@ -122,13 +122,21 @@ def _entries(catalog: Catalog) -> list[dict[str, str]]:
 async def load(request: Request, catalog: CurrentCatalog, name: str) -> Response:
     """Loads the newest version in the store."""
     check_changeable(catalog)
-    sent = (await _document(request, catalog)).get("parameters", {})
+    check_no_parameters((await _document(request, catalog)).get("parameters", {}))
+    await asyncio.to_thread(catalog.load, name)
+    return Response()
+
+
+def check_no_parameters(sent: Any) -> None:
+    """Refuses parameters of a request to load a model.
+
+    Raises:
+        WrongInput: There are some.
+    """
     if sent:
         raise WrongInput(
             f"a model is loaded as it was published; parameters are not supported, got {shown(sent)}"
         )
-    await asyncio.to_thread(catalog.load, name)
-    return Response()
 
 
 @router.post("/repository/models/{name}/unload")
@@ -168,16 +176,20 @@ async def _document(request: Request, catalog: Catalog) -> dict[str, Any]:
     return document
 
 
-def _statistics(versions: Iterable[Loaded]) -> Response:
-    return JSONResponse(
-        {
-            "model_stats": [
-                cache_of(one).statistics.to_json(
-                    one.bundle.manifest.name,
-                    one.bundle.manifest.version,
-                    sum(queue.batches for queue in one.queues.values()),
-                )
-                for one in versions
-            ]
-        }
-    )
+def everything(catalog: Catalog) -> list[Loaded]:
+    """Returns every loaded version."""
+    return [loaded for versions in catalog.versions.values() for loaded in versions.values()]
+
+
+def statistics_of(versions: Iterable[Loaded]) -> dict[str, Any]:
+    """Returns the statistics of these versions as the extension defines them."""
+    return {
+        "model_stats": [
+            cache_of(one).statistics.to_json(
+                one.bundle.manifest.name,
+                one.bundle.manifest.version,
+                sum(queue.batches for queue in one.queues.values()),
+            )
+            for one in versions
+        ]
+    }
