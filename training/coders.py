@@ -112,7 +112,8 @@ class Coders(nn.Module):
         zeros = torch.zeros(observations.present.shape[1], self.latent_dim, device=self.weights.device)
         for name in names:
             if name in observations.values:
-                expert = self._expert_of_rows(name, observations.values[name])
+                x = observations.encoded.get(name, observations.values[name])
+                expert = self._expert_of_rows(name, x)
                 mus.append(expert.mu)
                 log_vars.append(expert.log_var)
             else:

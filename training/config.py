@@ -9,11 +9,12 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models_store.kinds.fields import Column, Name, Spectrogram
 from models_store.manifest import KindName, Modality
 from models_store.tables.dialect import FileDialect
+from training.augment_config import Augment, usual_or_none
 from training.errors import ExperimentError
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
@@ -95,6 +96,9 @@ class ModalityChoice(_Frozen):
     hidden_cells: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """For kinds with missing cells: mean share of the cells of a row that are hidden from the encoder in
     training, and predicted from the others. A row hides between none and twice this share."""
+    augment: Annotated[Augment | None, BeforeValidator(usual_or_none)] = None
+    """For pictures, videos, sounds and points: random changes of rows in training. ``true`` for changes of
+    the usual strengths, or a table of strengths. Default: ``false``."""
     network: Network = Network()
     """Encoder and decoder."""
 
@@ -114,6 +118,8 @@ class ModalityChoice(_Frozen):
                 f"modalities.{modality.name}.hidden_cells: a {described.kind} of {described.dtype} has no "
                 "missing cells; leave it out"
             )
+        if self.augment is not None:
+            self.augment.check(described)
         return described
 
 

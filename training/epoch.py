@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from training.checkpoint import EpochReport, State
 from training.config import Experiment, Fit
+from training.data.augment import Augmentation
 from training.data.rows import Rows
 from training.model import MVAE
 from training.networks import ModelOutput
@@ -113,6 +114,7 @@ def train_epoch(
     rows: Rows,
     epoch: int,
     progress: Progress,
+    augmentation: Augmentation,
 ) -> Trained:
     """One epoch.
 
@@ -122,7 +124,8 @@ def train_epoch(
     settings, started = experiment.fit, time.monotonic()
     batches, rate = _batches(rows, settings), 0.0
     means = torch.zeros(3 + len(state.model.modalities), device=fabric.device)
-    for index, (size, weights, output) in enumerate(_losses(fabric, module, experiment, rows, epoch)):
+    losses = _losses(fabric, module, experiment, rows, epoch, augmentation)
+    for index, (size, weights, output) in enumerate(losses):
         if index % _look_every(fabric.device) == 0 or index == batches - 1:
             _look(fabric, output.loss, epoch, index + 1, progress)
         state.optimizer.zero_grad()
@@ -157,12 +160,17 @@ def _look(fabric: Fabric, loss: Tensor, epoch: int, batch: int, progress: Progre
 
 
 def _losses(
-    fabric: Fabric, module: Any, experiment: Experiment, rows: Rows, epoch: int
+    fabric: Fabric,
+    module: Any,
+    experiment: Experiment,
+    rows: Rows,
+    epoch: int,
+    augmentation: Augmentation,
 ) -> Iterator[tuple[int, Tensor, ModelOutput]]:
     """The batches of one epoch in their own order, each with its loss; each process takes its part of them.
 
-    Family and noise are those of the whole batch, and a process's averages count by :class:`Share`, so that
-    any number of processes computes the same.
+    Family, noise and augmentation are those of the whole batch, and a process's averages count by
+    :class:`Share`, so that any number of processes computes the same.
 
     Returns:
         The number of rows of the whole batch, the weights of the outputs for this process's part of it, and
@@ -182,6 +190,7 @@ def _losses(
         row_numbers = chunk.to(rows.device)
         share = share_of(rows, row_numbers, module.modalities, fabric)
         batch = rows.take(row_numbers[share.rows])
+        encoded = augmentation.changed(rows, row_numbers, noises)
         if experiment.fit.compile:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # has no types
         output = module(
@@ -191,6 +200,7 @@ def _losses(
             family=family,
             noise=noise[:, share.rows],
             hidden={name: cells[share.rows] for name, cells in hidden.items()},
+            encoded={name: x[share.rows] for name, x in encoded.items()},
         )
         yield len(chunk), share.weights.to(fabric.device, non_blocking=True), output
 

@@ -26,6 +26,7 @@ from training import checkpoint
 from training.checkpoint import BEST, LAST, METRICS, EpochReport, State
 from training.config import Experiment, Fit
 from training.data import Prepared
+from training.data.augment import Augmentation
 from training.data.rows import Rows
 from training.device import Placement, compile_loss, fabric_for, from_leader
 from training.divergence import REMEDY, Watch, capacity
@@ -142,7 +143,8 @@ def fit(
         checkpoint.save(state, workdir, experiment)
     watch = _watch(model, experiment, prepared)
     place = Placement(fabric.device)
-    run = _Run(fabric, module, state, experiment, prepared, place, watch, workdir, progress)
+    augmentation = Augmentation.of(experiment, prepared.modalities)
+    run = _Run(fabric, module, state, experiment, prepared, place, watch, workdir, progress, augmentation)
     while not _finished(state, settings, watch):
         try:
             report = run.epoch(len(state.reports) + 1)
@@ -174,6 +176,7 @@ class _Run:
     watch: Watch
     workdir: Path
     progress: Progress
+    augmentation: Augmentation
 
     def epoch(self, number: int) -> EpochReport:
         """Trains one epoch and measures its validation loss.
@@ -185,7 +188,9 @@ class _Run:
         fabric, state, experiment, started = self.fabric, self.state, self.experiment, time.monotonic()
         with _naming_lost_processes(fabric, number, self.workdir):
             rows = self.place(self.prepared.in_epoch(number))
-            trained = train_epoch(fabric, self.module, state, experiment, rows, number, self.progress)
+            trained = train_epoch(
+                fabric, self.module, state, experiment, rows, number, self.progress, self.augmentation
+            )
             validation = validation_loss(state.candidate, experiment, self.prepared.validation, fabric)
         best, seconds = state.improved_by(validation), time.monotonic() - started
         report = trained.report(number, state.candidate.modalities, validation, best, seconds)

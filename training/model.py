@@ -79,6 +79,7 @@ class MVAE(SavedCoders):
         family: Tensor | None = None,
         noise: Tensor | None = None,
         hidden: Mapping[str, Tensor] | None = None,
+        encoded: Mapping[str, Tensor] | None = None,
         dataset_size: int | None = None,  # noqa: ARG002 - MultiVae's trainer passes it
         uses_ddp: bool = False,  # noqa: ARG002 - likewise
     ) -> ModelOutput:
@@ -93,6 +94,8 @@ class MVAE(SavedCoders):
             noise: Standard normal (S, n_data, latent_dim); drawn if not given.
             hidden: Masks of the cells to hide from all subsets but the first, by modality; see
                 :meth:`draw_hidden_cells`; drawn if not given.
+            encoded: Values by modality that encoders get instead of the inputs, such as augmented ones; the
+                loss is that of reconstructing the inputs.
             dataset_size: Rows of the data set; not used.
             uses_ddp: Whether several processes train; not used.
 
@@ -106,7 +109,7 @@ class MVAE(SavedCoders):
         if hidden is None:
             shapes = {name: x.shape[1:] for name, x in observations.values.items()}
             hidden = self.draw_hidden_cells(observations.present.shape[1], shapes)
-        observations = observations.hiding(hidden, self.modalities)
+        observations = observations.encoding(encoded or {}, self.modalities).hiding(hidden, self.modalities)
         if noise is None:
             shape = (len(family), observations.present.shape[1], self.latent_dim)
             noise = torch.randn(shape, device=self.weights.device)

@@ -20,14 +20,30 @@ class Observations:
     Arguments:
         values: Per modality, (n_data, *shape); absent where no row has it.
         present: Which modality is observed in which row: (M, n_data).
+        encoded: By modality, values that its encoder gets instead of these.
         visible: By modality with hidden cells, its values with NaN in the hidden cells.
         visible_present: Which modality has a cell that is not hidden in which row: (M, n_data).
     """
 
     values: Mapping[str, Tensor]
     present: Tensor
+    encoded: Mapping[str, Tensor] = field(default_factory=dict)
     visible: Mapping[str, Tensor] = field(default_factory=dict)
     visible_present: Tensor | None = None
+
+    def encoding(self, encoded: Mapping[str, Tensor], modalities: Sequence[str]) -> Observations:
+        """These observations, of which encoders get other values.
+
+        Arguments:
+            encoded: Values by modality, (n_data, *shape); those of rows without the modality do not count.
+            modalities: Modalities of the model, in its order.
+        """
+        present = dict(zip(modalities, self.present, strict=True))
+        changed = {name: x.to(self.present.device) for name, x in encoded.items() if name in self.values}
+        return replace(
+            self,
+            encoded={name: x.masked_fill(~_beside(present[name], x), 0) for name, x in changed.items()},
+        )
 
     def hiding(self, hidden: Mapping[str, Tensor], modalities: Sequence[str]) -> Observations:
         """These observations with hidden cells.
