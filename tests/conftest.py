@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from models_store import latent
 from models_store.folder import publish
@@ -25,6 +27,9 @@ os.environ["ANYVIEW_ALLOWED_HOSTS"] = '["testserver", "test"]'  # the names that
 # An example of hypothesis has no deadline: a busy machine is no reason to fail.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
+
+# The exporter of torch builds the same table of operators for each graph, half a second of processor time.
+ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign]
 
 DATA = Path(__file__).parent / "data"
 FULL_DATA = Path(os.environ.get("ANYVIEW_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -97,9 +97,16 @@ def test_one_process_of_all_machines_leads(environment: Mapping[str, str]) -> No
 def odd_experiment(folder: Path, epochs: int) -> Path:
     """``tiny`` with missing entries, batches that no even number divides, and a last batch of one row."""
     path = experiment_file(folder, 'device = "cpu"\n', epochs)
-    text = path.read_text().replace("validation = 100", "validation = 99\nmissing = 0.2\nlimit = 463")
-    path.write_text(text.replace("batch_size = 50", "batch_size = 33"))
-    assert "batch_size = 33" in path.read_text()
+    text = path.read_text()
+    for usual, odd in (
+        ("validation = 100", "validation = 99\nmissing = 0.2\nlimit = 463"),
+        ("batch_size = 50", "batch_size = 33"),
+        ("rows = 100", "rows = 10"),  # what is measured is not what these tests are about
+        ("importance_samples = 200", "importance_samples = 10"),
+    ):
+        assert usual in text
+        text = text.replace(usual, odd)
+    path.write_text(text)
     return path
 
 
