@@ -14,7 +14,7 @@ decoded draws; ``reply``: response to bytes."""
 class PhaseTimer:
     """Records when the phases of one request end; phases follow each other without a gap."""
 
-    __slots__ = ("began", "ends", "seconds")
+    __slots__ = ("began", "ends", "seconds", "total")
 
     def __init__(self) -> None:
         self.began = time.perf_counter()
@@ -22,6 +22,8 @@ class PhaseTimer:
         """Phases in their order, each with the time at which it ended."""
         self.seconds: dict[str, float] = {}
         """Seconds per phase, once :meth:`finish` was called; repeated phases are summed."""
+        self.total = 0.0
+        """Seconds of all phases, or since the request began where there are none."""
 
     def record(self, phase: str) -> None:
         """Ends a phase, which began when the phase before it ended."""
@@ -29,12 +31,13 @@ class PhaseTimer:
 
     def finish(self) -> None:
         """Ends the last phase, the reply to a request that was read, and sums the seconds of each phase."""
+        last, now, seconds = self.began, time.perf_counter(), self.seconds
         if self.ends:
-            self.record("reply")
-        last = self.began
+            self.ends.append(("reply", now))
         for phase, end in self.ends:
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + end - last
+            seconds[phase] = seconds.get(phase, 0.0) + end - last
             last = end
+        self.total = now - self.began
 
 
 class _Unrecorded(PhaseTimer):

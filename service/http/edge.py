@@ -159,10 +159,9 @@ def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
 
 def _headers(context: RequestContext) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
     """Returns the request id, and ``Server-Timing`` in milliseconds."""
-    # Phases follow each other without a gap, so their sum is the total.
-    total = sum(context.phases.seconds.values()) or time.perf_counter() - context.phases.began
-    spent = tuple([1e3 * seconds for seconds in (*context.phases.seconds.values(), total)])
-    timing = _timing_format(tuple(context.phases.seconds)) % spent
+    seconds = context.phases.seconds
+    spent = [1e3 * value for value in seconds.values()]
+    timing = _timing_format(tuple(seconds)) % (*spent, 1e3 * context.phases.total)
     return (b"x-request-id", context.request_id.encode()), (b"server-timing", timing.encode())
 
 

@@ -100,15 +100,14 @@ class EndpointTable:
             await self._app(scope, receive, send)
             return
         endpoint, parameters = match
-        scope["route"] = endpoint
+        state = scope["state"]
+        context: RequestContext = state["context"]
+        context.operation = endpoint.operation_id
         try:
             if scope["method"] != "POST":
                 raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
-            state = scope["state"]
             headers = {str(name, "latin1"): str(value, "latin1") for name, value in scope["headers"]}
-            request = EndpointRequest(
-                scope, receive, parameters, headers, state["context"], state["deadlines"]
-            )
+            request = EndpointRequest(scope, receive, parameters, headers, context, state["deadlines"])
             reply = await endpoint.respond(request)
         except Exception as error:
             await self._respond_to_error(error, scope, receive, send)

@@ -37,7 +37,7 @@ def write(
     Raises:
         WrongInput: A classification is requested of an output without labels.
     """
-    written: list[Any] = []
+    described: list[Any] = []
     contents: list[bytes] = []
     for requested, output, array in answers:
         values = values_of(manifest, requested, output, array)
@@ -45,19 +45,20 @@ def write(
         if requested.binary:
             content = tensors.to_bytes(values)
             contents.append(content)
-            written.append(_binary_tensor(output.name, datatype, values.shape, len(content)))
+            described.append(_binary_tensor(output.name, datatype, values.shape, len(content)))
             continue
         data = [text.decode() for text in values.flat] if values.dtype == object else values.ravel()
-        written.append({"name": output.name, "datatype": datatype, "shape": values.shape, "data": data})
+        described.append({"name": output.name, "datatype": datatype, "shape": values.shape, "data": data})
     head: dict[str, Any] = {
         "model_name": manifest.name,
         "model_version": str(manifest.version),
         "parameters": parameters,
-        "outputs": written,
+        "outputs": described,
     }
     if request_id is not None:
         head["id"] = request_id
-    content = render.to_json(head)
+    all_binary = len(contents) == len(described) > 0
+    content = orjson.dumps(head) if all_binary else render.to_json(head)
     if not contents:
         return Reply(JSON, content)
     length = (b"inference-header-content-length", b"%d" % len(content))
