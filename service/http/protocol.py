@@ -11,11 +11,14 @@ import asyncio
 import resource
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.http.cycle import Cycle
 from service.http.problems import BY_STATUS
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -58,7 +61,9 @@ class Protocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._unsent = 0
-        self._running: RequestResponseCycle | None = None
+        self._running: Cycle | None = None
+        self._idle_since: float | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._crowded = self._refused = self._ending = False
         self._since = self.loop.time()
         self._expect_head()
@@ -66,7 +71,7 @@ class Protocol(HttpToolsProtocol):
         if len(self.connections) > max_connections():
             self._make_room()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
@@ -74,7 +79,7 @@ class Protocol(HttpToolsProtocol):
         if self._running is not None:  # uvicorn marks only the last request that came, not the one at work
             self._running.disconnected = not self._running.response_complete
             self._running.message_event.set()
-        for timer in (self._timer, self._stalled):
+        for timer in (self._timer, self._stalled, self._idle_timer):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -84,7 +89,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        self._unset_keepalive_if_required()
+        self._idle_since = None
         self._received += len(data)
         try:
             self._feed(data)
@@ -143,7 +148,10 @@ class Protocol(HttpToolsProtocol):
         if self._head > MAX_HEAD_BYTES or len(self.headers) >= MAX_HEADERS:
             self._reason = _TOO_LONG_HEAD
             return
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -158,19 +166,58 @@ class Protocol(HttpToolsProtocol):
                 "the service has as many connections as it can hold",
             )
         if self._reason is None:
-            super().on_headers_complete()
-            if self._ending:
-                self.cycle.keep_alive = False
+            self._begin_cycle()
+
+    def _begin_cycle(self) -> None:
+        """Does what uvicorn does for complete headers, without upgrades."""
+        version = self._complete_scope()
+        before, self.cycle = (
+            self.cycle,
+            Cycle(
+                scope=self.scope,
+                transport=self.transport,
+                flow=self.flow,
+                logger=self.logger,
+                access_logger=self.access_logger,
+                access_log=self.access_log,
+                default_headers=self.server_state.default_headers,
+                message_event=asyncio.Event(),
+                expect_100_continue=self.expect_100_continue,
+                keep_alive=version != "1.0" and self.parser.should_keep_alive() and not self._ending,
+                on_response=self.on_response_complete,
+            ),
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _complete_scope(self) -> str:
+        """Adds the request line to the scope; returns the version of HTTP."""
+        version, url = self.parser.get_http_version(), httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = version
+        self.scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        self.scope["raw_path"] = self.root_path.encode("ascii") + url.path
+        self.scope["query_string"] = url.query or b""
+        return version
 
     def on_body(self, body: bytes) -> None:
         self._body += len(body)
-        if self._reason is None:
-            super().on_body(body)
+        if self._reason is None and not self.cycle.response_complete:
+            self.cycle.body += body
+            if len(self.cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         if self._reason is not None or self.waiting_for_head:
             return  # refused, or parsed again by _feed
-        super().on_message_complete()
+        if not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
         self._expect_head()
 
     def _expect_head(self) -> None:
@@ -194,6 +241,29 @@ class Protocol(HttpToolsProtocol):
             self._refuse(
                 HTTPStatus.REQUEST_TIMEOUT, f"the headers were not complete within {HEAD_SECONDS:g} s"
             )
+        else:
+            self.transport.close()
+
+    def on_response_complete(self) -> None:
+        """Starts the next request that came, or the time for which an idle connection is kept."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:  # one timer per connection: one per response takes 2 % of a request
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._check_idle)
+
+    def _check_idle(self) -> None:
+        self._idle_timer = None
+        if self._idle_since is None:
+            return  # busy; the next response arms the timer again
+        rest = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if rest > 0:
+            self._idle_timer = self.loop.call_later(rest, self._check_idle)
         else:
             self.transport.close()
 

@@ -115,7 +115,7 @@ def made(loop: Loop, connections: set[Any]) -> tuple[Protocol, Mock]:
 
     config = uvicorn.Config(app=Mock(), http=Protocol, log_config=None, ws="none")
     config.load()
-    state = Mock(connections=connections, tasks=set(), default_headers=[])
+    state = Mock(connections=connections, tasks=set(), default_headers=[], total_requests=0)
     one = Protocol(config=config, server_state=state, app_state={}, _loop=loop)  # type: ignore[arg-type]
     transport = Mock(spec=asyncio.Transport)
     transport.is_closing.side_effect = lambda: transport.close.called or transport.abort.called
@@ -259,3 +259,52 @@ def test_where_all_are_busy_only_health_is_answered(monkeypatch: pytest.MonkeyPa
 def test_connections_leave_file_descriptors_to_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
     assert protocol.max_connections() == 256 - protocol.RESERVED_FILES
+
+
+def test_a_connection_is_kept_from_the_end_of_its_last_response_for_as_long_as_is_set() -> None:
+    loop = Loop()
+    one, transport = made(loop, set())
+    kept = one.timeout_keep_alive
+    for _ in range(3):  # the timer of the first response does not close the connection after the second
+        cycle = parsed(one, LIVEZ)
+        loop.advance(kept + 1)
+        assert not transport.close.called  # the request is at work
+        cycle.response_complete = True
+        one.on_response_complete()
+        loop.advance(kept - 1)
+        assert not transport.close.called
+    loop.advance(1)
+    assert transport.close.called
+
+
+def sent(method: str, headers: list[tuple[bytes, bytes]], body: bytes = b"abc") -> tuple[bytes, Any]:
+    """What the cycle of a request writes for a response, and the cycle."""
+    one, transport = made(Loop(), set())
+    cycle = parsed(one, method.encode() + b" / HTTP/1.1\r\nhost: here\r\ncontent-length: 0\r\n\r\n")
+
+    async def respond() -> None:
+        await cycle.send({"type": "http.response.start", "status": 200, "headers": headers})
+        await cycle.send({"type": "http.response.body", "body": body})
+
+    asyncio.run(respond())
+    return b"".join(call[0][0] for call in transport.write.call_args_list), cycle
+
+
+def test_a_response_to_a_post_is_written_as_uvicorn_writes_all_others() -> None:
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"3"), (b"x-seed", b"1")]
+    written, cycle = sent("POST", headers)
+    assert written == sent("PUT", headers)[0]
+    assert cycle.response_complete
+    assert b"transfer-encoding: chunked\r\n" in sent("POST", headers[:1])[0]
+    assert not sent("POST", [*headers, (b"connection", b"close")])[1].keep_alive
+
+
+@pytest.mark.parametrize("value", [b"1\r\nx-other: 2", b"1\n", b"\0"])
+def test_a_header_that_would_end_early_is_not_written(value: bytes) -> None:
+    with pytest.raises(RuntimeError, match="Invalid HTTP header value"):
+        sent("POST", [(b"content-length", b"3"), (b"x-seed", value)])
+
+
+def test_a_response_that_is_longer_than_announced_is_not_written() -> None:
+    with pytest.raises(RuntimeError, match="longer than Content-Length"):
+        sent("POST", [(b"content-length", b"2")])
