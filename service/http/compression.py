@@ -70,28 +70,40 @@ def preferred(accepted: str) -> str | None:
     return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
 
 
-async def compressed(scope: Scope, start: Message, body: Message) -> Message:
-    """Returns the body in a coding that the client accepts, and changes the headers of its response.
+def acceptable(scope: Scope, start: Message, body: Message) -> str | None:
+    """Returns the codings that a client accepts of a response; None where it is sent as it is.
 
-    A body that is sent in several messages stays as it is.
+    The response says that it depends on them. A body that is sent in several messages is sent as it is.
 
     Arguments:
         scope: ASGI scope of the request.
-        start: ASGI message with the headers.
+        start: ASGI message with the headers, a list.
         body: ASGI message with the body.
     """
-    content = body.get("body", b"")
     fields = dict(start["headers"])
     is_compressible = fields.get(b"content-type", b"").startswith(COMPRESSIBLE)
     if body.get("more_body") or b"content-encoding" in fields or not is_compressible:
-        return body
-    sent = [value for name, value in scope["headers"] if name == b"accept-encoding"]
-    if not sent and b"vary" not in fields:
+        return None
+    if b"vary" in fields:
+        MutableHeaders(raw=start["headers"]).add_vary_header("Accept-Encoding")
+    else:
         start["headers"].append(VARY)
-        return body
-    accepted = sent[0].decode("latin1") if sent else None
+    for name, value in scope["headers"]:
+        if name == b"accept-encoding":
+            return str(value, "latin1")
+    return None
+
+
+async def compressed(accepted: str, start: Message, body: Message) -> Message:
+    """Returns the body in a coding that the client accepts, and changes the headers of its response.
+
+    Arguments:
+        accepted: Codings that the client accepts.
+        start: ASGI message with the headers, a list.
+        body: ASGI message with the body.
+    """
+    content = body["body"]
     headers = MutableHeaders(raw=start["headers"])
-    headers.add_vary_header("Accept-Encoding")
     compression = await aside(len(content), encoded, content, accepted)
     if compression is not None:
         content, headers["content-encoding"] = compression

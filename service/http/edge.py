@@ -16,7 +16,7 @@ from http import HTTPStatus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.engine.phases import CURRENT
-from service.http.compression import WORTH_ENCODING, compressed
+from service.http.compression import WORTH_ENCODING, acceptable, compressed
 from service.http.problems import problem
 from service.telemetry import logs
 from service.telemetry.context import RequestContext
@@ -97,8 +97,10 @@ class Edge:
                 return
             if start is not None:
                 head, start = start, None
-                if len(message.get("body", b"")) >= WORTH_ENCODING:
-                    message = await compressed(scope, head, message)
+                if len(message.get("body", b"")) >= WORTH_ENCODING and (
+                    accepted := acceptable(scope, head, message)
+                ):
+                    message = await compressed(accepted, head, message)
                 await send(head)
             if len(message.get("body", b"")) <= PIECE:
                 await send(message)
