@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Sequence
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -117,15 +117,13 @@ class Origins:
         self._hosts = frozenset(name.lower() for name in hosts)
         self._origins = frozenset(origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         refusal = self._refusal(scope) if scope["type"] == "http" else None
         if refusal is None:
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         status, detail = refusal
-        await problem(status, detail, scope["state"]["request_id"], {"Connection": "close"})(
-            scope, receive, send
-        )
+        answer = problem(status, detail, scope["state"]["request_id"], {"Connection": "close"})
+        return answer(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[HTTPStatus, str] | None:
         host, origin = _host_and_origin(scope)
