@@ -132,7 +132,8 @@ class Model:
             TooLarge: More rows or draws than allowed.
         """
         names = self.rules.encoding(observations, condition, draws)
-        await self._reserve(observations.n * draws * self.manifest.latent_dim * BYTES_OF_NUMBER)
+        if (size := observations.n * draws * self.manifest.latent_dim * BYTES_OF_NUMBER) > SMALL:
+            await self.budget.take(size)
         fused = await self._fused(
             observations, names, draws, seed, return_mean=return_mean, explained=explained, robust=robust
         )

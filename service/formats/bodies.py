@@ -199,9 +199,10 @@ def together(columns: dict[str, Column]) -> Observations:
     Raises:
         WrongInput: The columns have different numbers of rows, or no rows.
     """
-    rows = {name: len(column.values) for name, column in columns.items()}
-    _check_rows(rows)
-    return Observations(columns, max(rows.values(), default=0))
+    counts = [len(column.values) for column in columns.values()]
+    if 0 in counts or len(set(counts)) > 1:
+        _check_rows(dict(zip(columns, counts, strict=True)))
+    return Observations(columns, counts[0] if counts else 0)
 
 
 def _check_rows(rows: dict[str, int]) -> None:

@@ -41,7 +41,7 @@ class EndpointRequest(NamedTuple):
         scope: ASGI scope.
         receive: ASGI callable that yields the body.
         parameters: Parameters of the path, by name.
-        headers: Values by lower-case name; the last one of a repeated header.
+        headers: Values by lower-case name, as bytes; the last one of a repeated header.
         context: Record of the request.
         deadlines: Deadlines of all requests.
     """
@@ -49,9 +49,14 @@ class EndpointRequest(NamedTuple):
     scope: Scope
     receive: Receive
     parameters: Mapping[str, str]
-    headers: Mapping[str, str]
+    headers: Mapping[bytes, bytes]
     context: RequestContext
     deadlines: Deadlines
+
+    def header(self, name: bytes) -> str | None:
+        """Returns a header by its lower-case name."""
+        value = self.headers.get(name)
+        return None if value is None else str(value, "latin1")
 
 
 class Endpoint(NamedTuple):
@@ -106,8 +111,8 @@ class EndpointTable:
         try:
             if scope["method"] != "POST":
                 raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
-            headers = {str(name, "latin1"): str(value, "latin1") for name, value in scope["headers"]}
-            request = EndpointRequest(scope, receive, parameters, headers, context, state["deadlines"])
+            headers, deadlines = dict(scope["headers"]), state["deadlines"]
+            request = EndpointRequest(scope, receive, parameters, headers, context, deadlines)
             reply = await endpoint.respond(request)
         except Exception as error:
             await self._respond_to_error(error, scope, receive, send)

@@ -287,11 +287,12 @@ def observations(rules: Rules, sent: Mapping[str, Array], allowance: Allowance |
         Costly, Unparsable, WrongInput, TooLarge: As for :func:`parse`.
     """
     names = [name for name in sent if not name.startswith(archive.MASK)]
-    for mask in sent.keys() - names:
+    for mask in sent.keys() - names if len(names) < len(sent) else ():
         if mask.removeprefix(archive.MASK) not in names:
             raise WrongInput(f"input {shown(mask)} is the mask of nothing; the inputs are {listed(names)}")
     texts = {name: [*sent[name].flat] for name in names if sent[name].dtype.kind == "O"}
-    pixels.check(rules, texts, allowance)
+    if texts:
+        pixels.check(rules, texts, allowance)
     check = allowance.check if allowance is not None else _nothing
     return bodies.together(
         {name: _column(rules, name, sent[name], sent.get(archive.MASK + name), check) for name in names}

@@ -74,7 +74,7 @@ def from_bytes(where: str, datatype: str, shape: tuple[int, ...], content: memor
         )
     if datatype == "BOOL":  # numpy would keep a byte other than 0 and 1 as an invalid boolean
         return np.frombuffer(content, np.uint8).reshape(shape) != 0
-    numbers = np.frombuffer(content, dtype).reshape(shape)
+    numbers: Array = np.ndarray(shape, dtype, content)
     return numbers if numbers.flags.aligned else numbers.copy()  # the JSON before may have an odd length
 
 

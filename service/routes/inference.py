@@ -167,11 +167,11 @@ async def respond(
     catalog: Catalog = request.scope["state"]["catalog"]
     catalog.admit()
     with request.deadlines.limit(request.receive) as deadline:
-        query, headers = parse_query(query_model, request.scope["query_string"]), request.headers
+        query = parse_query(query_model, request.scope["query_string"])
         current = catalog.get(request.parameters.get("name"), query.version)
-        limit, content_type = catalog.settings.max_body_bytes, headers.get("content-type")
+        limit, content_type = catalog.settings.max_body_bytes, request.header(b"content-type")
         body = await bodies.read(request.receive, limit, catalog.budget)
-        if (coding := headers.get("content-encoding")) is not None:
+        if (coding := request.header(b"content-encoding")) is not None:
             body = await bodies.decoded(body, coding, limit, catalog.budget)
         deadline.uploaded = True
         observed = await bodies.observations(
@@ -179,7 +179,7 @@ async def respond(
         )
         record_body(request.context, current, observed)
         catalog.admit()  # other requests may have filled the queues during the upload
-        return await operation(Inference(observed, current, query, headers.get("accept")))
+        return await operation(Inference(observed, current, query, request.header(b"accept")))
 
 
 def _endpoints() -> Iterator[Endpoint]:

@@ -33,7 +33,7 @@ MAX_DIGITS = 9
 async def infer(request: EndpointRequest) -> Reply:
     """Answers a request with its outputs, given its inputs."""
     catalog: Catalog = request.scope["state"]["catalog"]
-    came, headers = time.monotonic_ns(), request.headers
+    came = time.monotonic_ns()
     loaded = current(catalog, request.parameters["name"], request.parameters.get("version"))
     try:
         catalog.admit()
@@ -45,9 +45,9 @@ async def infer(request: EndpointRequest) -> Reply:
             limit = catalog.settings.max_body_bytes
             body = await bodies.read(request.receive, limit, catalog.budget)
             deadline.uploaded = True
-            if (coding := headers.get("content-encoding")) is not None:
+            if (coding := request.header(b"content-encoding")) is not None:
                 body = await bodies.decoded(body, coding, limit, catalog.budget)
-            length = headers.get("inference-header-content-length")
+            length = request.header(b"inference-header-content-length")
             parse = partial(requests.parse, loaded.model.rules, body, length)
             parsed = await bodies.by_cost(catalog.budget, len(body) <= FEW, parse)
             observed = parsed.observed
