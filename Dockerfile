@@ -15,8 +15,8 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY models_store models_store
 COPY service service
 COPY training training
-# s3: a cluster's models are in a bucket.
-RUN /opt/anyview/bin/pip install -c constraints.txt '.[s3]'
+# s3: a cluster's models are in a bucket. grpc: nothing imports it unless ANYVIEW_GRPC_PORT is set.
+RUN /opt/anyview/bin/pip install -c constraints.txt '.[grpc,s3]'
 
 # --- training: torch on top of the same environment ----------------------------------------------------------
 FROM build AS training

@@ -9,7 +9,7 @@ DOCS := $(VENV)/docs
 PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 LOCK := pyproject.toml constraints.txt
 
-.PHONY: serve test reference lint docs format train bench-service bench-client bench-page bench-training bench-likelihood bench-tables ablation soak clean
+.PHONY: serve test reference lint docs format proto train bench-service bench-client bench-page bench-training bench-likelihood bench-tables ablation soak clean
 
 serve: export ANYVIEW_DEFAULT_MODEL ?= digits
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
@@ -49,6 +49,10 @@ bench-service: $(BENCH)/.done  ## Measure the service beside others; takes some 
 
 bench-client: $(FULL)/.done  ## Speed of the Python client relative to raw httpx
 	PYTHONPATH=clients/python/src $(FULL)/bin/python -m benchmarks.client
+
+proto: $(FULL)/.done  ## Compile the messages of gRPC
+	$(FULL)/bin/python -m grpc_tools.protoc -I service/grpc --descriptor_set_out=service/grpc/open_inference.binpb \
+		service/grpc/open_inference.proto
 
 bench-page: $(BENCH)/.done  ## Measure the delay of the page after a stroke; needs Chromium
 	$(BENCH)/bin/python -m benchmarks.page

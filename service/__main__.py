@@ -14,7 +14,7 @@ import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from service import impute
+from service import grpc, impute
 from service.app import create_app, described, served
 from service.errors import invalid
 from service.http.protocol import Protocol
@@ -37,9 +37,10 @@ def main() -> None:
         settings = CliApp.run(Settings)
         settings.check_keys()
         check_installed(settings.trace_endpoint)
+        grpc.check(settings)
     except ValidationError as error:
         sys.exit("\n".join(f"anyview-serve: {_describe(one)}" for one in error.errors()))
-    except (SettingsError, UnusableKeys, NotInstalled) as error:
+    except (SettingsError, UnusableKeys, NotInstalled, grpc.CannotServe) as error:
         sys.exit(f"anyview-serve: {error}")
     with counted_together(settings.workers):
         _serve(settings)

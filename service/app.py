@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from models_store.errors import BundleRefused, StoreAway
+from service import grpc
 from service.errors import (
     ClientDisconnected,
     Conflict,
@@ -43,7 +44,7 @@ from service.http.endpoints import EndpointTable, ErrorHandler
 from service.http.forwarded import Proxies
 from service.http.lifecycle import delayed_sigterm
 from service.http.problems import problem, type_of
-from service.http.security import Keys, Origins
+from service.http.security import KeyDigests, Keys, Origins
 from service.models.catalog import Catalog
 from service.models.sandbox import end_with_parent
 from service.models.watching import Watcher, collect_seldom
@@ -150,11 +151,29 @@ async def _serving(
         ):
             catalog.trials.call_back(watcher.wake)
             deadlines = Deadlines(settings.deadline_seconds)
-            yield {"catalog": catalog, "deadlines": deadlines, "metrics": metrics}
+            async with _serving_grpc(settings, catalog, deadlines, metrics, tracer):
+                yield {"catalog": catalog, "deadlines": deadlines, "metrics": metrics}
     finally:
         catalog.close()
         if tracer is not None:
             await asyncio.to_thread(tracer.close)
+
+
+@asynccontextmanager
+async def _serving_grpc(
+    settings: Settings, catalog: Catalog, deadlines: Deadlines, metrics: Metrics, tracer: Tracer | None
+) -> AsyncIterator[None]:
+    """Serves gRPC as well, if its port is set; it is imported only then."""
+    if settings.grpc_port is None:
+        yield
+        return
+    grpc.check(settings)
+    from service.grpc import server
+    from service.grpc.calls import Calls
+
+    keys = KeyDigests(settings.check_keys()) if settings.check_keys() else None
+    async with server.serving(settings, Calls(catalog, deadlines, metrics, tracer, keys)):
+        yield
 
 
 def _handlers() -> dict[type[Exception], ErrorHandler]:

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; the default admits only this machine.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
+    grpc_port: Annotated[int | None, Field(ge=0, le=65535)] = Field(
+        None, description="Port of the Open Inference Protocol over gRPC; needs the extra `grpc`."
+    )
     root_path: Annotated[str | None, AfterValidator(_as_root_path)] = Field(
         None, description="Path under which a proxy serves the service, such as `/anyview`."
     )

@@ -168,7 +168,7 @@ def _lossless(array: Array, converted: Array) -> bool:
     with np.errstate(all="ignore"):
         back = converted.astype(array.dtype)
     bits = 8 * converted.itemsize - (converted.dtype.kind == "i")
-    below = array.dtype.kind != "f" or bool((array < 2.0**bits).all())
+    below = array.dtype.kind != "f" or bool((array < np.float64(2.0**bits)).all())
     return below and np.array_equal(converted, array) and np.array_equal(back, array)
 
 

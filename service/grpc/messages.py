@@ -1,0 +1,219 @@
+"""Messages of inference: requests to observations, outputs to responses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from models_store.arrays import Array
+from models_store.errors import listed, shown
+from models_store.manifest import Manifest
+from service.engine.budget import Allowance
+from service.engine.rules import Rules
+from service.errors import Unparsable, WrongInput
+from service.grpc.schema import InferRequest, InferResponse
+from service.oip import requests, tensors
+from service.oip.answers import values_of
+from service.oip.outputs import Output
+from service.oip.requests import LONGEST_KEPT, Head, InferenceRequest, RequestedOutput, Sent
+
+CONTENTS: Mapping[str, tuple[str, type[np.generic]]] = {
+    "BOOL": ("bool_contents", np.bool_),
+    **dict.fromkeys(("INT8", "INT16", "INT32"), ("int_contents", np.int32)),
+    "INT64": ("int64_contents", np.int64),
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), ("uint_contents", np.uint32)),
+    "UINT64": ("uint64_contents", np.uint64),
+    "FP32": ("fp32_contents", np.float32),
+    "FP64": ("fp64_contents", np.float64),
+    tensors.BYTES: ("bytes_contents", np.object_),
+}
+"""By datatype, the field of ``InferTensorContents`` that holds its values, and their dtype there."""
+BYTES_OF_RAW = 3
+"""Memory of one byte of ``raw_input_contents``: parsed, as an object, and as rows."""
+BYTES_OF_TYPED = 48
+"""Memory of one byte of other fields: a value of one byte is parsed, listed as an object, and in an array."""
+FINAL = ("triton_enable_empty_final_response", "triton_final_response")
+"""Parameter of a request in a stream that marks the last response to it, and the mark."""
+
+
+class Parts(NamedTuple):
+    """A request, before its tensors are read.
+
+    Arguments:
+        model: Name of the model.
+        version: Version of the model; None: the newest.
+        id: Id that the client gave the request.
+        head: The message without its id and its raw tensors, serialized.
+        raw: Bytes of the tensors in ``raw_input_contents``.
+        final: Whether the client wants the response marked as the last one to its request.
+    """
+
+    model: str
+    version: str | None
+    id: str
+    head: bytes
+    raw: tuple[bytes, ...]
+    final: bool = False
+
+
+def split(content: bytes, in_stream: bool = False) -> Parts:
+    """Parses a ``ModelInferRequest``.
+
+    Arguments:
+        content: The message, serialized.
+        in_stream: Whether it is one of a stream.
+
+    Raises:
+        Unparsable: The message is damaged.
+    """
+    try:
+        message = InferRequest.FromString(content)
+    except DecodeError:
+        raise Unparsable("the message is not a ModelInferRequest: it is damaged") from None
+    final = in_stream and FINAL[0] in message.parameters and message.parameters.pop(FINAL[0]).bool_param
+    raw, identifier = tuple(message.raw_input_contents), message.id
+    message.ClearField("raw_input_contents")
+    message.ClearField("id")
+    # Serialized in one order, so that the requests of a client are alike.
+    head = message.SerializeToString(deterministic=True)
+    return Parts(message.model_name, message.model_version or None, identifier, head, raw, final)
+
+
+def parse(rules: Rules, parts: Parts, allowance: Allowance | None = None) -> InferenceRequest:
+    """Reads the tensors of a request.
+
+    Arguments:
+        rules: Rules of the model.
+        parts: The request.
+        allowance: Memory for this work in a thread; None on the event loop.
+
+    Raises:
+        Costly: Its files take too long for the event loop.
+        Unparsable: A file in it cannot be read.
+        WrongInput: An input is unknown, or a value does not fit.
+        RequestValidationError: A parameter is unknown, or has a wrong value.
+        TooLarge: There are too many rows.
+    """
+    if allowance is not None:
+        raw = sum(map(len, parts.raw))
+        allowance.take(BYTES_OF_RAW * raw + BYTES_OF_TYPED * len(parts.head))
+    head = (_read_once if len(parts.head) <= LONGEST_KEPT else _read)(parts.head)
+    arrays = _from_raw(head.inputs, parts.raw) if parts.raw else _from_contents(head.inputs)
+    head = head._replace(id=parts.id)
+    return InferenceRequest(head, requests.observations(rules, arrays, allowance))
+
+
+def _read(content: bytes) -> Head:
+    """Reads the head of a request; its inputs hold their contents as ``data``."""
+    message = InferRequest.FromString(content)
+    parameters = _parameters(message)
+    parameters.setdefault("binary_data_output", not any(one.HasField("contents") for one in message.inputs))
+    inputs = [
+        {
+            "name": one.name,
+            "shape": list(one.shape),
+            "datatype": one.datatype,
+            "data": one.contents if one.HasField("contents") else None,
+            "parameters": _parameters(one),
+        }
+        for one in message.inputs
+    ]
+    outputs = [{"name": one.name, "parameters": _parameters(one)} for one in message.outputs]
+    head = requests.read_head({"inputs": inputs, "outputs": outputs, "parameters": parameters})
+    if len({one.binary for one in head.outputs}) > 1:
+        raise WrongInput(
+            "'binary_data' must be the same for all outputs: a response is raw as a whole, or not"
+        )
+    return head
+
+
+# Clients that send raw tensors repeat the rest of their requests.
+_read_once = lru_cache(maxsize=256)(_read)
+
+
+def _parameters(message: Any) -> dict[str, Any]:
+    return {
+        name: getattr(value, kind) if (kind := value.WhichOneof("parameter_choice")) else None
+        for name, value in message.parameters.items()
+    }
+
+
+def _from_raw(inputs: Sequence[Sent], raw: Sequence[bytes]) -> dict[str, Array]:
+    if len(raw) != len(inputs):
+        raise WrongInput(
+            f"'raw_input_contents' must have one item for each of {len(inputs)} inputs, got {len(raw)}"
+        )
+    for sent in inputs:
+        if sent.data is not None:
+            raise WrongInput(f"{sent.where}: 'contents' and 'raw_input_contents' cannot both be sent")
+    return {
+        sent.name: tensors.from_bytes(sent.where, sent.datatype, sent.shape, memoryview(content))
+        for sent, content in zip(inputs, raw, strict=True)
+    }
+
+
+def _from_contents(inputs: Sequence[Sent]) -> dict[str, Array]:
+    return {sent.name: _values(sent) for sent in inputs}
+
+
+def _values(sent: Sent) -> Array:
+    """Returns the tensor of an input that is sent as ``contents``; absent contents have no elements."""
+    if sent.datatype not in CONTENTS:
+        tensors.dtype_of(sent.where, sent.datatype)
+        raise WrongInput(f"{sent.where}: {sent.datatype} must be sent in 'raw_input_contents'")
+    field, wire = CONTENTS[sent.datatype]
+    filled = [] if sent.data is None else [descriptor.name for descriptor, _ in sent.data.ListFields()]
+    if filled and filled != [field]:
+        raise WrongInput(
+            f"{sent.where}: values of {sent.datatype} must be in '{field}', got {listed(filled)}"
+        )
+    values = list(getattr(sent.data, field)) if filled else []
+    if sent.datatype == tensors.BYTES:
+        return tensors.as_objects(sent.where, sent.shape, values)
+    array, dtype = np.array(values, wire), tensors.dtype_of(sent.where, sent.datatype)
+    if dtype.kind in "iu" and not np.array_equal(array.astype(dtype), array):
+        raise WrongInput(f"{sent.where}: 'contents' must hold values of {sent.datatype}, got {shown(values)}")
+    return tensors.shaped(sent.where, sent.shape, array.astype(dtype, copy=False))
+
+
+def write(
+    manifest: Manifest,
+    request_id: str | None,
+    parameters: Mapping[str, Any],
+    answers: Sequence[tuple[RequestedOutput, Output, Array]],
+) -> Any:
+    """Makes a ``ModelInferResponse``.
+
+    Arguments:
+        manifest: Manifest of the model that answered.
+        request_id: Id that the client gave the request.
+        parameters: Parameters of the response, such as the seed.
+        answers: Requested outputs with their values.
+
+    Raises:
+        WrongInput: A classification is requested of an output without labels.
+    """
+    response = InferResponse(
+        model_name=manifest.name, model_version=str(manifest.version), id=request_id or ""
+    )
+    for name, value in parameters.items():
+        set_parameter(response, name, value)
+    for requested, output, array in answers:
+        values = values_of(manifest, requested, output, array)
+        datatype = tensors.datatype_of(values)
+        tensor = response.outputs.add(name=output.name, datatype=datatype, shape=values.shape)
+        if requested.binary:
+            response.raw_output_contents.append(tensors.to_bytes(values))
+        else:
+            getattr(tensor.contents, CONTENTS[datatype][0]).extend(values.ravel().tolist())
+    return response
+
+
+def set_parameter(response: Any, name: str, value: str | int | bool) -> None:
+    """Sets a parameter of a response."""
+    field = {str: "string_param", bool: "bool_param", int: "int64_param"}[type(value)]
+    setattr(response.parameters[name], field, value)
