@@ -101,7 +101,7 @@ class InferStreams:
             response.infer_response.id = _id_of(content)
         if before is not None:
             await asyncio.wait({before})
-        with suppress(grpc.aio.BaseError):  # the client has left: its stream ends
+        with suppress(grpc.aio.BaseError):  # the client disconnected, so its stream ends
             await rpc.write(response.SerializeToString())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,28 @@ def request(*inputs: Any, model: str = "tiny", outputs: tuple[str, ...] = ("mu",
     """A message whose inputs have typed contents, unless ``raw_input_contents`` is among the fields."""
     requested = [service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in outputs]
     return service_pb2.ModelInferRequest(model_name=model, inputs=inputs, outputs=requested, **fields)
+
+
+class Upload:
+    """Requests of a stream that stays open until the test ends it."""
+
+    def __init__(self, *requests: Any) -> None:
+        self._requests = iter(requests)
+        self._ended = threading.Event()
+
+    def __iter__(self) -> Upload:
+        return self
+
+    def __next__(self) -> Any:
+        for message in self._requests:
+            return message
+        self._ended.wait()
+        raise StopIteration
+
+    def end(self) -> None:
+        self._ended.set()
+
+    close = end
 
 
 def refusal(call: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[str, str]:

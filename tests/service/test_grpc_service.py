@@ -31,7 +31,7 @@ from models_store.stores import Folder
 from service.grpc import CannotServe, schema
 from service.grpc import check as check_settings
 from service.settings import Settings
-from tests.service.grpc_server import refusal, request, serving, stub_of, tensor, to_return, typed
+from tests.service.grpc_server import Upload, refusal, request, serving, stub_of, tensor, to_return, typed
 from tests.service.running import process_of, readiness, until
 from tests.service.test_faults import Service, labels
 
@@ -238,7 +238,7 @@ def test_a_call_ends_at_the_deadline_of_the_service(bundle_folder: Path) -> None
         (response,) = stub.ModelStreamInfer(iter([request(LABEL)]))
         assert response.error_message == reason
         assert service.waiting_rows == 0
-        with closing(_Upload()) as upload:
+        with closing(Upload()) as upload:
             call = stub.ModelStreamInfer(upload)  # a client may pause for longer between two requests
             assert is_live(stub)
             upload.end()
@@ -249,33 +249,11 @@ def is_live(stub: Any) -> bool:
     return bool(stub.ServerLive(service_pb2.ServerLiveRequest()).live)
 
 
-class _Upload:
-    """Requests of a stream that stays open until the test ends it."""
-
-    def __init__(self, *requests: Any) -> None:
-        self._requests = iter(requests)
-        self._ended = threading.Event()
-
-    def __iter__(self) -> _Upload:
-        return self
-
-    def __next__(self) -> Any:
-        for message in self._requests:
-            return message
-        self._ended.wait()
-        raise StopIteration
-
-    def end(self) -> None:
-        self._ended.set()
-
-    close = end
-
-
 def test_an_upload_that_never_comes_ends_at_the_deadline(bundle_folder: Path) -> None:
     with (
         serving(bundle_folder.parents[1], deadline_seconds=0.3) as (_, address),
         grpc.insecure_channel(address) as channel,
-        closing(_Upload()) as upload,
+        closing(Upload()) as upload,
     ):
         call = channel.stream_unary(f"/{SERVICE}/ModelInfer")
         code, reason = refusal(call, upload)
@@ -382,7 +360,7 @@ def test_streams_are_answered_before_the_service_ends(bundle_folder: Path) -> No
     store = bundle_folder.parents[1]
     with (
         process_of(store, "--grpc-port", str(port), "--grace-seconds", "0") as (_, process),
-        closing(_Upload(*[request(LABEL)] * 50)) as upload,
+        closing(Upload(*[request(LABEL)] * 50)) as upload,
     ):
         stream = stub_of(f"127.0.0.1:{port}").ModelStreamInfer(upload)
         assert not next(stream).error_message
