@@ -55,9 +55,8 @@ class Augment(BaseModel):
 
     def strengths(self, kind: str) -> dict[str, float]:
         """Returns ``share`` and the strength of each change of a kind."""
-        usual = CHANGES[kind].items()
-        chosen = {name: usual if (set_to := getattr(self, name)) is None else set_to for name, usual in usual}
-        return {"share": self.share, **chosen}
+        strengths = {"share": self.share, **CHANGES[kind]}
+        return strengths | {name: value for name in strengths if (value := getattr(self, name)) is not None}
 
     def check(self, modality: Modality) -> None:
         """Refuses strengths of changes that the kind of the modality does not have.

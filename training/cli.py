@@ -135,6 +135,19 @@ def evaluate_command(
     commands.evaluate(bundle, output)
 
 
+@app.command("corruptions")
+def corruptions_command(
+    model: Annotated[str, typer.Argument(help="NAME, or NAME/VERSION, of a published model.")],
+    store: Store = str(SHIPPED),
+) -> None:
+    """Prints how often the label is right where one view is corrupted, beside a classifier of that view."""
+    bundle = open_named(store_at(store), model)
+
+    from training import commands
+
+    commands.corruptions(bundle)
+
+
 @app.command("calibrate")
 def calibrate_command(
     model: Annotated[str, typer.Argument(help="NAME, or NAME/VERSION, of a published model.")],

@@ -24,10 +24,17 @@ from training.checkpoint import LAST, EpochReport
 from training.config import Experiment, read_experiment
 from training.divergence import REMEDY
 from training.errors import TrainingError
-from training.evaluation import EvaluatedModel, fit_latent, measure_answers, measure_model
+from training.evaluation import (
+    EvaluatedModel,
+    fit_latent,
+    measure_answers,
+    measure_corruptions,
+    measure_model,
+)
 from training.evaluation.calibrating import calibrate as learn_calibration
 from training.evaluation.calibrating import split
-from training.evaluation.card import CARD, FOLDER, card_of, report
+from training.evaluation.card import CARD, FOLDER, card_of, corruption_table, report
+from training.evaluation.corruptions import CORRUPTIONS
 from training.evaluation.gains import beats_the_mean
 from training.evaluation.metrics import Gain
 from training.export import OnnxGraphs, export
@@ -99,13 +106,7 @@ def fit(
 
 def evaluate(bundle: Bundle, output: Path | None) -> None:
     """Measures a published model again; writes its card and pictures to a folder, if given."""
-    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
-    prepared = data.prepare(experiment)
-    evaluated = _evaluated(experiment, bundle.manifest, _graphs(bundle), prepared)
-    if calibration.FILE in bundle.manifest.files:
-        corrections = Calibration.from_bytes(bundle.read(calibration.FILE), bundle.manifest)
-        _, measuring = split(prepared.test, experiment.evaluation.calibration, experiment.seed)
-        evaluated = replace(evaluated, test=measuring, calibration=corrections)
+    experiment, evaluated = _published(bundle)
     latent_space = None
     if latent.FILE in bundle.manifest.files:
         latent_space = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
@@ -113,6 +114,33 @@ def evaluate(bundle: Bundle, output: Path | None) -> None:
     if output is not None:
         _write(card_files, output)
     print(card_files[CARD].decode(), end="")
+
+
+def corruptions(bundle: Bundle) -> None:
+    """Prints how often a published model names the right label where one view is corrupted.
+
+    Raises:
+        TrainingError: The model has no category, or no view of a kind that can be corrupted.
+    """
+    measured = measure_corruptions(_published(bundle)[1])
+    if not measured:
+        raise TrainingError(
+            f"{bundle.manifest.name} has no test rows with a category and a view of one of these kinds: "
+            f"{', '.join(CORRUPTIONS)}; nothing can be measured"
+        )
+    print(corruption_table(measured))
+
+
+def _published(bundle: Bundle) -> tuple[Experiment, EvaluatedModel]:
+    """A published model with its calibration, and the test rows that have not calibrated it."""
+    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
+    prepared = data.prepare(experiment)
+    evaluated = _evaluated(experiment, bundle.manifest, _graphs(bundle), prepared)
+    if calibration.FILE in bundle.manifest.files:
+        corrections = Calibration.from_bytes(bundle.read(calibration.FILE), bundle.manifest)
+        _, measuring = split(prepared.test, experiment.evaluation.calibration, experiment.seed)
+        evaluated = replace(evaluated, test=measuring, calibration=corrections)
+    return experiment, evaluated
 
 
 def calibrate(bundle: Bundle, place: stores.Store) -> None:

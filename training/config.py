@@ -240,6 +240,9 @@ class Evaluation(_Frozen):
     calibration: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Share of the test rows that calibrates intervals and label probabilities, and does not measure them;
     none of fewer than 60 rows. 0: no calibration."""
+    corruptions: bool = False
+    """Whether the card has the accuracy of the label where a picture, sound or line of points is corrupted:
+    moved, turned, noisy and so on. ``anyview-train corruptions NAME`` prints it for any model."""
     generated_per_label: Positive = 500
     """Rows generated from each label, to be judged."""
 

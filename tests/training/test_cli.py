@@ -57,6 +57,9 @@ def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(
     code, printed, _ = typed("evaluate", "tiny/1", "--store", "store")
     assert code == 0
     assert printed.strip() == card.strip()
+    code, printed, _ = typed("corruptions", "tiny/1", "--store", "store")
+    assert code == 0
+    assert "| `image` | inversion | 0." in printed
 
 
 @pytest.mark.parametrize(
@@ -64,6 +67,7 @@ def test_fit_trains_measures_and_publishes_and_evaluate_finds_the_same_numbers(
     [
         ("fit nmist", "no experiment file 'nmist'; built in are"),
         ("evaluate nmist", "no model 'nmist' in the store; there are"),
+        ("corruptions nmist", "no model 'nmist' in the store; there are"),
         ("fit tiny --resume nowhere", "nowhere holds no run to resume"),
         ("fit tiny --resume a --workdir b", "--resume continues a run in its own folder"),
         ("import nowhere", "nowhere holds no model: there is no model_config.json"),

@@ -153,7 +153,7 @@ def _moved(planes: Tensor, strengths: Strengths, draws: Draws) -> Tensor:
         return planes
     height, width = planes.shape[2:]
     turn, move = _affine(strengths, draws)
-    # Coordinates from -1 to 1 along each side: a turn mixes them by the ratio of the sides.
+    # Coordinates from -1 to 1 along each side: a rotation mixes them by the ratio of the sides.
     ratio = turn.new_tensor([[1.0, height / width], [width / height, 1.0]])
     theta = torch.cat([turn * ratio, 2 * move[..., None]], dim=2)
     grid = affine_grid(theta, list(planes.shape), align_corners=False)

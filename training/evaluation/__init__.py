@@ -5,7 +5,14 @@ the joint p(image, label).
 """
 
 from training.evaluation.evaluated import EvaluatedModel
-from training.evaluation.findings import Findings, measure_answers, measure_model
+from training.evaluation.findings import Findings, measure_answers, measure_corruptions, measure_model
 from training.evaluation.space import fit_latent
 
-__all__ = ["EvaluatedModel", "Findings", "fit_latent", "measure_answers", "measure_model"]
+__all__ = [
+    "EvaluatedModel",
+    "Findings",
+    "fit_latent",
+    "measure_answers",
+    "measure_corruptions",
+    "measure_model",
+]

@@ -9,6 +9,7 @@ import numpy as np
 
 from models_store.arrays import Array
 from models_store.calibration import tempered
+from models_store.fusion import Gaussian
 from models_store.manifest import Modality
 from training.data.rows import Rows
 from training.evaluation.evaluated import EvaluatedModel, having_all, question
@@ -50,15 +51,20 @@ def answer_metrics(evaluated: EvaluatedModel) -> AnswerMetrics:
 
 def label_probabilities(evaluated: EvaluatedModel, category: str, given: Sequence[str], rows: Rows) -> Array:
     """Returns p(label | x_S) of every row as answered, averaged over draws of z: (n, labels)."""
-    posterior = evaluated.posterior(rows, given)
+    probabilities = probabilities_at(evaluated, category, evaluated.posterior(rows, given))
+    correction = evaluated.calibration.of(category, given) if evaluated.calibration else None
+    if correction is not None and correction.temperature is not None:
+        return tempered(probabilities, correction.temperature)
+    return probabilities
+
+
+def probabilities_at(evaluated: EvaluatedModel, category: str, posterior: Gaussian) -> Array:
+    """Returns the mean of p(label | z) over draws of z from the posterior of each row: (n, labels)."""
     rng = evaluated.rng()
     total = np.zeros(())
     for _ in range(DRAWS):
         z = posterior.sample(rng.standard_normal(posterior.mu.shape, np.float32))
         total = total + evaluated.means(category, z)
-    correction = evaluated.calibration.of(category, given) if evaluated.calibration else None
-    if correction is not None and correction.temperature is not None:
-        return tempered(total / DRAWS, correction.temperature)
     return total / DRAWS
 
 

@@ -13,6 +13,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
+from models_store.arrays import Array
 from models_store.calibration import (
     Calibration,
     Correction,
@@ -77,12 +78,19 @@ def _typical(evaluated: EvaluatedModel, rows: Rows) -> dict[str, Typical]:
         some = having_all(rows, [modality.name]).head(evaluated.settings.rows)
         if modality.labels is not None or not len(some):
             continue
-        decoded = evaluated.graphs.decode(modality.name, evaluated.posterior(some, [modality.name]).mu)
-        log_probs = modality.distribution.row_log_prob(some.data[modality.name].numpy(), decoded)
-        entry = learned_typical(log_probs)
+        entry = learned_typical(own_log_probs(evaluated, modality.name, some))
         if entry is not None:
             typical[modality.name] = entry
     return typical
+
+
+def own_log_probs(evaluated: EvaluatedModel, name: str, rows: Rows) -> Array:
+    """Log-likelihood of each row of a modality at the mean of its own posterior, in nats: (n,)."""
+    decoded = evaluated.graphs.decode(name, evaluated.posterior(rows, [name]).mu)
+    log_probs: Array = evaluated.manifest.modality(name).distribution.row_log_prob(
+        rows.data[name].numpy(), decoded
+    )
+    return log_probs
 
 
 def _learned(

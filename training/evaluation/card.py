@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from models_store.latent import Latent
 from models_store.manifest import Manifest
 from training.evaluation.evaluated import EvaluatedModel
-from training.evaluation.metrics import Gain
+from training.evaluation.metrics import Corrupted, Gain
 from training.evaluation.pictures import pictures
 
 FOLDER = "report/"
@@ -214,6 +214,38 @@ def _of_answers(metrics: Mapping[str, Any]) -> Iterator[Section]:
         ],
     )
     yield _value_of_views(metrics)
+    yield corruptions(metrics.get("corruptions", {}))
+
+
+def corruptions(measured: Mapping[str, Mapping[str, Corrupted]]) -> Section:
+    """Returns the section about corrupted views."""
+    return (
+        "Corrupted views",
+        "How often the label is right where one view is corrupted: given that view alone, beside a clean "
+        "second view with `robust=true`, the same with `robust=false`; and a classifier of the view that was "
+        "trained on the same rows.",
+        ("view", "corruption", "alone", "beside", "robust", "not robust", "classifier", "rows"),
+        [
+            (
+                f"`{view}`",
+                corruption,
+                _share(accuracy["alone"]),
+                f"`{accuracy['second']}`" if "second" in accuracy else "–",
+                _share(accuracy.get("beside_robust")),
+                _share(accuracy.get("beside")),
+                _share(accuracy.get("classifier")),
+                str(accuracy["rows"]),
+            )
+            for view, by_corruption in measured.items()
+            for corruption, accuracy in by_corruption.items()
+        ],
+    )
+
+
+def corruption_table(measured: Mapping[str, Mapping[str, Corrupted]]) -> str:
+    """Returns the section about corrupted views in Markdown."""
+    title, text, head, table = corruptions(measured)
+    return "\n".join([f"### {title}", "", text, "", *_table(head, table)])
 
 
 def _value_of_views(metrics: Mapping[str, Any]) -> Section:

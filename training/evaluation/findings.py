@@ -9,10 +9,11 @@ from typing import cast
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Reference
 from training.evaluation.answers import answer_metrics
+from training.evaluation.corruptions import corruption_metrics
 from training.evaluation.evaluated import EvaluatedModel
 from training.evaluation.gains import gains
 from training.evaluation.judging import generation_metrics, learn_judges
-from training.evaluation.metrics import Metrics
+from training.evaluation.metrics import Corrupted, Metrics
 from training.evaluation.probes import probes
 from training.evaluation.scores import log_probs, references, score
 from training.evaluation.space import fits
@@ -47,6 +48,11 @@ def measure_answers(evaluated: EvaluatedModel) -> Findings:
     return Findings(metrics, references(evaluated, scores))
 
 
+def measure_corruptions(evaluated: EvaluatedModel) -> dict[str, dict[str, Corrupted]]:
+    """Computes the accuracies under corruptions alone, with newly trained classifiers beside the model."""
+    return corruption_metrics(evaluated, learn_judges(evaluated.manifest.modalities, evaluated.train))
+
+
 def measure_model(evaluated: EvaluatedModel, latent: Latent | None = None) -> Findings:
     """Computes all metrics; deterministic for the same model, rows and seed."""
     scores = score(evaluated)
@@ -65,6 +71,8 @@ def measure_model(evaluated: EvaluatedModel, latent: Latent | None = None) -> Fi
         "gains": gains(evaluated),
         "value": values(evaluated),
     }
+    if evaluated.settings.corruptions:
+        metrics["corruptions"] = corruption_metrics(evaluated, judges)
     if latent is not None:
         metrics["latent"] = fits(evaluated, latent)
     return Findings(metrics, references(evaluated, scores))

@@ -79,6 +79,23 @@ class Value(TypedDict):
     """By view, highest ``added`` first."""
 
 
+class Corrupted(TypedDict):
+    """Accuracy of the most probable label where one view is corrupted."""
+
+    alone: float
+    """Accuracy given the corrupted view alone."""
+    classifier: NotRequired[float]
+    """Accuracy of a classifier of that view, trained on the training rows."""
+    second: NotRequired[str]
+    """The clean view beside it; a model of one view has none."""
+    beside: NotRequired[float]
+    """Accuracy given both, by the product of experts as the model has it (``robust=false``)."""
+    beside_robust: NotRequired[float]
+    """Accuracy given both, where views unlike held-out rows lose weight (``robust=true``)."""
+    rows: int
+    """Number of rows."""
+
+
 class LogProb(TypedDict):
     """Summary of log p(x_T | x_S) over rows."""
 
@@ -160,5 +177,7 @@ class Metrics(AnswerMetrics, GenerationMetrics):
     """Gains over simpler predictions, by modality, from all others that a row has."""
     value: dict[str, Value]
     """Values of the other views by target."""
+    corruptions: NotRequired[dict[str, dict[str, Corrupted]]]
+    """Accuracies by corrupted view and corruption, where the experiment asks for them."""
     latent: NotRequired[LatentFit]
     """Fit of both priors, if the mixture was fitted."""
