@@ -11,12 +11,13 @@ WORKDIR /src
 # --- the service with everything it needs, in a virtual environment that can be copied --------------------
 FROM base AS build
 RUN python -m venv /opt/anyview
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt requirements-service.txt README.md LICENSE ./
 COPY models_store models_store
 COPY service service
 COPY training training
-# s3: a cluster's models are in a bucket. grpc: nothing imports it unless ANYVIEW_GRPC_PORT is set.
-RUN /opt/anyview/bin/pip install -c constraints.txt '.[grpc,s3]'
+# Every file by its hash. s3: a cluster's models are in a bucket. grpc: nothing imports it unless ANYVIEW_GRPC_PORT is set.
+RUN /opt/anyview/bin/pip install --require-hashes -r requirements-service.txt && \
+    /opt/anyview/bin/pip install --no-deps .
 
 # --- training: torch on top of the same environment ----------------------------------------------------------
 FROM build AS training

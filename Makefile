@@ -6,10 +6,11 @@ SERVE := $(VENV)/serve
 FULL := $(VENV)/full
 BENCH := $(VENV)/bench
 DOCS := $(VENV)/docs
+SBOM := $(VENV)/sbom
 PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 LOCK := pyproject.toml constraints.txt
 
-.PHONY: serve test reference lint docs format proto train bench-service bench-client bench-page bench-training bench-likelihood bench-tables ablation soak clean
+.PHONY: serve test reference lint docs format proto train bench-service bench-client bench-page bench-training bench-likelihood bench-tables ablation soak sbom clean
 
 serve: export ANYVIEW_DEFAULT_MODEL ?= digits
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
@@ -78,6 +79,11 @@ ablation: $(FULL)/.done  ## Compare objectives, weak supervision, missing entrie
 	$(FULL)/bin/python -m training.ablation folds
 	$(FULL)/bin/python -m training.ablation tables
 
+sbom: $(SERVE)/.done $(SBOM)/.done  ## Write the bill of materials of the service, CycloneDX, to build/sbom.json
+	mkdir -p build
+	$(SBOM)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --validate \
+		--output-file build/sbom.json $(SERVE)/bin/python
+
 clean:  ## Remove the environments
 	rm -rf $(VENV)
 
@@ -98,6 +104,11 @@ $(FULL)/.done: $(LOCK) tests/clients/package-lock.json
 $(DOCS)/.done: $(LOCK)
 	$(PYTHON) -m venv $(DOCS)
 	$(DOCS)/bin/pip install $(PIP_FLAGS) mkdocs-material 'mkdocstrings[python]'
+	touch $@
+
+$(SBOM)/.done: Makefile
+	$(PYTHON) -m venv $(SBOM)
+	$(SBOM)/bin/pip install --disable-pip-version-check --quiet cyclonedx-bom==7.5.0
 	touch $@
 
 # The service and the servers that it is compared with.

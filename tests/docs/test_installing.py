@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,14 +62,30 @@ def test_what_is_installed_for_training_is_what_was_tested(project: Project) -> 
         project.says(reported + elsewhere("README.md", "docs/test_installing.py"), 600)
     report = json.loads((project.folder / "report.json").read_text())
     installed = {_normal(one["metadata"]["name"]): one["metadata"]["version"] for one in report["install"]}
-    pinned = re.findall(r"^([\w.\-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
-    tested = {_normal(name): version for name, version in pinned}
+    tested = _pins("constraints.txt")
     others = {name for name, version in installed.items() if tested.get(name) != version.partition("+")[0]}
     assert others <= {"anyview", "setuptools"}
     assert has_torch(project, ".venv/mine")
     project.says(
         ". .venv/mine/bin/activate && anyview-serve openapi openapi.json && command -v anyview-train"
     )
+
+
+def test_the_image_installs_each_file_by_its_hash_in_the_tested_versions() -> None:
+    locked = _pins("requirements-service.txt")
+    assert locked.items() <= _pins("constraints.txt").items()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    direct = [*project["dependencies"], *extras["grpc"], *extras["s3"]]
+    assert {_normal(re.split(r"[^\w.-]", one)[0]) for one in direct} <= locked.keys()
+    text = (ROOT / "requirements-service.txt").read_text()
+    assert len(re.findall(r"== *\S+ \\\n +--hash=sha256:[0-9a-f]{64}\b", text)) == len(locked)
+
+
+def _pins(file: str) -> dict[str, str]:
+    """Returns the version of each distribution that a file of requirements names."""
+    pinned = re.findall(r"^([\w.\-]+)(?:\[\w+\])?==(\S+)", (ROOT / file).read_text(), re.MULTILINE)
+    return {_normal(name): version for name, version in pinned}
 
 
 def _normal(name: str) -> str:
