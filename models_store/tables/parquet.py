@@ -7,6 +7,7 @@ import json
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,52 @@ from models_store.tables.sources import Source
 ROWS_AT_ONCE = 256
 UNREADABLE = ("STRUCT", "MAP", "BLOB", "UNION", "BIT", "GEOMETRY", "VARIANT", "INTERVAL")
 """Types of which no cell can be made."""
+
+
+def connect() -> Any:
+    """A connection to DuckDB with one thread and without its progress bar, which goes to standard output."""
+    import duckdb  # here, since most requests need none and it takes a tenth of a second
+
+    connection = duckdb.connect(config={"threads": 1})
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+@dataclass(frozen=True)
+class Footer:
+    """Rows and columns of a Parquet file, of which no cell is read.
+
+    Arguments:
+        rows: Number of rows.
+        columns: Name and type of each node of the schema below the root, in the order of the file.
+    """
+
+    rows: int
+    columns: tuple[tuple[str, str], ...]
+
+
+def read_footer(path: str, where: str, connection: Any) -> Footer:
+    """Reads the footer of a Parquet file.
+
+    Arguments:
+        path: Path, or an address of a file system that is registered with the connection.
+        where: The file, for messages.
+        connection: Connection to DuckDB.
+
+    Raises:
+        UnreadableFile: The file is not Parquet, or damaged.
+    """
+    import duckdb
+
+    nodes = "name, concat_ws(' ', coalesce(logical_type, converted_type, type), num_children)"
+    try:
+        ((rows,),) = connection.execute(
+            "SELECT sum(num_rows)::BIGINT FROM parquet_file_metadata(?)", [path]
+        ).fetchall()
+        schema = connection.execute(f"SELECT {nodes} FROM parquet_schema(?)", [path]).fetchall()  # noqa: S608
+    except duckdb.Error as error:
+        raise UnreadableFile(f"{where} cannot be read as Parquet: {_first_line(error)}") from None
+    return Footer(rows, tuple(schema[1:]))
 
 
 class ParquetSource(Source):
@@ -30,12 +77,12 @@ class ParquetSource(Source):
     """
 
     def __init__(self, path: Path, where: str, temporary: bool = False) -> None:
-        import duckdb  # here, since most requests need none and it takes a tenth of a second
+        import duckdb
 
         self.path, self._where = path, where
         if temporary:
             weakref.finalize(self, path.unlink, missing_ok=True)
-        connection = duckdb.connect()
+        connection = connect()
         try:
             described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
             nodes = connection.execute(
@@ -54,7 +101,7 @@ class ParquetSource(Source):
             "NULL" if is_unreadable(kind) else _identifier(name)
             for name, kind in zip(self.columns, self.stored or (), strict=True)
         )
-        connection = duckdb.connect(config={"threads": 1})
+        connection = connect()
         try:
             query = f"SELECT {selected} FROM read_parquet(?)"  # noqa: S608 - names are quoted
             matches = connection.execute(query, [str(self.path)])
@@ -103,7 +150,7 @@ class ParquetWriter(Writer):
         import duckdb
 
         self._stream.close()
-        with self._folder as folder, duckdb.connect(config={"threads": 1}) as connection:
+        with self._folder as folder, connect() as connection:
             connection.execute(f"SET temp_directory = '{_literal(folder)}'")
             try:
                 connection.execute(f"COPY ({self._query()}) TO '{_literal(self._path)}' (FORMAT parquet)")

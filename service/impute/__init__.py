@@ -10,48 +10,30 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from models_store.arrays import Array
-from models_store.errors import InputRefused, listed
-from models_store.tables import Writer, dialect_for, table_writer
-from models_store.tables.matching import MatchedTable, full_names, read_matched, untrained_columns
-from service.engine.model import Generated, Model
+from models_store.errors import ModelsStoreError, listed
+from models_store.tables.matching import read_matched
+from service.engine.model import Model
 from service.engine.observations import Column, Observations
 from service.errors import NotReady, Refusal, WrongInput
 from service.formats import tables
-from service.formats.named_files import numbers_of_files, with_files
-from service.impute.options import parser
+from service.impute import dataset
+from service.impute.engines import Engine
+from service.impute.files import ModelLoader
+from service.impute.options import FillOptions, draw_numbers, parser
 from service.impute.progress import Progress
+from service.impute.table import Counts, Filling, rows_at_once
 from service.models.catalog import Catalog
 from service.settings import Settings
 
-ROWS_AT_ONCE = 1000
-CELLS_AT_ONCE = 2**20
-"""Cells of a table, or drawn numbers, that are in memory at a time."""
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Checked:
-    """A table whose cells have all been read once.
-
-    Arguments:
-        table: The table.
-        rows: Number of its rows.
-        unobserved: Number of rows in which nothing is observed.
-    """
-
-    table: MatchedTable
-    rows: int
-    unobserved: int
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -62,7 +44,10 @@ def main(arguments: Sequence[str]) -> None:
     """
     command = parser()
     options = command.parse_args(arguments)
-    if options.m is not None and options.output is None:
+    is_data_set = dataset.is_data_set(options.file)
+    if options.output is None and is_data_set:
+        command.error(f"{options.file} is a data set: name a folder for its filled files with --output")
+    if options.output is None and options.m is not None:
         command.error("--m writes several tables: name the first part of their names with --output")
     # The limit protects a service from its clients; here ROWS_AT_ONCE limits the memory.
     settings = Settings(
@@ -73,10 +58,11 @@ def main(arguments: Sequence[str]) -> None:
         catalog.refresh()
         progress = Progress(sys.stderr)
         try:
-            _run(_model(catalog, options.model), options, progress)
+            model = _model(catalog, options.model)
+            (_run_data_set if is_data_set else _run)(model, options, progress)
         finally:
             progress.end()
-    except (Refusal, InputRefused, OSError) as error:
+    except (Refusal, ModelsStoreError, OSError) as error:
         sys.exit(f"anyview-serve impute: {error}")
     finally:
         catalog.close()
@@ -124,7 +110,7 @@ def label_probabilities(model: Model, file: Path, column: str, *, seed: int, dra
     target = matched.places[matched.headers.index(column)].modality.name
     ask = partial(model.generate, fields=["probabilities"], summary_draws=draws, seed=seed)
     parts, before = [], 0
-    for piece in matched.pieces(_rows_at_once(model, matched, 1)):
+    for piece in matched.pieces(rows_at_once(model.manifest, matched.headers)):
         columns = tables.observed(piece).columns
         others = Observations({name: columns[name] for name in columns if name != target}, len(piece.rows))
         given = tables.present(others)
@@ -155,130 +141,73 @@ def _finish(function: Callable[..., T], *arguments: Any) -> T:
         return threads.submit(function, *arguments).result()
 
 
-def _run(model: Model, options: argparse.Namespace, progress: Progress) -> None:
+def _run_data_set(model: Model, arguments: argparse.Namespace, progress: Progress) -> None:
+    """Fills the files of a data set, all of them or those that an earlier run left."""
+    loader = ModelLoader(arguments.store or Settings().store, model.manifest.name, model.manifest.version)
+    engine = Engine(arguments.engine, arguments.workers)
+    run = dataset.Run(loader, FillOptions.of(arguments), arguments.seed)
+    report(*dataset.fill(arguments.file, arguments.output, run, engine, progress))
+
+
+def _run(model: Model, arguments: argparse.Namespace, progress: Progress) -> None:
     """Checks the whole table, then fills it: so errors are reported before a long computation."""
-    if not options.file.is_file() and options.file.exists():
-        raise WrongInput(f"{options.file} is no file, and a table is read twice: first to check it")
-    matched = read_matched(model.manifest, options.file, options.keep)
-    checked = _checked(model, matched, options, progress)
-    seed = secrets.randbits(32) if options.seed is None else options.seed
-    fill = partial(_fill, model, checked, options, seed, progress)
-    if options.output is None:
-        asyncio.run(fill([sys.stdout.buffer]))
-    else:
-        named = _tables(options)
-        state = [] if options.m is None else [options.output.with_name(f"{options.output.name}.draws.json")]
-        with _written([*named, *state]) as drafts:
-            asyncio.run(fill(drafts[: len(named)]))
-            for path in drafts[len(named) :]:
-                path.write_bytes(_state(model, options, seed))
-    _report(model, checked, options.keep)
-
-
-def _checked(model: Model, matched: MatchedTable, options: argparse.Namespace, progress: Progress) -> Checked:
-    rows = unobserved = 0
-    for piece in matched.pieces(_rows_at_once(model, matched, 1)):
-        present = tables.present(_observed(model, piece, options))
-        rows, unobserved = rows + len(present), unobserved + int((~present).sum())
-        progress.show("checked", None, rows)
-    if not rows:
-        raise WrongInput(f"{options.file} has no rows below its header")
-    if unobserved == rows:
-        names = listed({place.modality.name: None for place in matched.places.values()})
-        raise WrongInput(f"no row of {options.file} has anything observed of {names}")
-    return Checked(matched, rows, unobserved)
-
-
-async def _fill(
-    model: Model,
-    checked: Checked,
-    options: argparse.Namespace,
-    seed: int,
-    progress: Progress,
-    targets: Sequence[Path | BinaryIO],
-) -> None:
-    """Fills the table into every target: one with means and bounds, or one for each draw."""
+    file, options = Path(arguments.file), FillOptions.of(arguments)
+    if not file.is_file() and file.exists():
+        raise WrongInput(f"{file} is no file, and a table is read twice: first to check it")
+    seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
+    table = read_matched(model.manifest, file, options.keep)
+    filling = Filling(model, table, file.parent, options, seed)
+    counts = _counted(filling, file, progress)
     progress.restart()
-    observed_before, m = 0, options.m
-    with ExitStack() as stack:
-        writers: list[Writer] = []
-        for piece in checked.table.pieces(_rows_at_once(model, checked.table, m or 1)):
-            observations = _observed(model, piece, options)
-            filling = _filling(model, observations, checked, options)
-            if not writers:
-                dialect = dialect_for(str(options.output or ""), checked.table.table.dialect)
-                writers = [
-                    stack.enter_context(table_writer(target, filling.plan(dialect))) for target in targets
-                ]
-            rows = filling.rows(observed_before)
-            generated = await _generated(model, rows, filling.targets, options, seed)
-            observed_before += rows.n
-            for number, writer in enumerate(writers):
-                estimate = tables.means(generated) if m is None else tables.draws(generated, number)
-                for filled in filling.fill(estimate):
-                    writer.append(*filled)
-            done = piece.first_row + observations.n
-            progress.show("filled ", done / checked.rows, done)
+    show = partial(_show_filled, progress, counts.rows)
+    write = partial(filling.write, name=arguments.output or "", mark=counts.unobserved > 0, show=show)
+    if arguments.output is None:
+        asyncio.run(write([sys.stdout.buffer]))
+    else:
+        named = _tables(arguments)
+        state = [] if options.m is None else [Path(f"{arguments.output}.draws.json")]
+        with _written([*named, *state]) as drafts:
+            asyncio.run(write(drafts[: len(named)]))
+            for path in drafts[len(named) :]:
+                path.write_bytes(_state(model, arguments, seed))
+    report(filling.copied, counts)
 
 
-def _observed(model: Model, piece: MatchedTable, options: argparse.Namespace) -> Observations:
-    """Rows of a piece, with those of the files that it names."""
-    return with_files(model.manifest, tables.observed(piece), piece, options.file.parent)
+def _counted(filling: Filling, file: Path, progress: Progress) -> Counts:
+    counts = filling.count(lambda rows: progress.show("checked", None, rows))
+    if not counts.rows:
+        raise WrongInput(f"{file} has no rows below its header")
+    if counts.unobserved == counts.rows:
+        names = listed({place.modality.name: None for place in filling.table.places.values()})
+        raise WrongInput(f"no row of {file} has anything observed of {names}")
+    return counts
 
 
-def _filling(
-    model: Model, observations: Observations, checked: Checked, options: argparse.Namespace
-) -> tables.Filling:
-    return tables.filling(
-        model.manifest,
-        observations,
-        options.gen_mod,
-        mark=checked.unobserved > 0,
-        bounds=options.m is None,
-    )
+def _show_filled(progress: Progress, rows: int, done: int) -> None:
+    progress.show("filled ", done / rows, done)
 
 
-async def _generated(
-    model: Model, rows: Observations, targets: Sequence[str], options: argparse.Namespace, seed: int
-) -> Generated:
-    """Summaries of the predictive distribution of every row, or joint draws from it."""
-    if not rows.n:
-        return Generated({}, 0, ())
-    generate = partial(model.generate, rows, ["all"], targets, seed=seed)
-    if options.m is None:
-        return await generate(fields=tables.FIELDS, summary_draws=options.K)
-    return await generate(fields=["samples"], draws=options.m, noise=True)
-
-
-def _rows_at_once(model: Model, matched: MatchedTable, draws: int) -> int:
-    cells = sum(len(full_names(one)) for one in model.manifest.modalities if one.traits.tabular)
-    files = numbers_of_files(model.manifest, matched.headers)
-    most = max(len(matched.headers) + files, draws * cells, 1)
-    return max(1, min(ROWS_AT_ONCE, CELLS_AT_ONCE // most))
-
-
-def _report(model: Model, checked: Checked, keep: Sequence[str]) -> None:
+def report(copied: Sequence[str], counts: Counts) -> None:
     """Reports columns that are not the model's, and rows in which nothing is observed."""
-    copied = [header for header in untrained_columns(model.manifest, checked.table) if header not in keep]
     if copied:
         print(f"copied as they are, since the model does not have them: {listed(copied)}", file=sys.stderr)
-    if checked.unobserved:
+    if counts.unobserved:
         print(
-            f"{checked.unobserved} of {checked.rows} rows have nothing observed: they stay as they are, with "
+            f"{counts.unobserved} of {counts.rows} rows have nothing observed: they stay as they are, with "
             f"'false' in the column {tables.OBSERVED}",
             file=sys.stderr,
         )
 
 
-def _state(model: Model, options: argparse.Namespace, seed: int) -> bytes:
+def _state(model: Model, arguments: argparse.Namespace, seed: int) -> bytes:
     """Text of the file beside the tables that states what drew them."""
     document = {
         "model": model.manifest.name,
         "version": model.manifest.version,
-        "table": options.file.name,
+        "table": Path(arguments.file).name,
         "seed": seed,
-        "m": options.m,
-        "tables": [path.name for path in _tables(options)],
+        "m": arguments.m,
+        "tables": [path.name for path in _tables(arguments)],
     }
     return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
 
@@ -292,14 +221,12 @@ def _model(catalog: Catalog, name: str | None) -> Model:
     return catalog.get(selected).model
 
 
-def _tables(options: argparse.Namespace) -> list[Path]:
+def _tables(arguments: argparse.Namespace) -> list[Path]:
     """Paths of the filled tables: the output, or one for each draw, numbered before the endings."""
-    output: Path = options.output
-    if options.m is None:
-        return [output]
+    output = Path(arguments.output)
     stem, dot, endings = output.name.partition(".")
-    width = len(str(options.m))
-    return [output.with_name(f"{stem}.{number:0{width}}{dot}{endings}") for number in range(1, options.m + 1)]
+    numbers = draw_numbers(arguments.m)
+    return [output.with_name(f"{stem}.{number}{dot}{endings}") for number in numbers] or [output]
 
 
 @contextmanager

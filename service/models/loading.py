@@ -70,13 +70,13 @@ def load(
     return Loaded(Model(bundle.manifest, queues, limits, space, corrections, budget), bundle, queues)
 
 
-def opened(bundle: Bundle) -> Model:
+def opened(bundle: Bundle, queue: Queue = GraphQueue) -> Model:
     """The model of a bundle, without a service around it: one thread, and no limit on numbers.
 
     Raises:
         BundleRefused: As for :func:`load`.
     """
-    return load(bundle, Settings(max_numbers=sys.maxsize), Workers(1), GraphQueue).model
+    return load(bundle, Settings(max_numbers=sys.maxsize), Workers(1), queue).model
 
 
 class Checked(NamedTuple):

@@ -133,9 +133,9 @@ def test_wrong_options_are_refused(
     assert options[0] in capsys.readouterr().err
 
 
-def test_a_folder_is_no_table(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="is no file"):
-        impute.main([str(tmp_path), "--store", str(store)])
+def test_a_folder_without_parquet_is_no_data_set(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="has no Parquet files"):
+        filled(store, tmp_path)
 
 
 def test_it_is_a_command_beside_serving(store: Path, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_draws_in_pieces_are_those_of_the_whole(
 ) -> None:
     file = written(tmp_path, [*ROWS, ",,,"] * 5)
     whole = drawn(store, file, 2, "--seed", "5")
-    monkeypatch.setattr(impute, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(impute.table, "ROWS_AT_ONCE", 3)
     assert drawn(store, file, 2, "--seed", "5") == whole
 
 

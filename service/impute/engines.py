@@ -1,0 +1,107 @@
+"""Engines that fill the files of a data set: this process, several processes, or Ray."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from service.errors import NotReady, WrongInput
+from service.impute.files import FileFiller, FileResult, FileTask
+
+RETRIES = 3
+"""Times that Ray fills a file again whose worker or machine was lost."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine.
+
+    Arguments:
+        name: ``local`` or ``ray``.
+        workers: Files that are filled at a time; None: one, or with Ray its CPUs.
+    """
+
+    name: str = "local"
+    workers: int | None = None
+
+    def results(
+        self, fill: FileFiller, tasks: Sequence[FileTask], show: Callable[[int], None]
+    ) -> Iterator[FileResult]:
+        """Yields the result of each task when it is complete.
+
+        Arguments:
+            fill: Function that fills a file.
+            tasks: Files to fill.
+            show: Called with the number of filled rows of the current file where one is filled at a time.
+
+        Raises:
+            WrongInput: Ray is not installed.
+            NotReady: A worker was lost.
+        """
+        if self.name == "ray":
+            return _by_ray(fill, tasks, self.workers)
+        if (self.workers or 1) > 1:
+            return _by_processes(fill, tasks, self.workers or 1)
+        return (fill(task, show) for task in tasks)
+
+
+def _by_processes(fill: FileFiller, tasks: Sequence[FileTask], workers: int) -> Iterator[FileResult]:
+    # A forked process would inherit the locks of the threads of onnxruntime and DuckDB.
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), multiprocessing.get_context("spawn"))
+    try:
+        for future in as_completed([pool.submit(fill, task) for task in tasks]):
+            yield future.result()
+    except BrokenProcessPool:
+        raise NotReady(
+            "a worker was killed, perhaps for its memory; run the command again to resume"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _by_ray(fill: FileFiller, tasks: Sequence[FileTask], workers: int | None) -> Iterator[FileResult]:
+    ray = _ray()
+    filled = ray.remote(num_cpus=1, max_retries=RETRIES)(_called)
+    waiting = iter(tasks)
+    running = [filled.remote(fill, task) for task in islice(waiting, workers)]
+    try:
+        while running:
+            complete, running = ray.wait(running)
+            running += [filled.remote(fill, task) for task in islice(waiting, len(complete))]
+            yield from ray.get(complete)
+    except ray.exceptions.RayError as error:
+        raise NotReady(f"Ray lost a worker: {str(error).splitlines()[0]}; run again to resume") from None
+    finally:
+        for reference in running:
+            ray.cancel(reference)
+
+
+def _called(fill: FileFiller, task: FileTask) -> FileResult:
+    """Fills a file; Ray takes functions alone."""
+    return fill(task)
+
+
+def _ray() -> Any:
+    """Ray, connected to the cluster at RAY_ADDRESS; without one, a Ray of this machine alone.
+
+    Raises:
+        WrongInput: Ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise WrongInput("--engine ray needs Ray: pip install 'anyview[ray]'") from None
+    if ray.is_initialized():
+        return ray
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(log_to_driver=False)
+    else:
+        ray.init("local", _node_ip_address="127.0.0.1", include_dashboard=False, log_to_driver=False)
+    return ray
