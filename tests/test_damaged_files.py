@@ -127,6 +127,7 @@ MEDIA: dict[str, tuple[Callable[[str], bytes], Modality]] = {
         ("webp", "image", (8, 8)),
         ("tiff", "image", (8, 8)),
         ("bmp", "image", (8, 8)),
+        ("heif", "image", (8, 8, 3)),
         ("gif", "video", (3, 8, 8)),
     )
 }

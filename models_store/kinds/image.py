@@ -17,11 +17,11 @@ from PIL import Image, ImageOps
 
 from models_store.arrays import Array
 from models_store.errors import UnreadableFile, first_line
-from models_store.kinds import levels, repair
+from models_store.kinds import heif, levels, repair
 from models_store.kinds.base import MediaKind
 from models_store.kinds.fields import ModalityFields
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", *heif.FORMATS)
 MAX_PIXELS = 50_000_000
 """Pixels of one picture, and of all pictures of one request."""
 DEPTHS = (1, 255, 1023, 4095, 16_383, 65_535)
@@ -37,7 +37,7 @@ NEAR, MOSTLY = 16, 0.75
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode by number of channels."""
 
-LOCKING_FORMATS = ("WEBP", "AVIF")
+LOCKING_FORMATS = ("WEBP", "AVIF", "HEIF")
 """Their decoders in Pillow hold the interpreter's lock."""
 _ONE_AT_A_TIME = threading.Lock()  # between two such pictures other threads run
 
@@ -112,7 +112,7 @@ def _read(modality: ModalityFields, content: bytes) -> Image.Image:
         del error
     raise UnreadableFile(
         f"no readable picture ({', '.join(FORMATS)}) in {len(content)} bytes that begin with "
-        f"{content[:8]!r}: {_reason(damage)}"
+        f"{content[:8]!r}: {_reason(content, damage)}"
     )
 
 
@@ -226,7 +226,9 @@ def _scale(values: Array, whole: bool, maximum: float | None) -> float:
     )
 
 
-def _reason(error: Exception) -> str:
+def _reason(content: bytes, error: Exception) -> str:
+    if heif.is_unread(content):
+        return f"it is a HEIC picture; {heif.REMEDY}"
     text = first_line(error)
     # Pillow's text names the memory object that it reads
     return "not recognised" if "cannot identify" in text else text
@@ -239,7 +241,7 @@ class ImageKind(MediaKind):
     suffix = ".png"
     noun = "shows one image"
     default_network = "conv"
-    suffixes = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+    suffixes = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", *heif.SUFFIXES)
     layout = 2
     pictures = True
     grids = True

@@ -18,7 +18,7 @@ LOOP_PIXELS = 50_000
 """Pixels that are decoded on the event loop: some 1 ms."""
 PNG, RIFF = b"\x89PNG\r\n\x1a\n", b"RIFF"
 LOCKING = (b"RIFF", b"ftyp")
-"""Begin of WebP, and bytes 4 to 8 of AVIF: their decoders keep all other threads of Python waiting."""
+"""Begin of WebP, and bytes 4 to 8 of AVIF and HEIC: their decoders keep all other threads of Python waiting."""
 LOCKING_WEIGHT = 5
 """A pixel of such a picture counts as so many, which leaves some 0.2 s for the largest."""
 
@@ -82,6 +82,6 @@ def _counted(allowance: Allowance, media: Sequence[tuple[Kind, bytes | str]]) ->
             raise TooLarge(
                 f"the pictures of one request may have {MAX_PIXELS} pixels, the first {number} of "
                 f"{len(pictures)} have {total}; send smaller pictures, or fewer. "
-                f"Pixels of WebP and AVIF count {LOCKING_WEIGHT} times"
+                f"Pixels of WebP, AVIF and HEIC count {LOCKING_WEIGHT} times"
             )
     return total

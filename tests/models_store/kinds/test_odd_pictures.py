@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from models_store.errors import InputRefused
-from models_store.kinds import read_file
+from models_store.kinds import heif, read_file
 from models_store.kinds.image import pixels
 from tests.conftest import DATA
 from tests.models_store.examples import NumpyArray, image
@@ -215,6 +215,29 @@ def test_a_jpeg_without_its_last_blocks_is_refused(progressive: bool, missing: i
 
 def test_avif_is_read() -> None:
     assert mad(encoded(np.dstack([SEVEN] * 3), "AVIF", quality=95)) < 3
+
+
+def test_heic_is_read_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned; the file says so in its Exif and, which counts, in a property
+    upright = encoded(np.dstack([SEVEN] * 3), "HEIF", quality=95)
+    turned = encoded(np.dstack([np.rot90(SEVEN)] * 3), "HEIF", quality=95, exif=exif.tobytes())
+    assert upright[4:12] == b"ftypheic"
+    assert mad(upright) < 3
+    assert mad(turned) < 3
+    assert pixels(upright) == 784
+    with pytest.raises(InputRefused, match="no readable picture"):
+        read_file(GREY, upright[: len(upright) // 2])
+
+
+def test_heic_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encoded(np.dstack([SEVEN] * 3), "HEIF")
+    monkeypatch.setattr(heif, "FORMATS", ())
+    monkeypatch.setattr("models_store.kinds.image.FORMATS", ("PNG", "AVIF"))
+    with pytest.raises(InputRefused, match=r"it is a HEIC picture; save it as .* or install anyview\[heic\]"):
+        read_file(GREY, content)
+    with pytest.raises(InputRefused, match="not recognised"):
+        read_file(GREY, b"\0\0\0\x1cftypqt  ")
 
 
 def test_pixels_are_counted_by_the_header() -> None:

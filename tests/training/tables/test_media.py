@@ -153,7 +153,7 @@ def test_arrays_of_a_folder_have_the_shape_of_a_row(
 
 
 @pytest.mark.parametrize(
-    ("suffix", "remedy"), [(".heic", ".png or .jpg"), (".m4a", ".wav or .flac"), (".xyz9", "arrays (.npy)")]
+    ("suffix", "remedy"), [(".psd", ".png or .jpg"), (".m4a", ".wav or .flac"), (".xyz9", "arrays (.npy)")]
 )
 def test_the_remedy_for_another_format_is_one_of_its_kind(tmp_path: Path, suffix: str, remedy: str) -> None:
     path = folder(tmp_path / "media", suffix, lambda path, _: write(path, b"x"))

@@ -158,7 +158,7 @@ def test_labels_that_differ_by_case_alone_are_named(tmp_path: Path) -> None:
 
 def test_a_format_of_files_that_is_not_read_is_named(tmp_path: Path) -> None:
     for row in range(N):
-        (tmp_path / f"{row}.heic").write_bytes(b"heic")
-    columns = {"photo": [f"{row}.heic" for row in range(N)], "x": MEASURE}
+        (tmp_path / f"{row}.psd").write_bytes(b"8BPS")
+    columns = {"photo": [f"{row}.psd" for row in range(N)], "x": MEASURE}
     text = guessed_text(write(tmp_path / "t.csv", columns))
-    assert "#   photo: names files of the format .heic, which is not read; convert them to" in text
+    assert "#   photo: names files of the format .psd, which is not read; convert them to" in text
