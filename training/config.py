@@ -136,10 +136,10 @@ class Data(_Frozen):
     """Data source, and selection of its rows."""
 
     source: str
-    """``mnist``, ``fashion_mnist``, ``mfeat``, ``digits``, or ``table`` for other files."""
+    """``mnist``, ``fashion_mnist``, ``mfeat``, ``digits``, ``polydigits``, or ``table`` for other files."""
     path: Path | None = None
-    """Folder of the source (for `digits`: of its three folders); default: ``$ANYVIEW_DATA/SOURCE``, else
-    ``../shared/data/SOURCE``."""
+    """Folder of the source (for `digits` and `polydigits`: of their folders); default:
+    ``$ANYVIEW_DATA/SOURCE``, else ``../shared/data/SOURCE``."""
     files: tuple[Path, ...] = ()
     """For the source `table`: CSV, Parquet, npz, npy, or folders with one table in each."""
     dialects: dict[str, FileDialect] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from models_store.manifest import Modality
 from models_store.tables.dialect import TrainingTable
 from training.config import Data, Experiment
-from training.data import digits, fashion_mnist, mfeat, mnist, table
+from training.data import digits, fashion_mnist, mfeat, mnist, polydigits, table
 from training.data.gaps import with_gaps
 from training.data.rows import Rows, Splits
 from training.errors import DataError, ExperimentError
@@ -91,6 +91,9 @@ SOURCES: Mapping[str, Callable[[Experiment], Splits]] = {
     "fashion_mnist": lambda experiment: fashion_mnist.load(_folder(experiment.data)),
     "mfeat": lambda experiment: mfeat.load(_needed(experiment.data, "mfeat")),
     "digits": lambda experiment: _digits(experiment.data),
+    "polydigits": lambda experiment: polydigits.load(
+        _folder(experiment.data, "mnist"), experiment.data.limit
+    ),
     "table": table.load,
 }
 
