@@ -18,7 +18,7 @@ LOOP_PIXELS = 50_000
 """Pixels that are decoded on the event loop: some 1 ms."""
 PNG, RIFF = b"\x89PNG\r\n\x1a\n", b"RIFF"
 LOCKING = (b"RIFF", b"ftyp")
-"""Begin of WebP, and bytes 4 to 8 of AVIF and HEIC: their decoders keep all other threads of Python waiting."""
+"""Begin of WebP, and bytes 4 to 8 of AVIF and HEIC: their decoders make all threads of Python wait."""
 LOCKING_WEIGHT = 5
 """A pixel of such a picture counts as so many, which leaves some 0.2 s for the largest."""
 

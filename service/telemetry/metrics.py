@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,6 +30,15 @@ from service.telemetry.context import RequestContext
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The variable in which prometheus-client finds where several processes put their numbers together."""
+
+RESERVED = {
+    "counter": 2**20,
+    "histogram": 2**20,
+    "gauge_livemax": 2**16,
+    "gauge_livesum": 2**16,
+    "gauge_livemin": 2**16,
+}
+"""Bytes of the files of one process, by prometheus-client's name for what they hold."""
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SLOW_SECONDS = 0.1
@@ -64,6 +75,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.together = os.environ.get(DIRECTORY)
+        if self.together:
+            for kind, size in RESERVED.items():
+                _reserve(Path(self.together) / f"{kind}_{os.getpid()}.db", size)
         self._registry = registry = CollectorRegistry()
         if not self.together:
             ProcessCollector(registry=registry)
@@ -194,13 +208,41 @@ def _labels(kind: Kind) -> tuple[str, str]:
 
 @contextmanager
 def counted_together(processes: int) -> Iterator[None]:
-    """Gives several processes a folder to count in; none for one, which counts in its memory."""
+    """Gives several processes a folder to count in; none for one, which counts in its memory.
+
+    Where the temporary folder cannot hold their files, each process counts alone, with a warning.
+    """
     if processes == 1 or os.environ.get(DIRECTORY):
         yield
         return
-    with TemporaryDirectory(prefix="anyview-metrics-") as folder:
-        os.environ[DIRECTORY] = folder
+    with ExitStack() as stack:
+        try:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="anyview-metrics-")))
+            _reserve(folder / "room", processes * sum(RESERVED.values()))
+            (folder / "room").unlink()
+            os.environ[DIRECTORY] = str(folder)
+        except OSError as error:
+            megabytes = math.ceil(processes * sum(RESERVED.values()) / 1e6)
+            logging.getLogger("anyview").warning(
+                "the temporary folder cannot hold %d MB for the metrics of %d processes (%s): /metrics gives "
+                "those of the process that answers; free some space or set TMPDIR",
+                megabytes,
+                processes,
+                error,
+            )
         yield
+
+
+def _reserve(file: Path, size: int) -> None:
+    """Creates a file of zeros whose blocks are allocated.
+
+    A process that writes into a mapped file for which the file system has no block ends by SIGBUS.
+
+    Raises:
+        OSError: There is not enough space.
+    """
+    with file.open("wb") as new:
+        os.posix_fallocate(new.fileno(), 0, size)
 
 
 def _bury(directory: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
 import math
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -270,6 +274,29 @@ def test_the_process_logs_json_and_nothing_of_what_was_sent(bundle_folder: Path,
     lines = [json.loads(line) for line in errors.read_text().splitlines()]
     assert sum(line["logger"] == "anyview.requests" for line in lines) > len(ASKED)
     assert MARKER not in errors.read_text()
+
+
+def test_files_that_several_processes_count_in_are_reserved(tmp_path: Path) -> None:
+    """Otherwise a process ends by SIGBUS where the file system becomes full."""
+    program = "import service.telemetry.metrics as m; m.Metrics().expose('')"
+    environment = {**os.environ, metrics.DIRECTORY: str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)  # noqa: S603 - our own program
+    files = {path.stem.rpartition("_")[0]: path.stat() for path in tmp_path.iterdir()}
+    assert {name: file.st_size for name, file in files.items()} == metrics.RESERVED
+    assert all(file.st_blocks * 512 >= file.st_size for file in files.values())
+
+
+def test_where_the_temporary_folder_is_full_each_process_counts_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(_file: int, _start: int, _length: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.delenv(metrics.DIRECTORY, raising=False)
+    with metrics.counted_together(4):
+        assert metrics.DIRECTORY not in os.environ
+    assert "cannot hold 10 MB for the metrics of 4 processes" in caplog.text
 
 
 def test_several_processes_count_together(bundle_folder: Path) -> None:
