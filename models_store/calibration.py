@@ -20,10 +20,10 @@ import math
 import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
 
 from models_store.arrays import Array
 from models_store.errors import BundleRefused
@@ -31,6 +31,7 @@ from models_store.manifest import Manifest, Modality
 from models_store.quantiles import quantiles
 
 FILE = "calibration.npz"
+NORMAL = NormalDist()
 COVERAGES = (0.5, 0.8, 0.9)
 """Coverages of the corrected central intervals."""
 FEWEST = 20
@@ -226,7 +227,7 @@ def own_intervals(
         coverages: Shares of future values within the intervals.
     """
     if has_atoms(modality):
-        reach = np.stack([std * ndtri((1 + coverage) / 2) for coverage in coverages], axis=1)
+        reach = np.stack([std * NORMAL.inv_cdf((1 + coverage) / 2) for coverage in coverages], axis=1)
         return Intervals(mean, reach, reach)
     tails = [(1 - coverage) / 2 for coverage in coverages]
     ends = quantiles(draw(), [0.5, *tails, *(1 - tail for tail in tails)], axis=1)

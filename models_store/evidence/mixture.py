@@ -10,7 +10,6 @@ from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
-from scipy.special import ndtri
 
 from models_store.arrays import Array
 from models_store.evidence.laplace import Peak
@@ -65,6 +64,8 @@ class SplitNormal:
     stretch: float = 1.0
 
     def sample(self, noise: Draw, count: int) -> Array:
+        from scipy.special import ndtri  # takes a quarter of the service's start, and few requests need it
+
         ahead, behind = self._sides()
         side, distance = np.moveaxis(noise(2 * count).reshape(count, 2, -1), 1, 0)
         # a side is drawn in proportion to its width

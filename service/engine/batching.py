@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -32,6 +32,8 @@ HANDOFF_SECONDS = 0.2e-3
 """Cost of the way to a thread and back; a larger batch shares it among more rows."""
 MOST_ROWS = 1024
 """Largest batch."""
+TIMED_ROWS = (1, 8, 64)
+"""Batches that are timed when a graph is loaded: timing all sizes takes long, and noise decided."""
 LONGEST_SECONDS = 0.1
 """Batches that take longer are not enlarged: other callers wait for them."""
 
@@ -336,9 +338,9 @@ def _joined(pieces: list[Outputs]) -> Outputs:
 
 
 def measure(
-    graph: Graph, example: Array, repeats: int = 3, clock: Callable[[], float] = time.perf_counter
+    graph: Graph, example: Array, repeats: int = 5, clock: Callable[[], float] = time.perf_counter
 ) -> BatchSizing:
-    """Times batches of 1, 2, 4, … rows, until larger ones are not faster per row.
+    """Times batches of ``TIMED_ROWS``, and takes the times of all others from the lines through these.
 
     Arguments:
         graph: Graph to time.
@@ -346,22 +348,39 @@ def measure(
         repeats: Runs per size; the fastest counts, since a busy machine only adds time.
         clock: Clock, in seconds.
     """
-    rate: dict[int, float] = {}
-    inline_rows, rows = 0, 1
-    while rows <= MOST_ROWS:
+    seconds: dict[int, float] = {}
+    for rows in TIMED_ROWS:
         batch = np.ascontiguousarray(np.resize(example, (rows, *example.shape[1:])))
-        seconds = min(_timed(graph, batch, clock) for _ in range(repeats))
-        rate[rows] = rows / (seconds + HANDOFF_SECONDS)
-        if seconds < LOOP_SECONDS:
-            inline_rows = rows
-        if seconds > LONGEST_SECONDS or rate[rows] < 1.05 * rate.get(rows // 4, 0):
+        seconds[rows] = min(_timed(graph, batch, clock) for _ in range(repeats))
+        if seconds[rows] > LONGEST_SECONDS:
             break
-        rows *= 2
-    best_rows = min(rows for rows in rate if rate[rows] >= 0.95 * max(rate.values()))
-    return BatchSizing(best_rows, inline_rows, rate[best_rows])
+    return _sizing(seconds)
 
 
 def _timed(graph: Graph, rows: Array, clock: Callable[[], float]) -> float:
     start = clock()
     graph.run(rows)
     return clock() - start
+
+
+def _sizing(seconds: Mapping[int, float]) -> BatchSizing:
+    """Returns the sizes of batches of a graph, of which some were timed."""
+    rate: dict[int, float] = {}
+    inline_rows, rows = 0, 1
+    while rows <= MOST_ROWS:
+        expected = _expected_seconds(seconds, rows)
+        rate[rows] = rows / (expected + HANDOFF_SECONDS)
+        if expected < LOOP_SECONDS:
+            inline_rows = rows
+        if expected > LONGEST_SECONDS:
+            break
+        rows *= 2
+    best_rows = min(rows for rows in rate if rate[rows] >= 0.95 * max(rate.values()))
+    return BatchSizing(best_rows, inline_rows, rate[best_rows])
+
+
+def _expected_seconds(seconds: Mapping[int, float], rows: int) -> float:
+    """Interpolates the time of a batch; beyond the largest that was timed, the last line goes on."""
+    sizes, times = [0, *seconds], [0.0, *seconds.values()]
+    per_row = max(0.0, (times[-1] - times[-2]) / (sizes[-1] - sizes[-2]))
+    return float(np.interp(rows, sizes, times)) + per_row * max(0, rows - sizes[-1])
