@@ -29,7 +29,7 @@ def read_npy(content: bytes) -> Array:
     shape, fortran, dtype, start = _header(content)
     if dtype.kind not in "biuf":
         raise UnreadableFile(f"a .npy must hold numbers or booleans, this one holds {dtype}")
-    if any(size > len(content) for size in shape) or len(shape) > MAX_AXES:
+    if max(shape, default=0) > len(content) or len(shape) > MAX_AXES:
         raise UnreadableFile(f".npy header promises the shape {shown(shape)}, {len(content)} bytes came")
     promised, following = math.prod(shape) * dtype.itemsize, len(content) - start
     if promised != following:

@@ -59,12 +59,14 @@ def _pixels_on_loop(file: bytes | str) -> int:
         content = from_base64(file) if isinstance(file, str) else file
     except UnreadableFile:
         return 0  # the reader gives the reason
+    if content.startswith(arrays.MAGIC):
+        return 0
     if content.startswith(RIFF) and content[8:12] == b"WAVE":
         return len(content)
     if content.startswith(PNG):
         width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
         return width * height
-    return 0 if content.startswith(arrays.MAGIC) else LOOP_PIXELS + 1
+    return LOOP_PIXELS + 1
 
 
 def _counted(allowance: Allowance, media: Sequence[tuple[Kind, bytes | str]]) -> int:

@@ -41,11 +41,12 @@ def _dumps(value: Any) -> bytes:
 def _numbers(answer: Answer) -> int:
     total = 0
     for value in answer.values():
-        if isinstance(value, np.ndarray):
+        kind = type(value)  # isinstance(value, Mapping) takes twenty times as long
+        if kind is np.ndarray:
             total += value.size
-        elif isinstance(value, dict):  # testing for Mapping takes ten times as long
+        elif kind is dict:
             total += _numbers(value)
-        elif _is_list_of_mappings(value):
+        elif kind is list and _is_list_of_mappings(value):
             total += sum(map(_numbers, value))
     return total
 
