@@ -20,7 +20,9 @@ from functools import reduce
 from operator import add
 from typing import Any, NamedTuple, TypeAlias
 
-from array_api_compat import array_namespace, is_torch_array
+from array_api_compat import is_torch_array
+
+from models_store.arrays import array_namespace
 
 Array: TypeAlias = Any
 """A numpy array or a torch tensor."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias, final
 
 import numpy as np
-from array_api_compat import array_namespace
 
+from models_store.arrays import array_namespace
 from models_store.fusion import Array
 from models_store.likelihoods.functions import is_cheap_to_read
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import ClassVar, final
 
 import numpy as np
-from array_api_compat import array_namespace
 
+from models_store.arrays import array_namespace
 from models_store.fusion import LOG_2PI, Array
 from models_store.likelihoods.base import Constant, Likelihood, Parameters
 from models_store.likelihoods.functions import as_float, log_rising
