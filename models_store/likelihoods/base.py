@@ -9,8 +9,7 @@ from typing import ClassVar, TypeAlias, final
 
 import numpy as np
 
-from models_store.arrays import array_namespace
-from models_store.fusion import Array
+from models_store.fusion import Array, array_namespace
 from models_store.likelihoods.functions import is_cheap_to_read
 
 Parameters: TypeAlias = Mapping[str, Array]

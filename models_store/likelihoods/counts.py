@@ -7,8 +7,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from models_store.arrays import array_namespace
-from models_store.fusion import Array
+from models_store.fusion import Array, array_namespace
 from models_store.likelihoods.base import Constant, Likelihood, Parameters
 from models_store.likelihoods.functions import as_float, draw_counts, log_gamma, log_rising, softplus
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from array_api_compat import is_torch_array
 
-from models_store.arrays import array_namespace
-from models_store.fusion import Array
+from models_store.fusion import Array, array_namespace
 
 
 def is_cheap_to_read(x: Array) -> bool:

@@ -8,8 +8,7 @@ from typing import final
 
 import numpy as np
 
-from models_store.arrays import array_namespace
-from models_store.fusion import Array
+from models_store.fusion import Array, array_namespace
 from models_store.likelihoods.base import Likelihood, Parameters
 from models_store.likelihoods.functions import as_float, odds_against, sigmoid, softplus
 

@@ -8,8 +8,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from models_store.arrays import array_namespace
-from models_store.fusion import LOG_2PI, Array
+from models_store.fusion import LOG_2PI, Array, array_namespace
 from models_store.likelihoods.base import Constant, Likelihood, Parameters
 from models_store.likelihoods.functions import as_float, log_rising
 
