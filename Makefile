@@ -10,7 +10,7 @@ SBOM := $(VENV)/sbom
 PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 LOCK := pyproject.toml constraints.txt
 
-.PHONY: serve test reference lint docs format proto train bench-service bench-client bench-impute bench-page bench-training bench-likelihood bench-tables ablation soak sbom clean
+.PHONY: serve test reference lint docs format proto train bench-service bench-client bench-grpc bench-impute bench-page bench-training bench-likelihood bench-tables ablation soak sbom clean
 
 serve: export ANYVIEW_DEFAULT_MODEL ?= digits
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
@@ -57,6 +57,9 @@ proto: $(FULL)/.done  ## Compile the messages of gRPC
 
 bench-impute: $(FULL)/.done  ## Fill 10 million rows of Parquet; IMPUTE="--files 2 --rows 500000" for a shorter run
 	OMP_NUM_THREADS=1 $(FULL)/bin/python -m benchmarks.impute $(IMPUTE)
+
+bench-grpc: $(FULL)/.done  ## Speed of inference over gRPC relative to a bare grpc.aio server; on two idle cores
+	OMP_NUM_THREADS=1 $(FULL)/bin/python -m benchmarks.grpc_infer
 
 bench-page: $(BENCH)/.done  ## Measure the delay of the page after a stroke; needs Chromium
 	$(BENCH)/bin/python -m benchmarks.page

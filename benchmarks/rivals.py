@@ -141,7 +141,18 @@ def asgi(folder: Path) -> ASGIApp:
     return app
 
 
-APPS: dict[str, Callable[[Path], Any]] = {"empty": empty, "expert": expert, "asgi": asgi}
+def bare_grpc(folder: Path) -> ASGIApp:
+    from benchmarks import grpc_infer
+
+    return grpc_infer.bare(folder)
+
+
+APPS: dict[str, Callable[[Path], Any]] = {
+    "empty": empty,
+    "expert": expert,
+    "asgi": asgi,
+    "grpc": bare_grpc,
+}
 
 
 def main(name: str, port: int, folder: Path) -> None:

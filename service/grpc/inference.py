@@ -15,10 +15,12 @@ from service.engine.workers import FEW, aside
 from service.errors import NotReady
 from service.formats import bodies
 from service.grpc import messages
-from service.grpc.calls import Call, Calls, Headers, Method, Record, Rpc, abort, headers_of
+from service.grpc.calls import Call, Calls, Headers, Record, Rpc, abort, headers_of
 from service.grpc.schema import StreamResponse
 from service.grpc.status import failure
+from service.grpc.waves import Waves
 from service.http.edge import request_id
+from service.models.loading import Loaded
 from service.oip.cache import cache_of
 from service.routes.inference import record_body
 from service.routes.oip import answer, current
@@ -29,36 +31,48 @@ AT_ONCE = 16
 """Messages of a stream that are answered at a time; further ones wait with the client."""
 
 
-async def infer(call: Call, in_stream: bool = False) -> Any:
-    """Answers a request with its outputs, given its inputs.
+class Inference:
+    """Answers requests for inference; those that arrive close together are batched."""
 
-    Arguments:
-        call: The call, with a ``ModelInferRequest``.
-        in_stream: Whether it is a message of a stream.
+    def __init__(self) -> None:
+        self._waves = Waves()
 
-    Returns:
-        A ``ModelInferResponse``.
-    """
-    came, catalog, content = time.monotonic_ns(), call.catalog, call.content
-    if len(content) > SMALL:
-        await catalog.budget.take(2 * len(content))  # the message as it came, and parsed
-    parts = await aside(len(content), messages.split, content, in_stream)
-    loaded = current(catalog, parts.model, parts.version)
-    try:
-        parse = partial(messages.parse, loaded.model.rules, parts)
-        parsed = await bodies.by_cost(catalog.budget, len(content) <= FEW, parse)
+    async def unary(self, call: Call) -> Any:
+        """Answers a call with a ``ModelInferRequest`` by a ``ModelInferResponse``."""
+        return await self.infer(call, in_stream=False)
+
+    async def infer(self, call: Call, in_stream: bool) -> Any:
+        """Answers a request with its outputs, given its inputs.
+
+        Arguments:
+            call: The call, with a ``ModelInferRequest``.
+            in_stream: Whether it is a message of a stream.
+
+        Returns:
+            A ``ModelInferResponse``.
+        """
+        came, catalog, content = time.monotonic_ns(), call.catalog, call.content
+        if len(content) > SMALL:
+            await catalog.budget.take(2 * len(content))  # the message as it came, and parsed
+        parts = await aside(len(content), messages.split, content, in_stream)
+        loaded = current(catalog, parts.model, parts.version)
+        try:
+            with self._waves:
+                response = await self._answer(call, parts, loaded, came)
+        except BaseException:
+            cache_of(loaded).statistics.failed(time.monotonic_ns() - came)
+            raise
+        if parts.final:
+            messages.set_parameter(response, messages.FINAL[1], True)
+        return response
+
+    async def _answer(self, call: Call, parts: messages.Parts, loaded: Loaded, came: int) -> Any:
+        budget, parse = call.catalog.budget, partial(messages.parse, loaded.model.rules, parts)
+        parsed = await bodies.by_cost(budget, len(call.content) <= FEW, parse)
+        await self._waves.join()
         record_body(call.context, loaded, parsed.observed)
-        catalog.admit()  # other requests may have filled the queues during the upload
-        response = await answer(loaded, parsed, came, messages.write)
-    except BaseException:
-        cache_of(loaded).statistics.failed(time.monotonic_ns() - came)
-        raise
-    if parts.final:
-        messages.set_parameter(response, messages.FINAL[1], True)
-    return response
-
-
-INFER = Method("grpc_infer", infer, admit=True)
+        call.catalog.admit()  # other requests may have filled the queues during the upload
+        return await answer(loaded, parsed, came, messages.write)
 
 
 class InferStreams:
@@ -66,10 +80,12 @@ class InferStreams:
 
     Arguments:
         calls: Record, key and deadline of every message.
+        inference: Answers each message.
     """
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, inference: Inference) -> None:
         self._calls = calls
+        self._inference = inference
 
     async def handle(self, _requests: Any, rpc: Rpc) -> None:
         """Answers one stream.
@@ -94,7 +110,8 @@ class InferStreams:
             with Record(self._calls, STREAM, headers) as context, self._calls.deadline() as deadline:
                 deadline.uploaded = True
                 self._calls.catalog.admit()
-                message = await infer(Call(self._calls.catalog, context, content), in_stream=True)
+                call = Call(self._calls.catalog, context, content)
+                message = await self._inference.infer(call, in_stream=True)
                 response = StreamResponse(infer_response=message)
         except Exception as error:
             response = StreamResponse(error_message=failure(error).detail)

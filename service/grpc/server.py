@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from service.grpc import CannotServe, health
 from service.grpc.calls import Call, Calls, Method, Rpc
 from service.grpc.health import Watches
-from service.grpc.inference import INFER, InferStreams
+from service.grpc.inference import Inference, InferStreams
 from service.grpc.models import METHODS, UNSUPPORTED
 from service.grpc.schema import POOL, SERVICE
 from service.grpc.status import Unimplemented
@@ -41,11 +41,14 @@ class Router(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     """
 
     def __init__(self, calls: Calls) -> None:
+        inference = Inference()
+        streams = InferStreams(calls, inference)
+        infer = Method("grpc_infer", inference.unary, admit=True)
         self._calls = calls
         self._handlers = {
             **{f"/{SERVICE}/{name}": calls.handler(method) for name, method in METHODS.items()},
-            f"/{SERVICE}/ModelInfer": calls.handler(INFER),
-            f"/{SERVICE}/ModelStreamInfer": grpc.stream_stream_rpc_method_handler(InferStreams(calls).handle),
+            f"/{SERVICE}/ModelInfer": calls.handler(infer),
+            f"/{SERVICE}/ModelStreamInfer": grpc.stream_stream_rpc_method_handler(streams.handle),
             f"/{health.NAME}/Check": calls.handler(health.CHECK),
             f"/{health.NAME}/Watch": grpc.stream_stream_rpc_method_handler(Watches(calls).handle),
             f"/{REFLECTION}/ServerReflectionInfo": _reflection(calls),
