@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -134,6 +135,14 @@ def test_the_trainer_of_multivae_trains_this_class(
     trained = MVAE.load_from_folder(folder)
     assert trained.model_config == model.model_config
     assert float(trained(data, epoch=9).loss.detach()) < before - 1
+
+
+@row("`push_to_hf_hub(hf_hub_path)`, `load_from_hf_hub(hf_hub_path)`")
+@pytest.mark.parametrize("name", ["push_to_hf_hub", "load_from_hf_hub"])
+def test_the_methods_for_the_hub_have_the_same_arguments(theirs: Any, ours: MVAE, name: str) -> None:
+    """test_hub.py sends a model to a stand-in for the hub, and gets it back."""
+    expected, actual = (inspect.signature(getattr(model, name)).parameters for model in (theirs, ours))
+    assert [*actual][: len(expected)] == [*expected]
 
 
 @row("`encode(inputs, ignore_incomplete=True)`")
