@@ -106,7 +106,7 @@ def fit(
 
 def evaluate(bundle: Bundle, output: Path | None) -> None:
     """Measures a published model again; writes its card and pictures to a folder, if given."""
-    experiment, evaluated = _published(bundle)
+    experiment, evaluated = published(bundle)
     latent_space = None
     if latent.FILE in bundle.manifest.files:
         latent_space = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
@@ -122,7 +122,7 @@ def corruptions(bundle: Bundle) -> None:
     Raises:
         TrainingError: The model has no category, or no view of a kind that can be corrupted.
     """
-    measured = measure_corruptions(_published(bundle)[1])
+    measured = measure_corruptions(published(bundle)[1])
     if not measured:
         raise TrainingError(
             f"{bundle.manifest.name} has no test rows with a category and a view of one of these kinds: "
@@ -131,7 +131,7 @@ def corruptions(bundle: Bundle) -> None:
     print(corruption_table(measured))
 
 
-def _published(bundle: Bundle) -> tuple[Experiment, EvaluatedModel]:
+def published(bundle: Bundle) -> tuple[Experiment, EvaluatedModel]:
     """A published model with its calibration, and the test rows that have not calibrated it."""
     experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
     prepared = data.prepare(experiment)
