@@ -108,7 +108,7 @@ class Served:
         rows = self._rows(given.take(any_given))
         for start in range(0, len(any_given), ROWS_AT_ONCE):
             part = slice(start, min(start + ROWS_AT_ONCE, len(any_given)))
-            generated = await self.model.generate(
+            generate = self.model.generate(
                 observations(rows.take(part)),
                 ["all"],
                 sorted(requested),
@@ -118,6 +118,7 @@ class Served:
                 seed=0,
                 noise=True,
             )
+            generated = await asyncio.create_task(generate)  # the memory budget counts by task
             for index, place in places.items():
                 if place.modality in requested:
                     summary = generated.targets[place.modality]
