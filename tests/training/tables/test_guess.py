@@ -113,6 +113,20 @@ def test_text_and_few_whole_numbers_are_categories_and_counts_are_counts() -> No
     assert modalities["x_counts"]["likelihood"] == "negative_binomial"
 
 
+@pytest.mark.parametrize(("columns", "share"), [(15, None), (16, 0.25)])
+def test_cells_of_a_wide_view_are_hidden_in_training(columns: int, share: float | None) -> None:
+    write_csv(
+        "x.csv", **{f"x_{column}": RNG.normal(size=N) for column in range(columns)}, kind=["a", "b"] * 20
+    )
+    hidden = {one["kind"]: one.get("hidden_cells") for one in guessed("x.csv").values()}
+    assert hidden == {"vector": share, "category": None}
+
+
+def test_no_cells_are_hidden_of_arrays_that_cannot_lack_them() -> None:
+    np.savez("x.npz", a=RNG.integers(0, 10**6, (N, 20)), b=RNG.random((N, 20)) < 0.5)
+    assert all("hidden_cells" not in one for one in guessed("x.npz").values())
+
+
 def test_what_tells_nothing_is_left_out_with_the_reason() -> None:
     write_csv(
         "x.csv",
