@@ -1,0 +1,130 @@
+"""Cost of a request in one process and under Ray Serve with two replicas: ``python -m benchmarks.replicas``.
+
+Needs the extra ``ray`` and namespaces of the network (``unshare``), since Ray's ports are bound to all
+interfaces. The cost is the processor time of all processes but the load generator.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.load import drive, request
+
+ROOT = Path(__file__).parents[1]
+NAMESPACES = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child", "--map-root-user"]
+PORT, CONNECTIONS, SECONDS = 8000, 16, 10.0
+SERVICE = {"ANYVIEW_DEFAULT_MODEL": "digits", "ANYVIEW_RAY_CORES": "0.5", "ANYVIEW_RAY_MAX_REPLICAS": "2"}
+SERVERS = ["one process", "Ray Serve with settings.env", "Ray Serve with its default proxy"]
+
+
+def main() -> None:
+    cost = {}
+    for name in SERVERS:
+        with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+            command = [*NAMESPACES, sys.executable, "-m", "benchmarks.replicas", name, folder]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
+        cost[name] = json.loads(done.stdout.splitlines()[-1])
+    one = cost[SERVERS[0]]["microseconds"]
+    print("| | µs of processor time per request | ÷ one process | memory (PSS), all processes |")
+    print("| --- | --- | --- | --- |")
+    for name, of in cost.items():
+        time_of, memory = of["microseconds"], of["megabytes"]
+        print(f"| {name} | {time_of:.0f} | {time_of / one:.1f} | {memory:.0f} MB |")
+
+
+def measure(name: str, folder: Path) -> None:
+    """Starts a server, sends requests for some seconds, and writes what one cost; runs in namespaces."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)  # noqa: S607 - the system's
+    start(name, folder, {**os.environ, **SERVICE, "PYTHONPATH": str(ROOT)})
+    while not answers():
+        time.sleep(0.2)
+    body = json.dumps({"inputs": {"label": [3]}}).encode()
+    requests = [request("/encode", body, {"content-type": "application/json"})]
+    drive(PORT, requests, CONNECTIONS, SECONDS / 5)
+    before = processor_seconds()
+    answered = drive(PORT, requests, CONNECTIONS, SECONDS).answered
+    used = processor_seconds() - before
+    print(json.dumps({"microseconds": 1e6 * used / answered, "megabytes": megabytes()}))
+
+
+def start(name: str, folder: Path, environment: Mapping[str, str]) -> None:
+    if name == SERVERS[0]:
+        subprocess.Popen([sys.executable, "-m", "service"], env=environment)
+        return
+    environment = {
+        **environment,
+        **(settings() if name == SERVERS[1] else {}),
+        **{f"RAY_SERVE_HAPROXY_{key}": str(folder / value) for key, value in HAPROXY_FILES.items()},
+        "HOME": str(folder),
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_ADDRESS": "127.0.0.1:6379",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    head = "ray start --head --node-ip-address 127.0.0.1 --include-dashboard false --num-cpus 2"
+    cluster = [*head.split(), "--object-store-memory", "100000000", "--temp-dir", str(folder / "ray")]
+    (folder / "haproxy").mkdir()
+    for command in (cluster, ["serve", "run", "--non-blocking", "deploy.ray:app"]):
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=sys.stderr)  # noqa: S603
+
+
+HAPROXY_FILES = {
+    "CONFIG_FILE_LOC": "haproxy/haproxy.cfg",
+    "SOCKET_PATH": "haproxy/admin.sock",
+    "SERVER_STATE_BASE": "haproxy",
+    "SERVER_STATE_FILE": "haproxy/state",
+    "METRICS_SOCKET_PATH": "haproxy/metrics.sock",
+}
+"""Files of HAProxy, which lie in one folder of the machine by default, by the end of their variables."""
+
+
+def settings() -> dict[str, str]:
+    """Variables of deploy/ray/settings.env."""
+    lines = (ROOT / "deploy" / "ray" / "settings.env").read_text().splitlines()
+    stated = [line.partition("=") for line in lines if line and not line.startswith("#")]
+    return {name: " ".join(shlex.split(value)) for name, _, value in stated}
+
+
+def answers() -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/readyz", timeout=5):
+            return True
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False
+
+
+def processor_seconds() -> float:
+    """Processor time of all processes of the namespace but this one."""
+    ticks = 0
+    for path in others("stat"):
+        fields = path.read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def megabytes() -> float:
+    """Memory of all processes of the namespace but this one: the sum of their proportional set sizes."""
+    texts = [path.read_text() for path in others("smaps_rollup")]
+    return sum(int(text.partition("Pss:")[2].split()[0]) for text in texts if "Pss:" in text) / 1000
+
+
+def others(file: str) -> list[Path]:
+    return [path for path in Path("/proc").glob(f"[0-9]*/{file}") if path.parent.name != str(os.getpid())]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        measure(sys.argv[1], Path(sys.argv[2]))
+    else:
+        main()

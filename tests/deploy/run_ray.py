@@ -1,0 +1,126 @@
+"""A cluster of Ray serves ``deploy.ray:app`` with two replicas; one is killed, and a version is published.
+
+Runs in namespaces of its own for network and processes, since Ray's ports are bound to all interfaces:
+``unshare --net --pid … python -m tests.deploy.run_ray FOLDER BUNDLE``. Writes what was answered as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from benchmarks.replicas import HAPROXY_FILES, settings
+from models_store.stores import store_at
+from tests.deploy.test_haproxy import Callers
+from tests.service.changing import publish
+from tests.service.running import readiness, until
+
+ROOT = Path(__file__).parents[2]
+ADDRESS = "http://127.0.0.1:8000"
+SECONDS = 280.0
+CONNECTIONS, REQUESTS = 6, int(os.environ.get("REQUESTS", "60"))
+"""Callers, and requests that must be answered after each event."""
+
+
+def main(folder: Path, bundle: Path) -> None:
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)  # noqa: S607 - the system's
+    shutil.copytree(bundle.parents[1], folder / "store")
+    os.environ |= environment(folder)
+    begin(folder)
+    callers = Callers(ADDRESS)
+    threads = [threading.Thread(target=callers.run, args=(n,)) for n in range(CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    report: dict[str, Any] = {"request_ids": request_ids()}
+    try:
+        resume(callers)
+        killed = next(replicas())
+        os.kill(killed, signal.SIGKILL)
+        resume(callers, lambda: killed not in replicas())
+        resume(callers, lambda: len([*replicas()]) == 2)
+        publish(store_at(str(folder / "store")), bundle, 2)
+        resume(callers, lambda: "2" in callers.versions)
+        report["metrics"] = scraped()
+    finally:
+        callers.stop.set()
+        for thread in threads:
+            thread.join()
+    report |= {
+        "answered": callers.answered,
+        "failures": callers.failures,
+        "versions": sorted(callers.versions),
+    }
+    print(json.dumps(report))
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Variables of settings.env, and those that keep this cluster apart from others of the machine."""
+    return {
+        **settings(),
+        **{f"RAY_SERVE_HAPROXY_{name}": str(folder / file) for name, file in HAPROXY_FILES.items()},
+        "HOME": str(folder),
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_ADDRESS": "127.0.0.1:6379",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "ANYVIEW_STORE": str(folder / "store"),
+        "ANYVIEW_POLL_SECONDS": "0.5",
+        "ANYVIEW_RAY_CORES": "0.5",
+        "ANYVIEW_RAY_MAX_REPLICAS": "2",
+    }
+
+
+def begin(folder: Path) -> None:
+    """Starts the cluster and the application, and waits until it answers."""
+    start = "ray start --head --node-ip-address 127.0.0.1 --include-dashboard false --num-cpus 2"
+    memory = ["--object-store-memory", "100000000", "--temp-dir", str(folder / "ray")]
+    deploy = ["serve", "run", "--non-blocking", "deploy.ray:app"]
+    (folder / "haproxy").mkdir()
+    for command in ([*start.split(), *memory], deploy):
+        subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)  # noqa: S603
+    until(lambda: readiness(ADDRESS) == 200, SECONDS)
+    until(lambda: len([*replicas()]) == 2, SECONDS)
+
+
+def replicas() -> Iterator[int]:
+    """Process ids of the replicas."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        if path.exists() and path.read_bytes().startswith(b"ray::ServeReplica"):
+            yield int(path.parent.name)
+
+
+def resume(callers: Callers, until_then: Callable[[], object] = lambda: True) -> None:
+    """Waits for further responses, and for an event."""
+    goal = callers.answered + REQUESTS
+    until(lambda: callers.failures or (callers.answered >= goal and until_then()), SECONDS)
+    if callers.failures:
+        sys.exit(callers.failures[0])
+
+
+def request_ids() -> list[str]:
+    return httpx2.get(f"{ADDRESS}/livez", headers={"x-request-id": "one"}).headers.get_list("x-request-id")
+
+
+def scraped() -> list[bool]:
+    """Whether each replica answers /metrics at a port of its own, with the rows of its requests."""
+    texts = [httpx2.get(f"http://127.0.0.1:{port}/metrics").text for port in metrics_ports()]
+    return ["anyview_rows_total{" in text for text in texts]
+
+
+def metrics_ports() -> list[int]:
+    """Ports of the replicas: the first ones from 30000 on that answer."""
+    return [port for port in range(30000, 30006) if readiness(f"http://127.0.0.1:{port}") == 200]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,43 @@
+"""Two replicas under Ray Serve, as deploy/ray says, lose no request of those sent all the time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+NAMESPACES = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child", "--map-root-user"]
+
+
+def has_namespaces() -> bool:
+    """Whether this user may make namespaces, and set up the loopback interface in them."""
+    if not shutil.which("unshare") or not shutil.which("ip"):
+        return False
+    command = [*NAMESPACES, "ip", "link", "set", "lo", "up"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+@pytest.mark.skipif(
+    find_spec("ray") is not None and not has_namespaces(), reason="no namespaces of the network"
+)
+def test_no_request_fails_when_a_replica_is_killed_or_a_version_comes(
+    bundle_folder: Path,
+) -> None:
+    with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:  # sockets need a short path
+        command = [*NAMESPACES, sys.executable, "-m", "tests.deploy.run_ray", folder, str(bundle_folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["failures"] == []
+    assert report["versions"] == ["1", "2"]
+    assert report["request_ids"] == ["one"]
+    assert report["metrics"] == [True, True]
