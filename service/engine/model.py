@@ -27,11 +27,13 @@ from service.engine.robust import mean_of, tempered
 from service.engine.rules import Limits, Rules
 from service.engine.scoring import Scored, advance, noise, p_values, question, questions_of
 from service.engine.summaries import (
+    AVERAGED_AT_ONCE,
     FIELDS,
     Summary,
     SummaryOptions,
     join,
     numbers_by_row,
+    only_averages,
     pieces,
     summaries,
 )
@@ -72,6 +74,12 @@ class Generated(NamedTuple):
     targets: Mapping[str, Summary]
     n: int
     condition: tuple[str, ...]
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers they hold."""
+        values = (value for summary in self.targets.values() for value in summary.values())
+        return sum(value.size for value in values if isinstance(value, np.ndarray))
 
 
 class Model:
@@ -379,6 +387,8 @@ class Model:
         parameters = await self._decode(modality, z)
         CURRENT.get().record("decode")
         size = _size(*z.shape[:2], *modality.parameter_shape())
+        if only_averages(modality, options, correction):
+            size //= AVERAGED_AT_ONCE
         summary = await aside(size, summaries, modality, parameters, options, first_row, correction)
         CURRENT.get().record("summarise")
         return summary

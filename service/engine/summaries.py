@@ -42,6 +42,8 @@ CENTRAL = (0.5, 0.9)
 """Coverages of the central intervals between these levels, from the inside."""
 SUMMARIES = ("mean", "std", "quantiles", "probabilities")
 FIELDS = (*SUMMARIES, "samples")
+AVERAGED_AT_ONCE = 5
+"""Numbers that are averaged in the time in which one is drawn and sorted."""
 CELLS_IN_CACHE = 2**18
 """Numbers summarised at a time: 1 MiB of float32, so that each step finds the numbers in the cache."""
 
@@ -101,6 +103,14 @@ def summaries(
             return _summaries(modality, few, options, first_row + rows.start, of_rows)
 
     return join([of(rows) for rows in pieces(n, draws, [modality], CELLS_IN_CACHE)])
+
+
+def only_averages(modality: Modality, options: SummaryOptions, correction: RowCorrections | None) -> bool:
+    """Whether the summaries are averages over draws of z, without draws of x or their sorting."""
+    if options.noise or correction is not None:
+        return False
+    sorts = "quantiles" in options.fields and modality.labels is None
+    return not sorts or modality.distribution.mixture_quantiles(np.zeros((0, 1)), LEVELS) is not None
 
 
 def pieces(n: int, draws: int, modalities: Sequence[Modality], most: int) -> Iterator[slice]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from models_store.errors import listed
 from models_store.kinds import MEDIA
-from service.engine.budget import in_thread
+from service.engine.budget import Allowance, in_thread
 from service.engine.observations import Observations
 from service.engine.summaries import FIELDS
 from service.engine.workers import FEW, aside
@@ -110,6 +110,8 @@ async def generate(request: Inference) -> Reply:
     )
     head = render.head(model.manifest, rows.n, seed, generated.condition)
     write = partial(render.generated, model.manifest, media, head, generated, filling, query.flatten)
+    if media in ENCODED and generated.numbers <= FEW:
+        return write(Allowance(model.budget))
     return await in_thread(model.budget, write)
 
 

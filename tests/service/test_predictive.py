@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
 
 from models_store.manifest import Modality
+from service.engine import summaries
 from service.engine.draws import draw_x, fill_with_noise
-from service.engine.summaries import LEVELS, samples, summarise
+from service.engine.summaries import FIELDS, LEVELS, SummaryOptions, only_averages, samples, summarise
 
 VECTOR = Modality(
     name="body",
@@ -125,3 +128,18 @@ def test_rows_and_seeds_draw_differently() -> None:
     z = wide_draws(2, draws=4)
     assert not np.array_equal(z[0], z[1])
     assert not np.array_equal(z, wide_draws(2, draws=4, seed=2))
+
+
+@pytest.mark.parametrize("fields", [FIELDS, ("mean", "std"), ("quantiles",)], ids=str)
+@pytest.mark.parametrize("modality", [VECTOR, COUNTS, PICTURE, LABEL], ids=lambda one: one.likelihood)
+def test_summaries_that_only_average_draw_no_x(
+    modality: Modality, fields: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are computed on the event loop up to a larger size."""
+    drawing = Mock(wraps=draw_x)
+    monkeypatch.setattr(summaries, "draw_x", drawing)
+    shape = (2, 30, 3) if modality is LABEL else (2, 30, 2)
+    parameters = {name: np.zeros(shape, np.float32) for name in modality.parameters}
+    options = SummaryOptions(fields, 3, 30, 1)
+    summaries.summaries(modality, parameters, options, 0)
+    assert only_averages(modality, options, None) is not drawing.called
