@@ -22,8 +22,6 @@ from models_store.tables.sources import Cell, Source
 from models_store.tables.survey import repeated, survey
 from models_store.tables.text import TextSource
 
-GUESSED_ENCODINGS = ("cp1252", "latin-1")
-"""Encodings that any text of one byte a letter can be read in."""
 EMPTY_IT = "correct it, or leave the cell empty"
 CELLS_AT_ONCE = 2**20
 """Cells in a block; what is in memory at a time is a small multiple of this."""
@@ -176,7 +174,7 @@ def read_table(
     decimal = layout.decimal if layout and dialect.format == "csv" else None
     matches = survey(source, dialect.units, marks, missing_by_column or {}, decimal)
     report = matches.report if dialect.has_header else (_nameless(matches.columns), *matches.report)
-    if dialect.encoding in GUESSED_ENCODINGS and not (layout and layout.encoding):
+    if not dialect.encoding.startswith("utf") and not (layout and layout.encoding):
         report = (
             f"its text is not UTF-8 and is read as {dialect.encoding}: {_not_ascii(matches.columns)}",
             *report,

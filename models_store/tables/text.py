@@ -40,7 +40,8 @@ class TextSource(Source):
         model_tables: KnownTables | None = None,
     ) -> None:
         self._where, self._open_bytes = where, open_bytes
-        sample, encoding = self._sample(layout)
+        trained = [table.encoding for table in model_tables.tables if table.encoding] if model_tables else []
+        sample, encoding = self._sample(layout, trained)
         if model_tables is not None:
             self.dialect = recognise(sample, encoding, model_tables)
         else:
@@ -51,9 +52,9 @@ class TextSource(Source):
         else:
             self.headers = tuple(f"column {at + 1}" for at in range(len(first)))
 
-    def _sample(self, layout: TableLayout | None) -> tuple[str, str]:
+    def _sample(self, layout: TableLayout | None, likely: Sequence[str]) -> tuple[str, str]:
         """The first characters of the text, and its encoding."""
-        encoding = (layout and layout.encoding) or encoding_of(self._open_bytes)
+        encoding = (layout and layout.encoding) or encoding_of(self._open_bytes, likely)
         try:
             with closing(self._text(encoding)) as text:
                 sample = text.read(SAMPLE)

@@ -23,6 +23,9 @@ AT_ONCE = 2**17
 Answer = Mapping[str, Any]
 """Tree of dictionaries, arrays, lists, strings and numbers."""
 
+CHARSETS = {"cp932": "windows-31j"}
+"""Encodings that are registered under another name than ``windows-`` and their number."""
+
 
 def reply(media: str, answer: Answer) -> Reply:
     """Writes an answer as JSON or npz."""
@@ -177,7 +180,9 @@ def generated(
     # Of these media types, only a zip holds the seed itself.
     if filling is not None:
         encoding = filling.sent.table.dialect.encoding.removesuffix("-sig")
-        media = f"{media}; charset={encoding.replace('cp', 'windows-')}"
+        media = (
+            f"{media}; charset={'windows-31j' if encoding == 'cp932' else encoding.replace('cp', 'windows-')}"
+        )
     return Reply(media, content, ((b"x-seed", str(seed).encode()),))
 
 

@@ -251,14 +251,6 @@ def test_a_first_row_of_digits_is_no_line_of_units() -> None:
     assert read_table(text.encode()).rows == 40
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "cp1250", "cp1251", "shift_jis"])
-def test_text_that_is_not_utf_8_has_a_line(encoding: str) -> None:
-    header = {"cp1252": "Größe", "cp1250": "płeć", "cp1251": "рост", "shift_jis": "身長"}[encoding]
-    report = read_table(f"{header},x\n".encode(encoding) + b"1.5,2\n" * 9).report
-    (line,) = [line for line in report if "not UTF-8" in line]
-    assert line.endswith("are not right, save it as UTF-8")
-
-
 def test_a_table_without_a_header_loses_no_row() -> None:
     table = read_table(text_of().partition("\n")[2].encode())
 
