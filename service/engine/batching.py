@@ -380,7 +380,7 @@ def _sizing(seconds: Mapping[int, float]) -> BatchSizing:
 
 
 def _expected_seconds(seconds: Mapping[int, float], rows: int) -> float:
-    """Interpolates the time of a batch; beyond the largest that was timed, the last line goes on."""
+    """Interpolates the time of a batch; beyond the largest that was timed, the last line continues."""
     sizes, times = [0, *seconds], [0.0, *seconds.values()]
     per_row = max(0.0, (times[-1] - times[-2]) / (sizes[-1] - sizes[-2]))
     return float(np.interp(rows, sizes, times)) + per_row * max(0, rows - sizes[-1])
