@@ -61,11 +61,7 @@ class Parts(NamedTuple):
 
 
 def split(content: bytes, in_stream: bool = False) -> Parts:
-    """Parses a ``ModelInferRequest``.
-
-    Arguments:
-        content: The message, serialized.
-        in_stream: Whether it is one of a stream.
+    """Parses a serialized ``ModelInferRequest``, of a stream or not.
 
     Raises:
         Unparsable: The message is damaged.
@@ -92,11 +88,7 @@ def parse(rules: Rules, parts: Parts, allowance: Allowance | None = None) -> Inf
         allowance: Memory for this work in a thread; None on the event loop.
 
     Raises:
-        Costly: Its files take too long for the event loop.
-        Unparsable: A file in it cannot be read.
-        WrongInput: An input is unknown, or a value does not fit.
-        RequestValidationError: A parameter is unknown, or has a wrong value.
-        TooLarge: There are too many rows.
+        Costly, Unparsable, WrongInput, RequestValidationError, TooLarge: As for :func:`requests.parse`.
     """
     if allowance is not None:
         raw = sum(map(len, parts.raw))
@@ -112,16 +104,7 @@ def _read(content: bytes) -> Head:
     message = InferRequest.FromString(content)
     parameters = _parameters(message)
     parameters.setdefault("binary_data_output", not any(one.HasField("contents") for one in message.inputs))
-    inputs = [
-        {
-            "name": one.name,
-            "shape": list(one.shape),
-            "datatype": one.datatype,
-            "data": one.contents if one.HasField("contents") else None,
-            "parameters": _parameters(one),
-        }
-        for one in message.inputs
-    ]
+    inputs = [_input(one) for one in message.inputs]
     outputs = [{"name": one.name, "parameters": _parameters(one)} for one in message.outputs]
     head = requests.read_head({"inputs": inputs, "outputs": outputs, "parameters": parameters})
     if len({one.binary for one in head.outputs}) > 1:
@@ -129,6 +112,16 @@ def _read(content: bytes) -> Head:
             "'binary_data' must be the same for all outputs: a response is raw as a whole, or not"
         )
     return head
+
+
+def _input(tensor: Any) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "datatype": tensor.datatype,
+        "data": tensor.contents if tensor.HasField("contents") else None,
+        "parameters": _parameters(tensor),
+    }
 
 
 # Clients that send raw tensors repeat the rest of their requests.

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from tests.training.reference import needs_reference, reference
 from tests.training.test_reference import DIMS, DISTS, FIELDS, SUBSETS, masks, rows
+from training import metrics
 from training.importing import read_saved
 from training.model import MVAE, MVAEConfig
 from training.networks import ModelOutput
+from training.samplers import MAFSampler
 
 pytestmark = needs_reference
 
@@ -135,6 +137,26 @@ def test_the_trainer_of_multivae_trains_this_class(
     trained = MVAE.load_from_folder(folder)
     assert trained.model_config == model.model_config
     assert float(trained(data, epoch=9).loss.detach()) < before - 1
+
+
+@row("`CoherenceEvaluator`, `FIDEvaluator`, `Reconstruction`, `Clustering`")
+def test_metrics_are_numbers(ours: MVAE) -> None:
+    inputs, labels = rows(12), torch.arange(12) % 3
+    judges = {name: lambda x: x.flatten(1)[:, :3] for name in DIMS}
+    coherence = metrics.cross_coherence(ours, inputs, labels, judges)
+    assert coherence.keys() == set(range(1, len(DIMS)))
+    assert 0 <= metrics.joint_coherence(ours, judges, 10) <= 1
+    assert metrics.reconstruction_error(ours, inputs).keys() == DIMS.keys()
+    assert metrics.fid(ours, inputs, "vector", lambda x: x, ["image"]) >= 0
+    data = (inputs, labels.numpy())
+    assert 1 / 3 <= metrics.cluster_accuracy(ours, data, data, 3) <= 1
+
+
+@row("`MAFSampler(model)`, `.fit(data)`, `.sample(n)`")
+def test_the_flow_samples_z(ours: MVAE) -> None:
+    sampler = MAFSampler(ours)
+    sampler.fit(rows(12), epochs=1)
+    assert ours.decode(sampler.sample(5))["vector"].shape == (5, 1, *DIMS["vector"])
 
 
 @row("`push_to_hf_hub(hf_hub_path)`, `load_from_hf_hub(hf_hub_path)`")
