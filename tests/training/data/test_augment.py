@@ -106,7 +106,7 @@ def test_a_rotation_keeps_distances_from_the_centre_where_sides_differ() -> None
     distance = (result * torch.hypot(rows, columns)).sum(dim=(1, 2)) / result.sum(dim=(1, 2))
     assert float((distance - math.hypot(0.5, 3)).abs().max()) < 0.25
     below = (result * rows).sum(dim=(1, 2)) / result.sum(dim=(1, 2))
-    assert float(below.max()) > 2.5  # a quarter of a turn
+    assert float(below.max()) > 2.5  # by 90°
 
 
 def test_an_occluded_picture_differs_in_one_square_of_one_level() -> None:
