@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,17 @@ LOG_VAR_LIMIT = 30.0
 
 ACROSS_ROWS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 """Layers by which a row's output depends on the other rows of its batch."""
+
+
+_RESERVED = frozenset([*dir(nn.ModuleDict()), *keyword.kwlist])
+
+
+def module_key(name: str) -> str:
+    """Key of a modality's encoder and decoder.
+
+    PyTorch refuses modules with names of methods, such as ``type``, and exports none with those of keywords.
+    """
+    return f"{name} modality" if name in _RESERVED else name
 
 
 class Coders(nn.Module):
@@ -57,10 +69,10 @@ class Coders(nn.Module):
         custom = {**(encoders or {})}, {**(decoders or {})}
         config.custom_architectures = sorted(custom[0].keys() | custom[1].keys())
         self.encoders = nn.ModuleDict(
-            {name: custom[0].get(name) or self._default_encoder(name) for name in self.modalities}
+            {module_key(m): custom[0].get(m) or self._default_encoder(m) for m in self.modalities}
         )
         self.decoders = nn.ModuleDict(
-            {name: custom[1].get(name) or self._default_decoder(name) for name in self.modalities}
+            {module_key(m): custom[1].get(m) or self._default_decoder(m) for m in self.modalities}
         )
         self.categories = [m for m, name in enumerate(self.modalities) if self._is_category(name)]
         self._classes = {name: n for name in self.modalities if (n := self._classes_of(name))}
@@ -69,7 +81,7 @@ class Coders(nn.Module):
 
     def expert(self, name: str, x: Tensor, run: Run = nn.Module.__call__) -> Gaussian:
         """q_m(z | x) of one modality, (n_data, latent_dim), its log-variance within ±LOG_VAR_LIMIT."""
-        output = run(self.encoders[name], x)
+        output = run(self.encoders[module_key(name)], x)
         mu, log_var = (value.to(self.weights.dtype) for value in (output.embedding, output.log_covariance))
         return Gaussian(mu, log_var.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT))
 
@@ -82,7 +94,7 @@ class Coders(nn.Module):
         self, name: str, z: Tensor, run: Run = nn.Module.__call__
     ) -> dict[str, Tensor]:
         """:meth:`parameters_of` with constants of one cell, so that nothing is computed per cell for them."""
-        output = run(self.decoders[name], z.reshape(-1, self.latent_dim))
+        output = run(self.decoders[module_key(name)], z.reshape(-1, self.latent_dim))
         first, *rest = self.likelihoods[name].parameters
         flat = {first: output.reconstruction.to(self.weights.dtype)}  # networks may run in half precision
         constants = {}
@@ -167,7 +179,9 @@ class Coders(nn.Module):
     def _classes_of(self, name: str) -> int:
         """The number of classes of a category whose encoder treats each row alone; else 0."""
         dims = (self.config.input_dims or {}).get(name)
-        by_row = not any(isinstance(module, ACROSS_ROWS) for module in self.encoders[name].modules())
+        by_row = not any(
+            isinstance(module, ACROSS_ROWS) for module in self.encoders[module_key(name)].modules()
+        )
         return math.prod(dims) if dims and by_row and self._is_category(name) else 0
 
     def _default_encoder(self, name: str) -> nn.Module:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load
@@ -16,13 +17,14 @@ from models_store import golden
 from models_store.arrays import Array
 from models_store.folder import open_bundle
 from models_store.likelihoods import Parameters
-from models_store.manifest import Manifest, decoder_file, encoder_file
+from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from training import data
 from training.config import Experiment
 from training.errors import ExportError
 from training.export import OnnxGraphs, TorchGraphs, check_parity
 from training.fit import Fitted
 from training.graphs import to_onnx
+from training.model import MVAE, MVAEConfig
 
 
 def files_of(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:
@@ -89,6 +91,19 @@ def test_exported_again_a_graph_is_the_same_byte_for_byte(
     rows = {name: x.numpy()[:2] for name, x in prepared.test.data.items()}
     again = to_onnx(fitted.model, manifest.modalities, rows, np.ones((2, manifest.latent_dim), np.float32))
     assert {name: files[name] for name in again} == again
+
+
+def test_modalities_with_names_of_methods_and_keywords_are_exported() -> None:
+    names = ["type", "train", "class", "lambda"]
+    model = MVAE(MVAEConfig(4, latent_dim=2, input_dims=dict.fromkeys(names, (3,)))).eval()
+    rows = {name: np.full((2, 3), row, np.float32) for row, name in enumerate(names)}
+    modalities = [
+        Modality(name=name, kind="vector", shape=(3,), dtype="float32", likelihood="normal") for name in names
+    ]
+    files = to_onnx(model, modalities, rows, np.ones((2, 2), np.float32))
+    session = onnxruntime.InferenceSession(files["class.encoder.onnx"])
+    expected = model.expert("class", torch.from_numpy(rows["class"])).mu.detach().numpy()
+    np.testing.assert_allclose(session.run(["mu"], {"x": rows["class"]})[0], expected, atol=1e-5)
 
 
 def test_the_manifest_tells_where_the_model_came_from(bundle_folder: Path, experiment: Experiment) -> None:

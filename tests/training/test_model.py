@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import keyword
 import math
 from typing import Any
 
@@ -43,6 +44,21 @@ def test_encode_gives_z_mu_and_log_var(cond_mod: Any) -> None:
     assert output.z.shape == (5, 3, 4)
     assert output.mu.shape == output.log_var.shape == (5, 4)
     assert output.one_latent_space is True
+
+
+def test_a_modality_may_have_the_name_of_a_method_or_keyword() -> None:
+    names = [*(name for name in dir(torch.nn.ModuleDict()) if not name.startswith("_")), *keyword.kwlist]
+    assert {"train", "type", "keys", "to", "training", "class"} <= set(names)
+    config = MVAEConfig(len(names), latent_dim=2, input_dims=dict.fromkeys(names, (1,)))
+    model, rows = MVAE(config), Rows({name: torch.randn(4, 1) for name in names})
+    loss = model.train()(rows).loss
+    assert loss is not None
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    other = MVAE(config)
+    other.load_state_dict(model.state_dict())
+    means = [one.eval().encode(rows, "train", return_mean=True).z for one in (model, other)]
+    torch.testing.assert_close(means[0], means[1])
 
 
 def test_encode_flattens_row_by_row_and_repeats_the_mean() -> None:
