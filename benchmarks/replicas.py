@@ -6,6 +6,7 @@ interfaces. The cost is the processor time of all processes but the load generat
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
@@ -31,7 +32,8 @@ def main() -> None:
     cost = {}
     for name in SERVERS:
         with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
-            command = [*NAMESPACES, sys.executable, "-m", "benchmarks.replicas", name, folder]
+            command = [*NAMESPACES, sys.executable, "-m", "benchmarks.replicas", "--server", name]
+            command += ["--folder", folder]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
         cost[name] = json.loads(done.stdout.splitlines()[-1])
     one = cost[SERVERS[0]]["microseconds"]
@@ -124,7 +126,11 @@ def others(file: str) -> list[Path]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        measure(sys.argv[1], Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", choices=SERVERS, help="measure this one here, in namespaces of its own")
+    parser.add_argument("--folder", type=Path, help="folder of its temporary files")
+    options = parser.parse_args()
+    if options.server:
+        measure(options.server, options.folder)
     else:
         main()
