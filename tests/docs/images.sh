@@ -43,7 +43,7 @@ with_wheels() {
     mapfile -t build < <(python3 -c 'import tomllib
 print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")')
     timeout 600 python3 -m pip download --quiet --dest "$scratch/python/wheels" --python-version "${tag%%-*}" \
-        --only-binary :all: --constraint constraints.txt "${build[@]}" '.[training,s3]' 2>"$scratch/log" ||
+        --only-binary :all: --constraint constraints.txt "${build[@]}" '.[grpc,s3,training]' 2>"$scratch/log" ||
         cannot_be_had "pip download: $(tail -n 1 "$scratch/log")"
     printf '[global]\nno-index = true\nfind-links = /wheels\n' >"$scratch/python/pip.conf"
     docker build --quiet --tag "$1" --file - "$scratch/python" >/dev/null <<END
