@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import warnings
@@ -62,7 +63,14 @@ def fabric_for(settings: Fit, launch: Launch | None = None) -> Fabric:
         raise TrainingError(f"fit.device, {processes} processes on this machine: {error}") from None
     if distributed:
         fabric.launch()
+        atexit.register(_leave_group)
     return fabric
+
+
+def _leave_group() -> None:
+    """Ends the threads of the process group; alive at the exit of the process, they sometimes abort it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def from_leader(fabric: Fabric, read: Callable[[], Value]) -> Value:
