@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
@@ -19,9 +18,8 @@ from service.http.deadlines import Deadlines, RequestDeadline
 from service.http.edge import request_id
 from service.http.security import NO_KEY, KeyDigests, bearer
 from service.models.catalog import Catalog
-from service.telemetry import logs
 from service.telemetry.context import RequestContext
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import Metrics, record_end
 from service.telemetry.tracing import Tracer
 
 log = logging.getLogger("anyview")
@@ -203,12 +201,7 @@ class Record:
             fields = {"request_id": context.request_id}
             log.error("the service failed", exc_info=error, extra={"fields": fields})
         context.phases.finish()
-        seconds = time.perf_counter() - context.phases.began
-        calls.metrics.count(context, seconds)
-        if logs.requests.isEnabledFor(logging.INFO):
-            logs.request(context, seconds)
-        if calls.tracer is not None:
-            calls.tracer.end(context)
+        record_end(context, calls.metrics, calls.tracer)
 
 
 def _status(error: BaseException | None) -> int:

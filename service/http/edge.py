@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import random
 import re
-import time
 from collections.abc import Iterable
 from functools import lru_cache
 from http import HTTPStatus
@@ -18,9 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.engine.phases import CURRENT
 from service.http.compression import WORTH_ENCODING, acceptable, compressed
 from service.http.problems import problem
-from service.telemetry import logs
 from service.telemetry.context import RequestContext
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import Metrics, record_end
 from service.telemetry.tracing import Tracer
 
 log = logging.getLogger("anyview")
@@ -124,12 +122,7 @@ class Edge:
     def _end(self, context: RequestContext, scope: Scope) -> None:
         if not context.operation and (route := scope.get("route")) is not None:
             context.operation = str(getattr(route, "operation_id", None) or getattr(route, "name", ""))
-        seconds = time.perf_counter() - context.phases.began
-        self._metrics.count(context, seconds)
-        if logs.requests.isEnabledFor(logging.INFO):
-            logs.request(context, seconds)
-        if self._tracer is not None:
-            self._tracer.end(context)
+        record_end(context, self._metrics, self._tracer)
 
 
 async def _send_in_pieces(message: Message, send: Send) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,9 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder
 
+from service.telemetry import logs
 from service.telemetry.context import RequestContext
+from service.telemetry.tracing import Tracer
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The variable in which prometheus-client finds where several processes put their numbers together."""
@@ -199,6 +202,16 @@ class Metrics:
             self._phases.labels(*labels, phase).inc(seconds)
         series.requests = series.rows = 0
         series.phases = {}
+
+
+def record_end(context: RequestContext, metrics: Metrics, tracer: Tracer | None) -> None:
+    """Counts a request that has ended, logs it where requests are logged, and ends its span."""
+    seconds = time.perf_counter() - context.phases.began
+    metrics.count(context, seconds)
+    if logs.requests.isEnabledFor(logging.INFO):
+        logs.request(context, seconds)
+    if tracer is not None:
+        tracer.end(context)
 
 
 def _labels(kind: Kind) -> tuple[str, str]:
