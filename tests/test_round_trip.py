@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,11 @@ def test_any_mark_for_missing(mark: str) -> None:
         pytest.param([["None", "mild", "severe"][row % 3] for row in range(ROWS)], id="the label None"),
         pytest.param([["poor", "fair", "good", ""][row % 4] for row in range(ROWS)], id="ordered words"),
         pytest.param([str(row * row % 13) if row % 5 else "" for row in range(ROWS)], id="counts"),
+        pytest.param([f"{row * 37 % 50} kg" if row % 5 else "" for row in range(ROWS)], id="units"),
+        pytest.param(
+            [f"${row * 37 % 50},{row:03d}.50" if row % 5 else "NA" for row in range(ROWS)], id="currency"
+        ),
+        pytest.param([f"{row % 4 * 5} mg" if row % 5 else "" for row in range(ROWS)], id="doses"),
         pytest.param([f"{row * 37 % 50}e-3" if row % 5 else "" for row in range(ROWS)], id="exponents"),
     ],
 )
@@ -187,6 +193,19 @@ def test_labels_are_filled_as_their_column_spells_them(tail: str, delimiter: str
     with Path("filled-x.csv").open() as file:
         filled = {row["grade"] for row in csv.DictReader(file, delimiter=delimiter)}
     assert filled == {f"{label}{tail}" for label in range(1, 5)}
+
+
+def test_numbers_with_units_are_filled_with_them() -> None:
+    rng = np.random.default_rng(0)
+    table = columns(decimal=",")
+    table["weight"] = with_gaps(rng, [f"{cell} kg" for cell in cells(rng, ROWS, ",")])
+    table["price"] = with_gaps(rng, [f"€ {cell}" for cell in cells(rng, ROWS, ",")])
+    law(csv_text(table, ";").encode())
+    with Path("filled-x.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter=";"))
+    assert all(re.fullmatch(r"-?\d+(,\d+)? kg", row["weight"]) for row in rows if row["weight"])
+    assert all(re.fullmatch(r"-?€ \d+(,\d+)?", row["price"]) for row in rows if row["price"])
+    assert sum(not row["weight"] for row in rows) <= sum(row["row.observed"] == "false" for row in rows)
 
 
 def test_decimal_commas_and_thousands() -> None:
@@ -209,6 +228,7 @@ def records() -> list[dict[str, Any]]:
         {"size": row * 37 % 50 / 4 if row % 4 else None, "smokes": bool(row % 3) if row % 5 else None}
         | {"grade": row % 3 + 1 if row % 6 else None, "name": f"n{row}", "more": {"at": [row]}}
         | ({"weight": row * 7 % 11 + 0.5} if row % 7 else {})
+        | {"dose": f"{row * 37 % 50 / 4} mg" if row % 5 else None}
         for row in range(ROWS)
     ]
 
@@ -224,10 +244,10 @@ def test_json() -> None:
 def test_excel() -> None:
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
-    book.active.append(["size", "smokes", "grade", "day"])
+    book.active.append(["size", "smokes", "grade", "day", "dose"])
     for row, record in enumerate(records()):
         day = np.datetime64("2024-01-01") + row
-        book.active.append([record["size"], record["smokes"], record["grade"], day.item()])
+        book.active.append([record["size"], record["smokes"], record["grade"], day.item(), record["dose"]])
     book.save("book.xlsx")
     law(Path("book.xlsx").read_bytes(), "x.xlsx")
 
@@ -242,6 +262,7 @@ def test_parquet() -> None:
             "smokes": [record["smokes"] for record in records()],
             "grade": pa.array([record["grade"] for record in records()], pa.int8()),
             "kind": pa.array([["a", "b", None][row % 3] for row in range(ROWS)]).dictionary_encode(),
+            "dose": [record["dose"] for record in records()],
             "deep": [{"a": row} for row in range(ROWS)],
             "bytes": [b"\xff" + bytes([row]) for row in range(ROWS)],
             "vector": [[row * 3 % 7 + 0.5, None if row == 9 else 1.5 * (row % 5)] for row in range(ROWS)],

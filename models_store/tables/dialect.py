@@ -28,6 +28,8 @@ class ColumnDialect(BaseModel):
         decimal: The decimal mark of its numbers.
         thousands: The mark between groups of three digits; empty where there is none.
         percent: Its numbers end with a percent sign.
+        prefix: Text before each of its numbers, such as ``$``.
+        suffix: Text behind each of its numbers, such as `` kg``.
         zeros: Zeros behind the decimal mark of its numbers, where all are whole and written so.
         missing: Cells that mean a missing value in this column, besides empty ones.
         stored: The type of the column in the file, where the format has types.
@@ -43,10 +45,17 @@ class ColumnDialect(BaseModel):
     decimal: DecimalMark = "."
     thousands: ThousandsMark = ""
     percent: bool = False
+    prefix: str = ""
+    suffix: str = ""
     zeros: int = 0
     missing: tuple[str, ...] = ()
     stored: str | None = None
     width: int = 1
+
+    @property
+    def has_unit(self) -> bool:
+        """Whether each number stands beside a unit or a currency."""
+        return bool(self.prefix or self.suffix)
 
 
 class Dialect(BaseModel):
@@ -133,6 +142,10 @@ class StoredColumn(BaseModel):
     """Mark between groups of three digits."""
     percent: bool | None = None
     """Its numbers end with a percent sign."""
+    prefix: str | None = None
+    """Text before each of its numbers, such as ``$``."""
+    suffix: str | None = None
+    """Text behind each of its numbers, such as `` kg``."""
     missing: tuple[str, ...] | None = None
     """Cells that mean a missing value in this column."""
 
@@ -190,5 +203,7 @@ def _stored(column: ColumnDialect, layout: TableLayout) -> StoredColumn:
         decimal=column.decimal if number and column.decimal != (layout.decimal or ".") else None,
         thousands=column.thousands if number and column.thousands != (layout.thousands or "") else None,
         percent=column.percent or None,
+        prefix=column.prefix or None,
+        suffix=column.suffix or None,
         missing=column.missing if set(column.missing) != set(layout.missing) else None,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, TypeAlias
 
+from models_store.tables.affixes import split_affixes
 from models_store.tables.cells import PERHAPS, decimal_vote, number, thousands_mark
 from models_store.tables.dialect import (
     ColumnDialect,
@@ -109,8 +110,12 @@ class _Marks:
 
     decimal: Counter[DecimalMark] = field(default_factory=Counter)
     cells: list[str] = field(default_factory=list)
+    affixes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def see(self, text: str) -> None:
+        if parts := split_affixes(text):
+            self.affixes[parts.prefix, parts.suffix] += 1
+            text = parts.number
         if vote := decimal_vote(text):
             self.decimal[vote] += 1
         if len(self.cells) < 100:
@@ -161,15 +166,13 @@ def described(
 
 
 def _marks(source: Source, content: Sequence[Content]) -> dict[int, _Marks]:
-    """What the first cells of the columns of numbers show; of formats with types nothing is to be seen."""
+    """How the first cells of the columns of numbers are written; of typed formats, cells of text alone."""
     marks = {at: _Marks() for at, what in enumerate(content) if _is_number(what)}
-    if source.typed:
-        return {}
     for row in islice(source.rows(), ROWS_SEEN):
         for at, mark in marks.items():
-            if row[at]:
+            if row[at] and isinstance(row[at], str):
                 mark.see(row[at].strip())
-    return marks
+    return {at: mark for at, mark in marks.items() if mark.cells or not source.typed}
 
 
 def _is_number(what: Content) -> bool:
@@ -196,10 +199,18 @@ def _zeros(cells: Sequence[str], decimal: DecimalMark) -> int:
     return len(tail) if len(tails) == 1 and not tail.strip("0") else 0
 
 
+def _same_unit(first: tuple[str, str], second: tuple[str, str]) -> bool:
+    """Whether two pairs of prefix and suffix differ by blanks alone."""
+    return [text.strip() for text in first] == [text.strip() for text in second]
+
+
 def _marked(column: ColumnDialect, marks: _Marks, usual: DecimalMark, before: StoredColumn) -> ColumnDialect:
     points, commas = marks.decimal["."], marks.decimal[","]
     decimal = usual if points == commas else "," if commas > points else "."
     groups = {thousands_mark(cell, decimal) for cell in marks.cells} - {None}
+    unit = (before.prefix or "", before.suffix or "")
+    spellings = [pair for pair, _ in marks.affixes.most_common() if _same_unit(pair, unit)]
+    prefix, suffix = spellings[0] if spellings else ("", "") if marks.cells else unit
     percents = [cell.endswith("%") for cell in marks.cells if number(cell, decimal) is not None]
     return column.model_copy(
         update={
@@ -210,6 +221,8 @@ def _marked(column: ColumnDialect, marks: _Marks, usual: DecimalMark, before: St
             if not groups
             else "",
             "percent": all(percents) if percents else column.percent,
+            "prefix": prefix,
+            "suffix": suffix,
             "zeros": _zeros(marks.cells, decimal),
         }
     )

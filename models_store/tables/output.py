@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from models_store.tables.cells import number
+from models_store.tables.affixes import with_affixes
+from models_store.tables.cells import number, written
 from models_store.tables.dialect import ColumnDialect, Dialect
 from models_store.tables.sources import ABSENT, Source, as_cell
 
@@ -92,9 +93,17 @@ class Writer(ABC):
         """Releases what a file that is not completed holds."""
 
 
+def spelled(value: float, column: ColumnDialect) -> str:
+    """A number as the text of a cell of a column."""
+    text = written(value, column.decimal, column.percent, column.thousands)
+    return with_affixes(text, column.prefix, column.suffix)
+
+
 def typed(value: Any, column: ColumnDialect) -> Any:
     """A value for formats with types: a number or a truth value where the column holds such."""
     if isinstance(value, float | np.floating):
+        if column.has_unit:
+            return spelled(float(value), column)
         return float(f"{value:.{DIGITS}g}")
     if isinstance(value, list):
         return [typed(item, column) for item in value]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from models_store.errors import UnreadableFile
+from models_store.tables.dialect import ColumnDialect
 from models_store.tables.output import Plan, Writer, typed
 from models_store.tables.sources import Source
 
@@ -141,10 +142,13 @@ class ParquetWriter(Writer):
 
     def append(self, row: Sequence[Any], fills: Mapping[int, Any], added: Sequence[Any]) -> None:
         if self._original is not None:
-            cells = [fills.get(at) for at in self.plan.fillable]
+            cells = [_with_unit(fills.get(at), self.plan.columns[at]) for at in self.plan.fillable]
         else:
             cells = [typed(fills.get(at, row[at]), column) for at, column in enumerate(self.plan.columns)]
-        self._writer.writerow([_NULL if cell is None else _as_text(cell) for cell in (*cells, *added)])
+        further = [
+            _with_unit(value, column.like) for value, column in zip(added, self.plan.added, strict=True)
+        ]
+        self._writer.writerow([_NULL if cell is None else _as_text(cell) for cell in (*cells, *further)])
 
     def close(self) -> None:
         import duckdb
@@ -168,7 +172,8 @@ class ParquetWriter(Writer):
         selected = []
         for at, column in enumerate(plan.columns):
             if original is None:
-                cell = f"CAST({fills[at]} AS {'DOUBLE' if column.content == 'number' else 'VARCHAR'})"
+                is_number = column.content == "number" and not column.has_unit
+                cell = f"CAST({fills[at]} AS {'DOUBLE' if is_number else 'VARCHAR'})"
             else:
                 cell = f"o.{_identifier(original.columns[at])}"
                 if at in fills:
@@ -176,7 +181,8 @@ class ParquetWriter(Writer):
                     cell = f"CASE WHEN {fills[at]} IS NULL THEN {cell} ELSE CAST({fills[at]} AS {kind}) END"
             selected.append(f"{cell} AS {_identifier(column.header)}")
         for index, further in enumerate(plan.added, start=len(at_fill)):
-            kind = "VARCHAR" if further.content == "text" else f"DOUBLE{'[]' * (further.content == 'vector')}"
+            is_text = further.content == "text" or (further.like is not None and further.like.has_unit)
+            kind = "VARCHAR" if is_text else f"DOUBLE{'[]' * (further.content == 'vector')}"
             selected.append(f"CAST(f.c{index} AS {kind}) AS {_identifier(further.header)}")
         names = ", ".join(f"'c{at}': 'VARCHAR'" for at in range(len(at_fill) + len(plan.added)))
         rows = (
@@ -190,6 +196,11 @@ class ParquetWriter(Writer):
 
 
 _NULL = "\\N"
+
+
+def _with_unit(value: Any, column: ColumnDialect | None) -> Any:
+    """A number as text where those of its column have a unit, else the value."""
+    return typed(value, column) if column is not None and column.has_unit else value
 
 
 def _as_text(cell: Any) -> str:

@@ -2,206 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from models_store.errors import listed
-from models_store.tables.cells import CENSORED, EMPTY, PERHAPS, decimal_vote, number, thousands_mark
+from models_store.tables.affixes import units_of
+from models_store.tables.cells import EMPTY, PERHAPS, number, thousands_mark
+from models_store.tables.counts import FEW_NUMBERS, ColumnSurvey
 from models_store.tables.dialect import ColumnDialect
 from models_store.tables.names import unique_names
 from models_store.tables.parquet import is_unreadable
-from models_store.tables.sources import Cell, Source
+from models_store.tables.sources import Source
 
-MOST_WORDS = 5
-"""Different words that a column of numbers may hold, besides marks for missing values."""
-FEW_NUMBERS = 10
-"""With fewer different numbers, words beside them are labels, such as 0, 1, 2, 3+."""
-SENTINELS = frozenset(
-    {sign + digit * times for sign in ("-", "") for digit in "789" for times in range(2, 7)}
-    | {"-1", "-7", "-8", "-9"}
-)
-"""Numbers that often stand for a missing value."""
-_CODES = np.array(sorted(map(float, SENTINELS)))
-FEWEST_CODES = 3
-"""Cells from which on a number is taken for a code, ..."""
-FAR = 0.5
-"""... if it lies further from all other numbers than this share of their range."""
-REMEMBERED = 200
 MOST_NAMED = 3
 """Columns that a sentence names."""
-_NO_NUMBERS = EMPTY | PERHAPS | {None}
 _GROUPING = frozenset(".,' \u00a0\u202f")
-_PLAIN = re.compile(r"[+-]?\d{1,300}(?:\.\d+)?(?:\n[+-]?\d{1,300}(?:\.\d+)?)*", re.ASCII)
-_EITHER = re.compile(r"^[+-]?(?:\d+|[1-9]\d{0,2}(?:\.\d{3})+)$", re.ASCII | re.MULTILINE)
-"""Numbers under either decimal mark: whole ones, and groups of three."""
-
-
-@dataclass
-class ColumnSurvey:
-    """Counts of one column.
-
-    Arguments:
-        rows: Cells seen.
-        empty: Of these, empty or with a mark that never is a value.
-        marked: Of these, with a mark that the user names.
-        figures: Numbers under either decimal mark.
-        points: Numbers with a decimal point for mark.
-        commas: Numbers with a decimal comma for mark.
-        votes: Cells by the decimal mark that they can only have.
-        words: Cells that are no number under either mark, by text; up to some hundred.
-        values: Texts of numbers, by text; up to some hundred.
-        widths: Lengths of lists.
-        booleans: Values that a format with types stores as truth values.
-        codes: Numbers that may stand for a missing value.
-        lowest: Lowest of the other numbers.
-        highest: Highest of the other numbers.
-    """
-
-    rows: int = 0
-    empty: int = 0
-    blank: int = 0
-    marked: int = 0
-    figures: int = 0
-    points: int = 0
-    commas: int = 0
-    percent: int = 0
-    votes: Counter[str] = field(default_factory=Counter)
-    words: Counter[str] = field(default_factory=Counter)
-    values: Counter[str] = field(default_factory=Counter)
-    odd: Counter[str] = field(default_factory=Counter)
-    widths: set[int] = field(default_factory=set)
-    booleans: int = 0
-    codes: Counter[str] = field(default_factory=Counter)
-    lowest: float = float("inf")
-    highest: float = float("-inf")
-
-    def see(self, cells: Sequence[Cell], marks: Collection[str]) -> None:
-        """Counts some consecutive cells."""
-        self.rows += len(cells)
-        if not marks and self._see_numbers_with_gaps(cells):
-            return
-        counted: Counter[str] = Counter()
-        for cell in cells:
-            if isinstance(cell, list):
-                self.widths.add(len(cell))
-            else:
-                counted["" if cell is None else cell.strip()] += 1
-        for text, times in counted.items():
-            self._see_text(text, times, marks)
-
-    def _see_numbers_with_gaps(self, cells: Sequence[Cell]) -> bool:
-        """Counts cells that are finite numbers with points or mean no value, quickly; False for others."""
-        if not set(map(type, cells)) <= {str, type(None)}:
-            return False
-        values = [cell for cell in cells if cell not in _NO_NUMBERS]
-        if not self._see_plain_numbers(values):
-            return False
-        if len(values) < len(cells):
-            gaps = Counter(cell or "" for cell in cells if cell in _NO_NUMBERS)
-            for text, times in gaps.items():
-                self._see_text(str(text), times, ())
-        return True
-
-    def _see_plain_numbers(self, cells: Sequence[Cell]) -> bool:
-        """Counts cells that all are finite numbers with points, quickly; False where they are not."""
-        if set(map(type, cells)) != {str}:
-            return False
-        joined = "\n".join(cells)  # type: ignore[arg-type]
-        if not _PLAIN.fullmatch(joined):
-            return False
-        values = np.array(cells, dtype=float)
-        either = len(_EITHER.findall(joined))
-        self.figures, self.points = self.figures + len(cells), self.points + len(cells)
-        self.commas += either
-        self.votes["."] += len(cells) - either
-        is_code = _CODES.take(_CODES.searchsorted(values), mode="clip") == values
-        if not is_code.all():
-            self._see_range(values[~is_code].min(), values[~is_code].max())
-        if is_code.any():
-            self.codes.update(f"{value:g}" for value in values[is_code].tolist())
-        if len(self.values) < REMEMBERED:
-            self.values.update(cells)  # type: ignore[arg-type]
-        return True
-
-    def _see_range(self, low: float, high: float) -> None:
-        """Takes account of numbers that are no codes."""
-        self.lowest, self.highest = min(self.lowest, low), max(self.highest, high)
-
-    def _see_text(self, text: str, times: int, marks: Collection[str]) -> None:
-        if text in marks:
-            self.marked += times
-        elif text in EMPTY:
-            self.empty += times
-            self.blank += times * (not text)
-            if text:
-                self.odd[text] += times
-        else:
-            self._see_value(text, times)
-
-    def _see_value(self, text: str, times: int) -> None:
-        point, comma = number(text, "."), number(text, ",")
-        self.points += times * (point is not None)
-        self.commas += times * (comma is not None)
-        if point is None and comma is None:
-            is_kept = text in self.words or len(self.words) < REMEMBERED
-            self.words[text if is_kept else "…"] += times
-            return
-        self.figures += times
-        self.percent += times * text.endswith("%")
-        if vote := decimal_vote(text):
-            self.votes[vote] += times
-        if text in self.values or len(self.values) < REMEMBERED:
-            self.values[text] += times
-        value = point if point is not None else comma or 0.0
-        if f"{value:g}" in SENTINELS:
-            self.codes[f"{value:g}"] += times
-        else:
-            self._see_range(value, value)
-
-    def suspects(self) -> dict[str, int]:
-        """Codes that occur several times, far outside the other numbers or at their ends, by count."""
-        far = FAR * (self.highest - self.lowest)
-        return {
-            code: times
-            for code, times in self.codes.items()
-            if times >= FEWEST_CODES and self._is_apart(float(code), far)
-        }
-
-    def _is_apart(self, code: float, far: float) -> bool:
-        if not self.lowest < self.highest:
-            return False
-        if -10 < code < 0:
-            far = max(far, 2.0) if self.highest - self.lowest < 10 else 0.0
-            return self.lowest >= 0 and code < self.lowest - far
-        return code < min(self.lowest - far, 0) or code > self.highest + far
-
-    @property
-    def stored(self) -> str | None:
-        """``boolean`` where all values are truth values."""
-        return "boolean" if self.booleans and self.booleans == self.rows - self.empty - self.marked else None
-
-    def decimal(self, usual: str) -> str:
-        """The mark of this column, else of the file."""
-        if self.votes["."] != self.votes[","]:
-            return "," if self.votes[","] > self.votes["."] else "."
-        return usual
-
-    def is_numeric(self, decimal: str) -> bool:
-        """Whether the cells that are not missing are numbers, but for few words."""
-        numbers = self.commas if decimal == "," else self.points
-        if not numbers:
-            return False
-        plain = {word: n for word, n in self.words.items() if word not in PERHAPS}
-        if not plain:
-            return numbers >= sum(self.words.values()) or len(self.values) > FEW_NUMBERS
-        words = {word for word in plain if not CENSORED.fullmatch(word)}
-        few = not words or (len(words) <= MOST_WORDS and len(self.values) > FEW_NUMBERS)
-        return few and numbers >= 2 * sum(plain.values())
 
 
 @dataclass(frozen=True)
@@ -250,6 +67,7 @@ def _describe(
     marks: Sequence[Collection[str]],
     decimal: str | None,
 ) -> tuple[tuple[ColumnDialect, ...], tuple[str, ...]]:
+    columns = [column.of_one_unit() for column in columns]
     votes: Counter[str] = Counter()
     for column in columns:
         votes.update(column.votes)
@@ -329,13 +147,16 @@ def _numeric(base: ColumnDialect, seen: ColumnSurvey, decimal: str, report: list
     if words:
         report.append(f"'{base.header}' is a column of numbers; taken as missing: {_counts(words)}")
     percent = seen.percent > 0 and seen.percent == seen.points + seen.commas * (not seen.points)
+    prefix, suffix = seen.unit
     return base.model_copy(
         update={
             "content": "number",
             "decimal": decimal,
             "thousands": _thousands(seen, decimal),
             "percent": percent,
-            "unit": "%" if percent and base.unit is None else base.unit,
+            "prefix": prefix,
+            "suffix": suffix,
+            "unit": "%" if percent and base.unit is None else (prefix + suffix).strip() or base.unit,
             "missing": tuple(sorted({*base.missing, *(w for w in words if w not in EMPTY and w != "…")})),
         }
     )
@@ -358,11 +179,26 @@ def _textual(
     absent = Counter({word: n for word, n in doubtful.items() if word in used or only_one})
     if absent or seen.odd:
         report.append(f"'{base.header}': taken as missing: {_counts(absent + seen.odd)}")
+    if (
+        2 * sum(seen.affixes.values()) > seen.rows - seen.empty
+        and seen.bare
+        and len(seen.bare.values) > FEW_NUMBERS
+    ):
+        report.append(_several_units(base.header, seen))
     if labels := doubtful - absent:
         report.append(
             f"'{base.header}': kept as labels: {_counts(labels)}; if they mean missing, set missing"
         )
     return base.model_copy(update={"missing": tuple(sorted({*base.missing, *absent}))})
+
+
+def _several_units(header: str, seen: ColumnSurvey) -> str:
+    units = Counter({prefix + suffix: n for (prefix, suffix), n in units_of(seen.affixes).items()})
+    bare = f" and {seen.figures} numbers without one" if seen.figures else ""
+    return (
+        f"'{header}' has numbers with the units {_counts(units)}{bare}; write one unit in each cell, or in "
+        "none, to learn the numbers"
+    )
 
 
 def _counts(words: Counter[str]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from models_store.arrays import Array
 from models_store.errors import WrongValue, listed
 from models_store.tables import cells
+from models_store.tables.affixes import without_affixes
 from models_store.tables.dialect import ColumnDialect, Dialect, TableLayout
 from models_store.tables.known import Content, KnownTables, described
 from models_store.tables.opening import open_source
@@ -55,7 +56,7 @@ class Block:
         matches = self.cells(column)
         if how.content == "vector":
             return self._vectors(how, matches)
-        texts = [None if isinstance(cell, list) else cell for cell in matches]
+        texts = [None if isinstance(cell, list) else _bare(cell, how) for cell in matches]
         try:
             return cells.numbers(texts, how.decimal, how.missing)
         except ValueError as error:
@@ -73,7 +74,7 @@ class Block:
         matches = [None if cell in absent else cell for cell in trimmed]
         if how.content != "number":
             return matches
-        return [cell if cell is None else _with_point(cell, how.decimal) for cell in matches]
+        return [cell and _with_point(cell, how) for cell in matches]
 
     def _vectors(self, how: ColumnDialect, cells: Sequence[Cell]) -> Array:
         values = np.full((len(cells), how.width), np.nan)
@@ -89,8 +90,14 @@ class Block:
         return values
 
 
-def _with_point(cell: str, decimal: str) -> str:
+def _bare(cell: str | None, how: ColumnDialect) -> str | None:
+    """A number without the unit of its column."""
+    return without_affixes(cell.strip(), how.prefix, how.suffix) if cell and how.has_unit else cell
+
+
+def _with_point(cell: str, how: ColumnDialect) -> str:
     """A number as Python spells it, with all its digits."""
+    cell, decimal = _bare(cell, how) or "", how.decimal
     if decimal == "." and cell.lstrip("+-").replace(".", "", 1).isdecimal():
         return cell
     value = cells.number(cell, decimal)

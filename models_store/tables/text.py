@@ -9,10 +9,9 @@ from contextlib import closing
 from typing import Any, BinaryIO, TextIO
 
 from models_store.errors import UnreadableFile
-from models_store.tables.cells import written
 from models_store.tables.dialect import ColumnDialect, TableLayout
 from models_store.tables.known import KnownTables, recognise
-from models_store.tables.output import Label, Plan, Writer, text_for
+from models_store.tables.output import Label, Plan, Writer, spelled, text_for
 from models_store.tables.sniff import SAMPLE, encoding_of, sniff
 from models_store.tables.sources import Source
 
@@ -160,7 +159,7 @@ class TextWriter(Writer):
 def _filled(value: Any, column: ColumnDialect) -> str:
     """A number or a label as the column writes such."""
     if isinstance(value, float):
-        return written(value, column.decimal, column.percent, column.thousands)
+        return spelled(value, column)
     if isinstance(value, Label) and column.content == "number":
         zeros = f".{'0' * column.zeros}" if column.zeros and value.lstrip("+-").isdecimal() else ""
         return f"{value}{zeros}".replace(".", column.decimal)

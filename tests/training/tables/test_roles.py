@@ -90,13 +90,13 @@ def test_many_answers_on_one_scale_are_one_view_of_numbers(tmp_path: Path) -> No
         ("site", ["here"] * N, "always 'here'"),
         (
             "price",
-            [f"${at * 7 % 50}.{at:02d}" for at in range(N)],
+            [f"{'$€'[at % 2]}{at * 7 % 50}.{at:02d}" for at in range(N)],
             "numbers with text around them, such as '$0.00'",
         ),
         (
             "tall",
-            [f"{at * 7 % 50}.5 cm" for at in range(N)],
-            "numbers with text around them, such as '0.5 cm'",
+            [f"{at * 7 % 50}.5 {'cm' if at % 2 else 'in'}" for at in range(N)],
+            "numbers with text around them, such as '0.5 in'",
         ),
         (
             "change",
