@@ -52,9 +52,14 @@ class Likelihood(ABC):
     def variance(self, parameters: Parameters) -> Array:
         """The variance of x, with the shape of :meth:`mean`."""
 
-    def moments(self, parameters: Parameters) -> tuple[Array, Array]:
-        """:meth:`mean` and :meth:`variance`, at less than the cost of both where they share terms."""
-        return self.mean(parameters), self.variance(parameters)
+    def mixture_moments(self, parameters: Parameters) -> tuple[Array, Array]:
+        """Mean and variance of a mixture with equal weights, by the law of total variance, in numpy.
+
+        Arguments:
+            parameters: Parameters of its components, which lie along the second axis: (n, K, *shape).
+        """
+        means = self.mean(parameters)
+        return means.mean(axis=1), self.variance(parameters).mean(axis=1) + means.var(axis=1)
 
     def mixture_quantiles(self, mean: Array, levels: Sequence[float]) -> Array | None:  # noqa: ARG002
         """Quantiles of a mixture of this family that follow from the mixture's mean alone.

@@ -34,13 +34,18 @@ class Bernoulli(Likelihood):
         return self.low + (self.high - self.low) * sigmoid(parameters["logits"])
 
     def variance(self, parameters: Parameters) -> Array:
-        return self.moments(parameters)[1]
-
-    def moments(self, parameters: Parameters) -> tuple[Array, Array]:
         against = odds_against(parameters["logits"])
         p = 1 / (1 + against)
+        return (self.high - self.low) ** 2 * (against * p * p)
+
+    def mixture_moments(self, parameters: Parameters) -> tuple[Array, Array]:
+        """A mixture of Bernoulli distributions is one, whose variance follows from P(high) and P(low)."""
+        against = odds_against(parameters["logits"])
+        p = 1 / (1 + against)
+        against *= p  # P(low): 1 - p has no digits left where p is nearly 1
+        of_high, of_low = p.mean(axis=1), against.mean(axis=1)
         span = self.high - self.low
-        return self.low + span * p, span**2 * (against * p * p)
+        return self.low + span * of_high, span**2 * (of_high * of_low)
 
     def mixture_quantiles(self, mean: Array, levels: Sequence[float]) -> Array:
         """A mixture of Bernoulli distributions is one: low where P(x = low) reaches the level."""

@@ -188,12 +188,11 @@ def summarise(
 
 
 def _moments(modality: Modality, parameters: Parameters, with_std: bool) -> tuple[Array, Array]:
-    """Mean and standard deviation (0 without ``with_std``) over draws of z, by the law of total variance."""
-    distribution = modality.distribution
+    """Mean and standard deviation (0 without ``with_std``) over draws of z."""
     if not with_std:
-        return distribution.mean(parameters).mean(axis=1), np.zeros(())
-    means, variances = distribution.moments(parameters)
-    return means.mean(axis=1), np.sqrt(variances.mean(axis=1) + means.var(axis=1))
+        return modality.distribution.mean(parameters).mean(axis=1), np.zeros(())
+    mean, variance = modality.distribution.mixture_moments(parameters)
+    return mean, np.sqrt(variance)
 
 
 def _corrected(

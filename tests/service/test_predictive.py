@@ -83,11 +83,20 @@ def test_quantiles_of_pictures_are_those_of_the_mixture_of_bernoulli_distributio
 
 
 @pytest.mark.parametrize("modality", [VECTOR, COUNTS, PICTURE])
-def test_moments_are_the_mean_and_the_variance(modality: Modality) -> None:
+def test_moments_of_a_mixture_follow_the_law_of_total_variance(modality: Modality) -> None:
     parameters = {name: 20 * noise(3, 7, seed=4) for name in modality.parameters}
-    mean, variance = modality.distribution.moments(parameters)
-    np.testing.assert_array_equal(mean, modality.distribution.mean(parameters))
-    np.testing.assert_array_equal(variance, modality.distribution.variance(parameters))
+    mean, variance = modality.distribution.mixture_moments(parameters)
+    exact = {name: value.astype(float) for name, value in parameters.items()}
+    means, variances = modality.distribution.mean(exact), modality.distribution.variance(exact)
+    np.testing.assert_allclose(mean, means.mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(variance, variances.mean(axis=1) + means.var(axis=1), rtol=1e-5)
+
+
+def test_the_variance_of_a_picture_keeps_its_digits_at_both_ends() -> None:
+    logits = np.array([30, -30, 60, -60, 17], np.float32) * np.ones((2, 5, 1), np.float32)
+    _, variance = PICTURE.distribution.mixture_moments({"logits": logits})
+    p, q = (scipy.special.expit(sign * logits.astype(float)).mean(axis=1) for sign in (1, -1))
+    np.testing.assert_allclose(variance, 255**2 * p * q, rtol=1e-5)
 
 
 def test_ninety_per_cent_intervals_from_a_hundred_draws_cover_ninety_per_cent() -> None:
