@@ -156,7 +156,7 @@ def _product(experts: Gaussian) -> tuple[Gaussian, Array, Array, Array]:
     xp = array_namespace(experts.mu, experts.log_var)
     # One after the other: there are few experts, and a reduction over them takes longer to begin.
     lowest = reduce(xp.minimum, experts.log_var)
-    smallest = _constant(xp.where(lowest < 0, lowest, 0.0))  # the prior's is 0; clip takes far longer
+    smallest = _constant(xp.minimum(lowest, xp.zeros_like(lowest)))  # where and clip take far longer
     weights = xp.exp(smallest - experts.log_var)
     prior = xp.exp(smallest)
     total = reduce(add, weights) + prior

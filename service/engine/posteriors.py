@@ -14,10 +14,10 @@ depend on the other rows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from service.engine.workers import FEW
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
-NUMBERS_AT_ONCE = 4096
+NUMBERS_AT_ONCE = 2**14
 """Numbers of the posterior computed at a time: they stay in the cache, and need no new memory."""
 
 
@@ -102,7 +102,7 @@ class FusionResult(NamedTuple):
     mu: Array
     log_var: Array
     z: Array
-    explanation: Explanation | None
+    explanation: Explanation | None = None
 
 
 def fuse(names: Sequence[str], dimension: int, requests: Sequence[FusionRequest]) -> list[FusionResult]:
@@ -115,52 +115,60 @@ def fuse(names: Sequence[str], dimension: int, requests: Sequence[FusionRequest]
     """
     # Experts that no request has are left out: their share is 0, but stacking them takes time.
     present = [m for m, name in enumerate(names) if any(name in one.experts for one in requests)] or [0]
-    stops = accumulate(one.n for one in requests)
-    spans = [slice(stop - one.n, stop) for one, stop in zip(requests, stops, strict=True)]
-    experts = _stacked([names[m] for m in present], dimension, requests, spans)
-    (mu, log_var), explanation = _product(experts, any(one.explained for one in requests))
-    if explanation is not None and len(present) < len(names):
-        contributions = np.zeros((len(names) + 1, len(mu)))
-        contributions[[0, *(1 + m for m in present)]] = explanation.contributions
-        explanation = explanation._replace(contributions=contributions)
+    some, spans = [names[m] for m in present], _spans(requests)
+    mu, log_var = _posteriors(_stacked(some, dimension, requests, np.float32))
     drawn = _draws(mu, np.exp(log_var / 2), requests)
-    return [
-        FusionResult(
-            mu[span], log_var[span], z, explanation.of(span) if explanation and one.explained else None
-        )
-        for one, span, z in zip(requests, spans, drawn, strict=True)
-    ]
+    results = [FusionResult(mu[span], log_var[span], z) for span, z in zip(spans, drawn, strict=True)]
+    explained = [number for number, one in enumerate(requests) if one.explained]
+    if explained:
+        asking = [requests[number] for number in explained]
+        explanation = _explanation(_stacked(some, dimension, asking, np.float64))
+        if len(present) < len(names):
+            contributions = np.zeros((len(names) + 1, len(explanation.information)))
+            contributions[[0, *(1 + m for m in present)]] = explanation.contributions
+            explanation = explanation._replace(contributions=contributions)
+        for number, span in zip(explained, _spans(asking), strict=True):
+            results[number] = results[number]._replace(explanation=explanation.of(span))
+    return results
 
 
-def _product(experts: Gaussian, explained: bool) -> tuple[Gaussian, Explanation | None]:
-    """Computes posteriors in float32, and explanations if any is requested, which doubles the time."""
+def _spans(requests: Sequence[FusionRequest]) -> list[slice]:
+    """Returns the rows of each request among those of all."""
+    stops = accumulate(one.n for one in requests)
+    return [slice(stop - one.n, stop) for one, stop in zip(requests, stops, strict=True)]
+
+
+def _pieces(experts: Gaussian, numbers: int) -> Iterator[Gaussian]:
+    """Yields the experts of some rows at a time."""
     _, rows, dimension = experts.mu.shape
-    step = max(1, NUMBERS_AT_ONCE // dimension)
-    narrow = Gaussian(*np.empty((2, rows, dimension), np.float32))
-    explanations = []
-    for start in range(0, rows, step):
+    step = max(1, numbers // dimension)
+    for start in range(0, max(rows, 1), step):
         piece = slice(start, start + step)
-        few = Gaussian(experts.mu[:, piece], experts.log_var[:, piece])
-        if explained:
-            posterior, contributions = product_with_shares(few)
-            explanations.append(Explanation(contributions, posterior.kl_from_prior(), _disagreement(few)))
-        else:
-            posterior = product(few)
-        narrow.mu[piece], narrow.log_var[piece] = posterior
-    if not explanations:
-        return narrow, None
-    return narrow, Explanation(*(np.concatenate(parts, axis=-1) for parts in zip(*explanations, strict=True)))
+        yield Gaussian(experts.mu[:, piece], experts.log_var[:, piece])
+
+
+def _posteriors(experts: Gaussian) -> Gaussian:
+    """Computes posteriors in single precision: precisions are added relative to the largest."""
+    parts = [product(few) for few in _pieces(experts, NUMBERS_AT_ONCE)]
+    return parts[0] if len(parts) == 1 else Gaussian(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _explanation(experts: Gaussian) -> Explanation:
+    """Explains posteriors in double precision: the disagreement is a difference of large numbers."""
+    parts = []
+    for few in _pieces(experts, NUMBERS_AT_ONCE // 4):
+        posterior, contributions = product_with_shares(few)
+        parts.append(Explanation(contributions, posterior.kl_from_prior(), _disagreement(few)))
+    return Explanation(*(np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)))
 
 
 def _stacked(
-    names: Sequence[str], dimension: int, requests: Sequence[FusionRequest], spans: Sequence[slice]
+    names: Sequence[str], dimension: int, requests: Sequence[FusionRequest], dtype: type[np.floating[Any]]
 ) -> Gaussian:
     """Stacks the experts of all rows, (M, rows, D); missing ones have infinite variance."""
     shape = (len(names), sum([one.n for one in requests]), dimension)
-    # In float64: experts may lie hundreds of nats apart, and disagreement is a difference of such numbers.
-    mu, log_var = np.zeros((2, *shape))
-    log_var[...] = np.inf
-    for one, span in zip(requests, spans, strict=True):
+    mu, log_var = np.zeros(shape, dtype), np.full(shape, np.inf, dtype)
+    for one, span in zip(requests, _spans(requests), strict=True):
         for name, expert in one.experts.items():
             m = names.index(name)
             if expert.present is None:
@@ -252,7 +260,8 @@ class Posteriors:
 
     def fuse(self, request: FusionRequest, future: asyncio.Future[FusionResult]) -> None:
         """Fuses a request that has all its experts: a small one with others, a large one in a thread."""
-        if request.n * (request.draws + len(self._encoders)) * self._dimension < FEW:
+        numbers = request.n * (request.draws + len(request.experts)) * self._dimension
+        if numbers < (FEW if request.explained else 2 * FEW):
             self._batcher.submit(request, future)
             return
         running = asyncio.get_running_loop().run_in_executor(None, self._fuse, [request])

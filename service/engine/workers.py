@@ -16,6 +16,8 @@ Task = tuple["Future[Any]", Callable[[], Any]]
 
 FEW = 20_000
 """Numbers, or bytes, that are handled in less time than the way to a thread and back takes."""
+COPIED = 32
+"""Numbers that are copied as bytes in the time in which one is read from text, or written as text."""
 
 
 async def aside(size: int, function: Callable[..., T], *arguments: Any) -> T:

@@ -15,9 +15,10 @@ from models_store import kinds
 from models_store.arrays import Array
 from models_store.errors import listed, shown
 from models_store.manifest import Modality
-from service.engine.budget import Allowance
+from service.engine.budget import Allowance, Costly
 from service.engine.observations import Column, Observations
 from service.engine.rules import Rules
+from service.engine.workers import COPIED, FEW
 from service.errors import Unparsable, WrongInput, located
 from service.formats import archive, bodies, document, pixels
 from service.oip import tensors
@@ -127,7 +128,7 @@ def parse(
         allowance: Memory for this work in a thread; None on the event loop.
 
     Raises:
-        Costly: Its files take too long for the event loop.
+        Costly: It takes too long for the event loop.
         Unparsable: The JSON is damaged, or a file in it cannot be read.
         WrongInput: The document has another structure, an input is unknown, or a value does not fit.
         RequestValidationError: A parameter is unknown, or has a wrong value.
@@ -136,8 +137,12 @@ def parse(
     length = _length(header_length, len(body))
     if allowance is not None:
         allowance.take(document.memory(body, length) + BYTES_OF_TENSORS * (len(body) - length))
+    elif length > FEW or len(body) > FEW * COPIED:
+        raise Costly
     cacheable = header_length is not None and length <= LONGEST_KEPT
     head = (_read_once if cacheable else _read)(body[:length])
+    if allowance is None and len(body) > FEW and any(one.datatype == tensors.BYTES for one in head.inputs):
+        raise Costly  # an object for each element
     sent = _tensors(head.inputs, memoryview(body)[length:])
     return InferenceRequest(head, observations(rules, sent, allowance))
 

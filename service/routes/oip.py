@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from models_store.errors import shown
 from service.engine.model import Encoded, Generated, Model
 from service.engine.observations import Observations
-from service.engine.workers import FEW, aside
+from service.engine.workers import COPIED, aside
 from service.errors import NotFound, PastDeadline, WrongInput
 from service.formats import bodies
 from service.http.endpoints import Endpoint, EndpointRequest
@@ -49,7 +49,7 @@ async def infer(request: EndpointRequest) -> Reply:
                 body = await bodies.decoded(body, coding, limit, catalog.budget)
             length = request.header(b"inference-header-content-length")
             parse = partial(requests.parse, loaded.model.rules, body, length)
-            parsed = await bodies.by_cost(catalog.budget, len(body) <= FEW, parse)
+            parsed = await bodies.by_cost(catalog.budget, True, parse)
             observed = parsed.observed
             record_body(request.context, loaded, observed)
             catalog.admit()  # other requests may have filled the queues during the upload
@@ -89,7 +89,9 @@ async def answer(loaded: Loaded, request: InferenceRequest, came: int, write: Ca
     condition = next(answer.condition for answer in (encoded, generated) if answer is not None)
     returned = {"seed": seed, "cond_mod": ",".join(condition) or "none"}
 
-    size = sum([array.size for _, _, array in answered])
+    size = sum(
+        [array.size // COPIED if one.binary and not one.classes else array.size for one, _, array in answered]
+    )
     reply = await aside(size, write, model.manifest, request.head.id, returned, answered)
     cache.statistics.answered(rows.n, (came, read, computed, time.monotonic_ns()))
     return reply

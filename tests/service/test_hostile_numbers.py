@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.oip import tensors
+from service.engine.budget import Costly
+from service.engine.workers import FEW
+from service.oip import requests, tensors
 
 HUGE = 2**62
 INFER = "/v2/models/tiny/infer"
@@ -53,6 +55,20 @@ def test_a_version_of_too_many_digits_does_not_exist(client: TestClient, digits:
 def test_a_length_of_too_many_digits_is_refused(client: TestClient) -> None:
     response = client.post(INFER, content=b"{}", headers={"inference-header-content-length": "9" * 4301})
     assert response.status_code == 400
+
+
+def test_many_texts_and_long_json_are_read_in_a_thread() -> None:
+    texts = {
+        "name": "label",
+        "datatype": "BYTES",
+        "shape": [FEW],
+        "parameters": {"binary_data_size": 4 * FEW},
+    }
+    head = json.dumps({"inputs": [texts]}).encode()
+    rules: Any = None
+    for body, length in ((head + bytes(4 * FEW), str(len(head))), (b" " * (FEW + 1), None)):
+        with pytest.raises(Costly):
+            requests.parse(rules, body, length)
 
 
 def npy_of(shape: str) -> bytes:

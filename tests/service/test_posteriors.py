@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 
+from models_store.fusion import Gaussian, product
 from service.engine.posteriors import Expert, FusionRequest, fuse
 
 
@@ -45,3 +46,33 @@ def test_an_expert_that_says_nothing_is_as_if_it_were_missing() -> None:
         (*uninformative[:3], *uninformative.explanation), (*missing[:3], *missing.explanation), strict=True
     ):
         assert np.array_equal(one, other)
+
+
+def test_neither_an_explanation_nor_other_requests_change_a_posterior() -> None:
+    rng = np.random.default_rng(0)
+    sent = rng.normal(0, 3, (2, 2, 300, 64)).astype(np.float32)
+    experts = {name: Expert(sent[0, m], sent[1, m], None) for m, name in enumerate("ab")}
+    plain = FusionRequest(experts, 300, 1, seed=1)
+    other = FusionRequest({"a": expert([9.0] * 64, [-9.0] * 64)}, 1, 2, seed=2, explained=True)
+    explained = plain._replace(explained=True)
+    (alone,), (_, together, again) = (
+        fuse(("a", "b", "c"), 64, requests) for requests in ([plain], [other, explained, plain])
+    )
+    for fused in (together, again):
+        assert np.array_equal(fused.mu, alone.mu)
+        assert np.array_equal(fused.log_var, alone.log_var)
+        assert np.array_equal(fused.z, alone.z)
+    assert again.explanation is None
+    assert together.explanation is not None
+    np.testing.assert_allclose(together.explanation.contributions.sum(axis=0), 1)
+    assert not together.explanation.contributions[3].any()
+
+
+def test_posteriors_in_single_precision_are_those_in_double_precision() -> None:
+    rng = np.random.default_rng(0)
+    sent = rng.normal(0, 20, (2, 3, 300, 64)).astype(np.float32)  # variances from e^-80 to e^80
+    experts = {name: Expert(sent[0, m], sent[1, m], None) for m, name in enumerate("abc")}
+    (fused,) = fuse(("a", "b", "c"), 64, [FusionRequest(experts, 300, 0, seed=1)])
+    exact = product(Gaussian(*sent.astype(float)))
+    np.testing.assert_allclose(fused.mu, exact.mu, rtol=2e-6, atol=2e-5)
+    np.testing.assert_allclose(fused.log_var, exact.log_var, rtol=1e-6, atol=1e-6)
