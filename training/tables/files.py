@@ -75,6 +75,8 @@ class File(ABC):
         """Those fields of all rows, in the order of the file."""
 
 
+UNSIGNED = {"uint16": "int32", "uint32": "int64", "uint64": "float64"}
+"""Dtypes with the values of those that PyTorch does not compute with."""
 LARGE_PARQUET = 2_000_000
 """Cells of a Parquet file from which it is streamed instead of being looked at cell by cell."""
 
@@ -291,12 +293,14 @@ def _member(archive: Any, name: str) -> Any:
 
 
 def _native(member: Any) -> Any:
-    """An array in the byte order of this machine, its bytes as text; other members as they are."""
+    """An array of a dtype that PyTorch computes with, its bytes as text; other members as they are."""
     if not isinstance(member, np.ndarray):
         return member
     if member.dtype.kind == "S":
         return np.char.decode(member, "utf-8", "replace")
-    return member if member.dtype.isnative else member.astype(member.dtype.newbyteorder("="))
+    native = member.dtype.newbyteorder("=")
+    wide = np.dtype(np.float64) if native == np.longdouble else native
+    return member.astype(UNSIGNED.get(wide.name, wide), copy=False)
 
 
 def is_numeric(values: Any) -> bool:

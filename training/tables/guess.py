@@ -16,6 +16,7 @@ import numpy as np
 
 from models_store.kinds import KINDS
 from models_store.kinds.category import CategoryKind
+from models_store.kinds.image import ImageKind
 from models_store.kinds.tensor import TensorKind
 from models_store.kinds.vector import VectorKind
 from models_store.tables.dialect import layout_of
@@ -28,6 +29,7 @@ from training.tables.marks import NO_MARKS, Marks
 from training.tables.media import FILES, remarks_on
 from training.tables.naming import modality_name
 from training.tables.opening import open_file
+from training.tables.pictures import is_picture, range_of, remarks_on_shape
 from training.tables.relations import by_file
 from training.tables.report import join_lines, report_lines
 from training.tables.roles import decide, kinds_of
@@ -36,8 +38,6 @@ from training.tables.survey import Field, look
 from training.tables.views import View, form_views, regrouped
 
 FEWEST_ROWS = 10
-FEW_LEVELS = 16
-"""Arrays of bytes whose highest value is at most this are masks or few levels, not pictures up to 255."""
 SEEN = 50
 """Files that are looked at before a shape is chosen, ..."""
 LOOKED_FOR = 100_000
@@ -217,12 +217,11 @@ def _array(field: Field, name: str, spelled: str) -> Guess:
     kind = _kind_of_array(field, dtype)
     settings: dict[str, Any] = {"field": spelled, "likelihood": KINDS[kind].usual_likelihood}
     if KINDS[kind].levels:
-        by_dtype = dtype == "uint8" and field.high > FEW_LEVELS
-        settings["range"] = [0.0, 255.0 if by_dtype else field.high or 1.0]
+        settings["range"] = range_of(field, dtype)
     elif _is_binary(field):
         kind, settings = VectorKind.name, {"field": spelled, "likelihood": "bernoulli", "range": [0.0, 1.0]}
         comment += ", only 0 and 1"
-    return Guess(name, kind, settings, tuple(field.shape), comment)
+    return Guess(name, kind, settings, tuple(field.shape), comment, remarks_on_shape(field))
 
 
 def _is_binary(field: Field) -> bool:
@@ -232,6 +231,8 @@ def _is_binary(field: Field) -> bool:
 
 def _kind_of_array(field: Field, dtype: str) -> str:
     counted = field.whole and field.low >= 0 and field.zeros > 0.2 * field.present * field.shape[0]
+    if is_picture(field, dtype):
+        return ImageKind.name
     suited = (name for name, kind in KINDS.items() if kind.suits_array(field.shape, dtype, counted))
     return next(suited, TensorKind.name)
 

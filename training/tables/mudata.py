@@ -1,8 +1,8 @@
 """``.h5mu`` and ``.h5ad``, the HDF5 files of MuData and AnnData: matrices, and what is known of their rows.
 
 ``X`` of AnnData, or of each assay of MuData, is a field, (n, variables); each column of ``obs`` is another. A
-cell without an assay is a row of NaN. Read by h5py alone, block by block. What AnnData derives from ``X``
-(``layers``, ``obsm``) is left out.
+cell without an assay is a row of NaN. Read by h5py, block by block; only a matrix that is stored by columns
+(csc) is in memory as a whole. What AnnData derives from ``X`` (``layers``, ``obsm``) is left out.
 
 References:
     | MUON: multimodal omics analysis framework (Bredikhin, Kats & Stegle, 2022)
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy import sparse
 
 from models_store.arrays import Array
 from training.errors import DataError
@@ -40,6 +41,7 @@ class MuDataFile(File):
     def __init__(self, path: Path, marks: Marks) -> None:
         super().__init__(path)
         self._marks = marks
+        self._by_rows: dict[str, Mapping[str, Array]] = {}
         if h5py is None:
             raise DataError(f"{path} is HDF5, which needs the extra 'mudata': pip install 'anyview[mudata]'")
         with h5py.File(path) as file:
@@ -82,14 +84,26 @@ class MuDataFile(File):
             rows = np.arange(some.start, min(some.stop, self._rows))
         else:  # for every cell of the whole, its row in the assay counted from 1, or 0
             rows = file["obsmap"][name][some].astype(np.int64).ravel() - 1
-        return _cells(file[self._places[name]], rows, self._assays[name])
+        x = file[self._places[name]]
+        if x.attrs.get("encoding-type") == "csc_matrix":
+            if name not in self._by_rows:
+                self._by_rows[name] = _by_rows(x)
+            x = self._by_rows[name]
+        return _cells(x, rows, self._assays[name])
 
 
 def _columns(path: Path, name: str, x: Any) -> int:
     encoding = x.attrs.get("encoding-type", "array")
-    if encoding not in ("array", "csr_matrix"):
-        raise DataError(f"{path}: X of '{name}' is a {encoding}; wanted is a dense or csr matrix")
+    if encoding not in ("array", "csr_matrix", "csc_matrix"):
+        raise DataError(f"{path}: X of '{name}' is a {encoding}; wanted is a dense, csr or csc matrix")
     return int((x.shape if encoding == "array" else x.attrs["shape"])[1])
+
+
+def _by_rows(x: Any) -> Mapping[str, Array]:
+    """A matrix that is stored column by column, as the parts of one that is stored row by row, in memory."""
+    parts = (x["data"][:], x["indices"][:], x["indptr"][:])
+    rows = sparse.csc_matrix(parts, shape=tuple(x.attrs["shape"])).tocsr()
+    return {"data": rows.data, "indices": rows.indices, "indptr": rows.indptr}
 
 
 def _cells(x: Any, rows: Array, columns: int) -> Array:

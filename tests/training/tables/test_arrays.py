@@ -13,17 +13,17 @@ import torch
 from training.config import read_experiment
 from training.data import Prepared, prepare
 from training.errors import TrainingError
-from training.tables.guess import experiment_for
+from training.tables.guess import experiment_for, guess
 
 N = 120
 X = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
 LABELS = np.arange(N) % 4
 
 
-def learned(folder: Path, text: str = "", **arrays: Any) -> tuple[dict[str, Any], Prepared]:
+def learned(folder: Path, text: Any = "", **arrays: Any) -> tuple[dict[str, Any], Prepared]:
     """Modalities that ``init`` writes of arrays, and the data that they load."""
     np.savez(folder / "a.npz", **arrays)
-    written = text or experiment_for([folder / "a.npz"], folder / "e.toml")
+    written: str = text or experiment_for([folder / "a.npz"], folder / "e.toml")
     (folder / "e.toml").write_text(written)
     return tomllib.loads(written)["modalities"], prepare(read_experiment(str(folder / "e.toml"))[0])
 
@@ -89,3 +89,63 @@ def test_numbers_beyond_whole_ones_are_measures(tmp_path: Path, unit: float) -> 
 
     (name,) = [name for name, one in modalities.items() if one["kind"] == "vector" and name != "x"]
     assert every_value(prepared, name).unique().tolist() == np.unique(np.float32(unit * LABELS)).tolist()
+
+
+U = np.random.default_rng(2).random((N, 9, 12))
+
+
+@pytest.mark.parametrize(
+    ("name", "pictures", "expected"),
+    [
+        ("x", (U * 4000).astype(np.uint16), 4095),
+        ("x", (U * 65_000).astype(">u2"), 65_535),
+        ("x", (U * 255).astype(np.int32), 255),
+        ("x", (U * 255).astype(np.int64), 255),
+        ("x", (U * 3.99).astype(np.uint16), 3),
+        ("x", (U > 0.5).astype(np.uint16), 1),
+        ("x", U > 0.5, 1),
+        ("x", U.astype(np.float32), 1),
+        ("x", U.astype(np.float16), 1),
+        ("x", U * 200, 255),
+        ("x", np.stack([U] * 3, axis=-1).astype(np.float32), 1),
+        ("x", np.stack([U], axis=-1), 1),
+        ("scan", (U * 700).astype(np.float32), None),
+        ("image", U * 2 - 1, (-1, 1)),
+        ("X-ray_img", U * 3 - 2, None),
+    ],
+)
+def test_pictures_of_any_dtype_have_the_range_of_their_values(
+    tmp_path: Path, name: str, pictures: np.ndarray[Any, Any], expected: Any
+) -> None:
+    modalities, prepared = learned(tmp_path, **{name: pictures, "y": LABELS})
+
+    (picture,) = [one for one in modalities.values() if one["kind"] == "image"]
+    low, high = picture["range"]
+    if expected is None:
+        expected = (min(0, pictures.min()), pictures.max())
+    assert (low, high) == pytest.approx(expected if isinstance(expected, tuple) else (0, expected))
+    (modality,) = [one for one in prepared.modalities if one.kind == "image"]
+    assert modality.shape == pictures.shape[1:]
+    total = every_value(prepared, modality.name).to(torch.float64).sum().item()
+    assert total == pytest.approx(pictures.sum(dtype=np.float64))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.random.default_rng(3).normal(size=(N, 12, 12)),
+        U[:, :, :5],
+        np.random.default_rng(3).random((N, 64, 8)),
+        U.astype(np.float32) * 4,
+        np.random.default_rng(3).integers(0, 99, (N, 9, 9, 5)),
+    ],
+)
+def test_other_arrays_are_tensors(tmp_path: Path, rows: np.ndarray[Any, Any]) -> None:
+    modalities, _ = learned(tmp_path, x=rows, y=LABELS)
+    assert modalities["x"]["kind"] == "tensor"
+
+
+def test_channels_before_rows_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=(np.stack([U] * 3, axis=1) * 255).astype(np.uint8), y=LABELS)
+    report = guess([tmp_path / "a.npz"], tmp_path / "e.toml").report
+    assert "  'x' has rows of the shape (3, 9, 12); save pictures as (rows, 9, 12, 3)" in report

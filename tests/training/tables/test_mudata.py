@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from scipy.sparse import csc_matrix, csr_matrix
 
 from tests.conftest import DATA
 from training.config import read_experiment
@@ -64,7 +65,7 @@ def test_a_guessed_experiment_on_it_loads(tmp_path: Path) -> None:
     assert sum(int(rows.masks["rna"].sum()) for rows in splits) == 24
 
 
-def anndata_of(path: Path, sparse: bool) -> np.ndarray[Any, Any]:
+def anndata_of(path: Path, sparse: str | None) -> np.ndarray[Any, Any]:
     """An AnnData of 30 cells and 4 genes as the library lays it out (format 0.1.0), and its matrix."""
     rng = np.random.default_rng(0)
     x = rng.poisson(1.0, (30, 4)).astype(np.float32)
@@ -72,10 +73,9 @@ def anndata_of(path: Path, sparse: bool) -> np.ndarray[Any, Any]:
         file.attrs["encoding-type"] = "anndata"
         if sparse:
             group = file.create_group("X")
-            group.attrs.update({"encoding-type": "csr_matrix", "shape": x.shape})
-            filled = x != 0
-            group["data"], group["indices"] = x[filled], np.nonzero(filled)[1].astype(np.int32)
-            group["indptr"] = np.concatenate([[0], filled.sum(1).cumsum()]).astype(np.int32)
+            group.attrs.update({"encoding-type": f"{sparse}_matrix", "shape": x.shape})
+            parts = {"csr": csr_matrix, "csc": csc_matrix}[sparse](x)
+            group["data"], group["indices"], group["indptr"] = parts.data, parts.indices, parts.indptr
         else:
             file["X"] = x
         obs = file.create_group("obs")
@@ -87,8 +87,8 @@ def anndata_of(path: Path, sparse: bool) -> np.ndarray[Any, Any]:
     return x
 
 
-@pytest.mark.parametrize("sparse", [False, True])
-def test_anndata_is_its_matrix_and_its_observations(tmp_path: Path, sparse: bool) -> None:
+@pytest.mark.parametrize("sparse", [None, "csr", "csc"])
+def test_anndata_is_its_matrix_and_its_observations(tmp_path: Path, sparse: str | None) -> None:
     x = anndata_of(tmp_path / "x.h5ad", sparse)
 
     file = open_file(tmp_path / "x.h5ad")
@@ -97,11 +97,48 @@ def test_anndata_is_its_matrix_and_its_observations(tmp_path: Path, sparse: bool
     assert file.report == ["'obsm/X_pca' is left out: it is derived from X"]
     (block,) = file.blocks(["X", "cell_type"])
     assert np.array_equal(block["X"], x)
+    assert block["X"].dtype == np.float32
     assert texts(block["cell_type"])[:3] == [None, "B", "T"]
 
 
+@pytest.mark.parametrize("sparse", [None, "csr", "csc"])
+def test_anndata_is_read_block_by_block(
+    tmp_path: Path, sparse: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = anndata_of(tmp_path / "x.h5ad", sparse)
+    monkeypatch.setattr("training.tables.files.CELLS_AT_ONCE", 4 * 7)
+
+    blocks = [block["X"] for block in open_file(tmp_path / "x.h5ad").blocks(["X"])]
+
+    assert [len(block) for block in blocks] == [7, 7, 7, 7, 2]
+    assert np.array_equal(np.concatenate(blocks), x)
+
+
+def test_mudata_has_matrices_stored_by_columns(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5mu"
+    path.write_bytes(CELLS.read_bytes())
+    (before,) = open_file(path).blocks(["rna"])
+    with h5py.File(path, "r+") as file:
+        x = file["mod/rna/X"]
+        by_columns = csc_matrix(before["rna"][:24])
+        for part in ("data", "indices", "indptr"):
+            del x[part]
+            x[part] = getattr(by_columns, part)
+        x.attrs["encoding-type"] = "csc_matrix"
+    (after,) = open_file(path).blocks(["rna"])
+    assert np.array_equal(before["rna"], after["rna"], equal_nan=True)
+
+
+def test_a_matrix_of_another_layout_is_refused(tmp_path: Path) -> None:
+    anndata_of(tmp_path / "x.h5ad", "csr")
+    with h5py.File(tmp_path / "x.h5ad", "r+") as file:
+        file["X"].attrs["encoding-type"] = "coo_matrix"
+    with pytest.raises(DataError, match="X of 'X' is a coo_matrix; wanted is a dense, csr or csc matrix"):
+        open_file(tmp_path / "x.h5ad")
+
+
 def test_a_guessed_experiment_on_anndata_loads(tmp_path: Path) -> None:
-    anndata_of(tmp_path / "x.h5ad", sparse=True)
+    anndata_of(tmp_path / "x.h5ad", sparse="csr")
     path = tmp_path / "x.toml"
     path.write_text(experiment_for([tmp_path / "x.h5ad"], path))
     prepared = prepare(read_experiment(str(path))[0])
