@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from tests.conftest import DATA
 from tests.docs.blocks import ROOT, elsewhere, in_bash
 from training.cli import main
 from training.config import read_experiment
+from training.data import prepare
 from training.places import check_writable
 
 Typed = Callable[..., tuple[object, str, str]]
@@ -161,6 +162,65 @@ def test_init_writes_an_experiment_and_never_over_one(typed: Typed) -> None:
     assert code == 1
     assert error.startswith("anyview-train: experiment.toml exists already")
     assert written.read_text() == "mine"
+
+
+def _tables(**keys: Sequence[object]) -> list[str]:
+    """Files with a key column ``Case``, a second one, and two measures that follow from the first."""
+    for name, some in keys.items():
+        lines = [
+            f"{key},{other},{100 + int(key)}.5,{200 + int(key)}.25"
+            for other, key in enumerate(map(str, some))
+        ]
+        Path(f"{name}.csv").write_text("\n".join([f"Case,other,{name}_1,{name}_2", *lines]) + "\n")
+    return [f"{name}.csv" for name in keys]
+
+
+def test_init_joins_several_files_by_the_key_of_the_command_line(typed: Typed) -> None:
+    files = _tables(a=range(60), b=range(59, -1, -1), c=[*range(30, 60), *range(100, 130)])
+
+    code, printed, error = typed("init", *files, "--key", "case")
+
+    assert (code, error) == (0, "")
+    assert "joined by 'Case': a.csv and c.csv share 30 of 90 cases" in printed
+    experiment, _ = read_experiment("experiment.toml")
+    prepared = prepare(experiment)
+    splits = [prepared.train.in_epoch(0, 0), prepared.validation, prepared.test]
+    a, b, c = (torch.cat([rows.data[name][:, 0] for rows in splits]) for name in "abc")
+    both = torch.cat([rows.masks["a"] & rows.masks["b"] for rows in splits])
+    assert both.sum() == 60
+    assert torch.equal(a[both], b[both])
+    with_c = torch.cat([rows.masks["a"] & rows.masks["c"] for rows in splits])
+    assert with_c.sum() == 30
+    assert torch.equal(a[with_c], c[with_c])
+
+
+def test_init_leaves_out_the_key_of_one_file(typed: Typed) -> None:
+    code, printed, _ = typed("init", *_tables(a=range(60)), "--key", "other", "--output", "one.toml")
+    assert code == 0
+    assert "'other': the key that joins the files" in printed
+    assert 'key = "other"' in Path("one.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "message"),
+    [
+        ({"a": range(20), "b": range(20)}, "nobody", "data.key: a.csv has no column 'nobody', it has 'Case'"),
+        (
+            {"a": range(20), "b": [*range(19), 3]},
+            "Case",
+            "b.csv: the key '3' occurs more than once in 'Case'",
+        ),
+        ({"a": range(20), "b": range(50, 70)}, "Case", "no value of 'Case' is in two of the files"),
+    ],
+)
+def test_init_refuses_a_key_that_joins_nothing(
+    typed: Typed, keys: dict[str, Sequence[object]], key: str, message: str
+) -> None:
+    code, printed, error = typed("init", *_tables(**keys), "--key", key)
+    assert code == 1
+    assert error.startswith(f"anyview-train: {message}")
+    assert (error.count("\n"), printed) == (1, "")
+    assert not Path("experiment.toml").exists()
 
 
 @pytest.mark.parametrize("words", ["fit --help", f"init {DATA / 'patients.csv'}"], ids=["help", "init"])
