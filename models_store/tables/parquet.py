@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from models_store.tables.sources import Source
 ROWS_AT_ONCE = 256
 UNREADABLE = ("STRUCT", "MAP", "BLOB", "UNION", "BIT", "GEOMETRY", "VARIANT", "INTERVAL")
 """Types of which no cell can be made."""
+_NUMBER = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)")
+"""Types of the numbers in a list that is a vector."""
 
 
 def connect() -> Any:
@@ -116,9 +119,9 @@ class ParquetSource(Source):
 
 def is_unreadable(stored: str) -> bool:
     """Whether a type of DuckDB holds no single value, text or list of numbers."""
-    return stored.startswith(UNREADABLE) or (
-        stored.endswith("[]") and (stored.count("[") > 1 or stored.startswith("VARCHAR"))
-    )
+    element, bracket, _ = stored.rpartition("[")
+    is_list = bool(bracket) and stored.endswith("]")
+    return stored.startswith(UNREADABLE) or (is_list and not _NUMBER.fullmatch(element))
 
 
 class ParquetWriter(Writer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
 from pyarrow import parquet
 
 from models_store.tables.dialect import FileDialect
@@ -55,8 +56,11 @@ def open_file(path: Path, how: FileDialect | None = None, marks: Marks = NO_MARK
 
 
 def _cells(path: Path) -> int:
-    """The number of cells that a Parquet file states."""
-    stated = parquet.read_metadata(path)
+    """The number of cells that a Parquet file states; 0 where Arrow does not know one of its types."""
+    try:
+        stated = parquet.read_metadata(path)
+    except pa.ArrowNotImplementedError:
+        return 0
     return int(stated.num_rows * stated.num_columns)
 
 

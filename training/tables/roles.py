@@ -133,9 +133,9 @@ def _unread(field: Field) -> str | None:
         return f"holds numbers with text around them, such as '{example}'; keep the numbers alone"
     if field.differ and field.present >= FEWEST_KEYS and not _DATE.fullmatch(example):
         return f"all its {field.present} values differ: it identifies the rows"
+    if _DATE.fullmatch(example) and (field.values is None or len(field.values) > FEW_NUMBERS):
+        return "holds dates or times; make them numbers, such as days since a first one"
     if many:
-        if _DATE.fullmatch(example):
-            return "holds dates or times; make them numbers, such as days since a first one"
         return "text with too many different values for a category"
     return None
 

@@ -87,6 +87,8 @@ def test_many_answers_on_one_scale_are_one_view_of_numbers(tmp_path: Path) -> No
         ("shuffled", RNG.permutation(N).tolist(), "holds each whole number from 0 to 59 once"),
         ("name", [f"n{i % 50}" for i in range(N)], "text with too many different values"),
         ("born", [f"19{i + 20}-03-{i % 28 + 1:02d}" for i in range(N)], "holds dates or times"),
+        ("visit", [f"2024-03-{i % 28 + 1:02d}" for i in range(N)], "holds dates or times"),
+        ("hour", [f"{i % 24:02d}:30" for i in range(N)], "holds dates or times"),
         ("site", ["here"] * N, "always 'here'"),
         (
             "price",
