@@ -22,6 +22,7 @@ from training import fit as fitting
 from training.ablation import weak
 from training.checkpoint import LAST, EpochReport
 from training.config import Experiment, read_experiment
+from training.device import threads_for
 from training.divergence import REMEDY
 from training.errors import TrainingError
 from training.evaluation import (
@@ -97,7 +98,8 @@ def fit(
         with _shown(experiment, prepared, log) as progress:
             fitted = fitting.fit(experiment, prepared, folder, progress, resume=resume, weights=weights)
         if fitted.leader:
-            measured, files = _finished(fitted, experiment, text, prepared, place)
+            with threads_for(fitted.model, experiment.fit.batch_size):
+                measured, files = _finished(fitted, experiment, text, prepared, place)
             log.measured(measured.metrics)
             if not force:
                 _check_gains(measured, files, folder)

@@ -28,7 +28,7 @@ from training.config import Experiment, Fit
 from training.data import Prepared
 from training.data.augment import Augmentation
 from training.data.rows import Rows
-from training.device import Placement, compile_loss, fabric_for, from_leader
+from training.device import Placement, compile_loss, fabric_for, from_leader, threads_for
 from training.divergence import REMEDY, Watch, capacity
 from training.epoch import Diverged, Progress, adam, generator_of, share_of, train_epoch
 from training.errors import TrainingError
@@ -145,16 +145,17 @@ def fit(
     place = Placement(fabric.device)
     augmentation = Augmentation.of(experiment, prepared.modalities)
     run = _Run(fabric, module, state, experiment, prepared, place, watch, workdir, progress, augmentation)
-    while not _finished(state, settings, watch):
-        try:
-            report = run.epoch(len(state.reports) + 1)
-        except Diverged as trouble:
-            _step_back(state, read_state, workdir, str(trouble), progress)
-            continue
-        state.reports.append(report)
-        if fabric.is_global_zero:
-            checkpoint.save(state, workdir, experiment)
-        progress.epoch(state.reports[-1])
+    with threads_for(model, settings.batch_size):
+        while not _finished(state, settings, watch):
+            try:
+                report = run.epoch(len(state.reports) + 1)
+            except Diverged as trouble:
+                _step_back(state, read_state, workdir, str(trouble), progress)
+                continue
+            state.reports.append(report)
+            if fabric.is_global_zero:
+                checkpoint.save(state, workdir, experiment)
+            progress.epoch(state.reports[-1])
     for sentence in watch.complaints(state.reports):
         progress.trouble(sentence)
     with _naming_lost_processes(fabric, len(state.reports) + 1, workdir):

@@ -25,6 +25,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,7 +33,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from models_store.fusion import Gaussian, product
+from models_store.fusion import Gaussian
 
 STRONGEST_MATCHING = 4.0
 r"""Greatest weight, as a multiple of :math:`\beta`, of the matching summed over all single modalities."""
@@ -343,10 +344,26 @@ def _posteriors(batch: Batch) -> tuple[Tensor, Gaussian]:
         (batch.visible, batch.family[1:]),
     ):
         seen.append(family[:, :, None] & present)
-        wide = Gaussian(experts.mu[:, None], experts.log_var[:, None])
-        parts.append(product(wide, seen[-1].movedim(1, 0)))
+        parts.append(_products(experts, present, family))
     mu, log_var = (torch.cat(values) for values in zip(*((q.mu, q.log_var) for q in parts), strict=True))
     return torch.cat(seen), Gaussian(mu, log_var)
+
+
+def _products(experts: Gaussian, present: Tensor, family: Tensor) -> Gaussian:
+    """The product of prior and experts of each subset, as ``models_store.fusion.product``: (S, B, D).
+
+    Sums over the modalities of all subsets are one matrix product. Precisions are relative to the largest of
+    the row, in any subset: float32 holds their ratios, since log-variances lie within ``LOG_VAR_LIMIT``.
+    """
+    mu = torch.where(present[..., None], experts.mu, 0.0)
+    log_var = torch.where(present[..., None], experts.log_var, math.inf)
+    smallest = log_var.amin(dim=0).clamp(max=0.0).detach()  # the prior's is 0
+    precisions = torch.exp(smallest - log_var)
+    with torch.autocast(mu.device.type, enabled=False):
+        sums = family.to(mu.dtype) @ torch.cat([precisions, precisions * mu], dim=-1).flatten(1)
+    of_all, weighted = sums.view(len(family), mu.shape[1], 2 * mu.shape[2]).chunk(2, dim=-1)
+    total = of_all + torch.exp(smallest)
+    return Gaussian(weighted / total, smallest - torch.log(total))
 
 
 def _averaged(terms: Terms, bound: Tensor, nonempty: Tensor, present: Tensor) -> Loss:

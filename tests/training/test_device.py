@@ -16,18 +16,29 @@ from models_store.folder import open_bundle, publish
 from service.models.loading import open_sessions
 from tests.models_store.examples import array, category
 from tests.training.examples import incomplete_rows
-from training.config import Experiment
+from training import device
+from training.config import Experiment, Network
 from training.data import Prepared
 from training.data.rows import Rows
-from training.device import Placement
+from training.device import ONE_THREAD, Placement, threads_for
 from training.errors import TrainingError
 from training.export import export
 from training.fit import LAST, fit
+from training.model import MVAE, MVAEConfig
+from training.networks import networks_for
 from training.objective import OBJECTIVES, Objective
 from training.subsets import possible, subsets
 
 ELSEWHERE = torch.device("meta")
 """A device that holds shapes alone, to stand in for a GPU."""
+
+
+def fully_connected(hidden: int) -> MVAE:
+    config = MVAEConfig(n_modalities=1, latent_dim=2, input_dims={"x": (3,)}, decoders_dist={"x": "normal"})
+    x = torch.zeros(2, 3)
+    pair = networks_for(array("vector", 3), Network(hidden=(hidden,)), 2, x)
+    return MVAE(config, {"x": pair[0]}, {"x": pair[1]})
+
 
 needs_compiler = pytest.mark.skipif(
     not any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "clang++")),
@@ -47,6 +58,54 @@ def test_the_same_rows_are_moved_once_and_those_of_another_epoch_again() -> None
     place, rows = Placement(ELSEWHERE, free=lambda _: 10**6), incomplete_rows(10, 0)
     assert place(rows) is place(rows)
     assert place(incomplete_rows(10, 1)) is not place(rows)
+
+
+SMALL = fully_connected(hidden=8)
+WEIGHTS = sum(weight.numel() for weight in SMALL.parameters())
+LIMIT = int(ONE_THREAD / WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("rows", "threads", "variables", "expected"),
+    [
+        (LIMIT, 4, {}, 1),
+        (LIMIT + 1, 4, {}, 4),
+        (LIMIT, 4, {"OMP_NUM_THREADS": "4"}, 4),
+        (LIMIT, 4, {"MKL_NUM_THREADS": "4"}, 4),
+        (LIMIT, 3, {}, 3),
+    ],
+    ids=["small", "large", "set for OpenMP", "set for MKL", "set by torch"],
+)
+def test_small_steps_have_one_thread_unless_the_user_sets_the_number(
+    rows: int, threads: int, variables: dict[str, str], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(device, "THREADS", 4)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with threads_for(SMALL, rows):
+            assert torch.get_num_threads() == expected
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_convolutions_keep_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_threads_are_set", lambda _threads: False)
+    model = fully_connected(hidden=8)
+    model.register_module("convolution", torch.nn.Conv2d(1, 1, 3))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threads_for(model, 1):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)

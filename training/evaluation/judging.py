@@ -115,7 +115,7 @@ def _network(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 def _learn(network: nn.Module, x: Tensor, labels: Tensor) -> None:
     steps = min(STEPS, max(1, EPOCHS * len(x) // BATCH))
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     picture = isinstance(network[0], nn.Unflatten) if isinstance(network, nn.Sequential) else False
     for _ in range(steps):
