@@ -156,7 +156,8 @@ def _product(experts: Gaussian) -> tuple[Gaussian, Array, Array, Array]:
     xp = array_namespace(experts.mu, experts.log_var)
     # One after the other: there are few experts, and a reduction over them takes longer to begin.
     lowest = reduce(xp.minimum, experts.log_var)
-    smallest = _constant(xp.minimum(lowest, xp.zeros_like(lowest)))  # where and clip take far longer
+    zero = 0.0 if xp is np else xp.zeros_like(lowest)
+    smallest = _constant(xp.minimum(lowest, zero))  # the prior's is 0; where and clip take far longer
     weights = xp.exp(smallest - experts.log_var)
     prior = xp.exp(smallest)
     total = reduce(add, weights) + prior

@@ -25,7 +25,7 @@ from service.errors import NotReady
 Outputs = dict[str, Array]
 
 SINGLE_CALLER_BATCHES = 8
-"""After this many batches of a single caller in a row, the next one is not delayed for others."""
+"""After this many batches of a single caller in a row, the next one does not wait for other callers."""
 LOOP_SECONDS = 0.5e-3
 """A batch that takes less may run on the event loop."""
 HANDOFF_SECONDS = 0.2e-3
@@ -191,10 +191,14 @@ class GraphQueue:
         """Submits rows for a receiver; must be called on the event loop."""
         self._waiting.append(_Job(rows, receiver))
         self._count(len(rows))
-        if not self._busy:
-            self._busy = True
-            self._loop = asyncio.get_running_loop()
-            # Not at once: other callers in this event-loop iteration share the batch.
+        if self._busy:
+            self._single_caller = 0
+            return
+        self._busy = True
+        self._loop = asyncio.get_running_loop()
+        if self._single_caller >= SINGLE_CALLER_BATCHES:
+            self._next()
+        else:  # not at once: other callers in this event-loop iteration share the batch
             self._loop.call_soon(self._next)
 
     def cancel(self, receiver: Receiver) -> None:
@@ -296,11 +300,14 @@ class GraphQueue:
         self._next()
 
     def _deliver(self, batch: _Batch, outputs: Outputs) -> None:
-        rows = sum(len(piece) for _, piece in batch)
+        rows = sum([len(piece) for _, piece in batch])
         self.batches += 1
         for name, value in outputs.items():
             if len(value) != rows:
                 raise GraphFailed(f"'{name}' has {len(value)} rows for the {rows} that were given")
+        if len(batch) == 1:
+            batch[0][0].add(outputs, rows)
+            return
         start = 0
         for job, piece in batch:
             stop = start + len(piece)

@@ -23,7 +23,7 @@ import numpy as np
 
 from models_store.arrays import Array
 from models_store.fusion import Gaussian, disagreement, product, product_with_shares
-from service.engine.batching import Outputs, Runner
+from service.engine.batching import SINGLE_CALLER_BATCHES, Outputs, Runner
 from service.engine.draws import fill_with_noise
 from service.engine.observations import Column
 from service.engine.phases import CURRENT
@@ -114,7 +114,8 @@ def fuse(names: Sequence[str], dimension: int, requests: Sequence[FusionRequest]
         requests: Requests, with all their experts.
     """
     # Experts that no request has are left out: their share is 0, but stacking them takes time.
-    present = [m for m, name in enumerate(names) if any(name in one.experts for one in requests)] or [0]
+    sent = set[str]().union(*[one.experts for one in requests])
+    present = [m for m, name in enumerate(names) if name in sent] or [0]
     some, spans = [names[m] for m in present], _spans(requests)
     mu, log_var = _posteriors(_stacked(some, dimension, requests, np.float32))
     drawn = _draws(mu, np.exp(log_var / 2), requests)
@@ -166,6 +167,9 @@ def _stacked(
     names: Sequence[str], dimension: int, requests: Sequence[FusionRequest], dtype: type[np.floating[Any]]
 ) -> Gaussian:
     """Stacks the experts of all rows, (M, rows, D); missing ones have infinite variance."""
+    experts = requests[0].experts
+    if len(requests) == len(names) == len(experts) == 1 and (only := experts[names[0]]).present is None:
+        return Gaussian(only.mu[None].astype(dtype, copy=False), only.log_var[None].astype(dtype, copy=False))
     shape = (len(names), sum([one.n for one in requests]), dimension)
     mu, log_var = np.zeros(shape, dtype), np.full(shape, np.inf, dtype)
     for one, span in zip(requests, _spans(requests), strict=True):
@@ -350,14 +354,29 @@ class IterationBatcher(Generic[Request, Result]):
     def __init__(self, function: Callable[[Sequence[Request]], Sequence[Result]]) -> None:
         self._function = function
         self._waiting: list[tuple[Request, asyncio.Future[Result]]] = []
+        self._ends = False  # whether the end of this iteration is awaited
+        self._alone = 0  # iterations of at most one request in a row
 
     def submit(self, request: Request, future: asyncio.Future[Result]) -> None:
-        """Submits a request; its result, or error, is set on the future."""
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._end)
+        """Submits a request; its result, or error, is set on the future.
+
+        That happens at the end of the iteration; at once where requests have come alone for some time.
+        """
         self._waiting.append((request, future))
+        if self._ends:
+            self._alone = -1
+            return
+        self._ends = True
+        asyncio.get_running_loop().call_soon(self._end)
+        if self._alone >= SINGLE_CALLER_BATCHES:
+            self._call()
 
     def _end(self) -> None:
+        self._ends = False
+        self._alone += 1
+        self._call()
+
+    def _call(self) -> None:
         submitted, self._waiting = self._waiting, []
         if pairs := [(request, future) for request, future in submitted if not future.done()]:
             self._settle(pairs)

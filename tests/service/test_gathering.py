@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from models_store.arrays import Array
 from service.engine import posteriors as posteriors_module
-from service.engine.batching import BatchSizing, GraphFailed, GraphQueue
+from service.engine.batching import SINGLE_CALLER_BATCHES, BatchSizing, GraphFailed, GraphQueue
 from service.engine.observations import Column
 from service.engine.posteriors import (
     Expert,
@@ -211,3 +211,31 @@ def test_the_function_is_not_called_once_all_requests_are_cancelled() -> None:
 
     asyncio.run(main())
     assert calls == [[2]]
+
+
+def test_requests_that_come_alone_are_answered_at_once_until_two_come_together() -> None:
+    calls: list[int] = []
+
+    def answer(questions: Sequence[int]) -> Sequence[int]:
+        calls.append(len(questions))
+        return questions
+
+    async def main() -> None:
+        batcher, loop = IterationBatcher(answer), asyncio.get_running_loop()
+
+        async def ask(number: int) -> list[bool]:
+            futures = [loop.create_future() for _ in range(number)]
+            for future in futures:
+                batcher.submit(0, future)
+            at_once = [future.done() for future in futures]
+            await asyncio.gather(*futures)
+            await asyncio.sleep(0)  # the next ones come in another iteration
+            return at_once
+
+        waited = [(await ask(1))[0] for _ in range(SINGLE_CALLER_BATCHES + 2)]
+        assert waited == [False] * SINGLE_CALLER_BATCHES + [True, True]
+        assert await ask(3) == [True, False, False]
+        assert await ask(2) == [False, False]
+
+    asyncio.run(main())
+    assert calls == [1] * (SINGLE_CALLER_BATCHES + 2) + [1, 2, 2]
