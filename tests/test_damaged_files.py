@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -11,12 +12,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pytest
 import soundfile
 from PIL import Image
 from pyarrow import parquet
+from scipy.sparse import csc_matrix
 
 from models_store.errors import InputRefused, ModelsStoreError
 from models_store.folder import open_bundle
@@ -56,6 +59,15 @@ def german_csv() -> bytes:
     return csv().replace(b",", b";").replace(b".", b",")
 
 
+def csv_with_units() -> bytes:
+    lines = [f"{size} kg,${dose:.2f},{sex}" for size, dose, sex, _ in zip(*COLUMNS.values(), strict=True)]
+    return "\n".join(["size,price,sex", *lines]).encode()
+
+
+def gzipped_csv() -> bytes:
+    return gzip.compress(csv(), mtime=0)
+
+
 def json_lines() -> bytes:
     rows = zip(*COLUMNS.values(), strict=True)
     return b"\n".join(json.dumps(dict(zip(COLUMNS, row, strict=True))).encode() for row in rows)
@@ -79,6 +91,29 @@ def excel() -> bytes:
 def npz() -> bytes:
     stream = io.BytesIO()
     np.savez_compressed(stream, x=RNG.normal(size=(ROWS, 4)), y=np.arange(ROWS) % 3)
+    return stream.getvalue()
+
+
+def npz_of_pictures() -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, image=RNG.integers(0, 4000, (ROWS, 8, 8)).astype(np.uint16), y=np.arange(ROWS) % 3)
+    return stream.getvalue()
+
+
+def h5ad() -> bytes:
+    """An AnnData whose matrix is stored by columns."""
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file.attrs["encoding-type"] = "anndata"
+        matrix = csc_matrix(RNG.poisson(1.0, (ROWS, 4)).astype(np.float32))
+        x, obs = file.create_group("X"), file.create_group("obs")
+        x.attrs.update({"encoding-type": "csc_matrix", "shape": matrix.shape})
+        x["data"], x["indices"], x["indptr"] = matrix.data, matrix.indices, matrix.indptr
+        obs.attrs.update({"_index": "_index", "column-order": ["kind"]})
+        obs["_index"], obs["kind"] = (
+            [f"c{row}" for row in range(ROWS)],
+            ["ab"[row % 2] for row in range(ROWS)],
+        )
     return stream.getvalue()
 
 
@@ -107,6 +142,8 @@ def sound(suffix: str) -> bytes:
 TABLES: dict[str, Callable[[], bytes]] = {
     "csv": csv,
     "german.csv": german_csv,
+    "units.csv": csv_with_units,
+    "csv.gz": gzipped_csv,
     "jsonl": json_lines,
     "parquet": parquet_file,
     "xlsx": excel,
@@ -114,6 +151,8 @@ TABLES: dict[str, Callable[[], bytes]] = {
 ARRAYS: dict[str, Callable[[], bytes]] = {
     "npz": npz,
     "npy": npy,
+    "pictures.npz": npz_of_pictures,
+    "h5ad": h5ad,
     "h5mu": (DATA / "cells.h5mu").read_bytes,
 }
 MEDIA: dict[str, tuple[Callable[[str], bytes], Modality]] = {

@@ -26,6 +26,16 @@ EMPTY = frozenset(
         "#REF!",
         "#NUM!",
         "#NAME?",
+        "#NV",
+        "#WERT!",
+        "#BEZUG!",
+        "#ZAHL!",
+        "#VALEUR!",
+        "#N/D",
+        "#NOMBRE!",
+        "#VALOR!",
+        "#¡VALOR!",
+        "#VALORE!",
     ]
 ) | {"", "#N/A N/A"}
 """Cells that never are a value: blanks, and what programs write for a missing one."""

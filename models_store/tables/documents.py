@@ -70,7 +70,8 @@ def _listed(value: Any) -> list[Any]:
     if isinstance(value, list):
         return value
     columns = list(value.values()) if isinstance(value, dict) else []
-    if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+    is_table = all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns)
+    if is_table and any(not isinstance(cell, dict) for column in columns for cell in column):
         return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
     return [None]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import shutil
 import tempfile
 import zipfile
@@ -27,6 +28,17 @@ from models_store.tables.text import TextSource
 
 Opener: TypeAlias = Callable[[], BinaryIO]
 DAMAGED = (OSError, EOFError, zlib.error, zstandard.ZstdError, ValueError)
+
+
+OTHER_TEXTS = {
+    "ARFF": rb"(?i)(%[^\n]*\n\s*)*@relation\b",
+    "HTML": rb"(?i)<(!doctype html|html|table)\b",
+    "XML": rb"<\?xml\b",
+    "YAML": rb"(---\s*\n)?- \w+: [^\n]*\n  \w+:",
+    "text in the format of LIBSVM": rb"[+-]?[\d.]+( \d+:\S+){2,} *\r?\n[+-]?[\d.]+( \d+:\S+)* *\r?\n",
+    "a text in Rich Text Format": rb"\{\\rtf",
+}
+"""Patterns of the first bytes of texts that are no table, by name."""
 
 
 class _Unpacked(io.RawIOBase):
@@ -114,9 +126,14 @@ def _format(start: bytes, opener: Opener, where: str) -> Format:
     if text.startswith((b'{"', b"{ ", b"{}", b"{\n", b"{\r")):
         with suppress(json.JSONDecodeError, UnicodeDecodeError):
             first = json.loads(text.splitlines()[0])
-            columns = len(text.splitlines()) == 1 and all(isinstance(one, list) for one in first.values())
-            return "json" if columns else "jsonl"
+            lists = [isinstance(one, list) for one in first.values()]
+            objects = any(
+                isinstance(one, list) and one and isinstance(one[0], dict) for one in first.values()
+            )
+            return "json" if len(text.splitlines()) == 1 and (all(lists) or objects) else "jsonl"
         return "json" if text.splitlines()[0].count(b"}") == 0 or len(text) >= 4000 else "jsonl"
+    if other := next((name for name, begins in OTHER_TEXTS.items() if re.match(begins, text)), None):
+        raise UnreadableFile(f"{where} is {other}, which is not read; save it as CSV")
     return "json" if text[:1] == b"[" and text[1:].lstrip()[:1] in (b"{", b"]", b"[") else "csv"
 
 

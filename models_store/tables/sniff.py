@@ -29,6 +29,9 @@ FEWEST_BYTES, LEAST_CONFIDENCE, CLEARLY = 16, 0.05, 2
 Tables in Polish, Russian, Greek, Turkish, Japanese, Chinese and Korean have a confidence of .05 to .2; wrong
 guesses for tables in German, French, Spanish and Swedish at most .04, for a few signs of units .06.
 """
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
+LONG_RUNS = 3
+"""Mean length of the runs of bytes beyond ASCII from which on words are of another script than Latin."""
 DELIMITERS = ",;\t| "
 SELDOM = "^~:"
 """Delimiters only where no other is, and all lines agree."""
@@ -59,26 +62,31 @@ def encoding_of(open_bytes: Callable[[], BinaryIO], likely: Iterable[str] = ()) 
     if _decodes(open_bytes, "utf-8"):
         return "utf-8"
     others = [name for name in likely if not name.startswith("utf")]
-    candidates = (*others, *_guessed_encoding(open_bytes), "cp1252")
+    guess, is_clear = _guessed_encoding(open_bytes)
+    candidates = [*others, guess, "cp1252"] if is_clear else [*others, "cp1252", guess]
     return next((name for name in candidates if _decodes(open_bytes, name)), "latin-1")
 
 
-def _guessed_encoding(open_bytes: Callable[[], BinaryIO]) -> list[str]:
-    """The encoding of a text by its words, where they are clearly not Western European (Windows-1252)."""
+def _guessed_encoding(open_bytes: Callable[[], BinaryIO]) -> tuple[str, bool]:
+    """The encoding of a text by its words, and whether they clearly are not in Windows-1252.
+
+    Clear are confident guesses, and words of another script: most of their bytes are beyond ASCII.
+    """
     import chardet  # here, since few texts need it
 
     with closing(open_bytes()) as stream:
         lines = stream.read(GUESSED).splitlines()
     words = b"\n".join(line for line in lines if not line.isascii())
-    if sum(byte > 127 for byte in words) < FEWEST_BYTES:
-        return []
+    runs = _BEYOND_ASCII.findall(words)
     ranked = chardet.detect_all(words, ignore_threshold=True, encoding_era=chardet.EncodingEra.MODERN_WEB)
     confidence = {codecs.lookup(one["encoding"]).name: one["confidence"] for one in ranked if one["encoding"]}
     if not confidence:
-        return []
+        return "cp1252", False
     best = max(confidence, key=confidence.__getitem__)
     needed = max(LEAST_CONFIDENCE, CLEARLY * confidence.get("cp1252", 0.0))
-    return [best] if confidence[best] >= needed else []
+    size = sum(map(len, runs))
+    is_clear = confidence[best] >= needed or size >= LONG_RUNS * len(runs)
+    return best, is_clear and size >= FEWEST_BYTES
 
 
 def _decodes(open_bytes: Callable[[], BinaryIO], encoding: str) -> bool:
@@ -285,7 +293,7 @@ def _units(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
         return ()
     columns = list(zip(*(row for row in rows[2:] if len(row) == len(rows[0])), strict=True))
     at_numbers = [
-        cell.strip()
+        "" if cell in column else cell.strip()
         for header, cell, column in zip(rows[0], rows[1], columns, strict=False)
         if _mostly_numbers(column) and not ((bound := _BOUND.fullmatch(header)) and bound[1] in rows[0])
     ]

@@ -80,7 +80,7 @@ def _describe(
         base = ColumnDialect(
             header=source.headers[at],
             name=name,
-            unit=(units[at].strip() if at < len(units) else "") or unit,
+            unit=(units[at].strip(" \t[]()") if at < len(units) else "") or unit,
             stored=source.stored[at] if source.stored else columns[at].stored,
             missing=tuple(sorted(marks[at])),
         )
@@ -174,9 +174,11 @@ def _textual(
     base: ColumnDialect, seen: ColumnSurvey, used: Collection[str], report: list[str]
 ) -> ColumnDialect:
     """A word such as NA is a label, unless columns of numbers use it for missing or nothing else is there."""
-    doubtful = Counter({word: n for word, n in seen.words.items() if word in PERHAPS})
+    doubtful = Counter({word: n for word, n in seen.words.items() if word in PERHAPS or word in used})
     only_one = len(seen.words) == 1 and not seen.values
-    absent = Counter({word: n for word, n in doubtful.items() if word in used or only_one})
+    absent = Counter(
+        {word: n for word, n in doubtful.items() if word in PERHAPS and (word in used or only_one)}
+    )
     if absent or seen.odd:
         report.append(f"'{base.header}': taken as missing: {_counts(absent + seen.odd)}")
     if (

@@ -85,7 +85,8 @@ class TextSource(Source):
                     continue
                 raise UnreadableFile(
                     f"{self._where}: row {index} (counted from 0) has {len(row)} cells, the header has "
-                    f"{width}; put cells that contain '{self.dialect.delimiter}' in quotes"
+                    f"{width}; put cells that contain '{self.dialect.delimiter}' in quotes, and remove "
+                    "lines that are no rows"
                 )
             yield row
 

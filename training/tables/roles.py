@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from models_store.kinds import KINDS
+from models_store.tables.affixes import split_affixes
 from models_store.tables.cells import number
 from models_store.tables.names import unit_of
 from training.tables.media import FILES
@@ -44,6 +45,8 @@ _WEIGHT = re.compile(
 )
 _STRATUM = re.compile(r"sdmv(stra|psu)|_?strat(a|um)s?|_?psu|v?stratum|cluster[_ .]?id|_?ststr")
 _DATE = re.compile(
+    r"\d{1,2}[. -]*[^\W\d_]{3,10}\.?,?[ -]\d{2,4}|[^\W\d_]{3,10}\.? \d{1,2},? \d{4}|"
+    r"\d{4}年\d{1,2}月\d{1,2}日|"
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}( .*)?|\d{1,2}:\d{2}(:\d{2})?"
 )
 CONVERTED = {
@@ -57,6 +60,10 @@ _AFFIXED = re.compile(
     r"[$€£¥]\s?[+-]?\d[\d.,']*|[+-]?\d[\d.,']*\s?([$€£¥]|[^\W\d_]{1,5}[/²³\w]{0,4})|\(\d[\d.,']*\)"
 )
 """Numbers with a currency, a unit or brackets."""
+_NEGATIVE = re.compile(r"\([\d.,']+\)|[\d.,']+-")
+"""Numbers below 0 as accountants write them."""
+_SEVERAL = re.compile(r"[+-]?\d[\d.,]*\s*(/|±|\+/-|–|-|x|×|;)\s*[+-]?\d[\d.,]*")
+"""Several numbers in one cell, such as a blood pressure."""
 _SUFFIX = re.compile(r"\.[a-z0-9]{2,5}")
 
 
@@ -128,8 +135,12 @@ def _unread(field: Field) -> str | None:
         return f"names files of the format {suffix}, which is not read; convert them to {_remedy(example)}"
     many = field.values is None or (len(field.values) > FEW_NUMBERS and 2 * len(field.values) > field.present)
     if words := _words_among_measures(field.values or ()):
+        if _NEGATIVE.fullmatch(words[0]):
+            return f"numbers such as '{words[0]}'; write a minus before those below 0"
         return f"numbers and text such as '{words[0]}'; name the text in [data] missing to learn the numbers"
-    if field.present >= FEWEST_KEYS and many and _AFFIXED.fullmatch(example):
+    if field.present >= FEWEST_KEYS and many and _SEVERAL.fullmatch(example):
+        return f"holds several numbers in a cell, such as '{example}'; make a column of each"
+    if field.present >= FEWEST_KEYS and many and (_AFFIXED.fullmatch(example) or split_affixes(example)):
         return f"holds numbers with text around them, such as '{example}'; keep the numbers alone"
     if field.differ and field.present >= FEWEST_KEYS and not _DATE.fullmatch(example):
         return f"all its {field.present} values differ: it identifies the rows"

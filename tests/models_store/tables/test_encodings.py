@@ -36,6 +36,21 @@ def test_text_that_is_not_utf_8_is_read_in_its_encoding_and_has_a_line(
 
 
 @pytest.mark.parametrize(
+    ("encoding", "header", "answers"),
+    [
+        ("cp1251", "пол", ("муж", "жен")),
+        ("cp932", "性別", ("男", "女")),
+        ("cp1253", "φύλο", ("άνδρας", "γυναίκα")),
+    ],
+)
+def test_few_words_of_another_script_suffice(encoding: str, header: str, answers: tuple[str, str]) -> None:
+    rows = "".join(f"{row / 7:.3f};{answers[row % 2]}\n" for row in range(60))
+    table = read_table(f"x;{header}\n{rows}".encode(encoding))
+    assert table.dialect.encoding == encoding
+    assert labels(table, header) == [answers[row % 2] for row in range(60)]
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ("température", "élevée", "très basse", "modérée"),

@@ -89,6 +89,24 @@ def test_many_answers_on_one_scale_are_one_view_of_numbers(tmp_path: Path) -> No
         ("born", [f"19{i + 20}-03-{i % 28 + 1:02d}" for i in range(N)], "holds dates or times"),
         ("visit", [f"2024-03-{i % 28 + 1:02d}" for i in range(N)], "holds dates or times"),
         ("hour", [f"{i % 24:02d}:30" for i in range(N)], "holds dates or times"),
+        ("day", [f"{i % 28 + 1} Mar 2024" for i in range(N)], "holds dates or times"),
+        ("day", [f"March {i % 28 + 1}, 2024" for i in range(N)], "holds dates or times"),
+        (
+            "bp",
+            [f"{110 + i % 40}/{60 + i % 30}" for i in range(N)],
+            "several numbers in a cell",
+        ),
+        ("error", [f"{i / 4} ± 0.5" for i in range(N)], "numbers in a cell, such as '0.0 ± 0.5'"),
+        (
+            "lon",
+            [f"{i / 4}°{'EW'[i % 2]}" for i in range(N)],
+            "text around them, such as '0.0°E'",
+        ),
+        (
+            "profit",
+            [f"{i}.5" if i % 3 else f"({i}.5)" for i in range(N)],
+            "write a minus before those below 0",
+        ),
         ("site", ["here"] * N, "always 'here'"),
         (
             "price",

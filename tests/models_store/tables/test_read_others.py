@@ -1,0 +1,65 @@
+"""Lines of units, words for missing in several languages, and texts of other formats."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models_store.errors import UnreadableFile
+from models_store.tables import read_table
+from tests.models_store.tables.test_read import ROWS, column, labels
+
+
+@pytest.mark.parametrize("units", [("cm", "kg"), ("[cm]", "[kg]"), ("(cm)", "(kg)"), ("[ cm ]", "kg")])
+def test_brackets_of_a_line_of_units_are_no_part_of_them(units: tuple[str, str]) -> None:
+    rows = "".join(f"{150 + row / 4},{60 + row / 8}\n" for row in range(ROWS))
+    table = read_table(f"height,weight\n{','.join(units)}\n{rows}".encode())
+    assert [one.unit for one in table.dialect.columns] == ["cm", "kg"]
+    assert table.rows == ROWS
+
+
+def test_a_word_that_numbers_use_for_missing_is_named_where_it_is_a_label() -> None:
+    rows = [f"{'k.A.' if row % 5 == 0 else row / 4},{['f', 'm', 'k.A.'][row % 3]}" for row in range(ROWS)]
+    table = read_table("\n".join(["size,sex", *rows]).encode())
+    assert table.report == (
+        "'size' is a column of numbers; taken as missing: 'k.A.' (8)",
+        "'sex': kept as labels: 'k.A.' (13); if they mean missing, set missing",
+    )
+    assert labels(table, "sex").count("k.A.") == 13
+
+
+@pytest.mark.parametrize("mark", ["#NV", "#WERT!", "#VALEUR!", "#N/D"])
+def test_errors_of_excel_in_other_languages_are_missing(mark: str) -> None:
+    rows = [f"{mark if row % 5 == 0 else row / 4},{['f', 'm', mark][row % 3]}" for row in range(ROWS)]
+    table = read_table("\n".join(["size,sex", *rows]).encode())
+    assert labels(table, "sex").count(None) == 13
+    assert np.isnan(column(table, "size")).sum() == 8
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"% made by x\n@RELATION x\n@attribute a numeric\n@data\n1\n", "ARFF"),
+        (b"<?xml version='1.0'?>\n<rows><row a='1'/></rows>", "XML"),
+        (b"<!DOCTYPE html><table><tr><td>a</td></tr></table>", "HTML"),
+        (b"\xef\xbb\xbf<table><tr><td>a</td></tr></table>", "HTML"),
+        (b"- size: 1\n  sex: f\n- size: 2\n  sex: m\n", "YAML"),
+        (b"1 1:0.5 2:0.25\n0 1:0.5\n1 2:7\n", "text in the format of LIBSVM"),
+    ],
+)
+def test_texts_of_another_format_are_refused_by_its_name(content: bytes, name: str) -> None:
+    with pytest.raises(UnreadableFile, match=f"^the table is {name}, which is not read; save it as CSV$"):
+        read_table(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"data": [{"a": 1, "b": 2}, {"a": 3, "b": 4}]}',
+        b'{"columns": ["a", "b"], "index": [0], "data": [[1, 2]]}',
+        b'{"schema": {}, "data": [{"a": 1}]}',
+    ],
+)
+def test_objects_within_other_json_are_refused(content: bytes) -> None:
+    with pytest.raises(UnreadableFile, match="is JSON, but not a table: write a list of objects by column"):
+        read_table(content)

@@ -1,0 +1,84 @@
+"""Parquet of the types that Arrow and DuckDB write comes back as it was, its gaps filled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from models_store.folder import open_bundle
+from tests.test_round_trip import ROWS, here, law, records
+
+__all__ = ["here"]
+
+
+def test_parquet() -> None:
+    table = pa.table(
+        {
+            "size": pa.array([record["size"] for record in records()], pa.float32()),
+            "smokes": [record["smokes"] for record in records()],
+            "grade": pa.array([record["grade"] for record in records()], pa.int8()),
+            "kind": pa.array([["a", "b", None][row % 3] for row in range(ROWS)]).dictionary_encode(),
+            "dose": [record["dose"] for record in records()],
+            "deep": [{"a": row} for row in range(ROWS)],
+            "bytes": [b"\xff" + bytes([row]) for row in range(ROWS)],
+            "vector": [[row * 3 % 7 + 0.5, None if row == 9 else 1.5 * (row % 5)] for row in range(ROWS)],
+            "day": pa.array(range(ROWS), pa.date32()),
+        }
+    )
+    parquet.write_table(table, "made.parquet")
+    law(Path("made.parquet").read_bytes(), "x.parquet")
+
+
+def test_parquet_of_any_type_that_arrow_writes() -> None:
+    rng = np.random.default_rng(0)
+    numbers = [None if row % 6 == 0 else round(value, 2) for row, value in enumerate(rng.normal(50, 9, ROWS))]
+    whole = [None if number is None else int(number) for number in numbers]
+    table = {
+        "size": pa.array(numbers),
+        "half": pa.array(np.array([number or np.nan for number in numbers], np.float16)),
+        "price": pa.array(whole, pa.int32()).cast(pa.decimal128(12, 2)),
+        "wide": pa.array(whole, pa.int64()).cast(pa.decimal256(50, 2)),
+        "unsigned": pa.array(whole, pa.uint16()),
+        "lasts": pa.array(whole, pa.duration("ms")),
+        "at": pa.array([row * 61 for row in range(ROWS)], pa.time32("s")),
+        "seen": pa.array([row * 10**14 for row in range(ROWS)], pa.timestamp("ns", "UTC")),
+        "uuid": pa.array([bytes([row] * 16) for row in range(ROWS)], pa.binary(16)),
+        "kind": pa.array([["a", "b", None][row % 3] for row in range(ROWS)]).dictionary_encode(),
+        "large": pa.array([["x", "y", None][row % 3] for row in range(ROWS)], pa.large_string()),
+        "grade": pa.array([row % 4 if row % 5 else None for row in range(ROWS)]).dictionary_encode(),
+        "days": pa.array([[row, row + 1] for row in range(ROWS)], pa.list_(pa.date32())),
+        "flags": [[bool(row % 2), True] for row in range(ROWS)],
+        "words": [["a", "b"] for _ in range(ROWS)],
+        "square": [[[1.0, 2.0], [3.0, row]] for row in range(ROWS)],
+        "levels": pa.array([[number, 1.5] for number in numbers], pa.large_list(pa.float32())),
+        "counts": pa.array([[number, 2, 3] for number in whole], pa.list_(pa.int16(), 3)),
+        "map": pa.array([[("k", row)] for row in range(ROWS)], pa.map_(pa.string(), pa.int8())),
+        "nothing": pa.nulls(ROWS),
+    }
+    parquet.write_table(pa.table(table), "made.parquet")
+    law(Path("made.parquet").read_bytes(), "x.parquet")
+    before, after = (parquet.read_schema(name) for name in ("made.parquet", "filled-x.parquet"))
+    assert after.names[: len(table)] == before.names
+    manifest = open_bundle(next(Path("store", "kinds").iterdir())).manifest
+    single = {one.field for one in manifest.modalities if one.field}
+    columns = {column.name for one in manifest.modalities for column in one.columns or ()}
+    assert single == {"kind", "large", "grade", "levels", "counts"}
+    assert columns == {"size", "half", "price", "wide", "unsigned", "lasts"}
+
+
+def test_parquet_of_any_type_that_duckdb_writes() -> None:
+    columns = """
+        CASE WHEN i % 7 > 0 THEN 50 + 10 * sin(i * 1.7) END AS size, INTERVAL (i) HOUR AS lasts, uuid() AS u,
+        TIME '10:00:00' + INTERVAL (i) MINUTE AS at, TIMESTAMPTZ '2020-01-01' + INTERVAL (i) DAY AS seen,
+        CASE WHEN i % 5 > 0 THEN (i * 1.37 + i % 3)::DECIMAL(12, 3) END AS price, [i, i % 3 + 0.5] AS pair,
+        CASE WHEN i % 4 > 0 THEN i % 2 = 0 END AS flag, [i % 5, 2, 3]::INTEGER[3] AS tri, [[i], [i]] AS deep,
+        CASE WHEN i % 4 > 0 THEN (['lo', 'hi'])[1 + i % 2]::ENUM('lo', 'hi') END AS level, {'a': i} AS s,
+        MAP {'k': i} AS m, ['a', 'b'] AS words, 'x'::BLOB AS b, '101'::BIT AS bits, union_value(n := i) AS v
+    """
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT {columns} FROM range({ROWS}) t(i)) TO 'made.parquet'")  # noqa: S608
+    law(Path("made.parquet").read_bytes(), "x.parquet")
