@@ -64,7 +64,7 @@ def describe(
     document["paths"] = {**dict(_inference(loaded, prefixes, default)), **document["paths"]}
     for described in (one for methods in document["paths"].values() for one in methods.values()):
         _add_example_name(described, loaded)
-    tags = TAGS | {m.name: m.description for m in loaded}
+    tags = TAGS | {m.name: m.description or f"The model '{m.name}'." for m in loaded}
     document["tags"] = [{"name": name, "description": description} for name, description in tags.items()]
     document["security"] = []
     if keyed:
