@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from threadpoolctl import threadpool_limits
 
 from training.config import Fit
 from training.data.rows import Rows
@@ -95,7 +96,8 @@ def threads_for(model: MVAE, rows: int) -> Iterator[None]:
         return
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):  # the libraries of numpy and scipy
+            yield
     finally:
         torch.set_num_threads(threads)
 

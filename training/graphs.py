@@ -1,7 +1,7 @@
 """Torch to ONNX: all networks of a model are translated together, and then taken apart.
 
 ``torch.onnx.export`` reads its whole table of operators again whenever it is called, and that takes longer
-than to translate a network.
+than to translate a network. Categories of equal networks are translated once: a table may have fifty of them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import numpy as np
 import onnx
 import onnx_ir
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.export import Dim
 
 from models_store.manifest import Modality, decoder_file, encoder_file
+from training.coders import module_key
 from training.errors import ExportError
 from training.model import MVAE
+from training.networks.mlp import MLPDecoder, MLPEncoder
 
 OPSET = 20
 ENCODED = ("mu", "log_var")
@@ -60,13 +63,65 @@ def to_onnx(
     Raises:
         ExportError: torch gave none.
     """
-    whole = _translated(_AllGraphs(model, modalities).eval(), inputs, z)
-    files = {}
+    alike = _alike(model, modalities)
+    different = [modality for modality in modalities if alike[modality.name] == modality.name]
+    whole = _translated(_AllGraphs(model, different).eval(), inputs, z)
+    files: dict[str, bytes] = {}
+    for modality in modalities:
+        name, first = modality.name, alike[modality.name]
+        encoder = _part(whole, {f"{first}.x": "x"}, _prefixed(first, ENCODED))
+        decoder = _part(whole, {"z": "z"}, _prefixed(first, modality.parameters))
+        if name != first and not all(_keeps_names(part, first) for part in (encoder, decoder)):
+            files |= to_onnx(model, [modality], inputs, z)
+            continue
+        if name != first:
+            encoder, decoder = (_with_weights_of(model, part, first, name) for part in (encoder, decoder))
+        files[encoder_file(name)] = encoder.SerializeToString()
+        files[decoder_file(name)] = decoder.SerializeToString()
+    return files
+
+
+def _alike(model: MVAE, modalities: Sequence[Modality]) -> dict[str, str]:
+    """By name, the first modality whose networks differ in weights alone; itself unless both are categories.
+
+    Only fully connected networks without buffers count, in whose graphs every weight keeps its name.
+    """
+    first: dict[str, str] = {}
+    alike = {}
     for modality in modalities:
         name = modality.name
-        files[encoder_file(name)] = _part(whole, {f"{name}.x": "x"}, _prefixed(name, ENCODED))
-        files[decoder_file(name)] = _part(whole, {"z": "z"}, _prefixed(name, modality.parameters))
-    return files
+        pair = model.encoders[module_key(name)], model.decoders[module_key(name)]
+        plain = isinstance(pair[0], MLPEncoder) and isinstance(pair[1], MLPDecoder)
+        if modality.labels is None or not plain or any(True for part in pair for _ in part.buffers()):
+            alike[name] = name
+        else:
+            structure = f"{pair} {modality.dtype} {modality.parameters} {modality.likelihood}"
+            alike[name] = first.setdefault(structure, name)
+    return alike
+
+
+def _keeps_names(part: onnx.ModelProto, name: str) -> bool:
+    """Whether every weight in a graph has the name of the network's: equal ones of others may replace it."""
+    weights = [
+        item for item in part.graph.initializer if item.data_type == onnx.TensorProto.FLOAT and item.dims
+    ]
+    return all(f".{module_key(name)}." in item.name for item in weights)
+
+
+def _with_weights_of(model: MVAE, part: onnx.ModelProto, first: str, name: str) -> onnx.ModelProto:
+    """A graph of modality ``first`` with the names and weights of modality ``name``."""
+    weights = {f"model.{key}": value for key, value in model.state_dict().items()}
+    renamed: dict[str, str] = {}
+    for item in part.graph.initializer:
+        before, here, after = item.name.partition(f".{module_key(first)}.")
+        if here:
+            renamed[item.name] = key = f"{before}.{module_key(name)}.{after}"
+            item.CopyFrom(numpy_helper.from_array(weights[key].numpy(), key))
+    for value in part.graph.value_info:
+        value.name = renamed.get(value.name, value.name)
+    for node in part.graph.node:
+        node.input[:] = [renamed.get(key, key) for key in node.input]
+    return part
 
 
 def _translated(graphs: _AllGraphs, inputs: Mapping[str, NumpyArray], z: NumpyArray) -> onnx_ir.Model:
@@ -97,7 +152,7 @@ def _prefixed(name: str, outputs: Sequence[str]) -> dict[str, str]:
     return {f"{name}.{output}": output for output in outputs}
 
 
-def _part(whole: onnx_ir.Model, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> bytes:
+def _part(whole: onnx_ir.Model, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> onnx.ModelProto:
     """The graph from some inputs to some outputs, which get names of their own."""
     graph = onnx_ir.convenience.extract(whole.graph, list(inputs), list(outputs))
     for value in (*graph.inputs, *graph.outputs):
@@ -114,7 +169,7 @@ def _part(whole: onnx_ir.Model, inputs: Mapping[str, str], outputs: Mapping[str,
         listed.sort(key=lambda item: item.name)
     _forget_origin(proto)
     onnx.checker.check_model(proto)
-    return bytes(proto.SerializeToString())
+    return proto
 
 
 def _forget_origin(proto: onnx.ModelProto) -> None:

@@ -19,12 +19,13 @@ from models_store.folder import open_bundle
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from training import data
-from training.config import Experiment
+from training.config import Experiment, Network
 from training.errors import ExportError
 from training.export import OnnxGraphs, TorchGraphs, check_parity
 from training.fit import Fitted
 from training.graphs import to_onnx
 from training.model import MVAE, MVAEConfig
+from training.networks import networks_for
 
 
 def files_of(folder: Path) -> tuple[Manifest, Mapping[str, bytes]]:
@@ -104,6 +105,36 @@ def test_modalities_with_names_of_methods_and_keywords_are_exported() -> None:
     session = onnxruntime.InferenceSession(files["class.encoder.onnx"])
     expected = model.expert("class", torch.from_numpy(rows["class"])).mu.detach().numpy()
     np.testing.assert_allclose(session.run(["mu"], {"x": rows["class"]})[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("equal", [False, True], ids=["different weights", "equal biases"])
+def test_categories_of_equal_networks_are_exported_each_with_weights_of_its_own(equal: bool) -> None:
+    labels = {"type": ("a", "b"), "sex": ("f", "m"), "stage": ("1", "2", "3"), "side": ("l", "r")}
+    modalities = [
+        Modality(name=name, kind="category", shape=(), dtype="int64", likelihood="categorical", labels=those)
+        for name, those in labels.items()
+    ]
+    pairs = {m.name: networks_for(m, Network(hidden=(4,)), 2, torch.zeros(2)) for m in modalities}
+    if equal:
+        for network in (network for pair in pairs.values() for network in pair):
+            torch.nn.init.zeros_(network.get_parameter("head.bias"))
+    config = MVAEConfig(
+        4,
+        latent_dim=2,
+        input_dims={m.name: m.parameter_shape() for m in modalities},
+        decoders_dist=dict.fromkeys(labels, "categorical"),
+    )
+    encoders, decoders = ({name: pair[half] for name, pair in pairs.items()} for half in (0, 1))
+    model = MVAE(config, encoders, decoders).eval()
+    z = np.array([[1.0, -2.0], [0.5, 0.0]], np.float32)
+    files = to_onnx(model, modalities, dict.fromkeys(labels, np.array([0, 1])), z)
+    for name in labels:
+        encode = onnxruntime.InferenceSession(files[encoder_file(name)])
+        decode = onnxruntime.InferenceSession(files[decoder_file(name)])
+        expert = model.expert(name, torch.tensor([0, 1])).mu.detach().numpy()
+        logits = model.parameters_of(name, torch.from_numpy(z))["logits"].detach().numpy()
+        np.testing.assert_allclose(encode.run(["mu"], {"x": np.array([0, 1])})[0], expert, atol=1e-5)
+        np.testing.assert_allclose(decode.run(["logits"], {"z": z})[0], logits, atol=1e-5)
 
 
 def test_the_manifest_tells_where_the_model_came_from(bundle_folder: Path, experiment: Experiment) -> None:
