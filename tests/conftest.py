@@ -13,6 +13,7 @@ from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from models_store import latent
 from models_store.folder import publish
+from tests import forking
 from training import data
 from training.config import Experiment, read_experiment
 from training.evaluation import EvaluatedModel, fit_latent
@@ -37,6 +38,12 @@ FULL_DATA = Path(os.environ.get("ANYVIEW_DATA", Path(__file__).parents[2] / "sha
 needs_full_data = pytest.mark.skipif(
     not (FULL_DATA / "mnist").is_dir(), reason="full MNIST is neither in $ANYVIEW_DATA nor in ../shared/data"
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Starts the process that is forked for all workers at once, where tests run in several."""
+    if getattr(config.option, "numprocesses", None):
+        os.environ[forking.SHARED] = str(forking.python())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forking
 from tests.training.test_launch import losses, odd_experiment
 from training import data
 from training.config import read_experiment
@@ -39,8 +39,8 @@ def test_the_script_trains_as_one_process_does(script: Path, tmp_path: Path) -> 
     programs = {  # one epoch learns less than the training mean: --force publishes it, too
         "srun": SRUN,
         "scontrol": "#!/bin/bash\necho 127.0.0.1\n",
-        "anyview-train": '#!/bin/bash\nexec python -m training "$@" --force\n',
-        "torchrun": '#!/bin/bash\nexec python -m torch.distributed.run "$@" --force\n',
+        "anyview-train": '#!/bin/bash\nexec $PYTHON_EXEC -m training "$@" --force\n',
+        "torchrun": '#!/bin/bash\nexec $PYTHON_EXEC -m torch.distributed.run "$@" --force\n',
     }
     for name, text in programs.items():
         (commands / name).write_text(text)
@@ -51,8 +51,9 @@ def test_the_script_trains_as_one_process_does(script: Path, tmp_path: Path) -> 
     environment = {
         **os.environ,
         **JOB,
-        "PATH": f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{commands}:{os.environ['PATH']}",
         "PYTHONPATH": str(FOLDER.parents[1]),
+        "PYTHON_EXEC": str(forking.python()),  # torchrun starts its processes with it, too
         "SLURM_CPUS_PER_TASK": "2",
         "TASKS": TASKS[script.stem],
         "PROCESSES": "2",

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.servers import free_port
+from tests import forking
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -110,8 +111,8 @@ def with_commands(folder: Path) -> dict[str, str]:
     commands = folder / ".commands"
     commands.mkdir()
     for name, line in {
-        "anyview-serve": f'exec {sys.executable} -m service "$@"',
-        "anyview-train": f'exec {sys.executable} -m training "$@"',
+        "anyview-serve": f'exec {forking.python()} -m service "$@"',
+        "anyview-train": f'exec {forking.python()} -m training "$@"',
         "python": f'exec {sys.executable} "$@"',
         "make": 'exec /usr/bin/env -i PATH=/usr/bin:/bin make --dry-run "$@"',
         "curl": 'PATH=${PATH#*:} exec curl --silent --show-error --fail-with-body "$@"',

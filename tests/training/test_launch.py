@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.servers import free_port
+from tests import forking
 from tests.training.test_resume import experiment_file, metrics, stopped_after
 from training import data
 from training.config import read_experiment
@@ -117,11 +118,11 @@ def torchrun(folder: Path, *arguments: object, machine: int | None = None, port:
         where = ["--nnodes", "2", "--node-rank", str(machine), "--master-addr", "127.0.0.1"]
         where += ["--master-port", str(port), "--nproc-per-node", "1"]
     folder.mkdir(exist_ok=True)
-    return [sys.executable, "-m", "torch.distributed.run", *where, "-m", *map(str, arguments)]
+    return [str(forking.python()), "-m", "torch.distributed.run", *where, "-m", *map(str, arguments)]
 
 
 def begin(command: list[str], folder: Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHON_EXEC": command[0]}
     return subprocess.Popen(  # noqa: S603 - our own command
         command, env=environment, text=True, stdin=stdin, stdout=subprocess.PIPE, cwd=folder
     )
@@ -188,6 +189,7 @@ def test_a_lost_machine_ends_the_run_which_resumes_on_one(tmp_path: Path) -> Non
     for machine in (0, 1):
         folder = tmp_path / f"machine{machine}"
         command = torchrun(folder, "tests.training.run_fit", file, "run", machine=machine, port=port)
+        command[0] = sys.executable  # a process that can be killed with its children
         processes.append(begin(command, folder, subprocess.PIPE))
     for process in processes:
         assert process.stdout is not None

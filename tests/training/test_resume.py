@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests import forking
 from tests.conftest import DATA
 from tests.training.run_fit import train
 from training import data
@@ -49,11 +50,11 @@ def fork(experiment: Path, workdir: Path, resume: bool) -> tuple[BaseProcess, Co
     return process, reported
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
+def start(*arguments: object, python: str | Path = sys.executable) -> subprocess.Popen[str]:
     """The same as a command, which can start processes; it waits after an epoch until its input is closed."""
     root = Path(__file__).parents[2]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    command = [sys.executable, "-m", "tests.training.run_fit", *map(str, arguments)]
+    command = [str(python), "-m", "tests.training.run_fit", *map(str, arguments)]
     pipe = subprocess.PIPE
     return subprocess.Popen(  # noqa: S603 - our own command
         command, env=environment, text=True, stdin=pipe, stdout=pipe, stderr=pipe, cwd=root
@@ -144,7 +145,7 @@ def test_two_processes_reach_the_loss_of_one(tmp_path: Path) -> None:
     alone, _ = read_experiment(str(experiment_file(tmp_path, 'device = "cpu"\n', epochs=2)))
     fit(alone, data.prepare(alone), tmp_path / "one")
     both = experiment_file(tmp_path, 'device = "cpu"\nprocesses = 2\n', epochs=2)
-    finish(start(both, tmp_path / "two"))
+    finish(start(both, tmp_path / "two", python=forking.python()))
     one, two = (metrics(tmp_path / name)[-1]["validation_loss"] for name in ("one", "two"))
     assert two == pytest.approx(one, rel=0.01)
 
@@ -163,5 +164,5 @@ def test_when_one_of_two_processes_is_killed_the_run_ends_and_can_go_on(tmp_path
     assert process.returncode != 0
     if victim == "the leader's child":  # which the launcher sees every five seconds, and the leader at once
         assert "continue with --resume" in err or "Forcefully terminating" in err
-    finish(start(experiment, tmp_path / "run", "resume"))
+    finish(start(experiment, tmp_path / "run", "resume", python=forking.python()))
     assert [line["epoch"] for line in metrics(tmp_path / "run")] == [1, 2, 3]

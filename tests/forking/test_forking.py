@@ -1,0 +1,60 @@
+"""The program that forks is used as Python is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import forking
+from tests.service.running import until
+
+PROGRAMS = [sys.executable, pytest.param(None, id="forked")]
+TOLD = """
+import os, sys
+print(sys.argv[1:], sys.stdin.read(), os.environ["GIVEN"], os.getcwd())
+print("to the other stream", file=sys.stderr)
+sys.exit(3)
+"""
+
+
+def begin(program: str | None, *arguments: str, folder: Path) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [program or str(forking.python()), *arguments],
+        env={**os.environ, "GIVEN": "value"},
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        cwd=folder,
+    )
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_streams_environment_folder_and_status_are_those_of_the_caller(
+    program: str | None, tmp_path: Path
+) -> None:
+    process = begin(program, "-c", TOLD, "one", "two", folder=tmp_path)
+    printed, errors = process.communicate("input")
+    assert printed == f"['one', 'two'] input value {tmp_path.resolve()}\n"
+    assert errors == "to the other stream\n"
+    assert process.returncode == 3
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_the_process(program: str | None, sent: signal.Signals, tmp_path: Path) -> None:
+    code = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)"
+    process = begin(program, "-c", code, folder=tmp_path)
+    assert process.stdout
+    number = int(process.stdout.readline())
+    process.send_signal(sent)
+    assert process.stdout.read() == ""  # closed by the process that prints, when it has ended
+    assert process.wait() == -sent
+    process.communicate()
+    until(lambda: not Path(f"/proc/{number}").exists())
