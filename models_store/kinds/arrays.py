@@ -20,14 +20,18 @@ MAX_AXES = 32
 """Axes of an array in a file, so that the product of its sizes stays a number that can be shown."""
 
 
-def read_npy(content: bytes) -> Array:
+def read_npy(content: bytes, *, text: bool = False) -> Array:
     """Read an array from the bytes of a ``.npy`` file; check its header before allocating memory.
+
+    Arguments:
+        content: Bytes of the file.
+        text: Whether the array may hold text, see :func:`texts`.
 
     Raises:
         UnreadableFile: The header is damaged, names pickled objects, or contradicts the data's length.
     """
     shape, fortran, dtype, start = _header(content)
-    if dtype.kind not in "biuf":
+    if dtype.kind not in ("biufUS" if text else "biuf"):
         raise UnreadableFile(f"a .npy must hold numbers or booleans, this one holds {dtype}")
     if max(shape, default=0) > len(content) or len(shape) > MAX_AXES:
         raise UnreadableFile(f".npy header promises the shape {shown(shape)}, {len(content)} bytes came")
@@ -38,6 +42,25 @@ def read_npy(content: bytes) -> Array:
         return np.frombuffer(content, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
     except ValueError:
         raise UnreadableFile(f"no .npy can have the shape {shape}") from None
+
+
+def holds_text(array: Array) -> bool:
+    """Whether an array holds text, in Unicode or as bytes."""
+    return array.dtype.kind in "US"
+
+
+def texts(array: Array) -> list[str]:
+    """The elements of an array of text, (n,); bytes are UTF-8.
+
+    Raises:
+        WrongValue: The array has another shape, or an element is no text.
+    """
+    if array.ndim != 1:
+        raise WrongValue(f"labels must have the shape (rows,), got an array of shape {array.shape}")
+    try:
+        return [one.decode() if isinstance(one, bytes) else one for one in array.tolist()]
+    except (ValueError, SystemError):  # bytes that are not UTF-8, code points that Unicode does not have
+        raise WrongValue("labels must be text in Unicode or UTF-8") from None
 
 
 def from_lists(modality: ModalityFields, value: Any) -> Array:

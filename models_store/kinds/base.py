@@ -87,7 +87,7 @@ class Kind(ABC):
         if not content:
             raise UnreadableFile("the file is empty")
         if content.startswith(arrays.MAGIC):
-            array = arrays.read_npy(content)
+            array = arrays.read_npy(content, text="labels" in self.fields)
             return self.rows(modality, array[None] if array.shape == modality.shape else array)
         return self.rows(modality, self.read(modality, content))
 

@@ -158,7 +158,14 @@ class CategoryKind(Kind):
         return rows(modality, values)
 
     def rows(self, modality: ModalityFields, array: Array) -> Array:
+        if arrays.holds_text(array):
+            return self._from_texts(modality, arrays.texts(array))
         return _from_array(modality, array, super().rows(modality, array))
+
+    @staticmethod
+    def _from_texts(modality: ModalityFields, texts: list[str]) -> Array:
+        indices = {text: rows(modality, [text])[0] for text in dict.fromkeys(texts)}
+        return np.array([indices[text] for text in texts], modality.numpy_dtype)
 
     def write(self, modality: ModalityFields, samples: Array) -> tuple[str, bytes]:
         """A CSV with a label per draw, or with the probabilities of all labels per mean."""

@@ -51,7 +51,7 @@ def columns(rules: Rules, body: bytes, limit: int, allowance: Allowance | None =
     members = _unpack(body, limit, allowance)
     names = [name for name in members if not name.startswith(MASK)]
     for name in names:
-        rules.modality(name)
+        _check_text(rules, name, members[name])
     for mask in members.keys() - set(names):
         if mask.removeprefix(MASK) not in names:
             raise WrongInput(f"array {shown(mask)} is the mask of nothing; the archive holds {listed(names)}")
@@ -59,6 +59,16 @@ def columns(rules: Rules, body: bytes, limit: int, allowance: Allowance | None =
         name: column(rules.modality(name), members[name], members.get(MASK + name), f"array '{name}'")
         for name in names
     }
+
+
+def _check_text(rules: Rules, name: str, sent: Array) -> None:
+    """Refuses text for other kinds than categories, and more of it than a request may have rows."""
+    modality = rules.modality(name)
+    if not arrays.holds_text(sent):
+        return
+    if modality.labels is None:
+        raise Unparsable(f"array '{name}': a .npy must hold numbers or booleans, this one holds {sent.dtype}")
+    rules.check_rows(sent.size)
 
 
 def column(modality: Modality, sent: Array, mask: Array | None, where: str) -> Column:
@@ -134,4 +144,4 @@ def _unzip(body: bytes, limit: int) -> list[tuple[str, bytes]]:
 def _read_npy(content: bytes) -> Array:
     if not content.startswith(arrays.MAGIC):
         raise UnreadableFile(f"an archive holds .npy files, got bytes that begin with {content[:8]!r}")
-    return arrays.read_npy(content)
+    return arrays.read_npy(content, text=True)

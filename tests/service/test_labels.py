@@ -38,6 +38,10 @@ FORMS: dict[str, dict[str, Any]] = {
     "a form of an array": parts(label=npy(np.array([1, 4, 5]))),
     "npz": npz(label=np.array([1, 4, 5])),
     "npz of floats": npz(label=np.array([1, 4, 5.0])),
+    "npz of texts": npz(label=np.array(["1", "4.0", "5"])),
+    "npz of bytes": npz(label=np.array([b"1", b"4", b"5"])),
+    "npz of texts in other byte order": npz(label=np.array(["1", "4", "5"], ">U4")),
+    "a form of an array of texts": parts(label=npy(np.array(["1", "4", "5"]))),
     "a table": table("label\n1\n4\n5.0\n"),
 }
 
@@ -66,6 +70,46 @@ def test_an_integer_that_is_no_label_is_refused_with_the_labels(
     response = scale.post("/encode", **body)
     assert response.status_code == 422
     assert "'1', '2', '3', '4', '5'" in response.json()["detail"]
+
+
+def test_labels_of_any_script_are_read_from_an_array_of_text(tmp_path: Path) -> None:
+    labels = ("sea, deep", "zażółć", "雪", "🦉", "it's")
+    publish(tmp_path, [category(*labels), category("a", "b").model_copy(update={"name": "word"})])
+    with TestClient(create_app(Settings(store=tmp_path))) as client:
+        expected = ask(client, "/encode", **inputs(label=[*labels, None], word=["b"] * 6))["mu"]
+        masked = {"mask.label": np.array([True] * 5 + [False]), "word": np.array(["b"] * 6)}
+        for array in (np.array([*labels, ""]), np.array([label.encode() for label in [*labels, ""]])):
+            assert ask(client, "/encode", **npz(label=array, **masked))["mu"] == expected
+
+
+@pytest.mark.parametrize(
+    ("array", "status", "message"),
+    [
+        (np.array(["low", "no"]), 422, "must be a label ('low', 'high') or an index from 0 to 1, got 'no'"),
+        (np.array(["low", ""]), 422, "got ''"),
+        (
+            np.array([["low"], ["high"]]),
+            422,
+            "labels must have the shape (rows,), got an array of shape (2, 1)",
+        ),
+        (np.array("low"), 422, "shape (rows,), got an array of shape ()"),
+        (np.array([b"\xff\xfe", b"low"]), 422, "labels must be text in Unicode or UTF-8"),
+        (np.frombuffer(b"\xff" * 8, "<U1"), 422, "labels must be text in Unicode or UTF-8"),
+        (np.array(["low"] * 100_000), 413, "rows"),
+    ],
+)
+def test_other_arrays_of_text_are_refused(
+    scale: TestClient, array: np.ndarray, status: int, message: str
+) -> None:
+    answer = scale.post("/encode", **npz(word=array))
+    assert answer.status_code == status
+    assert message in answer.json()["detail"]
+
+
+def test_text_is_for_categories_alone(scale: TestClient) -> None:
+    answer = scale.post("/encode", **npz(**{"mask.word": np.array(["a"]), "word": np.array(["low"])}))
+    assert answer.status_code == 422
+    assert "must be boolean" in answer.json()["detail"]
 
 
 def test_an_integer_is_an_index_where_labels_are_words(scale: TestClient) -> None:
