@@ -111,7 +111,9 @@ class Coders(nn.Module):
         return {key: {**varying, **constants}[key] for key in (first, *rest)}
 
     def visible_experts(self, observations: Observations, experts: Gaussian) -> Gaussian:
-        """The experts of all modalities, given no hidden cell; those of ``experts`` where none is hidden."""
+        """The experts of all modalities, given no hidden cell; ``experts`` where none is hidden."""
+        if not observations.visible:
+            return experts
         mus, log_vars = list(experts.mu), list(experts.log_var)
         for m, name in enumerate(self.modalities):
             if name in observations.visible:

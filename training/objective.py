@@ -71,7 +71,7 @@ class Batch:
     Arguments:
         experts: The encoders' outputs, with shape (M, B, D).
         present: Whether a row has a modality: boolean (M, B).
-        visible: The same two without the hidden cells; equal to them where none is hidden.
+        visible: The same two without the hidden cells; where none is hidden, the same objects.
         family: Membership of modalities in subsets, the joint subset first: boolean (S, M).
         category: Whether a modality is a category: boolean (M,).
         noise: Standard normal draws: (S, B, D).
@@ -312,17 +312,18 @@ def evaluate(objective: Objective, batch: Batch, runs: Runs, networks: Networks)
     """
     seen, posterior = _posteriors(batch)
     z = posterior.sample(batch.noise)
-    selected = objective.reconstructs(batch.family, batch.category)
+    # A product of log-probabilities, which are finite, and weights, which may be 0, is faster than a choice.
+    at, visible_at = (batch.weights[:, None] * present for present in (batch.present, batch.visible[1]))
+    selected = objective.reconstructs(batch.family, batch.category)[..., None]
+    weights = selected * torch.cat([at[None], visible_at.expand(len(selected) - 1, *at.shape)])
     log_likelihood, at_joint, visible_at_joint = z.new_zeros(z.shape[:2]), [], []
     for m, rows in enumerate(runs.reconstructed):
         decoded, visible = networks.log_probs(m, z.index_select(0, rows))
-        reconstructed = selected[:, m, None].index_select(0, rows)
-        log_prob = batch.weights[m] * torch.where(batch.present[m], decoded[:1], 0.0)
-        visible_log_prob = batch.weights[m] * torch.where(batch.visible[1][m], visible, 0.0)
-        counted = torch.where(reconstructed, torch.cat([log_prob, visible_log_prob[1:]]), 0.0)
+        log_probs = visible if visible is decoded else torch.cat([decoded[:1], visible[1:]])
+        counted = weights[:, m].index_select(0, rows) * log_probs
         log_likelihood = log_likelihood.index_add(0, rows, counted)
-        at_joint.append(log_prob[0])
-        visible_at_joint.append(visible_log_prob[0])
+        at_joint.append(at[m] * decoded[0])
+        visible_at_joint.append(visible_at[m] * visible[0])
     terms = Terms(
         posterior=posterior,
         kl=posterior.kl_from_prior(),
@@ -338,6 +339,8 @@ def evaluate(objective: Objective, batch: Batch, runs: Runs, networks: Networks)
 
 def _posteriors(batch: Batch) -> tuple[Tensor, Gaussian]:
     """The modalities that each subset has of each row, (S, M, B), and its posterior, (S, B, D)."""
+    if batch.visible[0] is batch.experts:
+        return batch.family[:, :, None] & batch.present, _products(batch.experts, batch.present, batch.family)
     seen, parts = [], []
     for (experts, present), family in (
         ((batch.experts, batch.present), batch.family[:1]),
