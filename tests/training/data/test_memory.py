@@ -51,7 +51,7 @@ network = { hidden = [8] }
 latent_dim = 2
 [fit]
 epochs = 1
-batch_size = 1000
+batch_size = 4000
 """
 
 
