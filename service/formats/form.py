@@ -130,7 +130,7 @@ def _name(disposition: bytes) -> str:
     _, options = parse_options_header(disposition)
     if b"name" not in options:
         raise Unparsable("a part of the form has no name; it must be that of a modality")
-    return options[b"name"].decode(errors="replace")
+    return options[b"name"].decode(errors="replace").removesuffix("[]")  # axios and PHP mark lists so
 
 
 def _parse(body: bytes, boundary: bytes) -> list[Part]:

@@ -238,6 +238,8 @@ def seed_of(query: _Seeded) -> int:
 def parse_query(kind: type[BaseModel], content: bytes) -> Any:
     """Reads the parameters of a query; where one is repeated and no list, the last value counts.
 
+    A list may be called ``NAME[]``, as axios and PHP write it.
+
     Raises:
         RequestValidationError: A parameter is unknown, or has a wrong value.
     """
@@ -247,8 +249,8 @@ def parse_query(kind: type[BaseModel], content: bytes) -> Any:
 def _parse(kind: type[BaseModel], content: bytes) -> Any:
     values: dict[str, Any] = {}
     for name, value in parse_qsl(content.decode("latin1"), keep_blank_values=True):
-        if _is_list(kind.model_fields, name):
-            values.setdefault(name, []).append(value)
+        if _is_list(kind.model_fields, plain := name.removesuffix("[]")):
+            values.setdefault(plain, []).append(value)
         else:
             values[name] = value
     try:

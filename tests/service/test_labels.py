@@ -143,3 +143,17 @@ def test_samples_of_a_tensor_are_integers_of_labels(scale: TestClient) -> None:
 def test_openapi_lists_the_integers(scale: TestClient) -> None:
     text = scale.get("/openapi.json").text
     assert '"type":"integer","enum":[1,2,3,4,5]' in text
+
+
+def test_names_of_lists_may_end_with_brackets(scale: TestClient) -> None:
+    """As axios and PHP write lists."""
+    form = parts(label=[b"1", b"5"])["files"]
+    plain = scale.post("/generate?gen_mod=label&gen_mod=word&seed=1", files=form)
+        "/generate?gen_mod=label&gen_mod=word&seed=1", files=parts(label=[b"1", b"5"])["files"]
+    )
+    body = [(f"{name}[]", part) for name, part in form]
+    marked = scale.post("/generate?gen_mod[]=label&gen_mod%5B%5D=word&seed=1", files=body)
+    assert (plain.status_code, marked.status_code) == (200, 200)
+    assert {**marked.json(), "request_id": ""} == {**plain.json(), "request_id": ""}
+    refused = scale.post("/generate?K[]=2", files=body)
+    assert refused.json()["detail"] == "unknown parameter 'K[]'"
