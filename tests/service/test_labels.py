@@ -149,8 +149,6 @@ def test_names_of_lists_may_end_with_brackets(scale: TestClient) -> None:
     """As axios and PHP write lists."""
     form = parts(label=[b"1", b"5"])["files"]
     plain = scale.post("/generate?gen_mod=label&gen_mod=word&seed=1", files=form)
-        "/generate?gen_mod=label&gen_mod=word&seed=1", files=parts(label=[b"1", b"5"])["files"]
-    )
     body = [(f"{name}[]", part) for name, part in form]
     marked = scale.post("/generate?gen_mod[]=label&gen_mod%5B%5D=word&seed=1", files=body)
     assert (plain.status_code, marked.status_code) == (200, 200)
