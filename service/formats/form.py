@@ -66,8 +66,8 @@ def columns(
 
 def _is_table(modality: Modality, content: bytes) -> bool:
     return (
-        "columns" in modality.traits.fields
-        and not content.startswith(arrays.MAGIC)
+        not content.startswith(arrays.MAGIC)
+        and "columns" in modality.traits.fields
         and not table.is_json(content)
     )
 
@@ -102,17 +102,15 @@ def _split(body: bytes, boundary: bytes) -> list[Part] | None:
     parts = []
     for piece in pieces:
         head, end, content = piece.partition(b"\r\n\r\n")
-        _check_head(len(head))
+        if len(head) > MAX_PART_HEAD:
+            raise Unparsable(
+                f"the headers of a part of a form may have {MAX_PART_HEAD} bytes, got {len(head)}"
+            )
         disposition = _disposition(head) if end else None
         if disposition is None:
             return None
         parts.append((disposition, content))
     return parts
-
-
-def _check_head(size: int) -> None:
-    if size > MAX_PART_HEAD:
-        raise Unparsable(f"the headers of a part of a form may have {MAX_PART_HEAD} bytes, got {size}")
 
 
 @lru_cache(maxsize=256)
