@@ -175,6 +175,14 @@ class Overconfident(LinearGaussian):
         return {**parameters, "log_scale": parameters["log_scale"] - np.log(2)}
 
 
+def test_a_model_of_one_view_has_no_answers_to_calibrate() -> None:
+    two = linear_gaussian(200)
+    alone = two.manifest.model_copy(update={"modalities": two.manifest.modalities[:1]})
+    learned = calibrate(replace(two, manifest=alone), two.test)
+    assert not learned.corrections
+    assert set(learned.typical) == {"a"}
+
+
 def test_few_test_rows_all_measure_the_model() -> None:
     rows = linear_gaussian(59).test
     assert [len(part) for part in split(rows, 0.3, 0)] == [0, 59]

@@ -47,7 +47,7 @@ def split(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
 
 def stored_sets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Yields the sets of given modalities that have their own corrections: singles, pairs, and the whole."""
-    sizes = {1, 2, len(names)} if len(names) <= PAIRS else {1, len(names)}
+    sizes = ({1, 2, len(names)} if len(names) <= PAIRS else {1, len(names)}) - {0}
     for size in sorted(sizes):
         yield from combinations(names, size)
 
