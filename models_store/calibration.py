@@ -226,18 +226,28 @@ def own_intervals(
         draw: Function that draws x, (n, K, *shape).
         coverages: Shares of future values within the intervals.
     """
-    if has_atoms(modality):
-        reach = np.stack([std * NORMAL.inv_cdf((1 + coverage) / 2) for coverage in coverages], axis=1)
-        return Intervals(mean, reach, reach)
+    atoms = has_atoms(modality)
+    reach = np.stack([std * NORMAL.inv_cdf((1 + coverage) / 2) for coverage in coverages], axis=1)
+    around_mean = Intervals(mean, reach, reach)
+    if atoms.all():
+        return around_mean
     tails = [(1 - coverage) / 2 for coverage in coverages]
     ends = quantiles(draw(), [0.5, *tails, *(1 - tail for tail in tails)], axis=1)
     low, high = ends[:, 1 : 1 + len(tails)], ends[:, 1 + len(tails) :]
-    return Intervals(ends[:, 0], ends[:, :1] - low, high - ends[:, :1])
+    drawn = Intervals(ends[:, 0], ends[:, :1] - low, high - ends[:, :1])
+    if not atoms.any():
+        return drawn
+    return Intervals(*(np.where(atoms, *sides) for sides in zip(around_mean, drawn, strict=True)))
 
 
-def has_atoms(modality: Modality) -> bool:
-    """Whether draws of x fall on few values."""
-    return modality.likelihood == "bernoulli" or modality.distribution.of_counts
+def has_atoms(modality: Modality) -> Array:
+    """Whether draws of x fall on few values: one bool, or one for each column of a table, (C,).
+
+    Labels of a table are among these: their mean and deviation are NaN, and so are their intervals.
+    """
+    if modality.parts:
+        return np.array([part.labels > 0 or part.family.of_counts for part in modality.parts])
+    return np.array(modality.likelihood == "bernoulli" or modality.distribution.of_counts)
 
 
 def corrected(modality: Modality, stated: Intervals, widths: Array) -> tuple[Array, Array]:
@@ -251,12 +261,17 @@ def corrected(modality: Modality, stated: Intervals, widths: Array) -> tuple[Arr
     factors = widths.reshape(*widths.shape[:2], *(modality.shape if widths.shape[2] > 1 else _ones(modality)))
     reach = [np.maximum.accumulate(side * factors, axis=1) for side in (stated.below, stated.above)]
     low, high = stated.centre[:, None] - reach[0], stated.centre[:, None] + reach[1]
-    family = modality.distribution
-    if has_atoms(modality) or family.above_zero:
-        unbounded = family.of_counts or family.above_zero
-        least, most = (0.0, math.inf) if unbounded else modality.range or (0.0, 1.0)
-        low, high = np.clip(low, least, most), np.clip(high, least, most)
-    return low, high
+    least, most = _limits(modality)
+    return np.clip(low, least, most), np.clip(high, least, most)
+
+
+def _limits(modality: Modality) -> tuple[float | Array, float]:
+    """Lowest and highest value of x; the lowest of each column of a table, (C,)."""
+    if modality.likelihood == "bernoulli":
+        return modality.range or (0.0, 1.0)
+    families = [part.family for part in modality.parts] or [modality.distribution]
+    least = [0.0 if family.of_counts or family.above_zero else -math.inf for family in families]
+    return np.array(least, np.float32) if modality.parts else least[0], math.inf
 
 
 def _ones(modality: Modality) -> tuple[int, ...]:

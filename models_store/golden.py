@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -102,14 +102,15 @@ def check(manifest: Manifest, golden: Golden, graphs: Graphs) -> None:
     _compare(golden, "log_var", posterior.log_var, "the product of experts")
 
 
-def examples(manifest: Manifest, golden: Golden, rows: int) -> dict[str, list[Array | None]]:
+def examples(manifest: Manifest, golden: Golden, rows: int) -> dict[str, list[Any]]:
     """Inputs of the first rows by modality, in the user's units; None where a row lacks the modality."""
     held = golden.get(HELD, np.ones_like(golden["present"]))
     return {
-        name: [
-            x if there else None for x, there in zip(golden[f"{name}.x"][:rows], held[:, index], strict=False)
+        modality.name: [
+            modality.traits.plain(modality, x) if there else None
+            for x, there in zip(golden[f"{modality.name}.x"][:rows], held[:, index], strict=False)
         ]
-        for index, name in enumerate(manifest.names)
+        for index, modality in enumerate(manifest.modalities)
     }
 
 

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
@@ -21,8 +21,9 @@ from pydantic import (
 from models_store.errors import ManifestError, listed
 from models_store.kinds import KINDS
 from models_store.kinds.base import Kind
-from models_store.kinds.fields import Frozen, ModalityFields, Name
-from models_store.likelihoods import FAMILIES, Likelihood, likelihood
+from models_store.kinds.fields import Column, Frozen, ModalityFields, Name
+from models_store.likelihoods import FAMILIES, Likelihood, Part, likelihood
+from models_store.likelihoods.mixed import CELLS
 from models_store.tables.dialect import TrainingTable
 
 FORMAT: Final = 1
@@ -63,10 +64,19 @@ class Modality(ModalityFields):
                 f"a spectrogram of {recipe.bands} bands and {recipe.frames} frames does not fit the shape "
                 f"{self.shape}"
             )
+        self._check_columns()
+        return self
+
+    def _check_columns(self) -> None:
         if self.columns is not None and len(self.columns) != math.prod(self.shape):
             raise ValueError(f"{len(self.columns)} columns do not fit the shape {self.shape}")
+        if self.traits.mixed != (self.likelihood == "mixed"):
+            raise ValueError("a table goes with the likelihood 'mixed', and only a table")
+        if self.traits.mixed:
+            _check_mixed(self.columns, self.dtype)
+        elif any(column.likelihood or column.labels for column in self.columns or ()):
+            raise ValueError("columns have likelihoods and labels in a table alone")
         _check_columns([column.name for column in self.columns or ()])
-        return self
 
     @model_validator(mode="wrap")
     @classmethod
@@ -95,7 +105,16 @@ class Modality(ModalityFields):
     @property
     def distribution(self) -> Likelihood:
         """The likelihood, in this modality's units."""
-        return likelihood(self.likelihood, self.range)
+        return _likelihood(self.likelihood, self.range, self.parts)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The family of each column of a table; () for other kinds."""
+        if not self.traits.mixed:
+            return ()
+        return tuple(
+            Part(column.likelihood or "normal", len(column.labels or ())) for column in self.columns or ()
+        )
 
     @computed_field  # type: ignore[prop-decorator]  # how pydantic declares a property
     @property
@@ -116,7 +135,9 @@ class Modality(ModalityFields):
             raise ManifestError(f"modality '{self.name}': {_first_message(error)}") from None
 
     def parameter_shape(self) -> tuple[int, ...]:
-        """The shape of one row of each parameter: that of x, for a category (classes,)."""
+        """The shape of one row of each parameter: that of x, for a category (classes,), for a table (P,)."""
+        if self.traits.mixed:
+            return (sum(part.width for part in self.parts),)
         return (len(self.labels),) if self.labels else self.shape
 
 
@@ -224,11 +245,36 @@ def _check_columns(names: Sequence[str]) -> None:
         )
 
 
-def _check_labels(labels: tuple[str, ...] | None, dtype: str) -> None:
+_likelihood = lru_cache(maxsize=256)(likelihood)
+
+
+def _check_mixed(columns: tuple[Column, ...] | None, dtype: str) -> None:
+    """Checks the columns of a table."""
+    if not columns:
+        raise ValueError("a table needs columns")
+    if dtype != "float32":
+        raise ValueError(f"a table must be of dtype float32, got '{dtype}'")
+    for column in columns:
+        where = f"column '{column.name}'"
+        if column.likelihood not in CELLS:
+            raise ValueError(f"{where} needs a likelihood of {', '.join(CELLS)}, got '{column.likelihood}'")
+        if (column.likelihood == "categorical") != (column.labels is not None):
+            raise ValueError(f"{where}: labels go with the likelihood 'categorical', and only with it")
+        if column.labels is not None:
+            _check_different(column.labels, where)
+        if column.ordered and len(column.labels or ()) < 2:
+            raise ValueError(f"{where}: an order needs at least two labels")
+
+
+def _check_different(labels: tuple[str, ...], where: str) -> None:
     if not labels:
-        raise ValueError("a category needs labels")
+        raise ValueError(f"{where} needs labels")
     if len(set(labels)) != len(labels):
-        raise ValueError("the labels of a category must differ")
+        raise ValueError(f"the labels of {where} must differ")
+
+
+def _check_labels(labels: tuple[str, ...] | None, dtype: str) -> None:
+    _check_different(labels or (), "a category")
     if dtype != "int64":
         raise ValueError(f"a category must be of dtype int64, got '{dtype}'")
 

@@ -17,6 +17,7 @@ from models_store.kinds.category import CategoryKind
 from models_store.kinds.counts import CountsKind
 from models_store.kinds.fields import ModalityFields
 from models_store.kinds.image import ImageKind
+from models_store.kinds.mixed import TableKind
 from models_store.kinds.points import PointsKind
 from models_store.kinds.tensor import TensorKind
 from models_store.kinds.vector import VectorKind
@@ -32,6 +33,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             VectorKind(),
             CountsKind(),
             CategoryKind(),
+            TableKind(),
             TensorKind(),
             VideoKind(),
         )

@@ -38,6 +38,10 @@ class Kind(ABC):
     """A row is cells of a table, one per column."""
     cells_may_be_missing: ClassVar[bool] = False
     """NaN in a floating-point row is a missing cell."""
+    mixed: ClassVar[bool] = False
+    """Each column has a likelihood, and some have labels: a cell of theirs is the index of a label."""
+    hidden_cells: ClassVar[float] = 0.0
+    """Mean share of cells that are hidden in training, where an experiment says nothing."""
     lowest: ClassVar[int | None] = None
     """Lowest value of whole numbers, where it is not the dtype's."""
     levels: ClassVar[bool] = False
@@ -111,6 +115,10 @@ class Kind(ABC):
     def rows(self, modality: ModalityFields, array: Array) -> Array:
         """See :func:`models_store.kinds.rows`."""
         return arrays.rows(modality, array, self.cells_may_be_missing)
+
+    def plain(self, modality: ModalityFields, row: Array) -> Any:
+        """A row as a value of JSON that :meth:`read_values` reads."""
+        return row
 
     # --- writing -------------------------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ def rows(modality: ModalityFields, values: Sequence[Any]) -> Array:
         WrongValue: A value stands for no label, or an integer for several.
     """
     labels = modality.labels or ()
-    return np.array([_index(value, labels) for value in values], modality.numpy_dtype)
+    return np.array([index_of(value, labels) for value in values], modality.numpy_dtype)
 
 
 class _Lookup(NamedTuple):
@@ -98,7 +98,12 @@ def _as_integer(value: Any) -> int | None:
     return _integer(value) if isinstance(value, str) else None
 
 
-def _index(value: Any, labels: tuple[str, ...]) -> int:
+def index_of(value: Any, labels: tuple[str, ...]) -> int:
+    """Index of a label, given as text or as its integer; see :func:`integers`.
+
+    Raises:
+        WrongValue: The value stands for no label, or an integer for several.
+    """
     lookup = _lookup(labels)
     index = lookup.texts.get(value) if isinstance(value, str) else None
     if index is None:

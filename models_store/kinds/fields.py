@@ -32,13 +32,19 @@ class Frozen(BaseModel):
 
 
 class Column(Frozen):
-    """One column of a vector, in its unit."""
+    """One column of a vector, of counts or of a table, in its unit."""
 
     name: str
     unit: str | None = None
     range: tuple[float, float] | None = None
     field: str | None = None
     """Header of the column in the training table, where it is not the name."""
+    likelihood: str | None = None
+    """Likelihood of a column of a table; None in other kinds."""
+    labels: tuple[str, ...] | None = None
+    """Text of each index of a categorical column of a table."""
+    ordered: bool | None = None
+    """Whether the labels are in an order, from the lowest to the highest."""
 
 
 MAX_SPECTROGRAM_SAMPLES = 2**27
@@ -97,7 +103,7 @@ class ModalityFields(Frozen):
     labels: tuple[str, ...] | None = None
     """Text of each index of a category."""
     columns: tuple[Column, ...] | None = None
-    """Columns of a vector or of counts."""
+    """Columns of a vector, of counts or of a table."""
     range: tuple[float, float] | None = None
     """Lowest and highest value, where the kind or the likelihood has them."""
     spectrogram: Spectrogram | None = None

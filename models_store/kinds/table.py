@@ -51,7 +51,7 @@ def from_object(modality: ModalityFields, row: Mapping[str, Any]) -> Array:
         WrongValue: A column is unknown, or a value is no number.
     """
     names = column_names(modality)
-    _check_known(names, row)
+    check_known(names, row)
     return arrays.from_lists(modality, [row.get(name) for name in names])
 
 
@@ -163,7 +163,7 @@ def _is_header(modality: ModalityFields, line: Sequence[str]) -> bool:
 
 def _from_table(modality: ModalityFields, header: Sequence[str], cells: Array) -> Array:
     names = column_names(modality)
-    _check_known(names, header)
+    check_known(names, header)
     if len(set(header)) != len(header):
         raise WrongValue("a column of the table is named twice")
     values = np.full((len(cells), len(names)), math.nan)
@@ -186,7 +186,12 @@ def _is_number(cell: str) -> bool:
     return "_" not in cell  # Python takes 1_000 for a number, no table does
 
 
-def _check_known(names: Sequence[str], given: Sequence[str] | Mapping[str, Any]) -> None:
+def check_known(names: Sequence[str], given: Sequence[str] | Mapping[str, Any]) -> None:
+    """Refuses a name that no column has.
+
+    Raises:
+        WrongValue: There is one; the text names the columns.
+    """
     for name in given:
         if name not in names:
             first = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")

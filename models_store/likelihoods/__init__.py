@@ -6,15 +6,26 @@ cell of ``x``. A NaN cell of ``x`` is missing: its log-density is 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from models_store.errors import ManifestError
 from models_store.likelihoods.base import Constant, Likelihood, Parameters
 from models_store.likelihoods.counts import NegativeBinomial, Poisson
 from models_store.likelihoods.labels import Bernoulli, Categorical
 from models_store.likelihoods.measures import Laplace, LogNormal, Normal, StudentT
+from models_store.likelihoods.mixed import Mixed, Part
 
-__all__ = ["FAMILIES", "Bernoulli", "Categorical", "Constant", "Likelihood", "Parameters", "likelihood"]
+__all__ = [
+    "FAMILIES",
+    "Bernoulli",
+    "Categorical",
+    "Constant",
+    "Likelihood",
+    "Mixed",
+    "Parameters",
+    "Part",
+    "likelihood",
+]
 
 FAMILIES: Mapping[str, type[Likelihood]] = {
     "normal": Normal,
@@ -25,15 +36,19 @@ FAMILIES: Mapping[str, type[Likelihood]] = {
     "categorical": Categorical,
     "poisson": Poisson,
     "negative_binomial": NegativeBinomial,
+    "mixed": Mixed,
 }
 
 
-def likelihood(name: str, value_range: tuple[float, float] | None = None) -> Likelihood:
+def likelihood(
+    name: str, value_range: tuple[float, float] | None = None, parts: Sequence[Part] = ()
+) -> Likelihood:
     """The likelihood of that name.
 
     Arguments:
         name: A key of ``FAMILIES``.
         value_range: Lowest and highest value of x, which ``bernoulli`` maps to 0 and 1; [0, 1] if not given.
+        parts: Family of each column, which ``mixed`` needs.
 
     Raises:
         ManifestError: No likelihood has that name.
@@ -42,4 +57,6 @@ def likelihood(name: str, value_range: tuple[float, float] | None = None) -> Lik
         raise ManifestError(f"unknown likelihood '{name}'; known are {', '.join(FAMILIES)}")
     if name == "bernoulli" and value_range is not None:
         return Bernoulli(*value_range)
+    if name == "mixed":
+        return Mixed(tuple(parts))
     return FAMILIES[name]()

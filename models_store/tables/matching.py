@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -13,7 +14,10 @@ import numpy as np
 from models_store import kinds
 from models_store.arrays import Array
 from models_store.errors import InputRefused, WrongValue, listed
+from models_store.kinds import category
 from models_store.kinds import table as rows_as_text
+from models_store.kinds.fields import Column
+from models_store.kinds.mixed import checked_numbers
 from models_store.manifest import Manifest, Modality
 from models_store.tables.cells import number
 from models_store.tables.dialect import normal
@@ -43,9 +47,19 @@ class Place:
     @property
     def content(self) -> Content:
         """Content of the column's cells."""
-        if self.modality.labels is not None:
-            return self.modality.labels
+        if self.labels is not None:
+            return self.labels
         return "number" if self.cell is not None else self.modality.shape[0]
+
+    @property
+    def column(self) -> Column | None:
+        """Description of the column, where the modality has one of each."""
+        return self.modality.columns[self.cell] if self.modality.columns and self.cell is not None else None
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Labels of the column; None where it holds numbers."""
+        return self.modality.labels or (self.column.labels if self.column else None)
 
 
 @dataclass(frozen=True)
@@ -88,10 +102,7 @@ class MatchedTable:
         for at, place in self.places.items():
             positions.setdefault(place.modality.name, {})[place.cell] = at
         modalities = {place.modality.name: place.modality for place in self.places.values()}
-        return {
-            name: (_categories if modality.labels is not None else _numbers)(modality, positions[name], block)
-            for name, modality in modalities.items()
-        }
+        return {name: _reader(one)(one, positions[name], block) for name, one in modalities.items()}
 
     def missing(self, column: int) -> list[bool]:
         """Which cells of a column are missing, by row; a list is where one of its numbers is."""
@@ -259,23 +270,46 @@ def _names(key: _Identity) -> _Names:
 # --- cells ---------------------------------------------------------------------------------------------
 
 
+def _reader(modality: Modality) -> Callable[..., tuple[Array, Array]]:
+    if modality.traits.mixed:
+        return _mixed
+    return _categories if modality.labels is not None else _numbers
+
+
 def _categories(modality: Modality, positions: Mapping[int | None, int], block: Block) -> tuple[Array, Array]:
-    at = positions[0]
+    indices = _indices(modality.labels or (), positions[0], block)
+    present = ~np.isnan(indices)
+    return np.where(present, indices, 0).astype(modality.numpy_dtype), present
+
+
+def _mixed(modality: Modality, positions: Mapping[int | None, int], block: Block) -> tuple[Array, Array]:
+    cells = np.full((len(block.rows), *modality.shape), np.nan)
+    for cell, at in positions.items():
+        column = Place(modality, cell).column
+        if column is not None and column.labels:
+            cells[:, cell] = _indices(column.labels, at, block)
+        elif column is not None:
+            where = f"columns of '{modality.name}'"
+            cells[:, cell] = _located(where, partial(checked_numbers, column, block.numbers(at)))
+    return cells.astype(modality.numpy_dtype), ~np.isnan(cells).all(axis=1)
+
+
+def _indices(labels: tuple[str, ...], at: int, block: Block) -> Array:
+    """Indices of the labels in a column of a table, NaN where missing: (n,)."""
     header = block.table.dialect.columns[at].header
     texts = block.texts(at)
-    by_number = _labels_by_number(modality.labels or ())
-    indices: dict[str | None, int] = {None: 0}
+    by_number = _labels_by_number(labels)
+    indices: dict[str | None, float] = {None: math.nan}
     for row, text in enumerate(texts):
         if text in indices or text is None:
             continue
         value = number(text)
-        if value in by_number and text not in (modality.labels or ()):
+        if value in by_number and text not in labels:
             indices[text] = by_number[value]
         else:
             where = f"row {block.first_row + row} (counted from 0), column '{header}'"
-            indices[text] = int(_located(where, partial(kinds.read_values, modality, [text]))[0])
-    values = np.array([indices[text] for text in texts], modality.numpy_dtype)
-    return values, np.array([text is not None for text in texts], bool)
+            indices[text] = _located(where, partial(category.index_of, text, labels))
+    return np.array([indices[text] for text in texts], np.float64)
 
 
 def _labels_by_number(labels: Sequence[str]) -> Mapping[float | None, int]:

@@ -76,6 +76,20 @@ def counts(columns: int) -> Modality:
     )
 
 
+def mixed_table() -> Modality:
+    """A row of a clinic: a number, a count, a number above 0, words, an order of words, numbers as labels."""
+    columns = [
+        {"name": "pulse", "likelihood": "normal", "unit": "1/min"},
+        {"name": "visits", "likelihood": "negative_binomial"},
+        {"name": "bilirubin", "likelihood": "log_normal"},
+        {"name": "smoker", "likelihood": "categorical", "labels": ("no", "yes")},
+        {"name": "stage", "likelihood": "categorical", "labels": ("early", "late"), "ordered": True},
+        {"name": "clinic", "likelihood": "categorical", "labels": ("1", "2", "7")},
+    ]
+    fields = {"name": "patient", "kind": "table", "shape": (6,), "dtype": "float32", "likelihood": "mixed"}
+    return Modality.model_validate({**fields, "columns": columns})
+
+
 def with_columns(*names: str) -> Modality:
     return array("vector", len(names)).with_changes({"columns": [{"name": name} for name in names]})
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models_store.likelihoods import FAMILIES, likelihood
+from models_store.likelihoods import likelihood
 from tests.models_store.examples import NumpyArray
-from tests.models_store.test_likelihoods import parameters_of
+from tests.models_store.test_likelihoods import ELEMENTWISE, parameters_of
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_information_is_the_expected_square_of_the_score(name: str) -> None:
     """From 100,000 draws of x, with the derivatives of log p(x) along two directions by differences."""
     family, rng, parameters = likelihood(name), np.random.default_rng(0), parameters_of(name)

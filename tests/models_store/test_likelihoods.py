@@ -89,6 +89,9 @@ EXAMPLES = _examples()
 LOGITS = np.random.default_rng(1).normal(0, 2, (CELLS, CLASSES))
 INDICES = np.random.default_rng(2).integers(0, CLASSES, (20, CELLS))
 
+ELEMENTWISE = [name for name in FAMILIES if name != "mixed"]
+"""Families with one parameter of each name per cell; ``mixed`` joins them, see ``test_mixed.py``."""
+
 both_libraries = pytest.mark.parametrize("library", LIBRARIES)
 every_family = pytest.mark.parametrize("name", EXAMPLES)
 
@@ -106,10 +109,10 @@ def within(library: str, parameters: Parameters, dtype: type[np.floating] = np.f
 
 
 def test_every_family_is_tested() -> None:
-    assert {*EXAMPLES, "categorical"} == set(FAMILIES)
+    assert {*EXAMPLES, "categorical"} == set(ELEMENTWISE)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_parameters_are_the_names_that_the_family_reads(name: str) -> None:
     assert FAMILIES[name].parameters == tuple(parameters_of(name))
 
@@ -152,7 +155,7 @@ def test_categorical_agrees_with_softmax_and_torch(library: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_numpy_agrees_with_torch(name: str, dtype: type[np.floating]) -> None:
     family, x = likelihood(name), values_of(name)[0].astype(dtype)
     here, there = (within(library, parameters_of(name), dtype) for library in ("numpy", "torch"))
@@ -165,7 +168,7 @@ def test_numpy_agrees_with_torch(name: str, dtype: type[np.floating]) -> None:
 
 
 @both_libraries
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_single_precision_stays_single_and_agrees_with_double(name: str, library: str) -> None:
     family, x = likelihood(name), LIBRARIES[library](values_of(name)[0].astype(np.float32))
     log_prob = np.asarray(family.log_prob(x, within(library, parameters_of(name), np.float32)))
@@ -255,14 +258,14 @@ def test_samples_of_a_category_are_indices_as_often_as_they_are_probable() -> No
     assert (np.abs(shares - p) < 4.5 * np.sqrt(p * (1 - p) / n)).all()
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_the_same_generator_gives_the_same_sample(name: str) -> None:
     one, other = (likelihood(name).sample(parameters_of(name), np.random.default_rng(5)) for _ in range(2))
     assert np.array_equal(one, other)
 
 
 @both_libraries
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_a_missing_cell_counts_nothing_and_the_others_as_before(name: str, library: str) -> None:
     family, parameters = likelihood(name), within(library, parameters_of(name))
     x = values_of(name)[0]
@@ -271,7 +274,7 @@ def test_a_missing_cell_counts_nothing_and_the_others_as_before(name: str, libra
     assert np.array_equal(family.log_prob(LIBRARIES[library](holes), parameters), expected)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_a_missing_cell_has_gradient_zero_and_the_others_a_finite_one(name: str) -> None:
     parameters = within("torch", parameters_of(name))
     for tensor in parameters.values():
@@ -353,7 +356,7 @@ def test_a_row_without_any_cell_counts_nothing() -> None:
     assert rows[1] == 0
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_a_range_matters_to_bernoulli_alone(name: str) -> None:
     family: Likelihood = likelihood(name, (0, 255))
     same = family.mean(parameters_of(name)) == likelihood(name).mean(parameters_of(name))
@@ -375,6 +378,6 @@ def test_counts_beyond_any_integer_are_drawn_too(name: str) -> None:
     np.testing.assert_allclose(drawn, np.exp([40.0, 80.0]), rtol=0.01)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_every_further_parameter_has_a_constant(name: str) -> None:
     assert set(FAMILIES[name].constants) == set(FAMILIES[name].parameters[1:])
