@@ -11,7 +11,7 @@ import numpy as np
 
 from models_store.arrays import Array
 from models_store.calibration import COVERAGES, corrected, own_intervals, tempered
-from models_store.likelihoods import Parameters
+from models_store.likelihoods import Mixed, Parameters
 from models_store.manifest import Modality
 from models_store.quantiles import quantiles
 from service.engine.calibrating import RowCorrections
@@ -35,6 +35,8 @@ class Summary(TypedDict, total=False):
     """Probabilities, (n, labels)."""
     samples: Array
     """Samples, (n, N, *shape)."""
+    labelled: dict[str, Summary]
+    """Of a table: ``ranked`` and ``probabilities`` of each column with labels, where other fields are NaN."""
 
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -125,10 +127,14 @@ def join(parts: Sequence[Summary]) -> Summary:
     if len(parts) == 1:
         return parts[0]
     fields: Sequence[Mapping[str, Any]] = parts
-    whole = {
-        key: np.concatenate([piece[key] for piece in fields]) if isinstance(value, np.ndarray) else value
-        for key, value in fields[0].items()
-    }
+    whole: dict[str, Any] = {}
+    for key, value in fields[0].items():
+        if isinstance(value, np.ndarray):
+            whole[key] = np.concatenate([piece[key] for piece in fields])
+        elif isinstance(value, dict):
+            whole[key] = {name: join([piece[key][name] for piece in fields]) for name in value}
+        else:
+            whole[key] = value
     return cast("Summary", whole)
 
 
@@ -171,6 +177,9 @@ def summarise(
     if modality.labels is not None:
         return _category(modality, parameters, fields, correction)
     summary: Summary = {}
+    distribution = modality.distribution
+    if isinstance(distribution, Mixed) and "probabilities" in fields:
+        summary["labelled"] = _labelled(modality, distribution, parameters)
     draw = partial(draw_x, modality, parameters, seed, first_row)
     mean, std = _moments(modality, parameters, "std" in fields or correction is not None)
     if "mean" in fields:
@@ -179,8 +188,7 @@ def summarise(
         summary["std"] = std
     if "quantiles" in fields:
         if correction is None:
-            exact = modality.distribution.mixture_quantiles(mean, LEVELS)
-            summary["quantiles"] = quantiles(draw(), LEVELS, axis=1) if exact is None else exact
+            summary["quantiles"] = _own_quantiles(modality, mean, draw)
         else:
             summary["quantiles"] = _corrected(modality, mean, std, draw, correction)
         summary["levels"] = list(LEVELS)
@@ -193,6 +201,15 @@ def _moments(modality: Modality, parameters: Parameters, with_std: bool) -> tupl
         return modality.distribution.mean(parameters).mean(axis=1), np.zeros(())
     mean, variance = modality.distribution.mixture_moments(parameters)
     return mean, np.sqrt(variance)
+
+
+def _own_quantiles(modality: Modality, mean: Array, draw: Callable[[], Array]) -> Array:
+    """Quantiles of LEVELS, (n, levels, *shape); NaN where the cells of a table have labels."""
+    exact = modality.distribution.mixture_quantiles(mean, LEVELS)
+    if exact is not None:
+        return exact
+    drawn = quantiles(draw(), LEVELS, axis=1)
+    return np.where(np.isnan(mean)[:, None], np.nan, drawn) if modality.traits.mixed else drawn
 
 
 def _corrected(
@@ -212,22 +229,49 @@ def numbers_by_row(modality: Modality, fields: Collection[str], draws: int) -> i
     if modality.labels:
         parts = {"probabilities": 2}  # and the labels, ranked
     parts["samples"] = draws
-    return math.prod(modality.parameter_shape()) * sum(parts.get(field, 0) for field in {*fields})
+    shape = modality.shape if modality.traits.mixed else modality.parameter_shape()
+    labels = sum(part.labels for part in modality.parts) if "probabilities" in fields else 0
+    return math.prod(shape) * sum(parts.get(field, 0) for field in {*fields}) + 2 * labels
 
 
 def samples(modality: Modality, parameters: Parameters, noise: bool, seed: int, first_row: int = 0) -> Array:
-    """Returns the mean of p(x | z) at each draw of z, or with ``noise`` a draw of x: (n, N, *shape)."""
-    return draw_x(modality, parameters, seed, first_row) if noise else modality.distribution.mean(parameters)
+    """Returns the mean of p(x | z) at each draw of z, or with ``noise`` a draw of x: (n, N, *shape).
+
+    In place of a mean, a cell of a table with labels is the index of the most probable one.
+    """
+    if noise:
+        return draw_x(modality, parameters, seed, first_row)
+    distribution = modality.distribution
+    means = distribution.mean(parameters)
+    if isinstance(distribution, Mixed):
+        for at, (_, own) in enumerate(distribution.columns(parameters)):
+            if "logits" in own:
+                means[..., at] = own["logits"].argmax(axis=-1)
+    return means
+
+
+def _labelled(modality: Modality, distribution: Mixed, parameters: Parameters) -> dict[str, Summary]:
+    """Probabilities of the labels of each column of a table that has some, by its name."""
+    return {
+        column.name: _ranked(column.labels, family.mean(own).mean(axis=1))
+        for column, (family, own) in zip(
+            modality.columns or (), distribution.columns(parameters), strict=True
+        )
+        if column.labels
+    }
 
 
 def _category(
     modality: Modality, parameters: Parameters, fields: Collection[str], correction: RowCorrections | None
 ) -> Summary:
-    labels: Sequence[str] = modality.labels or ()
     probabilities = modality.distribution.mean(parameters).mean(axis=1)
     if correction is not None:
         probabilities = tempered(probabilities, correction.temperatures).astype(probabilities.dtype)
     if "probabilities" not in fields:
         return {}
+    return _ranked(modality.labels or (), probabilities)
+
+
+def _ranked(labels: Sequence[str], probabilities: Array) -> Summary:
     order = np.argsort(-probabilities, axis=-1, kind="stable")
     return {"ranked": np.array(labels)[order], "probabilities": probabilities}

@@ -69,7 +69,7 @@ def columns(rules: Rules, body: bytes, allowance: Allowance | None = None) -> di
         if not isinstance(rows, list):
             raise WrongInput(f"inputs.{name} must be a list of rows, got {shown(rows)}")
         modality = rules.modality(name, len(rows))
-        if booleans and modality.labels is None:  # labels have a better message
+        if booleans and not (modality.labels or modality.traits.mixed):  # labels have a better message
             for index, row in enumerate(rows):
                 located(f"inputs.{name}[{index}]", arrays.refuse_booleans, modality, row)
         columns[name] = _column(modality, rows)

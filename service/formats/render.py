@@ -194,6 +194,8 @@ def _targets(manifest: Manifest, result: Generated, flatten: bool) -> dict[str, 
 
 def _target(modality: Modality, summary: Mapping[str, Any], flatten: bool) -> Mapping[str, Any]:
     """Returns the fields of a target, with the labels, or the columns and units, of its last axis."""
+    if modality.traits.mixed:
+        return {"columns": _by_column(modality, summary, flatten)}
     if modality.labels and "samples" in summary:
         summary = {**summary, "samples": category.samples_as_integers(modality, summary["samples"])}
     if flatten and "samples" in summary:
@@ -204,6 +206,27 @@ def _target(modality: Modality, summary: Mapping[str, Any], flatten: bool) -> Ma
         names, units = [c.name for c in modality.columns], [c.unit or "" for c in modality.columns]
         return {**summary, "columns": names, "units": units}
     return summary
+
+
+def _by_column(modality: Modality, summary: Mapping[str, Any], flatten: bool) -> dict[str, Any]:
+    """Returns the fields of each column of a table, with its unit or its labels."""
+    answers = {}
+    for at, column in enumerate(modality.columns or ()):
+        fields: dict[str, Any] = {}
+        if column.labels is not None:
+            fields |= {**summary.get("labelled", {}).get(column.name, {}), "labels": list(column.labels)}
+        else:
+            fields |= {
+                name: summary[name][..., at] for name in ("mean", "std", "quantiles") if name in summary
+            }
+            fields |= {"levels": summary["levels"]} if "levels" in summary else {}
+            fields["unit"] = column.unit or ""
+        if "samples" in summary:
+            drawn = summary["samples"][..., at]
+            drawn = drawn if column.labels is None else np.array(column.labels)[drawn.astype(int)]
+            fields["samples"] = _flat(drawn) if flatten else drawn
+        answers[column.name] = fields
+    return answers
 
 
 def _flat(draws: Array) -> Array:

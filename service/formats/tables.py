@@ -13,7 +13,7 @@ import numpy as np
 
 from models_store.arrays import Array
 from models_store.errors import UnreadableFile, WrongValue, listed
-from models_store.manifest import Manifest, Modality
+from models_store.manifest import Manifest
 from models_store.tables import AddedColumn, ColumnDialect, Dialect, Label, Plan, Table, table_writer
 from models_store.tables.dialect import layout_of
 from models_store.tables.matching import (
@@ -27,6 +27,7 @@ from models_store.tables.sources import Source
 from service.engine.model import Generated
 from service.engine.observations import Column, Observations
 from service.engine.rules import Rules
+from service.engine.summaries import Summary
 from service.errors import TooLarge, Unparsable, WrongInput
 
 FIELDS = ("mean", "quantiles", "probabilities")
@@ -188,7 +189,7 @@ class Filling:
     ) -> list[Sequence[Any]]:
         """Value and bounds of a column by row; ``_SENT`` where the cell of the table stands."""
         place = self.sent.places[at]
-        certain = [_SENT, 1] if place.modality.labels is not None else [_SENT, _SENT, _SENT]
+        certain = [_SENT, 1] if place.labels is not None else [_SENT, _SENT, _SENT]
         nothing = [_SENT, None, None]
         present, rows = self.present, list[Sequence[Any]]()
         for row, gap in enumerate(self.sent.missing(at)):
@@ -208,13 +209,13 @@ class Filling:
         usual = ColumnDialect(header="", name="", content="number", decimal=layout_of(dialect).decimal or ".")
         additions = []
         for place in self.further:
-            like = usual if place.modality.labels is None else None
+            like = usual if place.labels is None else None
             additions.append(_Addition(AddedColumn(place.name, _content(place), like), place, 0, None))
         if self.bounds:
             columns = [(at, place, dialect.headers[at]) for at, place in self.sent.places.items()]
             for at, place, header in [*columns, *((None, place, place.name) for place in self.further)]:
-                like = usual if at is None or place.modality.labels is not None else dialect.columns[at]
-                for part, suffix in enumerate(_suffixes(place.modality), start=1):
+                like = usual if at is None or place.labels is not None else dialect.columns[at]
+                for part, suffix in enumerate(_suffixes(place), start=1):
                     content = "vector" if place.cell is None else "number"
                     column = AddedColumn(f"{header}.{suffix}", content, like)  # type: ignore[arg-type]
                     additions.append(_Addition(column, place, part, at))
@@ -258,7 +259,7 @@ def filling(
     unfit = [name for name in targets if name in manifest.names and name not in tabular]
     if unfit or not tabular:
         raise WrongInput(
-            "a table holds vectors, counts and categories, "
+            "a table holds vectors, counts, categories and rows of mixed columns, "
             f"but {listed(unfit or manifest.names)} is none of them"
         )
     everything = list(targets) == ["all"]
@@ -290,10 +291,10 @@ def means(generated: Generated) -> Callable[[Place], list[list[Any]] | None]:
     """Estimates for :meth:`Filling.fill`: the mean and bounds of 90 %, or the label and its probability."""
 
     def estimate(place: Place) -> list[list[Any]] | None:
-        summary = generated.targets.get(place.modality.name)
+        summary = _summary(place, generated)
         if summary is None:
             return None
-        if place.modality.labels is not None:
+        if place.labels is not None:
             best = summary["probabilities"].max(axis=1)
             pairs = zip(summary["ranked"][:, 0], best, strict=True)
             return [[Label(label), float(probability)] for label, probability in pairs]
@@ -305,6 +306,14 @@ def means(generated: Generated) -> Callable[[Place], list[list[Any]] | None]:
     return estimate
 
 
+def _summary(place: Place, generated: Generated) -> Summary | None:
+    """Summary of a modality, or of a column with labels of the kind table; None where it is no target."""
+    summary = generated.targets.get(place.modality.name)
+    if summary is None or place.column is None or place.column.labels is None:
+        return summary
+    return summary["labelled"][place.column.name]
+
+
 def draws(generated: Generated, number: int) -> Callable[[Place], list[list[Any]] | None]:
     """Estimates for :meth:`Filling.fill`: draw ``number`` of every row, all of its cells from one z."""
 
@@ -313,9 +322,10 @@ def draws(generated: Generated, number: int) -> Callable[[Place], list[list[Any]
         if summary is None:
             return None
         drawn = summary["samples"][:, number]
-        if labels := place.modality.labels:
-            return [[Label(labels[int(index)])] for index in drawn]
-        return [[value] for value in drawn[:, slice(None) if place.cell is None else place.cell].tolist()]
+        cells = drawn if drawn.ndim == 1 else drawn[:, slice(None) if place.cell is None else place.cell]
+        if labels := place.labels:
+            return [[Label(labels[int(index)])] for index in cells]
+        return [[value] for value in cells.tolist()]
 
     return estimate
 
@@ -351,16 +361,13 @@ def _beside(
 ) -> list[Sequence[Any]]:
     """Value and bounds of a column that the table lacks, by row: as sent in another form, or estimates."""
     column = observations.columns.get(place.modality.name)
-    labels, some = place.modality.labels, present(observations)
+    labels, some = place.labels, present(observations)
     rows: list[Sequence[Any]] = []
     for row in range(observations.n):
         if column is not None and column.present[row]:
-            value = column.values[row] if labels is not None else column.values[row].ravel()[place.cell]
-            if labels is not None:
-                rows.append([Label(labels[int(value)]), 1])
-                continue
+            value = column.values[row].ravel()[place.cell]
             if not np.isnan(value):
-                rows.append([float(value)] * 3)
+                rows.append([float(value)] * 3 if labels is None else [Label(labels[int(value)]), 1])
                 continue
         rows.append([None, None, None] if estimates is None or not some[row] else estimates[number[row]])
     return rows
@@ -376,8 +383,8 @@ def _merged(sent: Any, part: Any) -> Any:
 
 
 def _content(place: Place) -> Any:
-    return "text" if place.modality.labels is not None else "number"
+    return "text" if place.labels is not None else "number"
 
 
-def _suffixes(modality: Modality) -> tuple[str, ...]:
-    return ("probability",) if modality.labels is not None else ("low", "high")
+def _suffixes(place: Place) -> tuple[str, ...]:
+    return ("probability",) if place.labels is not None else ("low", "high")

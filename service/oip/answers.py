@@ -11,7 +11,7 @@ import orjson
 
 from models_store.arrays import Array
 from models_store.kinds import category
-from models_store.manifest import Manifest
+from models_store.manifest import Manifest, Modality
 from service.errors import WrongInput
 from service.formats import render
 from service.http.response import BYTES, JSON, Reply
@@ -85,16 +85,30 @@ def values_of(manifest: Manifest, requested: RequestedOutput, output: Output, ar
 
 
 def _plain(manifest: Manifest, output: Output, array: Array) -> Array:
-    """Returns floats as float32, and samples of a category as the integers of its labels."""
+    """Returns floats as float32, and samples of labels as the integers of these."""
     if output.field == "samples" and output.target is not None and array.dtype.kind in "iu":
         modality = manifest.modality(output.target)
         array = category.samples_as_integers(modality, array) if modality.labels else array
+    if output.field == "samples" and output.target is not None:
+        array = _with_integers(manifest.modality(output.target), array)
     return np.ascontiguousarray(array, np.int64 if array.dtype.kind in "iu" else np.float32)
+
+
+def _with_integers(modality: Modality, samples: Array) -> Array:
+    """Returns samples of the kind table with the integers of labels instead of their indices."""
+    labelled = [at for at, part in enumerate(modality.parts) if part.labels]
+    if not labelled:
+        return samples
+    whole = samples.copy()
+    for at in labelled:
+        codes = np.array(category.integers((modality.columns or ())[at].labels or ()))
+        whole[..., at] = codes[samples[..., at].astype(int)]
+    return whole
 
 
 def _classes(manifest: Manifest, output: Output, array: Array, count: int) -> Array:
     """Returns the most probable labels as "probability:index:label", (n, count)."""
-    labels = manifest.modality(output.target).labels if output.target is not None else None
+    labels = output.labels(manifest)
     if not labels or output.field != "probabilities":
         raise WrongInput(
             f"output '{output.name}' has no labels, so it cannot be answered as a classification"

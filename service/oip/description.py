@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -64,12 +64,18 @@ def configuration(manifest: Manifest, rows: int) -> dict[str, Any]:
             for output in outputs_of(manifest).values()
         ],
         "dynamic_batching": {},
-        "parameters": {
-            name: {"string_value": ",".join(modality.labels)}
-            for name, modality in ((f"labels.{m.name}", m) for m in manifest.modalities)
-            if modality.labels
-        },
+        "parameters": {name: {"string_value": ",".join(labels)} for name, labels in _labels(manifest)},
     }
+
+
+def _labels(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yields the labels of every category, and of every column of a table that has some."""
+    for modality in manifest.modalities:
+        if modality.labels:
+            yield f"labels.{modality.name}", modality.labels
+        for column in modality.columns or ():
+            if column.labels:
+                yield f"labels.{modality.name}.{column.name}", column.labels
 
 
 def _inputs(manifest: Manifest) -> list[tuple[str, str, tuple[int, ...]]]:

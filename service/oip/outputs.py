@@ -34,11 +34,23 @@ class Output:
     shape: tuple[int, ...]
     target: str | None
     field: str
+    column: str | None = None
+    """Column with labels of a table; None: the whole target."""
 
     @property
     def usual(self) -> bool:
         """Whether it is returned where a request names no outputs."""
         return self.field in (*POSTERIOR, "mean", "probabilities")
+
+    def labels(self, manifest: Manifest) -> tuple[str, ...] | None:
+        """Returns the labels of the target or of its column; None: it has none."""
+        if self.target is None:
+            return None
+        modality = manifest.modality(self.target)
+        for column in modality.columns or ():
+            if column.name == self.column:
+                return column.labels
+        return modality.labels
 
     def of(self, encoded: Encoded | None, generated: Generated | None) -> Array:
         """Returns the values.
@@ -51,6 +63,8 @@ class Output:
             if generated is None:
                 raise ValueError(f"'{self.name}' was not computed")
             summary: Mapping[str, Any] = generated.targets[self.target]
+            if self.column is not None:
+                summary = summary["labelled"][self.column]
             values: Array = summary[self.field]
             return values
         if encoded is None:
@@ -69,6 +83,7 @@ def outputs_of(manifest: Manifest) -> dict[str, Output]:
     outputs = [Output(name, shape, None, name) for name, shape in shapes.items()]
     for modality in manifest.modalities:
         row, main = modality.parameter_shape(), "probabilities" if modality.labels else "mean"
+        row = modality.shape if modality.traits.mixed else row
         # A modality may have the name 'mu'.
         name = f"{modality.name}.{main}" if modality.name in shapes else modality.name
         outputs.append(Output(name, (-1, *row), modality.name, main))
@@ -77,6 +92,13 @@ def outputs_of(manifest: Manifest) -> dict[str, Output]:
             quantiles = (-1, len(LEVELS), *row)
             outputs.append(Output(f"{modality.name}.quantiles", quantiles, modality.name, "quantiles"))
         outputs.append(Output(f"{modality.name}.samples", (-1, -1, *row), modality.name, "samples"))
+        for column in modality.columns or () if modality.traits.mixed else ():
+            if column.labels:
+                shape = (-1, len(column.labels))
+                # A column may have the name of a summary.
+                taken = column.name in ("std", "quantiles", "samples", "mean")
+                name = f"{modality.name}.{column.name}{'.probabilities' if taken else ''}"
+                outputs.append(Output(name, shape, modality.name, "probabilities", column.name))
     return {output.name: output for output in outputs}
 
 

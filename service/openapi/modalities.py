@@ -10,6 +10,7 @@ import numpy as np
 from models_store.kinds import category
 from models_store.kinds.base import MediaKind
 from models_store.kinds.fields import Column
+from models_store.likelihoods.mixed import CELLS
 from models_store.manifest import Modality
 
 Schema = dict[str, Any]
@@ -79,13 +80,15 @@ def example(modality: Modality) -> Any:
     if modality.labels:
         return modality.labels[0]
     if modality.columns and len(modality.columns) <= 12:
-        return {column.name: _middle(modality, column) for column in modality.columns}
+        return {column.name: _typical(modality, column) for column in modality.columns}
     return None
 
 
 def target(modality: Modality) -> Schema:
     """Returns the schema of a target of /generate; the parameter ``fields`` selects its fields."""
     item = NUMBER if modality.likelihood in ("bernoulli", "categorical") else FINITE_OR_NULL
+    if modality.traits.mixed:
+        return _target_by_column(modality)
     one = modality.parameter_shape()
     properties: dict[str, Schema] = {"samples": nested((None, None, *one), item)}
     if modality.labels:
@@ -112,10 +115,48 @@ def target(modality: Modality) -> Schema:
     }
 
 
+def _target_by_column(modality: Modality) -> Schema:
+    """Returns the schema of a target of the kind table: an object for each column."""
+    columns = {column.name: _column_of_target(column) for column in modality.columns or ()}
+    by_column = {"type": "object", "properties": columns, "required": list(columns)}
+    return {
+        "type": "object",
+        "properties": {"columns": by_column},
+        "required": ["columns"],
+        "description": _description(modality),
+    }
+
+
+def _column_of_target(column: Column) -> Schema:
+    """Returns the schema of a column of a target: of labels, or of numbers."""
+    rows, drawn = nested((None,), FINITE_OR_NULL), nested((None, None), FINITE_OR_NULL)
+    if column.labels:
+        text, one = {"type": "string"}, (len(column.labels),)
+        fields = {
+            "probabilities": nested((None, *one), NUMBER),
+            "ranked": nested((None, *one), text),
+            "labels": nested(one, text),
+            "samples": nested((None, None), text),
+        }
+        return {"type": "object", "properties": fields, "required": ["labels"]}
+    fields = {
+        "mean": rows,
+        "std": rows,
+        "quantiles": drawn,
+        "levels": nested((None,), NUMBER),
+        "unit": {"type": "string"},
+        "samples": drawn,
+    }
+    return {"type": "object", "properties": fields, "required": ["unit"]}
+
+
 def _others(modality: Modality) -> list[Schema]:
     """Returns the schemas of other forms of a row in JSON."""
     if modality.labels:
-        return [{**_index(modality), "description": _index_words(modality)}]
+        return [{**_integer(modality.labels), "description": _index_words(modality.labels)}]
+    if modality.traits.mixed:
+        cell = {"type": ["number", "string", "null"]}
+        return [{**nested(modality.shape, cell), "description": "Or the cells in the order of the columns."}]
     cells = nested(modality.shape, _cell(modality))
     if modality.columns or isinstance(modality.traits, MediaKind):
         return [cells]
@@ -131,24 +172,26 @@ def _file(modality: Modality) -> Schema:
 
 
 def _label(modality: Modality) -> Schema:
+    return _text(modality.labels or ())
+
+
+def _text(labels: Sequence[str]) -> Schema:
     """Returns the schema of a label: text, not an enumeration.
 
     Generators make an identifier of each value of an enumeration, which few labels are, and some cannot read
     or send lists of enumerations. ``x-labels`` lists the accepted texts.
     """
-    labels = modality.labels or ()
     return {"type": "string", **({"x-labels": list(labels)} if len(labels) <= MOST_LABELS else {})}
 
 
-def _index(modality: Modality) -> Schema:
-    numbers = category.integers(modality.labels or ())
+def _integer(labels: tuple[str, ...]) -> Schema:
+    numbers = category.integers(labels)
     if len(numbers) > MOST_LABELS or numbers == (*range(len(numbers)),):
         return {"type": "integer", "minimum": min(numbers), "maximum": max(numbers)}
     return {"type": "integer", "enum": sorted(set(numbers))}
 
 
-def _index_words(modality: Modality) -> str:
-    labels = modality.labels or ()
+def _index_words(labels: tuple[str, ...]) -> str:
     are_indices = category.integers(labels) == (*range(len(labels)),)
     return "Or its index." if are_indices else "Or the integer that it reads as."
 
@@ -159,7 +202,10 @@ def _by_column(modality: Modality) -> Schema:
     cell = _cell(modality)
     whole: Schema = {
         "type": "object",
-        "properties": {column.name: {**cell, **_about_column(column)} for column in columns},
+        "properties": {
+            column.name: {**(_cell_of(column) if modality.traits.mixed else cell), **_about_column(column)}
+            for column in columns
+        },
         "additionalProperties": False,
     }
     return whole if modality.may_lack_cells else {**whole, "required": [column.name for column in columns]}
@@ -178,6 +224,16 @@ def _cell(modality: Modality) -> Schema:
         long = {"format": "int64"} if limits.max > np.iinfo(np.int32).max else {}
         return {"type": "integer", **(bounds if least > -(2**53) else {}), **long}
     return FINITE_OR_NULL if modality.may_lack_cells else NUMBER
+
+
+def _cell_of(column: Column) -> Schema:
+    """Returns the schema of a cell of a table: a label or a number, null where missing."""
+    if column.labels:
+        other = {**_integer(column.labels), "description": _index_words(column.labels)}
+        return {**_text(column.labels), "type": ["string", "null"], "x-also": [other]}
+    if CELLS[column.likelihood or "normal"].of_counts:
+        return {"type": ["integer", "null"], "minimum": 0}
+    return FINITE_OR_NULL
 
 
 def _about_column(column: Column) -> Schema:
@@ -215,6 +271,13 @@ def _description(modality: Modality) -> str:
     sentence = f"{'; '.join(facts)}."
     files = modality.traits.files
     return f"{sentence} {files}." if files else sentence
+
+
+def _typical(modality: Modality, column: Column) -> float | int | str:
+    if column.labels:
+        return column.labels[0]
+    middle = _middle(modality, column)
+    return round(middle) if column.likelihood and CELLS[column.likelihood].of_counts else middle
 
 
 def _middle(modality: Modality, column: Column) -> float | int:

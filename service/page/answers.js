@@ -179,7 +179,7 @@ function linesAnswer(modality, columns) {
   };
 }
 
-function interval([from, to], [low, lower, middle, upper, high], known) {
+export function interval([from, to], [low, lower, middle, upper, high], known) {
   const at = (value) => 2 + (96 * (value - from)) / (to - from || 1);
   const bar = (kind, left, right, thick) =>
     h("svg:rect", { class: kind, x: at(left), y: 6 - thick / 2, width: Math.max(0.5, at(right) - at(left)), height: thick, rx: thick / 2 });

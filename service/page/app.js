@@ -5,7 +5,7 @@ import { Cards, concerns, invitation } from "./cards.js";
 import { Away, Latest, Refused, Watch, askJson, currentKey, forgetKey, path, post, useKey } from "./client.js";
 import { button, h, listed } from "./dom.js";
 import { Examples } from "./examples.js";
-import { hasSamples } from "./kinds.js";
+import { hasSamples, sampleOf } from "./kinds.js";
 import { mapOf } from "./map.js";
 import { answerFor, sentenceOf } from "./panels.js";
 import { posteriorPanel } from "./posterior.js";
@@ -106,7 +106,7 @@ async function imagine(modality, wantsSound) {
   const own = { gen_mod: modality.name, fields: "samples" };
   if (wantsSound) return { wav: await fetchWav(path(asked, "generate", own), post("", asked.body, { accept: "audio/wav" })) };
   const { targets } = await askJson(path(asked, "generate", own), post("", asked.body));
-  return { row: targets[modality.name].samples[0][0] };
+  return { row: sampleOf(modality, targets[modality.name]) };
 }
 
 // --- the service comes and goes ------------------------------------------------------------------------------

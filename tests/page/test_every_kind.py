@@ -53,6 +53,19 @@ def test_a_vector_is_typed_with_gaps(page: Page, address: str) -> None:
     expect(answer(page, "body").locator("circle.known")).to_have_count(1)
 
 
+def test_a_row_of_mixed_columns_is_typed_and_chosen_with_gaps(page: Page, address: str) -> None:
+    open_page(page, address, "kinds")
+    card(page, "patient").get_by_label("patient pulse in 1/min").fill("72,5")
+    with page.expect_request(lambda request: "late" in (request.post_data or "")) as sent:
+        card(page, "patient").get_by_label("patient stage").select_option("late")
+    assert sent.value.post_data_json == {"inputs": {"patient": [[72.5, None, None, None, "late", None]]}}
+    expect(answer(page, "patient").locator("tbody tr")).to_have_count(6)
+    expect(answer(page, "patient").locator("circle.known")).to_have_count(1)
+    expect(answer(page, "patient").locator("tbody tr").nth(3)).to_have_text(
+        re.compile(r"smoker(no|yes)\d+ %")
+    )
+
+
 def test_strokes_become_points_at_equal_distances_with_y_upwards(page: Page, address: str) -> None:
     open_page(page, address, "kinds")
     with page.expect_request(lambda request: "stroke" in (request.post_data or "")) as sent:

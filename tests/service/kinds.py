@@ -27,6 +27,7 @@ from tests.models_store.examples import (
     counts,
     image,
     manifest,
+    mixed_table,
     with_columns,
 )
 
@@ -45,6 +46,7 @@ def modalities() -> list[Modality]:
         array("points", 3, 2).model_copy(update={"name": "stroke"}),
         array("tensor", 2, 2).model_copy(update={"name": "field"}),
         image(3, 5).with_changes({"name": "clip", "kind": "video", "shape": (4, 3, 5)}),
+        mixed_table(),
     ]
 
 
@@ -93,6 +95,9 @@ class _Graphs:
 
 
 def _values(modality: Modality, rng: np.random.Generator) -> NumpyArray:
+    if modality.parts:
+        columns = [rng.integers(not part.labels, part.labels or 10, 8) for part in modality.parts]
+        return np.stack(columns, axis=1).astype(modality.numpy_dtype)
     high = len(modality.labels) if modality.labels else 10
     return rng.integers(0, high, (8, *modality.shape)).astype(modality.numpy_dtype)
 

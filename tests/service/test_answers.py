@@ -90,7 +90,7 @@ def test_a_picture_gives_a_table_of_what_a_table_can_hold(kinds: TestClient) -> 
     assert first["animal"] in {"cat", "dog", "owl"}
     assert refusal(kinds, "/generate?gen_mod=image", CSV, **body) == (
         422,
-        "a table holds vectors, counts and categories, but 'image' is none of them",
+        "a table holds vectors, counts, categories and rows of mixed columns, but 'image' is none of them",
     )
 
 
@@ -143,7 +143,11 @@ def test_a_zip_has_the_files_of_every_target_and_row(kinds: TestClient) -> None:
     shown = [m.name for m in described().modalities if isinstance(m.traits, MediaKind)]
     assert {"image", "sound"} <= {*shown}
     pictures = {f"{name}/{row}_{draw}" for name in shown for row in (0, 1) for draw in (0, 1)}
-    tables = {f"{name}/{row}" for name in ("body", "visit", "genes", "animal", "stroke") for row in (0, 1)}
+    tables = {
+        f"{name}/{row}"
+        for name in ("body", "visit", "genes", "animal", "stroke", "patient")
+        for row in (0, 1)
+    }
     arrays = {"field/0", "field/1"}
     assert {name.rpartition(".")[0] for name in files} == {"answer", *pictures, *tables, *arrays}
     assert json.loads(files["answer.json"])["seed"] == 1

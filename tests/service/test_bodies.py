@@ -187,7 +187,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "rows of a part": (parts(body=b"mass\n" + b"1\n" * 51), 413, "51 rows are more than the 50"),
     "parts": (parts(animal=[b"cat"] * 51), 413, "51 rows are more than the 50"),
     "rows of an array": (npz(body=np.zeros((51, 3))), 413, "51 rows are more than the 50"),
-    "cells": (table("mass\n" + "," * 700), 413, "more than the 450 cells that one request may have"),
+    "cells": (table("mass\n" + "," * 1000), 413, "more than the 750 cells that one request may have"),
     "an empty line": (table("\n"), 422, "the table is empty"),
     "another coding": (raw(b"mass\n3\xff\n", "text/csv"), 422, "row 0 .*column .mass.: .3ÿ. is no number"),
     "an image": (table("image\n3\n"), 422, "unknown column 'image' of the table"),
