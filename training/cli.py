@@ -49,12 +49,15 @@ def init_command(
         list[str] | None,
         typer.Option(help="A cell that means a missing value, such as -999; COLUMN=-999 for one column."),
     ] = None,
+    table: Annotated[
+        bool, typer.Option("--table", help="One view of all columns of a file, of the kind table.")
+    ] = False,
 ) -> None:
     """Writes a first experiment file for some files, and reports what it read, left out and joined."""
     if output.exists():
         raise ExperimentError(f"{output} exists already; choose another name with --output")
     check_writable(output.parent, "--output", create=False)
-    first = guess(files, output, key, marks_of(missing or ()))
+    first = guess(files, output, key, marks_of(missing or ()), table=table)
     output.write_text(first.text, encoding="utf-8")
     print(*first.report, sep="\n")
     print(f"wrote {output}: read it, correct it, then run: anyview-train fit {output}")

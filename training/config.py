@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from models_store.kinds import KINDS
 from models_store.kinds.fields import Column, Name, Spectrogram
 from models_store.manifest import KindName, Modality
 from models_store.tables.dialect import FileDialect
@@ -53,7 +54,7 @@ class Network(_Frozen):
 
 
 class TableColumn(_Frozen):
-    """One column of a vector or counts, and its place in the file."""
+    """One column of a vector, of counts or of a table, and its place in the file."""
 
     name: str
     """Name of the column in requests and responses."""
@@ -63,10 +64,29 @@ class TableColumn(_Frozen):
     """Lowest and highest expected value, for display; values are not clipped."""
     field: str | None = None
     """Header of the column in the file; default: its name."""
+    likelihood: str | None = None
+    """Of a column of a ``table``: ``normal``, ``log_normal``, ``laplace``, ``student_t``, ``poisson``,
+    ``negative_binomial`` or ``categorical``; default: ``categorical`` with labels, else ``normal``."""
+    labels: tuple[str, ...] | None = None
+    """Of a column of a ``table``: its labels, in the order of their indices."""
+    ordered: bool = False
+    """Of a column of a ``table``: whether its labels go from the lowest to the highest."""
 
-    @property
-    def column(self) -> Column:
-        return Column(name=self.name, unit=self.unit, range=self.range)
+    def described(self, mixed: bool) -> Column:
+        """The column in the manifest.
+
+        Arguments:
+            mixed: Whether it is one of a table, whose columns have likelihoods.
+        """
+        usual = ("categorical" if self.labels is not None else "normal") if mixed else None
+        return Column(
+            name=self.name,
+            unit=self.unit,
+            range=self.range,
+            likelihood=self.likelihood or usual,
+            labels=self.labels,
+            ordered=self.ordered or None,
+        )
 
 
 class ModalityChoice(_Frozen):
@@ -82,20 +102,21 @@ class ModalityChoice(_Frozen):
     spectrogram: Spectrogram | None = None
     """For the source `table`: spectrogram that is computed from a sound."""
     likelihood: str | None = None
-    """``normal``, ``log_normal``, ``laplace``, ``student_t``, ``bernoulli``, ``categorical``, ``poisson`` or
-    ``negative_binomial``; default: that of the source."""
+    """``normal``, ``log_normal``, ``laplace``, ``student_t``, ``bernoulli``, ``categorical``, ``poisson``,
+    ``negative_binomial``, or ``mixed`` of a ``table``; default: that of the source."""
     labels: tuple[str, ...] | None = None
     """For a category: its labels, in the order of their indices."""
     columns: tuple[TableColumn, ...] | None = None
-    """For a vector or counts: its columns, in order."""
+    """For a vector, counts or a table: its columns, in order."""
     range: tuple[float, float] | None = None
     """Lowest and highest value, needed for ``bernoulli`` and pictures; default: that of the source."""
     weight: Annotated[float, Field(gt=0)] | None = None
     """lambda, the factor of this modality's log-likelihood in the objective; default: the
     square root of (numbers of the largest modality ÷ its own), see ``training/fit.py``."""
-    hidden_cells: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    hidden_cells: Annotated[float, Field(ge=0, le=0.5)] | None = None
     """For kinds with missing cells: mean share of the cells of a row that are hidden from the encoder in
-    training, and predicted from the others. A row hides between none and twice this share."""
+    training, and predicted from the others. A row hides between none and twice this share. Default: 0.5 for
+    a table, 0 for other kinds."""
     augment: Annotated[Augment | None, BeforeValidator(usual_or_none)] = None
     """For pictures, videos, sounds and points: random changes of rows in training. ``true`` for changes of
     the usual strengths, or a table of strengths. Default: ``false``."""
@@ -107,9 +128,10 @@ class ModalityChoice(_Frozen):
         keys = ("kind", "likelihood", "labels", "range")
         changes = {key: value for key in keys if (value := getattr(self, key)) is not None}
         if self.columns is not None:
+            mixed = KINDS[self.kind or modality.kind].mixed
             headers = [before.field for before in modality.columns or ()] or [None] * len(self.columns)
             changes["columns"] = [
-                column.column.model_copy(update={"field": header})
+                column.described(mixed).model_copy(update={"field": header})
                 for column, header in zip(self.columns, headers, strict=True)
             ]
         described = modality.with_changes(changes)
@@ -121,6 +143,10 @@ class ModalityChoice(_Frozen):
         if self.augment is not None:
             self.augment.check(described)
         return described
+
+    def hidden_share(self, modality: Modality) -> float:
+        """Mean share of hidden cells: that of the experiment, else that of the kind."""
+        return modality.traits.hidden_cells if self.hidden_cells is None else self.hidden_cells
 
 
 def _as_texts(marks: Any) -> Any:

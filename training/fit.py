@@ -79,8 +79,14 @@ def build(experiment: Experiment, prepared: Prepared) -> MVAE:
             for name, balanced in balance(prepared.modalities).items()
         },
         decoders_dist={modality.name: modality.likelihood for modality in prepared.modalities},
-        decoder_dist_params={m.name: {"range": m.range} for m in prepared.modalities if m.range},
-        hidden_cells={name: share for name in pairs if (share := configured[name].hidden_cells)},
+        decoder_dist_params={
+            m.name: {"range": m.range} if m.range else {"parts": m.parts}
+            for m in prepared.modalities
+            if m.range or m.parts
+        },
+        hidden_cells={
+            m.name: share for m in prepared.modalities if (share := configured[m.name].hidden_share(m))
+        },
         **settings.model_dump(),
     )
     encoders = {name: pair[0] for name, pair in pairs.items()}

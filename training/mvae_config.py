@@ -48,7 +48,8 @@ class MVAEConfig:
         decoders_dist: Per modality a likelihood, a key of ``models_store.likelihoods.FAMILIES`` (default:
             normal); or a function of (reconstruction, x), both (batch, *shape), that
             gives the log-density of each cell.
-        decoder_dist_params: Per modality what its likelihood needs: ``range`` (bernoulli, (0, 1)), and the
+        decoder_dist_params: Per modality what its likelihood needs: ``range`` (bernoulli, (0, 1)),
+            ``parts`` (mixed: the family of each column), and the
             options in the likelihood's ``constants`` (such as ``scale`` and ``total_count``, both 1).
         custom_architectures: Names of the modalities whose networks were passed in; filled by MVAE.
         use_subsampling: Add the ELBOs of each modality alone and of k random subsets.
@@ -131,13 +132,15 @@ def likelihood_of(config: MVAEConfig, name: str) -> Likelihood:
     if dist not in FAMILIES:
         raise ValueError(f"decoders_dist of '{name}' is '{dist}'; known are {listed(FAMILIES)}")
     params = (config.decoder_dist_params or {}).get(name, {})
-    options = dict.fromkeys(["range", *(c.option for of in FAMILIES.values() for c in of.constants.values())])
+    options = dict.fromkeys(
+        ["range", "parts", *(c.option for of in FAMILIES.values() for c in of.constants.values())]
+    )
     unknown = params.keys() - options.keys()
     if unknown:
         raise ValueError(
             f"decoder_dist_params of '{name}' has '{min(unknown)}'; known are {', '.join(options)}"
         )
-    return likelihood(dist, params.get("range"))
+    return likelihood(dist, params.get("range"), params.get("parts", ()))
 
 
 def objective_of(config: MVAEConfig) -> Objective:

@@ -26,11 +26,12 @@ from models_store.manifest import Modality
 from models_store.tables.dialect import TrainingTable, training_table
 from training.config import Experiment, ModalityChoice
 from training.data.background import LOOKED_AT, opaque_levels, with_background
+from training.data.cells import checked_numbers, mixed_cells
 from training.data.rows import Rows, Splits
 from training.data.storage import allocate
 from training.errors import DataError, ExperimentError
 from training.tables.cases import NO_CASE, Cases, load_keys
-from training.tables.files import Block, File, numbers, some_of, texts
+from training.tables.files import Block, File, some_of, texts
 from training.tables.marks import Marks
 from training.tables.opening import open_file
 
@@ -161,6 +162,8 @@ def _view(name: str, choice: ModalityChoice, files: Sequence[File], paths: Seque
     if any(other is not file for other, _ in located):
         raise ExperimentError(f"{where}: its columns are in several files; make one modality of each")
     is_array = bool(file.shapes[fields[0]])
+    if KINDS[choice.kind].mixed:
+        return _of_mixed_columns(name, choice, file, fields)
     if by_column and not is_array:
         return _of_columns(name, choice, file, fields)
     if "labels" in KINDS[choice.kind].fields:
@@ -190,12 +193,13 @@ def _modality(
     name: str, choice: ModalityChoice, shape: tuple[int, ...], dtype: str, **usual: Any
 ) -> Modality:
     """Returns the modality with the settings of the experiment, and defaults where it has none."""
+    kind = KINDS[choice.kind or BLANK.kind]
     described = {
         "name": name,
         "kind": choice.kind,
         "shape": shape,
         "dtype": dtype,
-        "likelihood": choice.likelihood or KINDS[choice.kind or BLANK.kind].usual_likelihood,
+        "likelihood": choice.likelihood or kind.usual_likelihood,
         "labels": choice.labels,
         "range": choice.range,
         "spectrogram": choice.spectrogram,
@@ -217,15 +221,11 @@ def _of_columns(name: str, choice: ModalityChoice, file: File, fields: tuple[str
     ]
     modality = _modality(name, choice, (len(fields),), "float32", columns=columns)
     whole = modality.traits.lowest == 0
+    above = modality.likelihood if modality.distribution.above_zero else None
 
     def read(block: Block) -> tuple[Array, Array]:
-        values = np.stack([_numbers(block, field, whole) for field in fields], axis=1)
-        for at, field in enumerate(fields) if modality.distribution.above_zero else ():
-            if (values[:, at] <= 0).any():
-                lowest = np.nanmin(values[:, at])
-                raise ValueError(
-                    f"column '{field}': {modality.likelihood} needs numbers above 0, got {lowest}"
-                )
+        cells = [checked_numbers(block[field], field, whole, above) for field in fields]
+        values = np.stack(cells, axis=1)
         return values.astype(np.float32), ~np.isnan(values).all(axis=1)
 
     return View(modality, file, fields, read)
@@ -234,22 +234,25 @@ def _of_columns(name: str, choice: ModalityChoice, file: File, fields: tuple[str
 def _columns(choice: ModalityChoice, fields: Sequence[str]) -> list[Column]:
     if choice.columns is None:
         return [Column(name=field) for field in fields]
-    return [column.column for column in choice.columns]
+    mixed = KINDS[choice.kind or BLANK.kind].mixed
+    return [
+        column.described(mixed).model_copy(update={"field": None if column.name == field else field})
+        for column, field in zip(choice.columns, fields, strict=True)
+    ]
 
 
-def _numbers(block: Block, field: str, whole: bool) -> Array:
-    try:
-        values = numbers(block[field])
-    except ValueError as error:
-        raise ValueError(f"column '{field}': {error}") from None
-    with np.errstate(invalid="ignore", over="ignore"):
-        wrong = np.isinf(values.astype(np.float32))
-        if whole:
-            wrong |= (values < 0) | (values != np.floor(values)) & ~np.isnan(values)
-    if wrong.any():
-        must = "counts must be whole numbers from 0" if whole else "numbers must be finite within float32"
-        raise ValueError(f"column '{field}': {must}, got {values[wrong][0]}")
-    return values
+def _of_mixed_columns(name: str, choice: ModalityChoice, file: File, fields: tuple[str, ...]) -> View:
+    """Reads columns of numbers and of labels; a row of empty cells is missing."""
+    if choice.columns is None or any(file.shapes[field] for field in fields):
+        raise ExperimentError(f"modalities.{name}: a {choice.kind} needs columns of single values")
+    modality = _modality(name, choice, (len(fields),), "float32", columns=_columns(choice, fields))
+    columns = list(zip(fields, modality.columns or (), strict=True))
+
+    def read(block: Block) -> tuple[Array, Array]:
+        values = np.stack([mixed_cells(block[field], field, column) for field, column in columns], axis=1)
+        return values.astype(np.float32), ~np.isnan(values).all(axis=1)
+
+    return View(modality, file, fields, read)
 
 
 def _of_labels(name: str, choice: ModalityChoice, file: File, fields: tuple[str, ...]) -> View:

@@ -13,6 +13,7 @@ from models_store.fusion import Gaussian
 from models_store.manifest import Modality
 from training.data.rows import Rows
 from training.evaluation.evaluated import EvaluatedModel, having_all, question
+from training.evaluation.losses import numbers_of
 from training.evaluation.metrics import AnswerMetrics, Calibration, Intervals
 from training.evaluation.predicting import DRAWS, answered
 
@@ -42,7 +43,7 @@ def answer_metrics(evaluated: EvaluatedModel) -> AnswerMetrics:
             right = rows.data[target.name].numpy()
             metrics["accuracy"][conditional] = round(float((probabilities.argmax(axis=1) == right).mean()), 4)
             metrics["calibration"][conditional] = calibration(probabilities, right)
-        else:
+        elif not target.parts or any(not part.labels for part in target.parts):
             most = max(2, CELLS // (DRAWS * math.prod(target.shape)))
             some = rows.head(min(evaluated.settings.rows, most))
             metrics["intervals"][conditional] = intervals(evaluated, target, given, some)
@@ -94,7 +95,7 @@ def calibration(probabilities: Array, right: Array) -> Calibration:
 
 def intervals(evaluated: EvaluatedModel, target: Modality, given: Sequence[str], rows: Rows) -> Intervals:
     """Compares the mean and the intervals of ``/generate`` for a target with the observed values."""
-    x = rows.data[target.name].numpy().astype(np.float64)
+    x = numbers_of(target, rows.data[target.name].numpy())
     mean, low, high = answered(evaluated, target, given, rows)
     half, most, nearly_all = covered(x, low, high)
     return {

@@ -9,11 +9,12 @@ from typing import cast
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Reference
 from training.evaluation.answers import answer_metrics
+from training.evaluation.by_column import column_metrics
 from training.evaluation.corruptions import corruption_metrics
 from training.evaluation.evaluated import EvaluatedModel
 from training.evaluation.gains import gains
 from training.evaluation.judging import generation_metrics, learn_judges
-from training.evaluation.metrics import Corrupted, Metrics
+from training.evaluation.metrics import AnswerMetrics, Corrupted, Metrics
 from training.evaluation.probes import probes
 from training.evaluation.scores import log_probs, references, score
 from training.evaluation.space import fits
@@ -42,9 +43,11 @@ class Findings:
 def measure_answers(evaluated: EvaluatedModel) -> Findings:
     """Computes the metrics that depend on the calibration and the estimator of scores; keeps the others."""
     scores = score(evaluated)
-    metrics = cast("Metrics", {**evaluated.manifest.metrics, **answer_metrics(evaluated)})
+    by_column = column_metrics(evaluated)
+    answers = _joined(answer_metrics(evaluated), by_column.answers)
+    metrics = cast("Metrics", {**evaluated.manifest.metrics, **answers})
     metrics["log_prob"] = dict(log_probs(evaluated, scores))
-    metrics["gains"], metrics["value"] = gains(evaluated), values(evaluated)
+    metrics["gains"], metrics["value"] = {**gains(evaluated), **by_column.gains}, values(evaluated)
     return Findings(metrics, references(evaluated, scores))
 
 
@@ -57,7 +60,8 @@ def measure_model(evaluated: EvaluatedModel, latent: Latent | None = None) -> Fi
     """Computes all metrics; deterministic for the same model, rows and seed."""
     scores = score(evaluated)
     judges = learn_judges(evaluated.manifest.modalities, evaluated.train)
-    answers, generation = answer_metrics(evaluated), generation_metrics(evaluated, judges, latent)
+    by_column, generation = column_metrics(evaluated), generation_metrics(evaluated, judges, latent)
+    answers = _joined(answer_metrics(evaluated), by_column.answers)
     metrics: Metrics = {
         "log_prob": dict(log_probs(evaluated, scores)),
         "accuracy": answers["accuracy"],
@@ -68,7 +72,7 @@ def measure_model(evaluated: EvaluatedModel, latent: Latent | None = None) -> Fi
         "variety": generation["variety"],
         "agreement": generation["agreement"],
         "probe": probes(evaluated),
-        "gains": gains(evaluated),
+        "gains": {**gains(evaluated), **by_column.gains},
         "value": values(evaluated),
     }
     if evaluated.settings.corruptions:
@@ -76,3 +80,12 @@ def measure_model(evaluated: EvaluatedModel, latent: Latent | None = None) -> Fi
     if latent is not None:
         metrics["latent"] = fits(evaluated, latent)
     return Findings(metrics, references(evaluated, scores))
+
+
+def _joined(answers: AnswerMetrics, further: AnswerMetrics) -> AnswerMetrics:
+    """All of these metrics."""
+    return {
+        "accuracy": {**answers["accuracy"], **further["accuracy"]},
+        "calibration": {**answers["calibration"], **further["calibration"]},
+        "intervals": {**answers["intervals"], **further["intervals"]},
+    }

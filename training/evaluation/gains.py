@@ -17,6 +17,7 @@ from models_store.arrays import Array
 from models_store.manifest import Modality
 from training.data.rows import Rows
 from training.evaluation.answers import CELLS, covered, label_probabilities
+from training.evaluation.cells import cells_of
 from training.evaluation.evaluated import EvaluatedModel, having, observed
 from training.evaluation.losses import Losses
 from training.evaluation.metrics import Gain
@@ -40,7 +41,7 @@ def gains(evaluated: EvaluatedModel) -> dict[str, Gain]:
     measured = {}
     for target in evaluated.manifest.modalities:
         others = [name for name in names if name != target.name]
-        if not others:
+        if not others or target.traits.mixed:  # tables are measured by column
             continue
         rows = rows_with(evaluated.test, target.name, others).head(_most(evaluated, target))
         if len(rows) > 1:
@@ -86,10 +87,31 @@ def _gain(
     losses, x = Losses.of(target, train), rows.data[target.name].numpy()
     predicted, coverage = _answered(evaluated, target, others, rows)
     regression = regressed(evaluated, target, others, train, rows)
+    return gain_of(losses, x, predicted, regression, coverage, evaluated.seed)
+
+
+def gain_of(
+    losses: Losses,
+    x: Array,
+    predicted: Array,
+    regression: Array | None,
+    coverage: tuple[float, float] | None,
+    seed: int,
+) -> Gain:
+    """Gain of predictions over the training mean and over a regression, with bootstrap errors.
+
+    Arguments:
+        losses: Losses of the target.
+        x: Observed values of the target.
+        predicted: Predicted means or probabilities.
+        regression: Predictions of the regression, if there is one.
+        coverage: Coverage of the 50 and 90 % intervals of numbers.
+        seed: Seed of the bootstrap.
+    """
     by_row = [losses.by_row(x, losses.typical(len(x))), losses.by_row(x, predicted)]
     if regression is not None:
         by_row.append(losses.by_row(x, regression))
-    sums = _resampled(np.stack(by_row, axis=1), evaluated.seed)  # (1 + RESAMPLES, 2 or 3): the rows first
+    sums = _resampled(np.stack(by_row, axis=1), seed)  # (1 + RESAMPLES, 2 or 3): the rows first
     over_mean = losses.gain(sums[:, 0], sums[:, 0], sums[:, 1], len(x))
     entry: Gain = {
         "measure": losses.measure,
@@ -141,10 +163,21 @@ def regressed(
     if not all(modality.traits.tabular for modality in (target, *given)):
         return None
     train = train.take(torch.from_numpy(observed(train, target.name)))
-    raw = np.hstack([columns(modality, train) for modality in given])
-    center, scale = moments(raw)
-    x = np.nan_to_num((raw - center) / scale)
-    new = np.nan_to_num((np.hstack([columns(modality, rows) for modality in given]) - center) / scale)
+    inputs = (np.hstack([columns(modality, part) for modality in given]) for part in (train, rows))
+    return regress(target, train, *inputs)
+
+
+def regress(target: Modality, train: Rows, inputs: Array, new_inputs: Array) -> Array | None:
+    """Predictions of a target by ridge or logistic regression; None where its labels do not vary.
+
+    Arguments:
+        target: The target, of a kind of tables.
+        train: Training rows that have it.
+        inputs: Their inputs, (n, q), NaN where missing.
+        new_inputs: Inputs of the rows to predict, (k, q).
+    """
+    center, scale = moments(inputs)
+    x, new = (np.nan_to_num((raw - center) / scale) for raw in (inputs, new_inputs))
     if target.labels is not None:
         return predict_labels(x, train.data[target.name].numpy(), new, len(target.labels))
     y = columns(target, train)
@@ -157,6 +190,8 @@ def regressed(
 
 def columns(modality: Modality, rows: Rows) -> Array:
     """Columns of a modality for regressions, NaN where missing: one-hot labels, log(1 + x) of counts."""
+    if modality.traits.mixed:
+        return np.hstack([columns(cell.target, cell.alone(rows)) for cell in cells_of(modality)])
     x = rows.data[modality.name].numpy()
     if modality.labels is not None:
         wide = np.eye(len(modality.labels))[x]

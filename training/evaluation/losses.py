@@ -27,6 +27,12 @@ Measure = Literal["R²", "deviance", "nats"]
 LEAST_PROBABILITY, LEAST_RATE = 1e-6, 1e-3
 
 
+def numbers_of(target: Modality, x: Array) -> Array:
+    """Cells of rows, (*, *shape), with NaN in place of labels of the kind table."""
+    labelled = [part.labels > 0 for part in target.parts]
+    return np.where(labelled, np.nan, x) if any(labelled) else x.astype(np.float64)
+
+
 @dataclass(frozen=True)
 class Losses:
     """Losses of a target's predictions, by row.
@@ -44,6 +50,9 @@ class Losses:
     def of(cls, target: Modality, train: Rows) -> Losses:
         """Measures by the training rows that have the target."""
         x = train.data[target.name].numpy()[observed(train, target.name)]
+        if target.traits.mixed:
+            center, scale = moments(numbers_of(target, x))
+            return cls(target, Moments(numbers_of(target, center), scale))
         if target.labels is None:
             return cls(target, moments(x.reshape(len(x), -1).astype(np.float64)))
         shares = np.bincount(x, minlength=len(target.labels)) / max(1, len(x))
@@ -65,7 +74,8 @@ class Losses:
         """Loss of each row: (n,).
 
         Nats of the true label; Poisson deviance of counts; else squared error over the observed cells, of
-        columns in training variances, of pictures and other shapes in their one unit.
+        columns in training variances, of pictures and other shapes in their one unit. Labels of the kind
+        table do not count.
 
         Arguments:
             x: Observed values, (n, *shape), NaN where missing; of a category the indices of its labels, (n,).

@@ -14,6 +14,7 @@ from training.config import Network
 from training.errors import ExperimentError
 from training.networks.conv import ConvDecoder, ConvEncoder
 from training.networks.custom import CustomDecoder, CustomEncoder, imported
+from training.networks.mixed import ColumnFeatures, ColumnParameters
 from training.networks.mlp import MLPDecoder, MLPEncoder
 from training.networks.units import (
     AsCounts,
@@ -44,6 +45,8 @@ def networks_for(
     Raises:
         ExperimentError: The type does not fit the modality, or what it imports is not there.
     """
+    if modality.traits.mixed:
+        return _mixed(modality, network, latent_dim, x)
     inputs, outputs = _ends(modality, x, flag=network.type == "mlp")
     shape = modality.parameter_shape()
     if network.type == "conv":
@@ -70,6 +73,21 @@ def networks_for(
     return (
         MLPEncoder(inputs, features, network.hidden, latent_dim, network.activation),
         MLPDecoder(latent_dim, network.hidden[::-1], shape, network.activation, outputs),
+    )
+
+
+def _mixed(modality: Modality, network: Network, latent_dim: int, x: Tensor) -> tuple[nn.Module, nn.Module]:
+    if network.type != "mlp":
+        raise ExperimentError(
+            f"modalities.{modality.name}.network: a {modality.kind} has networks of type 'mlp' alone, "
+            f"got '{network.type}'"
+        )
+    columns = modality.columns or ()
+    inputs, outputs = ColumnFeatures(columns, x), ColumnParameters(columns, x)
+    hidden, act = network.hidden, network.activation
+    return (
+        MLPEncoder(inputs, inputs.width, hidden, latent_dim, act),
+        MLPDecoder(latent_dim, hidden[::-1], (outputs.width,), act, outputs),
     )
 
 

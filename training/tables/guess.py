@@ -6,6 +6,7 @@ column, ``views`` on what belongs together, and here each view becomes a modalit
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -27,12 +28,13 @@ from training.tables.files import texts
 from training.tables.joins import key_of
 from training.tables.marks import NO_MARKS, Marks
 from training.tables.media import FILES, remarks_on
+from training.tables.mixed import tables_of
 from training.tables.naming import modality_name
 from training.tables.opening import open_file
 from training.tables.pictures import is_picture, range_of, remarks_on_shape
 from training.tables.relations import by_file
 from training.tables.report import join_lines, report_lines
-from training.tables.roles import decide, kinds_of
+from training.tables.roles import Decision, decide, kinds_of
 from training.tables.scales import in_order
 from training.tables.survey import Field, look
 from training.tables.views import View, form_views, regrouped
@@ -68,6 +70,8 @@ def guess(
     key: str | None = None,
     marks: Marks = NO_MARKS,
     groups: Mapping[str, str] | None = None,
+    *,
+    table: bool = False,
 ) -> Guessed:
     """Guesses an experiment on these files.
 
@@ -77,6 +81,7 @@ def guess(
         key: Header of the column that joins the files; chosen by content where None.
         marks: Cells that mean a missing value, besides empty ones.
         groups: Name of the view by header, for columns that the user has grouped.
+        table: Whether columns of numbers, counts and labels become views of the kind ``table``.
 
     Raises:
         DataError: A file cannot be read, or there are too few rows.
@@ -93,16 +98,19 @@ def guess(
         )
     decisions = decide(fields, cases.headers)
     left_out = [f"{one.field.name}: {one.reason}" for one in decisions if one.reason]
-    views = regrouped(form_views(decisions), groups or {})
-    if not views:
+    taken: set[str] = set()
+    kept = [one for one in decisions if one.role != "left out"]
+    tables, rest = tables_of(kept, _spelled(fields), taken) if table else ([], kept)
+    views = regrouped(form_views(rest), groups or {})
+    if not views and not tables:
         raise ExperimentError(f"nothing in {joined(paths)} can be learned ({'; '.join(left_out)})")
-    guesses = _modalities(views, fields)
+    guesses = [*tables, *_modalities(views, fields, taken)]
     used = [one.field for one in decisions if not one.reason]
     notes = {
         "left out": left_out,
         "how cells were read": [f"{file.path.name}: {line}" for file in files for line in file.report],
         "how files were joined": join_lines(files, cases),
-        "to check": [*(line for one in guesses for line in one.remarks), *by_file(used), *_ordered(views)],
+        "to check": [*(line for one in guesses for line in one.remarks), *by_file(used), *_ordered(kept)],
     }
     dialects = {
         str(path): layout_of(file.dialect).model_copy(update={"missing": ()})  # the marks are those of data
@@ -113,16 +121,15 @@ def guess(
     return Guessed(draft.text(), report_lines(draft, files, fields, cases, decisions))
 
 
-def _ordered(views: Sequence[View]) -> list[str]:
+def _ordered(decisions: Sequence[Decision]) -> list[str]:
     """Sentences on words whose order is not that of the alphabet."""
     lines = []
-    for view in views:
-        field = view.fields[0]
-        if view.role == "category" and not field.numeric and len(field.values or ()) > 2:
+    for field in (one.field for one in decisions if one.role == "category"):
+        if not field.numeric and len(field.values or ()) > 2:
             labels, sized = in_order(field.values or ())
             if sized and labels != sorted(labels):
                 lines.append(f"the labels of '{field.name}' have the order {', '.join(labels)}")
-        if view.role == "category" and (alike := _alike(field.values or ())):
+        if alike := _alike(field.values or ()):
             lines.append(f"'{field.name}' has labels that differ by case alone: {', '.join(alike)}")
     return lines
 
@@ -135,20 +142,23 @@ def _alike(labels: Iterable[str]) -> list[str]:
     return sorted(label for group in groups.values() if len(group) > 1 for label in group)
 
 
-def _modalities(views: Sequence[View], fields: Sequence[Field]) -> list[Guess]:
-    """A guess for every view; fields are spelled with their file where several files have one of a name."""
-    taken: set[str] = set()
-    holders: dict[str, int] = {}
-    for field in fields:
-        holders[field.name] = holders.get(field.name, 0) + 1
+def _modalities(views: Sequence[View], fields: Sequence[Field], taken: set[str]) -> list[Guess]:
+    """A guess for every view; its name is added to those that are taken."""
+    names = _spelled(fields)
     guesses = []
     for view in views:
-        spelled = {
-            field.name: field.name if holders[field.name] == 1 else f"{field.file.path.name}:{field.name}"
-            for field in view.fields
-        }
+        spelled = {field.name: names[id(field)] for field in view.fields}
         guesses.append(_guess(view, modality_name(view.title, taken), spelled))
     return guesses
+
+
+def _spelled(fields: Sequence[Field]) -> dict[int, str]:
+    """Name of each field by its ``id``, with its file where several files have one of a name."""
+    holders = Counter(field.name for field in fields)
+    return {
+        id(field): field.name if holders[field.name] == 1 else f"{field.file.path.name}:{field.name}"
+        for field in fields
+    }
 
 
 def _guess(view: View, name: str, spelled: Mapping[str, str]) -> Guess:

@@ -1,0 +1,233 @@
+"""Features of rows of mixed columns for an encoder, and the parameters of all columns from a decoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from models_store.kinds.fields import Column
+from models_store.likelihoods import Likelihood
+from models_store.likelihoods.mixed import CELLS
+from training.networks.outputs import ModelOutput, soft_bound
+from training.networks.units import column_scales
+
+SHARES = 1.0
+"""Rows by which the share of each label is raised before its logarithm is taken."""
+LEAST_SHARE = 1e-6
+"""Lower bound of the probability of a label in an order."""
+
+
+def _family(column: Column) -> Likelihood:
+    return CELLS[column.likelihood or "normal"]
+
+
+class ColumnFeatures(nn.Module):
+    """Features of rows of mixed columns, and a flag for each missing cell.
+
+    A number is standardised: a count after log(1 + x), a number above 0 after log x. A label is one-hot; one
+    in an order is 1 at every label up to it, so that neighbours have similar features. The features of a
+    missing cell are 0.
+
+    Arguments:
+        columns: The columns.
+        x: Training rows, (n, C), NaN where missing.
+    """
+
+    numbers: Tensor
+    counted: Tensor
+    logged: Tensor
+    shift: Tensor
+    scale: Tensor
+    owner: Tensor
+    index: Tensor
+    ordered: Tensor
+
+    def __init__(self, columns: Sequence[Column], x: Tensor) -> None:
+        super().__init__()
+        numbers = [at for at, column in enumerate(columns) if not column.labels]
+        labels = [(at, k) for at, column in enumerate(columns) for k in range(len(column.labels or ()))]
+        self.width = len(numbers) + len(labels) + len(columns)
+        self._constant("numbers", numbers, torch.int64)
+        self._constant("counted", [_family(column).of_counts for column in columns], torch.bool)
+        self._constant("logged", [_family(column).above_zero for column in columns], torch.bool)
+        self._constant("owner", [at for at, _ in labels], torch.int64)
+        self._constant("index", [k for _, k in labels], torch.int64)
+        self._constant("ordered", [bool(columns[at].ordered) for at, _ in labels], torch.bool)
+        shift, scale = column_scales(x, self._stretched)
+        self.register_buffer("shift", shift[self.numbers])
+        self.register_buffer("scale", scale[self.numbers])
+
+    def _constant(self, name: str, values: Sequence[int | bool], dtype: torch.dtype) -> None:
+        """Keeps what follows from the columns, and is not stored with the weights."""
+        self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = torch.isnan(x)
+        filled = torch.where(missing, 0.0, x)
+        standard = (self._stretched(filled)[:, self.numbers] - self.shift) / self.scale
+        cells = filled[:, self.owner]
+        hot = (cells == self.index) | (self.ordered & (cells >= self.index))
+        features = [
+            torch.where(missing[:, self.numbers], 0.0, standard),
+            (hot & ~missing[:, self.owner]).to(torch.float32),
+            missing.to(torch.float32),
+        ]
+        return torch.cat(features, dim=1)
+
+    def _stretched(self, x: Tensor) -> Tensor:
+        """Cells, (n, C), with the logarithms of counts and of numbers above 0."""
+        logged = torch.log(torch.where(self.logged & (x > 0), x, 1.0))
+        counted = torch.log1p(torch.where(self.counted, x, 0.0))
+        return torch.where(self.counted, counted, torch.where(self.logged & (x == x), logged, x))
+
+
+class ColumnParameters(nn.Module):
+    """The parameters of all columns side by side, in the units of the data.
+
+    The network gives one number for a number or for a label in an order, and one for each other label. Scale
+    and dispersion are learned by column; a total count starts from the moments of its column.
+
+    Arguments:
+        columns: The columns.
+        x: Training rows, (n, C), NaN where missing.
+    """
+
+    order: Tensor
+
+    def __init__(self, columns: Sequence[Column], x: Tensor) -> None:
+        super().__init__()
+        places, groups = _grouped(columns)
+        made = [make(columns, at, x) for make, at in groups]
+        self.groups = nn.ModuleList(made)
+        self.widths = [group.inputs for group in made]
+        self.register_buffer("order", torch.argsort(torch.tensor(places)), persistent=False)
+
+    @property
+    def width(self) -> int:
+        """Number of values that the network gives."""
+        return sum(self.widths)
+
+    def forward(self, raw: Tensor) -> ModelOutput:
+        parts = torch.split(raw, self.widths, dim=1)
+        parameters = [group(part) for group, part in zip(self.groups, parts, strict=True)]
+        return ModelOutput(reconstruction=torch.cat(parameters, dim=1)[:, self.order])
+
+
+class _Group(nn.Module):
+    """Maps outputs of the network, (n, inputs), to the parameters of some columns, column by column."""
+
+    inputs: int
+
+
+Make = Callable[[Sequence[Column], Sequence[int], Tensor], _Group]
+
+
+def _grouped(columns: Sequence[Column]) -> tuple[list[int], list[tuple[Make, list[int]]]]:
+    """Groups of columns with parameters of one form, and where the parameters of the groups belong."""
+    members: dict[tuple[Make, object], list[int]] = {}
+    for at, column in enumerate(columns):
+        key: tuple[Make, object]
+        if column.labels:
+            key = (_Ordered, len(column.labels)) if column.ordered else (_Labels, None)
+        else:
+            key = (_Counts if _family(column).of_counts else _Numbers, column.likelihood)
+        members.setdefault(key, []).append(at)
+    widths = [len(column.labels or _family(column).parameters) for column in columns]
+    starts = [sum(widths[:at]) for at in range(len(columns))]
+    order = [at for group in members.values() for at in group]
+    places = [starts[at] + k for at in order for k in range(widths[at])]
+    return places, [(make, group) for (make, _), group in members.items()]
+
+
+class _Numbers(_Group):
+    """Location and learned scale (and shape) of numbers of one family."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor) -> None:
+        super().__init__()
+        family, self.inputs = _family(columns[at[0]]), len(at)
+        values = x[:, at]
+        shift, scale = column_scales(values, torch.log) if family.above_zero else column_scales(values)
+        self.register_buffer("shift", shift)
+        self.register_buffer("scale", scale)
+        starts = [math.log(family.constants[name].value) for name in family.parameters[1:]]
+        self.further = nn.Parameter(torch.tensor(starts)[:, None].repeat(1, len(at)))
+
+    def forward(self, raw: Tensor) -> Tensor:
+        log_scale, *further = soft_bound(self.further).unbind()
+        learned = [value.expand_as(raw) for value in (log_scale + torch.log(self.scale), *further)]
+        return torch.stack([self.shift + self.scale * raw, *learned], dim=2).flatten(1)
+
+
+class _Counts(_Group):
+    """Logarithm of the mean of counts of one family, and their learned total count if it has one."""
+
+    usual: Tensor
+
+    def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor) -> None:
+        super().__init__()
+        self.inputs = len(at)
+        mean, deviation = column_scales(x[:, at])
+        self.register_buffer("usual", torch.log(mean.clamp(min=1e-3)))
+        dispersed = len(_family(columns[at[0]]).parameters) > 1
+        start = total_count(mean, deviation.square()).log()
+        self.log_total_count = nn.Parameter(start) if dispersed else None
+
+    def forward(self, raw: Tensor) -> Tensor:
+        log_mean = self.usual + soft_bound(raw)
+        if self.log_total_count is None:
+            return log_mean
+        return torch.stack([log_mean, soft_bound(self.log_total_count).expand_as(raw)], dim=2).flatten(1)
+
+
+def total_count(mean: Tensor, variance: Tensor) -> Tensor:
+    """The total count r of a negative binomial by moments: variance = mean + mean² / r, 0.1 … 1,000."""
+    return (mean.square() / (variance - mean).clamp(min=1e-6)).clamp(0.1, 1000.0)
+
+
+class _Labels(_Group):
+    """Logits of labels without an order, which start from their shares."""
+
+    def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor) -> None:
+        super().__init__()
+        self.usual = nn.Parameter(torch.cat([_shares(columns[one], x[:, one]).log() for one in at]))
+        self.inputs = len(self.usual)
+
+    def forward(self, raw: Tensor) -> Tensor:
+        return self.usual + raw
+
+
+class _Ordered(_Group):
+    r"""Logits of labels in an order, by the proportional-odds model (McCullagh, 1980).
+
+    .. math:: p(x \le k) = \sigma(t_k - \eta)
+
+    with the network's output :math:`\eta` and learned thresholds :math:`t_1 < t_2 < \dots` of each column.
+    """
+
+    def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor) -> None:
+        super().__init__()
+        self.inputs = len(at)
+        shares = torch.stack([_shares(columns[one], x[:, one]) for one in at])
+        below = shares.cumsum(dim=1)[:, :-1].clamp(1e-4, 1 - 1e-4).logit()
+        self.first = nn.Parameter(below[:, :1].clone())
+        self.log_steps = nn.Parameter(below.diff(dim=1).clamp(min=1e-3).log())
+
+    def forward(self, raw: Tensor) -> Tensor:
+        steps = torch.cat([self.first, soft_bound(self.log_steps).exp()], dim=1)
+        below = torch.sigmoid(torch.cumsum(steps, dim=1) - soft_bound(raw)[..., None])
+        ends = torch.cat([torch.zeros_like(below[..., :1]), below, torch.ones_like(below[..., :1])], dim=2)
+        return torch.log((ends[..., 1:] - ends[..., :-1]).clamp(min=LEAST_SHARE)).flatten(1)
+
+
+def _shares(column: Column, x: Tensor) -> Tensor:
+    """Share of each label among the observed cells of a column, none of them 0."""
+    counts = (
+        torch.bincount(x[~x.isnan()].to(torch.int64), minlength=len(column.labels or ())).float() + SHARES
+    )
+    return counts / counts.sum()
