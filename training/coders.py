@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from models_store.fusion import Gaussian, product
-from models_store.likelihoods import Categorical, Parameters
+from models_store.likelihoods import Categorical, Likelihood, Mixed, Parameters
 from training.mvae_config import MVAEConfig, likelihood_of, log_constant_of, names_of, shape_of, weights_of
 from training.networks.default import default_decoder, default_encoder
 from training.observations import Observations
@@ -65,6 +65,7 @@ class Coders(nn.Module):
         self.config = config
         self.modalities = names_of(config, encoders, decoders)
         self.likelihoods = {name: likelihood_of(config, name) for name in self.modalities}
+        self.above_zero = {name for name, family in self.likelihoods.items() if _is_above_zero(family)}
         self.latent_dim = config.latent_dim
         custom = {**(encoders or {})}, {**(decoders or {})}
         config.custom_architectures = sorted(custom[0].keys() | custom[1].keys())
@@ -193,6 +194,13 @@ class Coders(nn.Module):
         return default_decoder(shape_of(self.config, name), self.latent_dim)
 
 
+def _is_above_zero(family: Likelihood) -> bool:
+    """Whether some cells must be above 0."""
+    return family.above_zero or (
+        isinstance(family, Mixed) and any(part.family.above_zero for part in family.parts)
+    )
+
+
 @dataclass(frozen=True)
 class CodersOnBatch:
     """Coders applied to one batch, as :class:`training.objective.Networks`.
@@ -214,11 +222,19 @@ class CodersOnBatch:
         name = self.coders.modalities[modality]
         x, visible = (values.get(name) for values in (self.observations.values, self.observations.visible))
         if x is None or visible is None:
-            log_prob = self.coders.log_prob(name, x, z)
+            log_prob = self._finite(modality, self.coders.log_prob(name, x, z))
             return log_prob, log_prob
         parameters = self.coders.broadcastable_parameters(name, z)
         family = self.coders.likelihoods[name]
-        return family.row_log_prob(x, parameters), family.row_log_prob(visible, parameters)
+        both = (family.row_log_prob(values, parameters) for values in (x, visible))
+        whole, seen = (self._finite(modality, log_prob) for log_prob in both)
+        return whole, seen
+
+    def _finite(self, modality: int, log_prob: Tensor) -> Tensor:
+        """Log-densities with 0 for rows that lack the modality: they hold 0, whose density may be 0."""
+        if self.coders.modalities[modality] not in self.coders.above_zero:
+            return log_prob
+        return torch.where(self.observations.present[modality], log_prob, 0.0)
 
     def reencode(self, modality: int, z: Tensor) -> Tensor:
         name = self.coders.modalities[modality]
