@@ -1,4 +1,7 @@
-"""A stand-in for the Hugging Face Hub: repositories in memory, by the requests of huggingface_hub."""
+"""A stand-in for the Hugging Face Hub: repositories in memory, by the requests of huggingface_hub.
+
+Weights and large files go by Git LFS, as on the Hub: a batch request, the bytes, a checksum in the commit.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from typing import Any
 
 SHA = "1" * 40
 """The commit of every repository."""
+LARGE = 10_000_000
+"""Bytes from which on a file goes by LFS; weights always do."""
 
 
 class Hub(ThreadingHTTPServer):
@@ -20,11 +25,13 @@ class Hub(ThreadingHTTPServer):
 
     Attributes:
         repositories: Files by repository, ``user/name``.
+        objects: Contents that were uploaded by LFS, by SHA-256.
     """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
+        self.objects: dict[str, bytes] = {}
 
     @property
     def address(self) -> str:
@@ -41,6 +48,11 @@ def hub() -> Iterator[Hub]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def _mode(stated: dict[str, Any]) -> str:
+    """How a file is uploaded."""
+    return "lfs" if stated["size"] > LARGE or stated["path"].endswith(".safetensors") else "regular"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -61,16 +73,33 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer({"errors": [], "warnings": []})
         elif "/preupload/" in self.path:
             files = json.loads(body)["files"]
-            modes = [{**one, "uploadMode": "regular", "shouldIgnore": False} for one in files]
+            modes = [{**one, "uploadMode": _mode(one), "shouldIgnore": False} for one in files]
             self._answer({"files": modes})
+        elif self.path.endswith(".git/info/lfs/objects/batch"):
+            self._answer({"transfer": "basic", "objects": [*map(self._place, json.loads(body)["objects"])]})
         else:
             self._commit(self.path.removeprefix("/api/models/").partition("/commit/")[0], body)
 
+    def _place(self, stated: dict[str, Any]) -> dict[str, Any]:
+        """Where an object is to be uploaded; one that is there already needs no upload."""
+        if stated["oid"] in self.server.objects:
+            return stated
+        return {**stated, "actions": {"upload": {"href": f"{self.server.address}/lfs/{stated['oid']}"}}}
+
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["content-length"]))
+        oid = self.path.removeprefix("/lfs/")
+        assert hashlib.sha256(content).hexdigest() == oid
+        self.server.objects[oid] = content
+        self._answer({})
+
     def _commit(self, repository: str, body: bytes) -> None:
         for line in map(json.loads, body.splitlines()):
+            value, files = line["value"], self.server.repositories[repository]
             if line["key"] == "file":
-                content = base64.b64decode(line["value"]["content"])
-                self.server.repositories[repository][line["value"]["path"]] = content
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.server.objects[value["oid"]]
         self._answer({"commitUrl": f"{self.server.address}/{repository}/commit/{SHA}", "commitOid": SHA})
 
     def do_GET(self) -> None:
