@@ -41,7 +41,8 @@ class Bernoulli(Likelihood):
     def mixture_moments(self, parameters: Parameters) -> tuple[Array, Array]:
         """A mixture of Bernoulli distributions is one, whose variance follows from P(high) and P(low)."""
         against = odds_against(parameters["logits"])
-        p = 1 / (1 + against)
+        p = np.add(against, 1)
+        np.divide(1, p, out=p)
         against *= p  # P(low): 1 - p has no digits left where p is nearly 1
         of_high, of_low = p.mean(axis=1), against.mean(axis=1)
         span = self.high - self.low
@@ -50,8 +51,8 @@ class Bernoulli(Likelihood):
     def mixture_quantiles(self, mean: Array, levels: Sequence[float]) -> Array:
         """A mixture of Bernoulli distributions is one: low where P(x = low) reaches the level."""
         of_low = (self.high - mean) / (self.high - self.low)
-        ends = [np.where(level > of_low, self.high, self.low) for level in levels]
-        return np.stack(ends, axis=1).astype(mean.dtype)
+        reached = np.stack([level > of_low for level in levels], axis=1)
+        return np.array([self.low, self.high], mean.dtype).take(reached)
 
     def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:
         logits = parameters["logits"]
