@@ -251,6 +251,8 @@ class ArrayFile(File):
             return "it is no array of numbers or text"
         if not member.ndim or len(member) != rows:
             return f"it has {len(member) if member.ndim else 'no'} rows, others have {rows}"
+        if not member[:1].size:
+            return "its rows are empty"
         if member.dtype.kind not in "biufUS":
             return f"it must hold numbers or text, got {member.dtype}"
         return None
@@ -372,7 +374,10 @@ def _decoded(values: Any) -> Any:
 
 def _single(array: Array) -> Array:
     """An array with its row axis alone, where it holds a label per row as (n, 1)."""
-    labels = array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "biuU"
+    if array.ndim != 2 or array.shape[1] != 1 or array.dtype.kind not in "biufU":
+        return array
+    with np.errstate(invalid="ignore"):
+        labels = array.dtype.kind != "f" or bool((np.isnan(array) | (array == np.floor(array))).all())
     return array[:, 0] if labels else array
 
 

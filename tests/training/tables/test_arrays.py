@@ -83,6 +83,25 @@ def test_labels_of_any_number_type_read_as_integers(tmp_path: Path, dtype: Any) 
     assert torch.bincount(every_value(prepared, "y")).tolist() == np.bincount(LABELS).tolist()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, ">i4"])
+def test_labels_in_one_column_are_a_category(tmp_path: Path, dtype: Any) -> None:
+    modalities, prepared = learned(tmp_path, x=X, y=LABELS[:, None].astype(dtype))
+
+    assert modalities["y"]["labels"] == ["0", "1", "2", "3"]
+    assert torch.bincount(every_value(prepared, "y")).tolist() == np.bincount(LABELS).tolist()
+
+
+def test_measures_in_one_column_are_a_vector(tmp_path: Path) -> None:
+    modalities, _ = learned(tmp_path, x=X[:, :1], y=LABELS)
+    assert modalities["x"]["kind"] == "vector"
+
+
+def test_rows_without_cells_are_left_out(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((N, 0)), y=LABELS)
+    report = guess([tmp_path / "a.npz"], tmp_path / "e.toml").report
+    assert "  'x' is left out: its rows are empty" in report
+
+
 @pytest.mark.parametrize("unit", [1e25, 2.0**60, -1e20])
 def test_numbers_beyond_whole_ones_are_measures(tmp_path: Path, unit: float) -> None:
     modalities, prepared = learned(tmp_path, big=unit * LABELS, x=X)
