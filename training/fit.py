@@ -148,8 +148,7 @@ def fit(
     elif fabric.is_global_zero:
         checkpoint.save(state, workdir, experiment)
     watch = _watch(model, experiment, prepared)
-    place = Placement(fabric.device)
-    augmentation = Augmentation.of(experiment, prepared.modalities)
+    place, augmentation = Placement(fabric.device), Augmentation.of(experiment, prepared.modalities)
     run = _Run(fabric, module, state, experiment, prepared, place, watch, workdir, progress, augmentation)
     with threads_for(model, settings.batch_size):
         while not _finished(state, settings, watch):
