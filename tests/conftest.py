@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
@@ -73,15 +74,22 @@ def fitted(
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(
-    experiment: Experiment,
-    prepared: data.Prepared,
-    fitted: Fitted,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """Folder of a published bundle, ``…/tiny/1``. Tests that change its store copy it first."""
+def bundle_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a published bundle, ``…/tiny/1``. Tests that change its store copy it first.
+
+    The first of several workers that needs it makes it for all.
+    """
+    base = tmp_path_factory.getbasetemp()
+    store = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "store-of-tiny"
+    with FileLock(store.with_suffix(".lock")):
+        if store.is_dir():
+            return store / "tiny" / "1"
+        return _published(store, *map(request.getfixturevalue, ("experiment", "prepared", "fitted")))
+
+
+def _published(store: Path, experiment: Experiment, prepared: data.Prepared, fitted: Fitted) -> Path:
     manifest, files = export(fitted.model, experiment, "", prepared, number=1)
     settings, graphs = experiment.evaluation, OnnxGraphs(manifest, files)
     evaluated = EvaluatedModel(manifest, graphs, prepared.train, prepared.test, settings, experiment.seed)
     files[latent.FILE] = fit_latent(evaluated).to_bytes()
-    return publish(tmp_path_factory.mktemp("store"), manifest, files)
+    return publish(store, manifest, files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import runpy
 import select
@@ -14,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+OPSET = 20
+"""Of the operators that are prepared: training.graphs exports with it."""
 LIBRARIES = (
     "torch._dynamo",
     "torch.export",
@@ -41,8 +44,9 @@ def main() -> None:
         importlib.import_module(name)
     from torch.onnx._internal.exporter._registration import ONNXRegistry  # as in tests/conftest.py
 
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # as training.graphs does
     ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign]
-    ONNXRegistry.from_torchlib()
+    ONNXRegistry.from_torchlib(opset_version=OPSET)
     _run(_forked(socket.socket(fileno=os.dup(0))))
 
 
