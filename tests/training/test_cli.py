@@ -204,7 +204,7 @@ def test_init_leaves_out_the_key_of_one_file(typed: Typed) -> None:
 @pytest.mark.parametrize(
     ("keys", "key", "message"),
     [
-        ({"a": range(20), "b": range(20)}, "nobody", "data.key: a.csv has no column 'nobody', it has 'Case'"),
+        ({"a": range(20), "b": range(20)}, "absent", "data.key: a.csv has no column 'absent', it has 'Case'"),
         (
             {"a": range(20), "b": [*range(19), 3]},
             "Case",
