@@ -168,6 +168,26 @@ def test_m_tables_differ_in_their_gaps_alone(store: Path, tmp_path: Path) -> Non
             assert after[3] in {"animal", "cat", "dog", "owl"}
 
 
+def test_rows_of_mixed_columns_are_filled_and_drawn_with_labels(store: Path, tmp_path: Path) -> None:
+    header = "pulse,visits,smoker,stage,clinic"
+    file = written(tmp_path, ["72,,yes,,7", ",3,,late,"], header)
+    lines = [line.split(",") for line in filled(store, file).splitlines()]
+    assert lines[0][5:] == [
+        *("pulse.low", "pulse.high", "visits.low", "visits.high"),
+        *("smoker.probability", "stage.probability", "clinic.probability"),
+    ]
+    assert [lines[1][at] for at in (0, 2, 4)] == ["72", "yes", "7"]
+    smoker, stage, clinic = map(float, lines[1][9:])
+    assert (smoker, clinic) == (1, 1)
+    assert 0.5 <= stage < 1
+    for completed in [lines, *drawn(store, file, 4, "--seed", "5")]:
+        for row in completed[1:]:
+            assert row[2] in {"no", "yes"}
+            assert row[3] in {"early", "late"}
+            assert row[4] in {"1", "2", "7"}
+            assert float(row[1]) >= 0
+
+
 def test_the_seed_of_the_draws_stands_beside_them(store: Path, tmp_path: Path) -> None:
     file = written(tmp_path, ROWS)
     first = drawn(store, file, 3)
