@@ -244,17 +244,17 @@ def samples(modality: Modality, parameters: Parameters, noise: bool, seed: int, 
     distribution = modality.distribution
     means = distribution.mean(parameters)
     if isinstance(distribution, Mixed):
-        for at, (_, own) in enumerate(distribution.columns(parameters)):
-            if "logits" in own:
-                means[..., at] = own["logits"].argmax(axis=-1)
+        for at, (_, of_column) in enumerate(distribution.columns(parameters)):
+            if "logits" in of_column:
+                means[..., at] = of_column["logits"].argmax(axis=-1)
     return means
 
 
 def _labelled(modality: Modality, distribution: Mixed, parameters: Parameters) -> dict[str, Summary]:
     """Probabilities of the labels of each column of a table that has some, by its name."""
     return {
-        column.name: _ranked(column.labels, family.mean(own).mean(axis=1))
-        for column, (family, own) in zip(
+        column.name: _ranked(column.labels, family.mean(of_column).mean(axis=1))
+        for column, (family, of_column) in zip(
             modality.columns or (), distribution.columns(parameters), strict=True
         )
         if column.labels
