@@ -30,7 +30,7 @@ public final class Ask {
 
     KindsGenerated uploaded = api.kindsGenerate(null, null, null, null, null, null, null, null, List.of("animal"), null,
         20, null, null, List.of(image, image), List.of(), List.of(), List.of(), List.of(), List.of(), List.of(), List.of(),
-        List.of(), sent);
+        List.of(), List.of(), sent);
     check(uploaded.getnData() == 2 && uploaded.getCondMod().equals(List.of("image", "place")), uploaded);
     check(uploaded.getTargets().getAnimal().getProbabilities().get(0).get(0).doubleValue() > 0, uploaded);
 
