@@ -46,7 +46,7 @@ public final class Ask {
 
     try {
       api.kindsGenerate(List.of("sound"), null, null, null, null, null, null, null, null, null, null, null, null, List.of(image),
-          List.of(), List.of(), List.of(), List.of(), List.of(), List.of(), List.of(), List.of(), List.of());
+          List.of(), List.of(), List.of(), List.of(), List.of(), List.of(), List.of(), List.of(), List.of(), List.of());
       throw new AssertionError("a condition that was not sent was accepted");
     } catch (ApiException error) {
       check(error.getCode() == 422 && error.getResponseBody().contains("cond_mod names 'sound'"), error);
