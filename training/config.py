@@ -30,15 +30,16 @@ class _Frozen(BaseModel):
 class Network(_Frozen):
     """An encoder and, with its layers in reverse, a decoder."""
 
-    type: Literal["mlp", "conv", "custom"] = "mlp"
+    type: Literal["mlp", "conv", "conv_encoder", "custom"] = "mlp"
     """``mlp``: fully connected; ``conv``: convolutions first, for kinds whose cells have neighbours, such
-    as an image; ``custom``: imported modules, see ``training/networks/custom.py``."""
+    as an image; ``conv_encoder``: convolutions in the encoder alone, since those of a decoder run for every
+    draw; ``custom``: imported modules, see ``training/networks/custom.py``."""
     hidden: tuple[Positive, ...] = (512, 512)
     """Widths of the fully connected layers of the encoder; the decoder has them in reverse."""
     activation: Literal["relu", "silu"] = "silu"
     """Activation between layers."""
     channels: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64)
-    """For ``conv``: output channels of each convolution; each halves the size."""
+    """For convolutions: output channels of each; each halves the size."""
     encoder: str | None = None
     """For ``custom``: import path of the encoder, ``package.module:name``."""
     decoder: str | None = None

@@ -122,6 +122,7 @@ def their_decoder(latent_dim: int, shape: Sequence[int]) -> nn.Module:
 
 
 MLP, CONV = Network(hidden=(8,)), Network(type="conv", hidden=(8,), channels=(4, 6))
+CONV_ENCODER = CONV.model_copy(update={"type": "conv_encoder"})
 OWN = Network(
     type="custom",
     encoder=f"{__name__}:OwnEncoder",
@@ -131,6 +132,7 @@ OWN = Network(
 THEIRS = Network(type="custom", encoder=f"{__name__}:their_encoder", decoder=f"{__name__}:their_decoder")
 CASES = {
     "image": (modality("image", (7, 10), "bernoulli", "uint8", range=(0, 255)), CONV),
+    "image_from_cells": (modality("image", (7, 10), "bernoulli", "uint8", range=(0, 255)), CONV_ENCODER),
     "colours": (modality("image", (8, 5, 3), "normal"), CONV),
     "audio": (modality("audio", (6, 9), "laplace"), CONV),
     "points": (modality("points", (8, 2), "normal"), CONV),
@@ -283,9 +285,18 @@ def test_an_import_that_gives_no_network_is_refused_with_its_place(
         networks_for(x, OWN.model_copy(update=changes), 3, rows_for(x))
 
 
-def test_convolutions_are_refused_where_there_are_no_neighbours() -> None:
-    with pytest.raises(ExperimentError, match=r"modalities.x.network: 'conv' is for image, .*'vector'"):
-        networks_for(CASES["vector"][0], CONV, 3, rows_for(CASES["vector"][0]))
+@pytest.mark.parametrize("network", [CONV, CONV_ENCODER], ids=lambda network: network.type)
+def test_convolutions_are_refused_where_there_are_no_neighbours(network: Network) -> None:
+    refusal = rf"modalities.x.network: '{network.type}' is for image, .*'vector'"
+    with pytest.raises(ExperimentError, match=refusal):
+        networks_for(CASES["vector"][0], network, 3, rows_for(CASES["vector"][0]))
+
+
+def test_a_convolutional_encoder_alone_has_the_decoder_of_a_fully_connected_one() -> None:
+    x = CASES["image"][0]
+    encoder, decoder = networks_for(x, CONV_ENCODER, 3, rows_for(x))
+    alike = [networks_for(x, network, 3, rows_for(x)) for network in (CONV, MLP)]
+    assert [type(encoder), type(decoder)] == [type(alike[0][0]), type(alike[1][1])]
 
 
 @pytest.mark.parametrize(

@@ -49,19 +49,13 @@ def networks_for(
         return _mixed(modality, network, latent_dim, x)
     inputs, outputs = _ends(modality, x, flag=network.type == "mlp")
     shape = modality.parameter_shape()
-    if network.type == "conv":
-        axes = modality.traits.layout
-        if axes is None:
-            raise ExperimentError(
-                f"modalities.{modality.name}.network: 'conv' is for {CONVOLVED}, "
-                f"not for the kind '{modality.kind}' of shape {modality.shape}"
-            )
-        forth, back = network.channels, network.channels[::-1]
-        hidden, act = network.hidden, network.activation
-        return (
-            ConvEncoder(inputs, shape, axes, forth, hidden, latent_dim, act),
-            ConvDecoder(latent_dim, hidden[::-1], back, shape, axes, act, outputs),
-        )
+    hidden, back, act = network.hidden, network.hidden[::-1], network.activation
+    if network.type in ("conv", "conv_encoder"):
+        axes = _convolved_axes(modality, network)
+        conv_encoder = ConvEncoder(inputs, shape, axes, network.channels, hidden, latent_dim, act)
+        if network.type == "conv_encoder":
+            return conv_encoder, MLPDecoder(latent_dim, back, shape, act, outputs)
+        return conv_encoder, ConvDecoder(latent_dim, back, network.channels[::-1], shape, axes, act, outputs)
     if network.type == "custom":
         where = f"modalities.{modality.name}.network"
         encoder, decoder = (
@@ -71,9 +65,24 @@ def networks_for(
         return CustomEncoder(inputs, encoder), CustomDecoder(decoder, outputs)
     features = math.prod(shape) * (2 if isinstance(inputs, FillMissing) else 1)
     return (
-        MLPEncoder(inputs, features, network.hidden, latent_dim, network.activation),
-        MLPDecoder(latent_dim, network.hidden[::-1], shape, network.activation, outputs),
+        MLPEncoder(inputs, features, hidden, latent_dim, act),
+        MLPDecoder(latent_dim, back, shape, act, outputs),
     )
+
+
+def _convolved_axes(modality: Modality, network: Network) -> int:
+    """Number of axes of a row along which cells have neighbours.
+
+    Raises:
+        ExperimentError: The kind has none.
+    """
+    axes = modality.traits.layout
+    if axes is None:
+        raise ExperimentError(
+            f"modalities.{modality.name}.network: '{network.type}' is for {CONVOLVED}, "
+            f"not for the kind '{modality.kind}' of shape {modality.shape}"
+        )
+    return axes
 
 
 def _mixed(modality: Modality, network: Network, latent_dim: int, x: Tensor) -> tuple[nn.Module, nn.Module]:
