@@ -21,6 +21,7 @@ from models_store.evidence.mixture import Draw
 from models_store.fusion import Gaussian, standard_normal
 from models_store.likelihoods import Parameters
 from training.coders import Coders
+from training.draws import draw_normal, draw_seed
 from training.mvae_config import select
 from training.observations import Observations
 
@@ -51,9 +52,9 @@ class Draws:
     def noise(self, rows: int, dimension: int) -> Noise:
         """Sources of standard normal draws, one per row."""
         if self.as_multivae:
-            drawn = torch.randn((self.count, rows, dimension), generator=self.generator).numpy()
+            drawn = draw_normal((self.count, rows, dimension), self.generator).numpy(force=True)
             return [_replayed(drawn[:, row]) for row in range(rows)]
-        seed = int(torch.randint(2**62, (1,), generator=self.generator))
+        seed = draw_seed(self.generator)
         return [_drawn(np.random.default_rng([seed, row]), dimension) for row in range(rows)]
 
 

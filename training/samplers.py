@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from training.draws import draw_normal
 from training.model import MVAE
 from training.networks.outputs import ModelOutput, soft_bound
 
@@ -133,7 +134,7 @@ class MAFSampler(nn.Module):
 
     def sample(self, n_samples: int = 1, generator: torch.Generator | None = None) -> ModelOutput:
         """Draws ``z`` (n_samples, 1, latent_dim), ready for :meth:`MVAE.decode`."""
-        noise = torch.randn(n_samples, self.dimension, generator=generator).to(self.mean)
+        noise = draw_normal((n_samples, self.dimension), generator).to(self.mean)
         return ModelOutput(z=self.inverse(noise)[:, None], one_latent_space=True)
 
     def save(self, dir_path: str | PathLike[str]) -> None:

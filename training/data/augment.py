@@ -34,6 +34,7 @@ from torch.nn.functional import affine_grid, grid_sample
 from models_store.manifest import Modality
 from training.config import Experiment
 from training.data.rows import Rows
+from training.draws import draw_normal, draw_uniform
 
 Strengths = Mapping[str, float]
 Range = tuple[float, float]
@@ -54,11 +55,11 @@ class Draws:
     def uniform(self, low: float = -1.0, axes: int = 1) -> Tensor:
         """A number in [low, 1] for each row, with as many axes: (rows, 1, …)."""
         shape = (self.rows, *(1 for _ in range(axes - 1)))
-        return low + (1 - low) * torch.rand(shape, generator=self.generator, device=self.generator.device)
+        return low + (1 - low) * draw_uniform(shape, self.generator)
 
     def normal(self, x: Tensor) -> Tensor:
         """Standard normal numbers of the shape of ``x``."""
-        return torch.randn(x.shape, generator=self.generator, device=self.generator.device)
+        return draw_normal(x.shape, self.generator)
 
 
 @dataclass(frozen=True)
