@@ -41,6 +41,7 @@ class EpochReport:
         learning_rate: Learning rate of the last step.
         rows_per_second: Rows per second of training, without validation.
         seconds: Duration with validation.
+        device: Name of the device of the leader; empty in runs of older versions.
     """
 
     epoch: int
@@ -53,6 +54,7 @@ class EpochReport:
     learning_rate: float
     rows_per_second: float
     seconds: float
+    device: str = ""
 
 
 class SavedState(TypedDict):

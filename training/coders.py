@@ -174,7 +174,8 @@ class Coders(nn.Module):
             return self.expert(name, x)
         each = self.expert(name, torch.arange(classes, device=x.device))
         index = x.to(torch.int64)
-        return Gaussian(each.mu.index_select(0, index), each.log_var.index_select(0, index))
+        # Not index_select: on a GPU its gradient adds the rows of a class in no fixed order.
+        return Gaussian(*(nn.functional.embedding(index, value) for value in (each.mu, each.log_var)))
 
     def _is_category(self, name: str) -> bool:
         return isinstance(self.likelihoods[name], Categorical)

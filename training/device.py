@@ -42,6 +42,18 @@ THREADS = torch.get_num_threads()
 """Threads of torch at the start; another number has been set since."""
 
 
+def device_of(setting: str) -> torch.device:
+    """The device of ``fit.device`` for one process: ``auto`` is a GPU where there is one."""
+    if setting == "auto":
+        setting = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(setting)
+
+
+def device_name(device: torch.device) -> str:
+    """The name of a device for people: that of the GPU, or ``CPU``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+
+
 class Launcher(TorchElasticEnvironment):
     """Processes that a launcher started, by torchrun's variables; a machine may have more than another."""
 

@@ -20,6 +20,8 @@ from training.checkpoint import EpochReport, State
 from training.config import Experiment, Fit
 from training.data.augment import Augmentation
 from training.data.rows import Rows
+from training.device import device_name
+from training.draws import draw_normal, on_device
 from training.model import MVAE
 from training.networks import ModelOutput
 
@@ -45,11 +47,13 @@ class Trained:
         means: Averages of loss, elbo, kl and each modality's log-likelihood.
         learning_rate: Learning rate of the last step.
         rows_per_second: Rows per second, without validation.
+        device: Name of the device.
     """
 
     means: Sequence[float]
     learning_rate: float
     rows_per_second: float
+    device: str
 
     def report(
         self, epoch: int, names: Sequence[str], validation: float | None, best: bool, seconds: float
@@ -66,6 +70,7 @@ class Trained:
             learning_rate=self.learning_rate,
             rows_per_second=self.rows_per_second,
             seconds=seconds,
+            device=self.device,
         )
 
 
@@ -125,6 +130,7 @@ def train_epoch(
     batches, rate = _batches(rows, settings), 0.0
     means = torch.zeros(3 + len(state.model.modalities), device=fabric.device)
     losses = _losses(fabric, module, experiment, rows, epoch, augmentation)
+    averaged = _Averaged(state, settings.average)
     for index, (size, weights, output) in enumerate(losses):
         if index % _look_every(fabric.device) == 0 or index == batches - 1:
             _look(fabric, output.loss, epoch, index + 1, progress)
@@ -137,13 +143,13 @@ def train_epoch(
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         state.optimizer.step()
-        if state.averaged is not None:
-            _average(state.averaged, state.model, settings.average, step)
+        averaged.follow(step)
         means += torch.stack([output.loss.detach(), *output.metrics.values()]) * weights * (size / len(rows))
     if not all(bool(weight.isfinite().all()) for weight in state.model.parameters()):
         raise Diverged(f"a weight is not a number after epoch {epoch}")
     mean: Any = fabric.all_reduce(means, reduce_op="sum")
-    return Trained(mean.tolist(), rate, len(rows) / (time.monotonic() - started))
+    seconds = time.monotonic() - started
+    return Trained(mean.tolist(), rate, len(rows) / seconds, device_name(fabric.device))
 
 
 def _look_every(device: torch.device) -> int:
@@ -177,20 +183,20 @@ def _losses(
         these outputs.
     """
     generator = generator_of(experiment.seed, epoch)
-    noises = _noises(generator, fabric.device)
-    order = torch.randperm(len(rows), generator=generator)
+    noises = on_device(generator, fabric.device)
+    # Copied once: a copy for every batch would wait for the batch before.
+    order = torch.randperm(len(rows), generator=generator).to(rows.device)
     chunks = torch.split(order, experiment.fit.batch_size)
     shapes = {name: x.shape[1:] for name, x in rows.data.items()}
     module.train()
     for index, chunk in enumerate(chunks):
         family = module.draw_subsets(generator)
         shape = (len(family), len(chunk), experiment.model.latent_dim)
-        noise = torch.randn(shape, generator=noises, device=noises.device)
-        hidden = module.draw_hidden_cells(len(chunk), shapes, generator)
-        row_numbers = chunk.to(rows.device)
-        share = share_of(rows, row_numbers, module.modalities, fabric)
-        batch = rows.take(row_numbers[share.rows])
-        encoded = augmentation.changed(rows, row_numbers, noises)
+        noise = draw_normal(shape, noises)
+        hidden = module.draw_hidden_cells(len(chunk), shapes, noises)
+        share = share_of(rows, chunk, module.modalities, fabric)
+        batch = rows.take(chunk[share.rows])
+        encoded = augmentation.changed(rows, chunk, noises)
         if experiment.fit.compile:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # has no types
         output = module(
@@ -203,13 +209,6 @@ def _losses(
             encoded={name: x[share.rows] for name, x in encoded.items()},
         )
         yield len(chunk), share.weights.to(fabric.device, non_blocking=True), output
-
-
-def _noises(generator: torch.Generator, device: torch.device) -> torch.Generator:
-    """The generator of the noise: on a CPU the given one, on a GPU a generator on that GPU."""
-    if device.type == "cpu":
-        return generator
-    return torch.Generator(device).manual_seed(generator.initial_seed())
 
 
 def adam(model: MVAE, rate: float) -> torch.optim.Optimizer:
@@ -229,11 +228,20 @@ def learning_rate(settings: Fit, step: int, steps: int) -> float:
     return settings.learning_rate * share
 
 
-@torch.no_grad()
-def _average(averaged: MVAE, model: MVAE, decay: float, step: int) -> None:
-    """Moves the average towards the weights, faster in the first steps."""
-    decay = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
+class _Averaged:
+    """The moving average of the weights, where a run has one; they are listed once, not in every step."""
+
+    def __init__(self, state: State, decay: float) -> None:
+        self._decay = decay
+        self._average: list[Tensor] = [] if state.averaged is None else [*state.averaged.parameters()]
+        self._weights: list[Tensor] = [*state.model.parameters()]
+
+    @torch.no_grad()
+    def follow(self, step: int) -> None:
+        """Moves the average towards the weights, faster in the first steps."""
+        if self._average:
+            decay = min(self._decay, (1 + step) / (10 + step))
+            torch._foreach_lerp_(self._average, self._weights, 1 - decay)
 
 
 def _batches(rows: Rows, settings: Fit) -> int:

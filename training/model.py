@@ -19,6 +19,7 @@ from models_store.evidence import Evidence
 from models_store.fusion import Gaussian
 from training.coders import CodersOnBatch
 from training.conditionals import Draws, score, scored_and_given
+from training.draws import draw_normal, draw_uniform
 from training.mvae_config import MVAEConfig, objective_of, select
 from training.networks import ModelOutput
 from training.objective import Batch, Loss, Runs, evaluate
@@ -63,7 +64,7 @@ class MVAE(SavedCoders):
             selected = possible(*sizes, choose, partial=bool(self.config.hidden_cells))
             for m, rows in enumerate(_indices(selected, self.weights.device)):
                 self.register_buffer(f"_{run}_{m}", rows, persistent=False)
-        self._compiled: Callable[[Observations, Tensor, Tensor, Tensor], Loss] | None = None
+        self._compiled: Callable[[Observations, Tensor, Tensor, Tensor, Runs | None], Loss] | None = None
 
     # --- the API of MultiVae ---------------------------------------------------------------------
 
@@ -113,9 +114,12 @@ class MVAE(SavedCoders):
         if noise is None:
             shape = (len(family), observations.present.shape[1], self.latent_dim)
             noise = torch.randn(shape, device=self.weights.device)
-        beta = torch.tensor(self.beta_at(epoch, batch_ratio)).to(noise, non_blocking=True)
-        compute = self._compiled if self._compiled and torch.is_grad_enabled() else self._evaluate
-        loss = compute(observations, family, noise, beta)
+        beta = noise.new_full((), self.beta_at(epoch, batch_ratio))
+        members = family.to(self.weights.device, non_blocking=True)
+        if self._compiled and torch.is_grad_enabled():
+            loss = self._compiled(observations, members, noise, beta, None)
+        else:
+            loss = self._evaluate(observations, members, noise, beta, self._runs(family))
         named = {f"log_prob_{m}": v for m, v in zip(self.modalities, loss.reconstruction, strict=True)}
         metrics = {"elbo": loss.elbo, "kl": loss.kl, **named}
         n_data = observations.present.shape[1]
@@ -149,7 +153,7 @@ class MVAE(SavedCoders):
         """
         posterior = self.posterior(self._observe(inputs), select(self.modalities, cond_mod))
         shape = (len(posterior.mu), N, self.latent_dim)
-        noise = torch.zeros(shape) if return_mean else torch.randn(shape, generator=generator)
+        noise = torch.zeros(shape) if return_mean else draw_normal(shape, generator)
         wide = Gaussian(posterior.mu[:, None], posterior.log_var[:, None])
         z = wide.sample(noise.to(posterior.mu))
         z = z.flatten(0, 1) if flatten else z
@@ -208,7 +212,7 @@ class MVAE(SavedCoders):
         generator: torch.Generator | None = None,
     ) -> ModelOutput:
         """Draws ``z`` (n_samples, 1, latent_dim) from the prior, ready for :meth:`decode`."""
-        z = torch.randn(n_samples, 1, self.latent_dim, generator=generator).to(self.weights.device)
+        z = draw_normal((n_samples, 1, self.latent_dim), generator).to(self.weights.device)
         return ModelOutput(z=z, one_latent_space=True)
 
     def compute_mu_log_var_subset(self, inputs: Any, subset: Iterable[str]) -> tuple[Tensor, Tensor]:
@@ -310,8 +314,8 @@ class MVAE(SavedCoders):
         masks = {}
         for name, mean in (self.config.hidden_cells or {}).items():
             if name in shapes:
-                share = 2 * mean * torch.rand(n_data, *(1 for _ in shapes[name]), generator=generator)
-                masks[name] = torch.rand(n_data, *shapes[name], generator=generator) < share
+                share = 2 * mean * draw_uniform((n_data, *(1 for _ in shapes[name])), generator)
+                masks[name] = draw_uniform((n_data, *shapes[name]), generator) < share
         return masks
 
     def compile_loss(self, mode: str) -> None:
@@ -330,7 +334,10 @@ class MVAE(SavedCoders):
 
     # --- internals -----------------------------------------------------------------------------------
 
-    def _evaluate(self, observations: Observations, family: Tensor, noise: Tensor, beta: Tensor) -> Loss:
+    def _evaluate(
+        self, observations: Observations, family: Tensor, noise: Tensor, beta: Tensor, runs: Runs | None
+    ) -> Loss:
+        """The loss; all tensors are on the device of the model. ``runs``: None for all that may be needed."""
         experts, present = self.experts(observations, self.modalities), observations.visible_present
         batch = Batch(
             experts=experts,
@@ -339,27 +346,24 @@ class MVAE(SavedCoders):
                 self.visible_experts(observations, experts),
                 observations.present if present is None else present,
             ),
-            family=family.to(self.weights.device, non_blocking=True),
+            family=family,
             category=self._is_category_on_device,
             noise=noise,
             weights=self.weights,
             beta=beta,
         )
-        return evaluate(self.objective, batch, self._runs(family), CodersOnBatch(self, observations))
+        return evaluate(self.objective, batch, runs or self._all_runs(), CodersOnBatch(self, observations))
 
     def _runs(self, family: Tensor) -> Runs:
-        """Subsets for which each network runs.
+        """Subsets of a family for which each network runs; a family on the CPU waits for no GPU."""
+        family, device = family.cpu(), self.weights.device
+        reconstructed, reencoded = (_indices(choose(family), device) for choose in self._choices().values())
+        return Runs(reconstructed, reencoded, self.categories)
 
-        Under torch.compile, all subsets that any batch could need: the graph is compiled once.
-        """
-        if torch.compiler.is_compiling():
-            modalities = range(len(self.modalities))
-            reconstructed, reencoded = ([self.get_buffer(f"_{run}_{m}") for m in modalities] for run in RUNS)
-        else:
-            family, device = family.cpu(), self.weights.device
-            reconstructed, reencoded = (
-                _indices(choose(family), device) for choose in self._choices().values()
-            )
+    def _all_runs(self) -> Runs:
+        """Subsets that any family could need: a compiled loss is compiled once."""
+        modalities = range(len(self.modalities))
+        reconstructed, reencoded = ([self.get_buffer(f"_{run}_{m}") for m in modalities] for run in RUNS)
         return Runs(reconstructed, reencoded, self.categories)
 
     def _choices(self) -> dict[str, Callable[[Tensor], Tensor]]:
