@@ -22,7 +22,7 @@ from training import fit as fitting
 from training.ablation import weak
 from training.checkpoint import LAST, EpochReport
 from training.config import Experiment, read_experiment
-from training.device import threads_for
+from training.device import device_name, device_of, threads_for
 from training.divergence import REMEDY
 from training.errors import TrainingError
 from training.evaluation import (
@@ -84,7 +84,8 @@ def fit(
     prepared = data.prepare(experiment)
     console.print(
         f"{experiment.name}: {len(prepared.train)} training, {len(prepared.validation)} validation, "
-        f"{len(prepared.test)} test rows of {', '.join(experiment.modalities)}; writing to {folder}; "
+        f"{len(prepared.test)} test rows of {', '.join(experiment.modalities)}; "
+        f"training on {device_name(device_of(experiment.fit.device))}; writing to {folder}; "
         f"if anything stops this run, continue with --resume {folder}",
         soft_wrap=True,
     )
@@ -176,7 +177,8 @@ def _finished(
     number = place.next_number(experiment.name)
     manifest, files = export(fitted.model, experiment, text, prepared, number, fitted.reports)
     console.print("the ONNX graphs agree with torch; measuring on held-out rows")
-    evaluated = _evaluated(experiment, manifest, OnnxGraphs(manifest, files), prepared)
+    graphs = OnnxGraphs(manifest, files, device_of(experiment.fit.device).type)
+    evaluated = _evaluated(experiment, manifest, graphs, prepared)
     evaluated = _calibrated(evaluated, experiment, files)
     files[latent.FILE] = fit_latent(evaluated).to_bytes()
     latent_space = Latent.from_bytes(files[latent.FILE], manifest)
@@ -233,6 +235,7 @@ def _evaluated(
         experiment.evaluation,
         experiment.seed,
         experiment.examples,
+        device=device_of(experiment.fit.device),
     )
 
 

@@ -25,6 +25,10 @@ from training.errors import ExportError
 from training.graphs import to_onnx
 from training.model import MVAE
 
+PROVIDERS: Mapping[str, Sequence[tuple[str, dict[str, str]]]] = {
+    "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"})]  # as the service runs them
+}
+"""Providers of onnxruntime by type of device, before that of the CPU."""
 PARITY_BATCHES = (1, 7, 64)
 GOLDEN_ROWS = 32
 
@@ -49,12 +53,16 @@ class TorchGraphs:
 class OnnxGraphs:
     """The encoders and decoders of a bundle's files, run by onnxruntime."""
 
-    def __init__(self, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    def __init__(self, manifest: Manifest, files: Mapping[str, bytes], device: str = "cpu") -> None:
+        """``device`` is the type of the device; the CPU runs the graphs if the runtime has no other."""
         self.manifest = manifest
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        available = onnxruntime.get_available_providers()
+        faster = [provider for provider in PROVIDERS.get(device, []) if provider[0] in available]
+        providers = [*faster, ("CPUExecutionProvider", {})]
         self.sessions = {
-            name: onnxruntime.InferenceSession(files[name], options, providers=["CPUExecutionProvider"])
+            name: onnxruntime.InferenceSession(files[name], options, providers=providers)
             for modality in manifest.names
             for name in (encoder_file(modality), decoder_file(modality))
         }
@@ -190,6 +198,7 @@ def _origin(experiment: Experiment, prepared: Prepared, reports: Sequence[EpochR
             "test_rows": len(prepared.test),
         },
         "seed": experiment.seed,
+        "devices": sorted({report.device for report in reports if report.device}),
         "history": {
             key: [_short(getattr(report, key)) for report in reports]
             for key in ("train_loss", "validation_loss")

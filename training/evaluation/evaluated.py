@@ -17,6 +17,7 @@ from models_store.manifest import Manifest
 from training.config import Evaluation
 from training.data.rows import Rows
 
+CPU = torch.device("cpu")
 CHUNK = 10_000
 """Rows decoded in one call of a graph."""
 ALL_SUBSETS = 4
@@ -39,6 +40,7 @@ class EvaluatedModel:
         examples: Whether the report may show real rows.
         alone: Whether to condition on single modalities only, and on no larger subset.
         calibration: Corrections of intervals and probabilities, if the model has them.
+        device: Device on which judges are trained and the graphs run, if the runtime has a provider for it.
     """
 
     manifest: Manifest
@@ -50,6 +52,7 @@ class EvaluatedModel:
     examples: bool = True
     alone: bool = False
     calibration: Calibration | None = None
+    device: torch.device = CPU
 
     def subsets(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """Returns the subsets of these modalities that are evaluated."""

@@ -13,7 +13,7 @@ from training.evaluation.by_column import column_metrics
 from training.evaluation.corruptions import corruption_metrics
 from training.evaluation.evaluated import EvaluatedModel
 from training.evaluation.gains import gains
-from training.evaluation.judging import generation_metrics, learn_judges
+from training.evaluation.judging import Judges, generation_metrics, learn_judges
 from training.evaluation.metrics import AnswerMetrics, Corrupted, Metrics
 from training.evaluation.probes import probes
 from training.evaluation.scores import log_probs, references, score
@@ -53,13 +53,13 @@ def measure_answers(evaluated: EvaluatedModel) -> Findings:
 
 def measure_corruptions(evaluated: EvaluatedModel) -> dict[str, dict[str, Corrupted]]:
     """Computes the accuracies under corruptions alone, with newly trained classifiers beside the model."""
-    return corruption_metrics(evaluated, learn_judges(evaluated.manifest.modalities, evaluated.train))
+    return corruption_metrics(evaluated, _judges(evaluated))
 
 
 def measure_model(evaluated: EvaluatedModel, latent: Latent | None = None) -> Findings:
     """Computes all metrics; deterministic for the same model, rows and seed."""
     scores = score(evaluated)
-    judges = learn_judges(evaluated.manifest.modalities, evaluated.train)
+    judges = _judges(evaluated)
     by_column, generation = column_metrics(evaluated), generation_metrics(evaluated, judges, latent)
     answers = _joined(answer_metrics(evaluated), by_column.answers)
     metrics: Metrics = {
@@ -89,3 +89,7 @@ def _joined(answers: AnswerMetrics, further: AnswerMetrics) -> AnswerMetrics:
         "calibration": {**answers["calibration"], **further["calibration"]},
         "intervals": {**answers["intervals"], **further["intervals"]},
     }
+
+
+def _judges(evaluated: EvaluatedModel) -> Judges:
+    return learn_judges(evaluated.manifest.modalities, evaluated.train, evaluated.device)

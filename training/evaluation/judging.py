@@ -20,7 +20,7 @@ from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Modality
 from training.data.rows import Rows
-from training.evaluation.evaluated import EvaluatedModel, having_all, observed_all, question
+from training.evaluation.evaluated import CPU, EvaluatedModel, having_all, observed_all, question
 from training.evaluation.metrics import GenerationMetrics, Priors
 
 MOST_JUDGED = 60_000
@@ -48,8 +48,8 @@ class Judge:
     scale: Array
 
     @classmethod
-    def learn(cls, train: Rows, category: str, target: str) -> Judge | None:
-        """Trains a judge; returns None if there are too few rows, or only one label."""
+    def learn(cls, train: Rows, category: str, target: str, device: torch.device = CPU) -> Judge | None:
+        """Trains a judge on a device; returns None if there are too few rows, or only one label."""
         some = train.head(MOST_JUDGED)
         both = observed_all(some, [category, target])
         x, labels = some.data[target].numpy()[both].astype(np.float32), some.data[category].numpy()[both]
@@ -58,10 +58,11 @@ class Judge:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a column without values
             shift, scale = np.nan_to_num(np.nanmean(x, axis=0)), spread(x)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(0)
-            judge = cls(_network(x.shape[1:], int(labels.max()) + 1), category, target, shift, scale)
-            _learn(judge.network, torch.from_numpy(judge.scaled(x)), torch.from_numpy(labels))
+            network = _network(x.shape[1:], int(labels.max()) + 1).to(device)
+            judge = cls(network, category, target, shift, scale)
+            _learn(network, torch.from_numpy(judge.scaled(x)).to(device), torch.from_numpy(labels).to(device))
         return judge
 
     def scaled(self, x: Array) -> Array:
@@ -72,8 +73,9 @@ class Judge:
     @torch.no_grad()
     def predict(self, x: Array) -> Array:
         """Returns the index of the predicted label of each row: (n,)."""
-        pieces = [self.network(torch.from_numpy(self.scaled(part))) for part in _parts(x)]
-        return torch.cat(pieces).argmax(dim=1).numpy()
+        device = next(self.network.parameters()).device
+        pieces = [self.network(torch.from_numpy(self.scaled(part)).to(device)) for part in _parts(x)]
+        return torch.cat(pieces).argmax(dim=1).numpy(force=True)
 
     def accuracy(self, rows: Rows) -> float:
         """Returns the accuracy on the rows that have both modalities."""
@@ -119,7 +121,7 @@ def _learn(network: nn.Module, x: Tensor, labels: Tensor) -> None:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     picture = isinstance(network[0], nn.Unflatten) if isinstance(network, nn.Sequential) else False
     for _ in range(steps):
-        batch_rows = torch.randint(len(x), (min(BATCH, len(x)),))
+        batch_rows = torch.randint(len(x), (min(BATCH, len(x)),), device=x.device)
         seen = _moved(x[batch_rows]) if picture else x[batch_rows]
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(network(seen), labels[batch_rows])
@@ -139,10 +141,10 @@ Judges = Mapping[tuple[str, str], Judge]
 """Judges by category and target."""
 
 
-def learn_judges(modalities: Sequence[Modality], train: Rows) -> Judges:
-    """Trains a judge of each modality for each category, where there are enough rows."""
+def learn_judges(modalities: Sequence[Modality], train: Rows, device: torch.device = CPU) -> Judges:
+    """Trains a judge of each modality for each category on a device, where there are enough rows."""
     judges = {
-        (category.name, target.name): Judge.learn(train, category.name, target.name)
+        (category.name, target.name): Judge.learn(train, category.name, target.name, device)
         for category in modalities
         for target in modalities
         if category.labels is not None and target.labels is None
