@@ -33,7 +33,7 @@ lint: $(FULL)/.done  ## Lint, format check, types, import contracts, Dockerfile,
 	$(FULL)/bin/ruff format --check .
 	$(FULL)/bin/mypy
 	$(FULL)/bin/lint-imports
-	$(FULL)/bin/hadolint Dockerfile
+	$(FULL)/bin/hadolint Dockerfile deploy/gpu/Dockerfile
 	if [ -d tests/clients/node_modules ]; then node tests/clients/workflow.mjs .github/workflows/*.yml; fi
 
 docs: $(FULL)/.done $(DOCS)/.done  ## Write the generated pages of docs/ and build the site into build/site

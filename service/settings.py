@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     default_model: str | None = Field(
         None, description="Model that answers /encode, /generate and /score; default: the only one."
     )
-    provider: Literal["cpu", "cuda"] = Field(
+    provider: Literal["cpu", "cuda", "tensorrt"] = Field(
         "cpu", description="Device that runs the graphs; a model that does not load on it is refused."
     )
     threads: int | None = Field(
@@ -85,7 +85,7 @@ class Settings(BaseSettings):
         description="Processor seconds in which a new version must open and reproduce its golden values.",
     )
     open_memory_bytes: int = Field(
-        2 * 2**30, gt=0, description="Memory that opening a new version may take; not limited with `cuda`."
+        2 * 2**30, gt=0, description="Memory that opening a new version may take; not limited on a GPU."
     )
     allow_loading: bool = Field(
         False, description="Allow POST /models/MODEL/load and unload; not with several workers."

@@ -17,6 +17,7 @@ from models_store.arrays import Array
 PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
     "cpu": ("CPUExecutionProvider", {}),
     "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),  # TF32 has too few bits for the golden values
+    "tensorrt": ("TensorrtExecutionProvider", {}),
 }
 """What can run a graph, as onnxruntime calls it, and how it is set."""
 DTYPES = {
@@ -65,6 +66,8 @@ class Session:
         name, settings = PROVIDERS[provider]
         if name not in onnxruntime.get_available_providers():
             raise UnfitGraph(f"does not load: this onnxruntime cannot run on '{provider}'")
+        if provider != "cpu":
+            onnxruntime.preload_dlls()  # of CUDA, from their Python packages
         options = onnxruntime.SessionOptions()
         # Several graphs run at once; threads inside each would fight over the cores.
         options.intra_op_num_threads = 1

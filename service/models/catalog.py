@@ -76,7 +76,7 @@ class Catalog:
         self._pinned: set[tuple[str, int]] = set()  # versions that were loaded by hand
         self._unwanted: set[tuple[str, int]] = set()  # versions that were unloaded by hand
         self._dismissed: set[str] = set()  # models that were
-        memory = None if self.settings.provider == "cuda" else self.settings.open_memory_bytes
+        memory = self.settings.open_memory_bytes if self.settings.provider == "cpu" else None
         self.trials = Trials(self.settings.provider, TrialLimits(self.settings.open_seconds, memory))
         """Trials of new versions."""
         # Writers of the package's own store can change its code as well.

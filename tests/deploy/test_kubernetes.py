@@ -22,7 +22,7 @@ kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 SERVING = [".", "overlays/prometheus", "overlays/volume"]
-JOBS = ["jobs/train", "jobs/impute"]
+JOBS = ["jobs/train", "jobs/train-gpu", "jobs/impute"]
 KUBECTL = Path(sys.executable).with_name("kubectl")
 SERVICE_MONITOR = {"selector", "endpoints"}, {"port", "path", "interval"}
 """Fields of a ServiceMonitor's spec and of its endpoints that are used here; the schemas lack its kind."""
@@ -204,6 +204,16 @@ def test_the_pods_of_a_training_are_as_many_as_torchrun_expects() -> None:
     assert service["spec"]["clusterIP"] == "None"
     experiment, _ = read_experiment(str(FOLDER / "jobs" / "train" / "experiment.toml"))
     assert experiment.fit.processes * experiment.fit.nodes == 1  # the launcher says how many there are
+
+
+def test_a_training_on_gpus_differs_by_one_gpu_for_each_process() -> None:
+    plain, (on_gpus,) = (
+        pod_of(rendered(f"jobs/{name}"), "Job")["containers"] for name in ("train", "train-gpu")
+    )
+    (container,) = plain
+    environment = {variable["name"]: variable["value"] for variable in on_gpus["env"]}
+    assert on_gpus["resources"]["limits"].pop("nvidia.com/gpu") == environment["PROCESSES"]
+    assert on_gpus == container
 
 
 def test_the_imputation_is_a_command_that_exists(capsys: pytest.CaptureFixture[str]) -> None:

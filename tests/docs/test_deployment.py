@@ -42,6 +42,21 @@ def test_what_an_image_copies_is_sent_to_the_engine() -> None:
                 assert last.startswith("!"), source
 
 
+def test_the_files_for_gpus_change_services_and_images_that_exist() -> None:
+    folder = ROOT / "deploy" / "gpu"
+    over = yaml.safe_load((folder / "compose.yml").read_text())["services"]
+    assert over.keys() <= COMPOSE["services"].keys()
+    for service in over.values():
+        (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+        assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+    image = (ROOT / over["service"]["build"]["dockerfile"]).read_text()
+    assert f"ARG SERVICE={COMPOSE['services']['service']['image']}\n" in image
+    (provider,) = re.findall("^ENV ANYVIEW_PROVIDER=(.+)$", image, re.M)
+    assert Settings(provider=provider).provider == "cuda"
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    assert any(pin.startswith("onnxruntime-gpu==") for pin in pins)
+
+
 def environment_of_image() -> dict[str, str]:
     """Variables of the last stage, with those of the compose file where the caller sets nothing."""
     last = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]

@@ -115,9 +115,12 @@ def test_a_second_sigterm_does_not_wait_for_the_grace(bundle_folder: Path) -> No
         assert process.wait(60) == 0
 
 
-def test_a_provider_that_is_not_there_is_refused_rather_than_replaced(bundle_folder: Path) -> None:
-    with pytest.raises(BundleRefused, match=r"tiny/1: image.encoder.onnx .* cannot run on 'cuda'"):
-        open_sessions(open_bundle(bundle_folder), "cuda")
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_provider_that_is_not_there_is_refused_rather_than_replaced(
+    bundle_folder: Path, provider: str
+) -> None:
+    with pytest.raises(BundleRefused, match=rf"tiny/1: image.encoder.onnx .* cannot run on '{provider}'"):
+        open_sessions(open_bundle(bundle_folder), provider)
 
 
 QUOTAS = {
