@@ -151,16 +151,7 @@ def fit(
     place, augmentation = Placement(fabric.device), Augmentation.of(experiment, prepared.modalities)
     run = _Run(fabric, module, state, experiment, prepared, place, watch, workdir, progress, augmentation)
     with threads_for(model, settings.batch_size):
-        while not _finished(state, settings, watch):
-            try:
-                report = run.epoch(len(state.reports) + 1)
-            except Diverged as trouble:
-                _step_back(state, read_state, workdir, str(trouble), progress)
-                continue
-            state.reports.append(report)
-            if fabric.is_global_zero:
-                checkpoint.save(state, workdir, experiment)
-            progress.epoch(state.reports[-1])
+        run.epochs(read_state)
     for sentence in watch.complaints(state.reports):
         progress.trouble(sentence)
     with _naming_lost_processes(fabric, len(state.reports) + 1, workdir):
@@ -183,6 +174,24 @@ class _Run:
     workdir: Path
     progress: Progress
     augmentation: Augmentation
+
+    def epochs(self, read_state: Callable[[], checkpoint.Saved]) -> None:
+        """Trains the epochs that are left, and saves the state after each.
+
+        Raises:
+            TrainingError: Training diverged with smaller steps too, or another process of the run is gone.
+        """
+        state = self.state
+        while not _finished(state, self.experiment.fit, self.watch):
+            try:
+                report = self.epoch(len(state.reports) + 1)
+            except Diverged as trouble:
+                _step_back(state, read_state, self.workdir, str(trouble), self.progress)
+                continue
+            state.reports.append(report)
+            if self.fabric.is_global_zero:
+                checkpoint.save(state, self.workdir, self.experiment)
+            self.progress.epoch(report)
 
     def epoch(self, number: int) -> EpochReport:
         """Trains one epoch and measures its validation loss.
