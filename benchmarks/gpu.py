@@ -69,9 +69,9 @@ class Run:
         """A shipped experiment with other settings of ``[fit]``, of at most so many training rows."""
         experiment, _ = read_experiment(name)
         limit = min(rows or 10**9, 1024) if self.quick else rows
-        chosen = experiment.data.model_copy(update={"limit": limit} if limit else {})
+        limited = experiment.data.model_copy(update={"limit": limit} if limit else {})
         fitted = experiment.fit.model_copy(update=settings)
-        return experiment.model_copy(update={"fit": fitted, "data": chosen})
+        return experiment.model_copy(update={"fit": fitted, "data": limited})
 
 
 Finding = dict[str, Any]

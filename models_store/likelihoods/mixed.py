@@ -111,11 +111,11 @@ class Mixed(Likelihood):
 
     def mean(self, parameters: Parameters) -> Array:
         """Means of numbers, (*, C); NaN for labels, whose probabilities follow from :meth:`columns`."""
-        return self._of_numbers(parameters, lambda family, own: family.mean(own))
+        return self._of_numbers(parameters, lambda family, values: family.mean(values))
 
     def variance(self, parameters: Parameters) -> Array:
         """Variances of numbers, (*, C); NaN for labels."""
-        return self._of_numbers(parameters, lambda family, own: family.variance(own))
+        return self._of_numbers(parameters, lambda family, values: family.variance(values))
 
     def sample(self, parameters: Parameters, rng: np.random.Generator) -> Array:
         """One draw of each cell, (*, C); for a label its index."""
@@ -143,8 +143,10 @@ class Mixed(Likelihood):
         """A moment of every number, NaN in place of labels."""
         values = []
         for group in self._groups:
-            own = group.of(parameters)
-            values.append(own["logits"][..., 0] * float("nan") if group.labels else of(group.family, own))
+            selected = group.of(parameters)
+            values.append(
+                selected["logits"][..., 0] * float("nan") if group.labels else of(group.family, selected)
+            )
         return self._joined(values)
 
     def _joined(self, values: Sequence[Array]) -> Array:

@@ -117,7 +117,7 @@ def test_draws_have_the_moments_of_each_column() -> None:
 def test_columns_gives_each_family_its_own_parameters() -> None:
     _, parameters = example()
     columns = list(FAMILY.columns({"parameters": parameters}))
-    assert [tuple(own) for _, own in columns] == [
+    assert [tuple(values) for _, values in columns] == [
         ("logits",),
         ("loc", "log_scale"),
         ("log_mean", "log_total_count"),

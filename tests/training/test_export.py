@@ -111,8 +111,8 @@ def test_modalities_with_names_of_methods_and_keywords_are_exported() -> None:
 def test_categories_of_equal_networks_are_exported_each_with_weights_of_its_own(equal: bool) -> None:
     labels = {"type": ("a", "b"), "sex": ("f", "m"), "stage": ("1", "2", "3"), "side": ("l", "r")}
     modalities = [
-        Modality(name=name, kind="category", shape=(), dtype="int64", likelihood="categorical", labels=those)
-        for name, those in labels.items()
+        Modality(name=name, kind="category", shape=(), dtype="int64", likelihood="categorical", labels=texts)
+        for name, texts in labels.items()
     ]
     pairs = {m.name: networks_for(m, Network(hidden=(4,)), 2, torch.zeros(2)) for m in modalities}
     if equal:

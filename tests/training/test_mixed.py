@@ -52,7 +52,7 @@ def test_parameters_begin_at_the_moments_and_shares_of_the_columns() -> None:
     assert isinstance(family, Mixed)
     parameters = outputs(torch.zeros(1, outputs.width)).reconstruction.detach().numpy()
     assert parameters.shape == (1, family.width)
-    columns = [own for _, own in family.columns({"parameters": parameters})]
+    columns = [values for _, values in family.columns({"parameters": parameters})]
     np.testing.assert_allclose(columns[0]["loc"], 70, rtol=1e-5)
     np.testing.assert_allclose(np.exp(columns[0]["log_scale"]), np.std([60, 70, 80]), rtol=1e-5)
     np.testing.assert_allclose(np.exp(columns[1]["log_mean"]), 2, rtol=1e-5)

@@ -67,11 +67,11 @@ def _answer_labels(
     """Measures the labels of a table given other views."""
     for cell in cells_of(table):
         if cell.target.labels:
-            known = cell.alone(rows)
-            some = torch.from_numpy(observed(known, table.name))
+            visible = cell.alone(rows)
+            some = torch.from_numpy(observed(visible, table.name))
             if some.sum() > 1:
                 prediction = predict(evaluated, cell, rows.take(some), given)
-                x = known.data[table.name][some].numpy()
+                x = visible.data[table.name][some].numpy()
                 _answer(answers, question([cell.name], given), cell, x, prediction)
 
 
@@ -110,10 +110,10 @@ def _gain(
         coverage = half, nearly_all
     simple = None
     if all(modality.traits.tabular for modality in evaluated.manifest.modalities):
-        known = cell.alone(train)
-        has = torch.from_numpy(observed(known, cell.table.name))
+        visible = cell.alone(train)
+        has = torch.from_numpy(observed(visible, cell.table.name))
         hidden = _without(cell, train).take(has)
-        simple = regress(target, known.take(has), _inputs(evaluated, hidden), _inputs(evaluated, rows))
+        simple = regress(target, visible.take(has), _inputs(evaluated, hidden), _inputs(evaluated, rows))
     return gain_of(losses, x, prediction.mean, simple, coverage, evaluated.seed)
 
 

@@ -59,15 +59,15 @@ class Cell:
 
     @cached_property
     def target(self) -> Modality:
-        """The column as a modality of its own, which has the name of the table."""
+        """The column as a modality, which has the name of the table."""
         part = self.table.parts[self.at]
-        own = {"name": self.table.name, "likelihood": part.likelihood}
+        fields = {"name": self.table.name, "likelihood": part.likelihood}
         if part.labels:
             return Modality.model_validate(
-                {**own, "kind": "category", "shape": (), "dtype": "int64", "labels": self.column.labels}
+                {**fields, "kind": "category", "shape": (), "dtype": "int64", "labels": self.column.labels}
             )
         kind = "counts" if part.family.of_counts else "vector"
-        return Modality.model_validate({**own, "kind": kind, "shape": (1,), "dtype": "float32"})
+        return Modality.model_validate({**fields, "kind": kind, "shape": (1,), "dtype": "float32"})
 
     def alone(self, rows: Rows) -> Rows:
         """The column as rows of :attr:`target`."""
@@ -120,10 +120,12 @@ def _predicted(cell: Cell, decoded: dict[str, Array], rng: np.random.Generator) 
     mixed = cell.table.distribution
     if not isinstance(mixed, Mixed):
         raise TypeError(f"'{cell.table.name}' is no table of mixed columns")
-    family, own = list(mixed.columns(decoded))[cell.at]
-    mean = family.mean(own).mean(axis=1)
+    family, parameters = list(mixed.columns(decoded))[cell.at]
+    mean = family.mean(parameters).mean(axis=1)
     if cell.target.labels:
         return CellPrediction(mean)
     tails = [(1 - coverage) / 2 for coverage in COVERAGES]
-    ends = quantiles(family.sample(own, rng), [*tails, *(1 - tail for tail in tails)], axis=1)[..., None]
+    ends = quantiles(family.sample(parameters, rng), [*tails, *(1 - tail for tail in tails)], axis=1)[
+        ..., None
+    ]
     return CellPrediction(mean[:, None], ends[:, : len(tails)], ends[:, len(tails) :])
