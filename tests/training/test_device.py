@@ -169,6 +169,7 @@ def test_without_a_compiler_it_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    compiled = experiment.model_copy(update={"fit": experiment.fit.model_copy(update={"compile": True})})
+    on_cpu = experiment.fit.model_copy(update={"compile": True, "device": "cpu"})
+    compiled = experiment.model_copy(update={"fit": on_cpu})
     with pytest.raises(TrainingError, match=r"fit\.compile needs a C\+\+ compiler on a CPU"):
         fit(compiled, prepared, tmp_path)
