@@ -21,7 +21,7 @@ from training.config import read_experiment
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
-SERVING = [".", "overlays/prometheus", "overlays/volume"]
+SERVING = [".", "overlays/grpc", "overlays/prometheus", "overlays/volume"]
 JOBS = ["jobs/train", "jobs/train-gpu", "jobs/impute"]
 KUBECTL = Path(sys.executable).with_name("kubectl")
 SERVICE_MONITOR = {"selector", "endpoints"}, {"port", "path", "interval"}
@@ -100,7 +100,14 @@ def test_every_setting_exists(monkeypatch: pytest.MonkeyPatch, serving: list[dic
         monkeypatch.setenv(name, value)
     settings = Settings()
     (container,) = pod_of(serving, "Deployment")["containers"]
-    assert container["ports"] == [{"name": "http", "containerPort": settings.port}]
+    ports = {"http": settings.port, "grpc": settings.grpc_port}
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == {
+        name: port for name, port in ports.items() if port
+    }
+    reachable = one(serving, "NetworkPolicy")["spec"]["ingress"][0]["ports"]
+    for listed in (one(serving, "Service")["spec"]["ports"], reachable):
+        targets = {port.get("targetPort", port["port"]) for port in listed}
+        assert targets == {port["name"] for port in container["ports"]}
     assert settings.host == "0.0.0.0"  # noqa: S104 - in a pod
     assert one(serving, "Service")["metadata"]["name"] in settings.allowed_hosts
 
