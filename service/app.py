@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from models_store.errors import BundleRefused, StoreAway
 from service import grpc
+from service.engine.budget import keep_large_blocks_apart
 from service.errors import (
     ClientDisconnected,
     Conflict,
@@ -141,6 +142,7 @@ async def _serving(
     catalog: Catalog, settings: Settings, metrics: Metrics, tracer: Tracer | None
 ) -> AsyncIterator[State]:
     """Loads the catalog and keeps it up to date until the service ends."""
+    keep_large_blocks_apart()
     catalog.watch = metrics.watch
     await asyncio.to_thread(catalog.refresh)
     try:

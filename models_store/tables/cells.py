@@ -64,9 +64,10 @@ PERHAPS = frozenset(
 )
 """Words for a missing value that may also be labels."""
 
+# No two parts may match the same digits: a long run of them would take the square of its length.
 _PLAIN = {
-    ".": re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII),
-    ",": re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?", re.ASCII),
+    ".": re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII),
+    ",": re.compile(r"[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d+)?", re.ASCII),
 }
 _GROUPED = {
     ".": re.compile(r"[+-]?\d{1,3}(?:(?:,\d{3})+|(?:'\d{3})+|(?:[ \u00a0\u202f]\d{3})+)(\.\d+)?", re.ASCII),

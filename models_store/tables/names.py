@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 UNIT_IN_BRACKETS = re.compile(r"^(.*?)\s*[\[(]\s*([^\])]+?)\s*[\])]\s*$")
+LONGEST_WITH_UNIT = 500
+"""Longest header in which a unit is looked for."""
 UNITS = {
     "mmol_l": "mmol/l",
     "umol_l": "µmol/l",
@@ -43,7 +45,8 @@ _LONGEST_FIRST = sorted(UNITS, key=len, reverse=True)
 
 def unit_of(header: str) -> tuple[str, str | None]:
     """Name and unit from a header such as ``height [cm]`` or ``height_cm``."""
-    bracketed = UNIT_IN_BRACKETS.match(header)
+    # Its time grows with the square of the brackets.
+    bracketed = UNIT_IN_BRACKETS.match(header) if len(header) <= LONGEST_WITH_UNIT else None
     if bracketed and bracketed[1]:
         return bracketed[1], bracketed[2]
     lower = header.lower()

@@ -26,6 +26,8 @@ SMALL = 2**18
 """Bytes that are not counted: most requests take less, and connections are bounded."""
 TRIM_BYTES = 2**26
 """Bytes that requests give back before the heap is trimmed, which takes some milliseconds."""
+M_MMAP_THRESHOLD, MAPPED_BYTES = -3, 2**22
+"""Parameter of mallopt(3), and the least bytes of a block outside of the heaps."""
 WAIT_SECONDS = 1.0
 """Longest wait for memory that other requests give back."""
 BYTES_OF_NUMBER = 48
@@ -48,6 +50,16 @@ def default_bytes(workers: int, groups: Path = Path("/sys/fs/cgroup")) -> int:
         except (OSError, ValueError):  # another version, no control group, or "max": no limit
             continue
     return DEFAULT_BYTES
+
+
+def keep_large_blocks_apart() -> None:
+    """Makes glibc give each block of ``MAPPED_BYTES`` back to the system when it is freed.
+
+    By default the limit rises to 32 MiB with the blocks that are freed; the heaps then fragment and grow.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
 
 
 def trim_heap() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import gzip
+import subprocess
+import sys
 import weakref
 from contextlib import suppress
 from functools import partial
@@ -81,6 +84,35 @@ def test_the_heap_is_trimmed_after_requests_that_took_much(monkeypatch: pytest.M
         assert trims == [True]
 
     asyncio.run(check())
+
+
+MAPPED = """
+import ctypes
+from service.engine.budget import MAPPED_BYTES, keep_large_blocks_apart
+
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "rest1", "rest2")]
+    _fields_ += [(f"more{i}", ctypes.c_size_t) for i in range(4)]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+keep_large_blocks_apart()
+libc.free(libc.malloc(4 * MAPPED_BYTES))  # raises the limit, unless it is fixed
+before = libc.mallinfo2().hblks
+block = libc.malloc(2 * MAPPED_BYTES)
+print(libc.mallinfo2().hblks - before)
+"""
+"""Prints the number of blocks outside of the heaps that one large block adds."""
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the C library is not glibc from 2.33"
+)
+def test_large_blocks_stay_out_of_the_heaps_after_larger_ones_were_freed() -> None:
+    command = [sys.executable, "-c", MAPPED]
+    assert subprocess.check_output(command, text=True) == "1\n"  # noqa: S603 - our own text
 
 
 def test_more_than_the_share_is_refused_and_more_than_the_total_is_busy() -> None:
