@@ -26,7 +26,7 @@ SMALL = 2**18
 """Bytes that are not counted: most requests take less, and connections are bounded."""
 TRIM_BYTES = 2**26
 """Bytes that requests give back before the heap is trimmed, which takes some milliseconds."""
-M_MMAP_THRESHOLD, MAPPED_BYTES = -3, 2**22
+M_MMAP_THRESHOLD, MAPPED_BYTES = -3, 2**24
 """Parameter of mallopt(3), and the least bytes of a block outside of the heaps."""
 WAIT_SECONDS = 1.0
 """Longest wait for memory that other requests give back."""

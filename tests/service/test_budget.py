@@ -99,9 +99,9 @@ libc.mallinfo2.restype = Info
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
 keep_large_blocks_apart()
-libc.free(libc.malloc(4 * MAPPED_BYTES))  # raises the limit, unless it is fixed
+libc.free(libc.malloc(7 * MAPPED_BYTES // 4))  # raises the limit, unless it is fixed
 before = libc.mallinfo2().hblks
-block = libc.malloc(2 * MAPPED_BYTES)
+block = libc.malloc(5 * MAPPED_BYTES // 4)
 print(libc.mallinfo2().hblks - before)
 """
 """Prints the number of blocks outside of the heaps that one large block adds."""
