@@ -11,7 +11,6 @@ device and ``benchmarks.training``, within nine minutes and without a network.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import os
 import shutil
@@ -26,22 +25,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.profiler import profile, supported_activities
 
+from benchmarks.gpu_parity import CPU, errors_on
 from training import data, device, fit
 from training.config import Experiment, read_experiment
 from training.data import Prepared
-from training.data.rows import Rows
 from training.epoch import Progress
 from training.errors import TrainingError
 from training.evaluation.judging import Judge
-from training.model import MVAE, MVAEConfig
-from training.objective import OBJECTIVES
+from training.model import MVAE
 
 GPU = device.device_of("auto")
 """The GPU; the CPU where there is none, to try the script."""
-CPU = torch.device("cpu")
 BATCH, SEVERAL, PROFILED = 128, 200, 50
 """Rows of a batch, and batches of an epoch whose speed or steps are measured: the last is a whole one."""
 WAYS: dict[str, dict[str, Any]] = {
@@ -91,74 +87,7 @@ def environment(_run: Run) -> Iterator[Finding]:
 
 def parity(_run: Run) -> Iterator[Finding]:
     """Loss and gradient of every objective on each device, relative to those on the CPU in float32."""
-    rows = _mixed_rows()
-    for name in OBJECTIVES:
-        model, family, noise = _mixed_model(name, len(rows))
-        runs = ((CPU, False), (GPU, False), (CPU, True), (GPU, True))
-        results = [_loss_and_gradient(model, rows, family, noise, *run) for run in runs]
-        loss, gradient = results[0]
-        errors = {
-            f"{where.type}{' bf16' if half else ''}": {
-                "loss": abs(other - loss) / abs(loss),
-                "gradient": float((slope - gradient).norm() / gradient.norm()),
-            }
-            for (where, half), (other, slope) in zip(runs[1:], results[1:], strict=True)
-        }
-        yield {"objective": name, **errors}
-
-
-def _mixed_rows() -> Rows:
-    """64 rows of six modalities in six likelihoods and five dtypes, with missing cells and entries."""
-    torch.manual_seed(0)
-    n = 64
-    x = {
-        "image": torch.randint(0, 256, (n, 28, 28), dtype=torch.uint8),
-        "measured": torch.randn(n, 6),
-        "count": torch.randint(0, 9, (n, 4), dtype=torch.int32),
-        "visits": torch.randint(0, 9, (n, 4)).float(),
-        "robust": torch.randn(n, 5, dtype=torch.float64),
-        "label": torch.arange(n) % 10,
-    }
-    x["measured"][0, 0] = torch.nan
-    masks = {name: torch.rand(n) > 0.3 for name in ("image", "measured", "label")}
-    masks["image"] |= ~(masks["measured"] | masks["label"])
-    return Rows(x, masks)
-
-
-def _mixed_model(objective: str, n: int) -> tuple[MVAE, Tensor, Tensor]:
-    """A model of :func:`_mixed_rows`, with subsets and noise for n rows."""
-    torch.manual_seed(1)
-    config = MVAEConfig(
-        6,
-        8,
-        {"image": (28, 28), "measured": (6,), "count": (4,), "visits": (4,), "robust": (5,), "label": (10,)},
-        True,
-        decoders_dist={
-            "image": "bernoulli",
-            "measured": "normal",
-            "count": "poisson",
-            "visits": "negative_binomial",
-            "robust": "laplace",
-            "label": "categorical",
-        },
-        decoder_dist_params={"image": {"range": (0, 255)}},
-        k=2,
-        objective=objective,
-    )
-    model, generator = MVAE(config), torch.Generator().manual_seed(2)
-    family = model.draw_subsets(generator)
-    return model, family, torch.randn(len(family), n, model.latent_dim, generator=generator)
-
-
-def _loss_and_gradient(
-    model: MVAE, rows: Rows, family: Tensor, noise: Tensor, where: torch.device, half: bool
-) -> tuple[float, Tensor]:
-    model = copy.deepcopy(model).to(where)
-    with torch.autocast(where.type, torch.bfloat16, enabled=half):
-        loss = model(rows.to(where), epoch=99, family=family, noise=noise.to(where)).loss
-    loss.backward()
-    slopes = [p.grad.flatten().float().cpu() for p in model.parameters() if p.grad is not None]
-    return float(loss.detach()), torch.cat(slopes)
+    return errors_on(GPU)
 
 
 def steps(run: Run) -> Iterator[Finding]:

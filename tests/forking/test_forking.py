@@ -49,7 +49,7 @@ def test_streams_environment_folder_and_status_are_those_of_the_caller(
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_ends_the_process(program: str | None, sent: signal.Signals, tmp_path: Path) -> None:
-    code = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)"
+    code = "import os, signal\nprint(os.getpid(), flush=True)\nsignal.pause()"
     process = begin(program, "-c", code, folder=tmp_path)
     assert process.stdout
     number = int(process.stdout.readline())
