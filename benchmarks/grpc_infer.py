@@ -26,7 +26,7 @@ from fastapi import FastAPI
 
 from benchmarks import bundle
 from benchmarks.bundle import Array
-from benchmarks.rivals import Model
+from benchmarks.rival_model import Model
 from benchmarks.servers import LOAD_CORE, Server, anyview, free_port, rival
 from service.grpc.schema import SERVICE, InferRequest, InferResponse
 

@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks import bundle, ending
 from benchmarks.bodies import as_form, as_json, as_npz, as_oip_binary, as_raw
 from benchmarks.load import drive
-from benchmarks.rivals import K, N
+from benchmarks.rival_model import K, N
 from benchmarks.servers import LOAD_CORE, Server, anyview, rival
 from models_store.folder import SHIPPED, names
 
