@@ -22,7 +22,7 @@ from training import fit as fitting
 from training.ablation import weak
 from training.checkpoint import LAST, EpochReport
 from training.config import Experiment, read_experiment
-from training.device import device_name, device_of, threads_for
+from training.device import device_name, device_of
 from training.divergence import REMEDY
 from training.errors import TrainingError
 from training.evaluation import (
@@ -42,6 +42,7 @@ from training.export import OnnxGraphs, export
 from training.importing import read_saved, to_bundle
 from training.launch import is_leader, launched
 from training.places import reason
+from training.threads import threads_for
 from training.tracking import Tracked, tracked
 
 console = Console(quiet=not is_leader())

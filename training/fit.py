@@ -28,13 +28,14 @@ from training.config import Experiment, Fit
 from training.data import Prepared
 from training.data.augment import Augmentation
 from training.data.rows import Rows
-from training.device import Placement, compile_loss, fabric_for, from_leader, threads_for
+from training.device import Placement, compile_loss, fabric_for, from_leader
 from training.divergence import REMEDY, Watch, capacity
 from training.epoch import Diverged, Progress, adam, generator_of, share_of, train_epoch
 from training.errors import TrainingError
 from training.launch import launched
 from training.model import MVAE, MVAEConfig
 from training.networks import networks_for
+from training.threads import threads_for
 
 __all__ = ["BEST", "LAST", "METRICS", "EpochReport", "Fitted", "Progress", "adam", "build", "fit"]
 

@@ -16,11 +16,11 @@ from models_store.folder import open_bundle, publish
 from service.models.loading import open_sessions
 from tests.models_store.examples import array, category
 from tests.training.examples import incomplete_rows
-from training import device
+from training import threads as threads_module
 from training.config import Experiment, Network
 from training.data import Prepared
 from training.data.rows import Rows
-from training.device import ONE_THREAD, Placement, threads_for
+from training.device import Placement
 from training.errors import TrainingError
 from training.export import export
 from training.fit import LAST, fit
@@ -28,6 +28,7 @@ from training.model import MVAE, MVAEConfig
 from training.networks import networks_for
 from training.objective import OBJECTIVES, Objective
 from training.subsets import possible, subsets
+from training.threads import ONE_THREAD, threads_for
 
 ELSEWHERE = torch.device("meta")
 """A device that holds shapes alone, to stand in for a GPU."""
@@ -83,7 +84,7 @@ def test_small_steps_have_one_thread_unless_the_user_sets_the_number(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(device, "THREADS", 4)
+    monkeypatch.setattr(threads_module, "THREADS", 4)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -96,7 +97,7 @@ def test_small_steps_have_one_thread_unless_the_user_sets_the_number(
 
 
 def test_convolutions_keep_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "_threads_are_set", lambda _threads: False)
+    monkeypatch.setattr(threads_module, "_threads_are_set", lambda _threads: False)
     model = fully_connected(hidden=8)
     model.register_module("convolution", torch.nn.Conv2d(1, 1, 3))
     before = torch.get_num_threads()

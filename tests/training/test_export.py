@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from training import data
 from training.config import Experiment, Network
 from training.errors import ExportError
-from training.export import OnnxGraphs, TorchGraphs, check_parity
+from training.export import OnnxGraphs, TorchGraphs, check_parity, described
 from training.fit import Fitted
 from training.graphs import to_onnx
 from training.model import MVAE, MVAEConfig
@@ -135,6 +136,15 @@ def test_categories_of_equal_networks_are_exported_each_with_weights_of_its_own(
         logits = model.parameters_of(name, torch.from_numpy(z))["logits"].detach().numpy()
         np.testing.assert_allclose(encode.run(["mu"], {"x": np.array([0, 1])})[0], expert, atol=1e-5)
         np.testing.assert_allclose(decode.run(["logits"], {"z": z})[0], logits, atol=1e-5)
+
+
+def test_the_manifest_names_every_device_that_trained_the_model(
+    experiment: Experiment, prepared: data.Prepared, fitted: Fitted
+) -> None:
+    (last,) = {report.device for report in fitted.reports}
+    reports = [*fitted.reports, replace(fitted.reports[-1], device="another")]
+    manifest = described(fitted.model, experiment, prepared, 1, reports)
+    assert manifest.trained["devices"] == sorted({last, "another"})
 
 
 def test_the_manifest_tells_where_the_model_came_from(bundle_folder: Path, experiment: Experiment) -> None:

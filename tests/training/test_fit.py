@@ -16,6 +16,7 @@ from models_store.folder import open_bundle
 from training import data
 from training.commands import weights_of
 from training.config import Experiment, Fit, Network
+from training.device import device_name, device_of
 from training.epoch import learning_rate
 from training.errors import TrainingError
 from training.fit import BEST, LAST, METRICS, Fitted, Progress, build, fit, validation_loss
@@ -54,6 +55,7 @@ def test_every_epoch_leaves_a_line_of_metrics(
     fit(changed(experiment, epochs=2), prepared, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
+    assert {line["device"] for line in lines} == {device_name(device_of("auto"))}
     assert lines[0]["validation_loss"] > lines[1]["validation_loss"]
 
 
