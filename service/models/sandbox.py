@@ -184,10 +184,13 @@ def _processor_seconds(process: int | None) -> float:
 
 
 def end_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    """Has the kernel send this process a signal when its parent ends."""
+    """Has the kernel send this process a signal when its parent ends, or sends it where that has ended."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux
     if prctl is not None:
         prctl(PR_SET_PDEATHSIG, number)
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():  # the kernel sends nothing for one that ended before
+        signal.raise_signal(number)
 
 
 def run(tasks: list[TrialTask], limits: TrialLimits) -> Iterator[tuple[int, str, str | None]]:

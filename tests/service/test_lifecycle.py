@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -105,6 +107,28 @@ def test_workers_end_when_their_master_is_killed(bundle_folder: Path) -> None:
         process.wait()
         until(lambda: not any(map(runs, workers)))
         assert readiness(address) == 0
+
+
+ORPHAN = """
+import multiprocessing
+import os
+import signal
+from service.models.sandbox import end_with_parent
+
+def child():
+    multiprocessing.parent_process().join()
+    end_with_parent(signal.SIGKILL)
+    print("still runs", flush=True)
+
+print("started", flush=True)
+multiprocessing.get_context("fork").Process(target=child).start()
+os._exit(0)
+"""
+
+
+def test_a_process_whose_parent_ended_before_it_could_watch_it_ends() -> None:
+    done = subprocess.run([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "started\n"  # read until the child, which has the pipe too, has ended
 
 
 def test_a_second_sigterm_does_not_wait_for_the_grace(bundle_folder: Path) -> None:
