@@ -25,6 +25,10 @@ from service.telemetry import logs
 from service.telemetry.metrics import counted_together
 from service.telemetry.tracing import NotInstalled, check_installed
 
+WORKER_SECONDS = 60
+"""A worker that does not answer its master for so long is replaced, in seconds; on a machine with much else to do,
+one that imports its libraries may not answer for longer than uvicorn's five."""
+
 
 def main() -> None:
     try:
@@ -79,6 +83,7 @@ def _serve(settings: Settings) -> None:
         access_log=False,  # the service's own log has the request id, and does not show the query
         log_config=logs.config(settings.log_format, settings.log_level, settings.log_requests),
         timeout_graceful_shutdown=math.ceil(settings.deadline_seconds) + 1,
+        timeout_worker_healthcheck=WORKER_SECONDS,
     )
     run(config)
 
