@@ -11,6 +11,8 @@ PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 # The pip that comes with Python 3.11 takes three times as long to choose among the files of an index.
 NEW_PIP := -m pip install --disable-pip-version-check --quiet --upgrade pip
 LOCK := pyproject.toml constraints.txt
+# Without the compiled modules every process compiles torch anew: three seconds of each start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: serve test reference lint docs format proto train bench-service bench-client bench-grpc bench-impute bench-page bench-training bench-likelihood bench-tables ablation soak sbom clean
 
