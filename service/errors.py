@@ -62,10 +62,10 @@ class NotReady(Refusal):
 
 
 class TooBusy(Refusal):
-    """More rows wait for graphs than the settings allow.
+    """More rows wait, or more work is in progress, than the settings allow.
 
     Arguments:
-        detail: Number of waiting rows.
+        detail: Amount of work that others have.
         seconds: Estimated time until they are done, in seconds.
     """
 

@@ -76,7 +76,7 @@ class ScoreQuery(BaseModel):
     gen_mod: Names = Field(["all"], description="Modalities to score; `all`: all others that were sent.")
     K: int = Field(1000, ge=1, description="Importance samples per row.")
     batch_size_K: int = Field(  # noqa: N815 - the name that MultiVae uses
-        100, ge=1, description="Importance samples that are decoded at a time."
+        100, ge=1, description="Importance samples that are decoded at a time; less than 100 counts as 100."
     )
     robust: bool = Field(
         True,

@@ -79,6 +79,9 @@ class Runner(Protocol):
     def cancel(self, receiver: Receiver) -> None:
         """Drops this receiver's rows that no batch has taken."""
 
+    def seconds(self, rows: int) -> float:
+        """Returns the estimated seconds that the graph needs for so many rows."""
+
 
 class GraphFailed(Exception):
     """A graph raised, or did not return one row per row."""
@@ -163,7 +166,11 @@ class GraphQueue:
     @property
     def waiting_seconds(self) -> float:
         """Estimated seconds that the graph needs for the waiting rows."""
-        return self.waiting_rows / self._sizing.rows_per_second
+        return self.seconds(self.waiting_rows)
+
+    def seconds(self, rows: int) -> float:
+        """Returns the estimated seconds that the graph needs for so many rows."""
+        return rows / self._sizing.rows_per_second
 
     def hangs(self, seconds: float) -> bool:
         """Whether the current batch was handed to the threads longer ago than this."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Awaitable, Collection, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ import numpy as np
 from models_store.arrays import Array
 from models_store.calibration import Calibration
 from models_store.errors import listed
-from models_store.evidence import Decoded, Evidence, Request, estimating, joined
 from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
@@ -20,12 +20,13 @@ from service.engine.batching import Outputs, Runner
 from service.engine.budget import BYTES_OF_NUMBER, SMALL, Budget
 from service.engine.calibrating import RowCorrections, corrections
 from service.engine.draws import draw_mixture
+from service.engine.importance import CELLS_AT_ONCE, Sampling, Scorer
 from service.engine.observations import Column, Observations
 from service.engine.phases import CURRENT
 from service.engine.posteriors import Explanation, FusionRequest, FusionResult, Posteriors
 from service.engine.robust import mean_of, tempered
 from service.engine.rules import Limits, Rules
-from service.engine.scoring import Scored, advance, noise, p_values, question, questions_of
+from service.engine.scoring import Scored, p_values, questions_of
 from service.engine.summaries import (
     AVERAGED_AT_ONCE,
     FIELDS,
@@ -37,12 +38,11 @@ from service.engine.summaries import (
     pieces,
     summaries,
 )
+from service.engine.turns import Computation, Turns
 from service.engine.workers import aside
 
 ROW_COST = 1000
 """Numbers that are drawn in the time that it takes to make the generator of a row."""
-CELLS_AT_ONCE = 2**22
-"""Numbers decoded at a time for one target: 16 MiB of float32."""
 BYTES_OF_CELL = 24
 """Memory of one number that is decoded and summarised, with its copies, in bytes."""
 BYTES_OF_Z = 8
@@ -92,6 +92,7 @@ class Model:
         latent: Mixture and statistics of its latent space; older bundles have none.
         calibration: Corrections of intervals and probabilities; older bundles have none.
         budget: Memory that requests may take; None: no limit.
+        turns: Long computations of the process; None: without limits.
     """
 
     def __init__(
@@ -102,10 +103,12 @@ class Model:
         latent: Latent | None = None,
         calibration: Calibration | None = None,
         budget: Budget | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.manifest = manifest
         self.budget = budget or Budget()
         """Memory that requests may take."""
+        self._turns = turns or Turns()
         self.latent = latent
         self.calibration = calibration
         self.rules = Rules(manifest, limits, mixture=latent is not None)
@@ -197,10 +200,12 @@ class Model:
             z = await aside(_size(*z.shape), draw_mixture, self.latent.mixture, observations.n, most, seed)
         calibration = self.calibration if calibrated else None
         answers = {}
-        for name in target_names:
-            modality = self.rules.modality(name)
-            correction = corrections(calibration, modality, names, observations)
-            answers[name] = await self._answer(modality, z, options, observations, correction)
+        modalities = [self.rules.modality(name) for name in target_names]
+        with self._summarising(modalities, z) as computation:
+            for modality in modalities:
+                correction = corrections(calibration, modality, names, observations)
+                answer = self._answer(modality, z, options, observations, correction, computation)
+                answers[modality.name] = await answer
         return Generated(answers, observations.n, names)
 
     async def score(
@@ -226,21 +231,33 @@ class Model:
             condition: The modalities S, or ``none``.
             targets: The modalities T, or ``all``: everything else that was sent.
             draws: Number K of importance samples.
-            at_once: Number decoded at a time; the result does not depend on it.
+            at_once: Number decoded at a time, within bounds; the result does not depend on it.
             seed: Seed of all draws.
             robust: As for :meth:`encode`; of the condition.
 
         Raises:
-            WrongInput: A modality was not sent, is on both sides, a row has nothing on one of them, or there
-                would be too many importance weights.
+            WrongInput: A modality was not sent, is on both sides, a row has nothing on one of them, there
+                would be too many importance weights, or they would take longer than a request may.
             TooLarge: More rows or draws than allowed.
+            TooBusy: Others would keep it waiting past its deadline.
         """
         given, scored = self.rules.question(observations, condition, targets)
         self.rules.check_size(observations.n, draws)
         self.rules.check_numbers(observations.n, draws, "of importance weights", "K")
-        await self._reserve(observations.n * draws * BYTES_OF_NUMBER)
         together = tuple(name for name in self.rules.names if name in given + scored)
-        estimate = await self._evidence(observations, scored, given, draws, at_once, seed, robust)
+        modalities = [self.rules.modality(name) for name in scored]
+        decoders = {name: self._graphs[decoder_file(name)] for name in scored}
+        scorer = Scorer(decoders, modalities, together, observations, self._turns)
+        cells = min(observations.n * draws * scorer.cells, CELLS_AT_ONCE)
+        await self._reserve(observations.n * draws * BYTES_OF_NUMBER + cells * BYTES_OF_CELL)
+        condition, posterior = [
+            Gaussian(fused.mu, fused.log_var)
+            for fused in [
+                await self._fused(observations, names, 0, seed, return_mean=True, robust=robust)
+                for names in (given, together)
+            ]
+        ]
+        estimate = await scorer.evidence(condition, posterior, Sampling(draws, at_once, seed))
         present = {name: observations.columns[name].present for name in together}
         questions = questions_of(scored, given, present)
         likely = p_values(questions, estimate.log_prob, draws, self.manifest.reference)
@@ -310,50 +327,20 @@ class Model:
         explanation = fused.explanation._replace(disagreement=whole.explanation.disagreement)
         return fused._replace(explanation=explanation)
 
-    async def _evidence(
-        self,
-        observations: Observations,
-        scored: Sequence[str],
-        given: Sequence[str],
-        draws: int,
-        at_once: int,
-        seed: int,
-        robust: bool,
-    ) -> Evidence:
-        """log p(x_T | x_S) of every row, as ``models_store/evidence`` estimates it."""
-        together = tuple(name for name in self.rules.names if name in (*scored, *given))
-        condition, posterior = [
-            Gaussian(fused.mu, fused.log_var)
-            for fused in [
-                await self._fused(observations, names, 0, seed, return_mean=True, robust=robust)
-                for names in (given, together)
-            ]
-        ]
-        targets = [self.rules.modality(name) for name in scored]
-        parts = []
-        for rows in pieces(observations.n, min(at_once, draws), targets, CELLS_AT_ONCE):
-            piece = question(condition, posterior, targets, observations, rows)
-            drawn = noise(seed, observations, rows, together, self.manifest.latent_dim)
-            parts.append(await self._estimated(estimating(piece, drawn, draws, at_once)))
-        return joined(parts)
-
-    async def _estimated(self, estimates: Generator[Request, Decoded, Evidence]) -> Evidence:
-        """Runs a generator of estimates: decodes the points that it yields, and sends the outputs back."""
-        step = await asyncio.to_thread(advance, estimates, None)
-        while not isinstance(step, Evidence):
-            CURRENT.get().record("fuse")
-            graphs = [self._graphs[decoder_file(name)].run(z) for name, z in step.items()]
-            outputs = await asyncio.gather(*graphs)
-            CURRENT.get().record("decode")
-            step = await asyncio.to_thread(advance, estimates, dict(zip(step, outputs, strict=True)))
-            CURRENT.get().record("summarise")
-        return step
-
     async def _decode(self, modality: Modality, z: Array) -> Outputs:
         """The parameters of p(x | z): (n, K, *shape) for z of shape (n, K, D)."""
         flat = np.ascontiguousarray(z.reshape(-1, z.shape[-1]), np.float32)
         outputs = await self._graphs[decoder_file(modality.name)].run(flat)
         return {name: value.reshape(*z.shape[:2], *value.shape[1:]) for name, value in outputs.items()}
+
+    def _summarising(
+        self, modalities: Sequence[Modality], z: Array
+    ) -> AbstractContextManager[Computation | None]:
+        """Context of the summaries: a long computation where one of them takes several pieces."""
+        cells = [z.shape[0] * z.shape[1] * math.prod(one.parameter_shape()) for one in modalities]
+        if max(cells) <= CELLS_AT_ONCE:
+            return nullcontext()
+        return self._turns.computation("generate", sum(cells), "K, N, gen_mod or fields")
 
     async def _answer(
         self,
@@ -362,18 +349,16 @@ class Model:
         options: SummaryOptions,
         observations: Observations,
         correction: RowCorrections | None,
+        computation: Computation | None,
     ) -> Summary:
         """Summary of one target for all rows, decoded in pieces that fit into memory."""
-        parts = [
-            await self._target(
-                modality,
-                z[rows],
-                options,
-                observations.first_row + rows.start,
-                correction and correction.of(rows),
-            )
-            for rows in pieces(observations.n, z.shape[1], [modality], CELLS_AT_ONCE)
-        ]
+        parts, (_, draws, _) = [], z.shape
+        for rows in pieces(observations.n, draws, [modality], CELLS_AT_ONCE):
+            first, part = observations.first_row + rows.start, correction and correction.of(rows)
+            parts.append(await self._target(modality, z[rows], options, first, part, computation))
+            if computation is not None:
+                computation.add(self._graphs[decoder_file(modality.name)].seconds(len(z[rows]) * draws))
+                computation.advance(len(z[rows]) * draws * math.prod(modality.parameter_shape()))
         return join(parts)
 
     async def _target(
@@ -383,13 +368,15 @@ class Model:
         options: SummaryOptions,
         first_row: int,
         correction: RowCorrections | None,
+        computation: Computation | None,
     ) -> Summary:
         parameters = await self._decode(modality, z)
         CURRENT.get().record("decode")
         size = _size(*z.shape[:2], *modality.parameter_shape())
         if only_averages(modality, options, correction):
             size //= AVERAGED_AT_ONCE
-        summary = await aside(size, summaries, modality, parameters, options, first_row, correction)
+        run = partial(aside, size) if computation is None else computation.run
+        summary = await run(summaries, modality, parameters, options, first_row, correction)
         CURRENT.get().record("summarise")
         return summary
 

@@ -20,6 +20,24 @@ from models_store.manifest import Modality, Reference
 from service.engine.draws import generator
 from service.engine.observations import Observations
 
+LEAST_AT_ONCE, POINTS_AT_ONCE = 100, 2048
+"""Points of a row that are decoded together at least, as each step has a price of its own; and of all rows at
+most, so that a step takes a fraction of a second."""
+
+
+def portions(at_once: int, draws: int, cells: int, most: int) -> tuple[int, int]:
+    """Returns how many points of a row, and how many rows, are decoded together; scores do not depend on it.
+
+    Arguments:
+        at_once: Requested number of points of a row.
+        draws: Number K of draws of a row.
+        cells: Decoded numbers of a point.
+        most: Decoded numbers of a step.
+    """
+    room = max(1, min(POINTS_AT_ONCE, most // cells))
+    points = min(max(at_once, LEAST_AT_ONCE), draws, room)
+    return points, room // points
+
 
 @dataclass(frozen=True)
 class Scored:

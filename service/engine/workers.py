@@ -41,13 +41,14 @@ class Workers(Executor):
 
     Arguments:
         count: Number of threads.
+        name: Name of the threads.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, name: str = "graph") -> None:
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._lock = Lock()  # no task is queued behind the last one
         self._stopped = False
-        self._threads = [Thread(target=self._work, name=f"graph-{n}", daemon=True) for n in range(count)]
+        self._threads = [Thread(target=self._work, name=f"{name}-{n}", daemon=True) for n in range(count)]
         for thread in self._threads:
             thread.start()
 

@@ -17,6 +17,7 @@ from service.engine.batching import Backlog, GraphQueue
 from service.engine.budget import Budget, default_bytes
 from service.engine.model import Model
 from service.engine.sessions import cpu_quota
+from service.engine.turns import Turns
 from service.engine.workers import Workers
 from service.errors import NotFound, NotReady, TooBusy, WrongInput
 from service.models.loading import Loaded, Queue, load
@@ -70,6 +71,8 @@ class Catalog:
         self._backlog = Backlog()
         self.budget = Budget(self.settings.memory_bytes or default_bytes(self.settings.workers))
         """Memory that requests may take."""
+        self._long_workers = Workers(self._threads, "turn")
+        self._turns = Turns(self._long_workers, self.settings.deadline_seconds)
         self._changing = threading.Lock()
         self._retired: list[weakref.ref[Model]] = []  # models whose memory may still be in use
         self._refused: dict[tuple[str, int], tuple[str, Refused]] = {}
@@ -162,6 +165,7 @@ class Catalog:
         """Ends the threads; requests that still wait for them are refused."""
         self.trials.close()
         self._workers.shutdown(wait=False)  # a graph may hang; requests are finished by now
+        self._long_workers.shutdown(wait=False)
 
     # --- what is loaded; all of this blocks ----------------------------------------------------------------
 
@@ -335,7 +339,7 @@ class Catalog:
             version = fetch() if self._trusting else self.trials.passed((name, number), stamp, fetch)
             if version is None:
                 return False
-            loaded = load(version.open(), self.settings, self._workers, self.queue, self.budget)
+            loaded = load(version.open(), self.settings, self._workers, self.queue, self.budget, self._turns)
         except StoreAway:
             raise
         except Exception as error:

@@ -23,6 +23,7 @@ from service.engine.budget import BYTES_OF_NUMBER, Budget
 from service.engine.model import Model
 from service.engine.rules import Limits
 from service.engine.sessions import Graph, Session, UnfitGraph
+from service.engine.turns import Turns
 from service.engine.workers import Workers
 from service.settings import Settings
 
@@ -40,7 +41,12 @@ class Loaded:
 
 
 def load(
-    bundle: Bundle, settings: Settings, threads: Executor, queue: Queue, budget: Budget | None = None
+    bundle: Bundle,
+    settings: Settings,
+    threads: Executor,
+    queue: Queue,
+    budget: Budget | None = None,
+    turns: Turns | None = None,
 ) -> Loaded:
     """Opens, checks and times every graph of a bundle; blocks.
 
@@ -50,6 +56,7 @@ def load(
         threads: Threads in which graphs run.
         queue: Constructor of the queue of a graph.
         budget: Memory that requests may take; None: no limit.
+        turns: Long computations of the process; None: without limits.
 
     Raises:
         BundleRefused: A graph does not load, does not fit, or does not give its golden values; or latent.npz
@@ -67,7 +74,7 @@ def load(
     budget = budget or Budget()
     numbers = int(min(settings.max_numbers, budget.share // BYTES_OF_NUMBER))
     limits = Limits(settings.max_rows, settings.max_draws, numbers, drawn=settings.max_numbers)
-    return Loaded(Model(bundle.manifest, queues, limits, space, corrections, budget), bundle, queues)
+    return Loaded(Model(bundle.manifest, queues, limits, space, corrections, budget, turns), bundle, queues)
 
 
 def opened(bundle: Bundle, queue: Queue = GraphQueue) -> Model:

@@ -14,8 +14,8 @@ ERRORS = {
     409: "A service with several processes cannot do this.",
     413: "Too many bytes, rows or draws.",
     415: "The body has an unknown media type.",
-    422: "A wrong subset, shape, label or parameter, or too large a response.",
-    429: "Too many rows wait; `Retry-After` estimates the seconds until they are done.",
+    422: "A wrong subset, shape, label or parameter, or a response that is too large or takes too long.",
+    429: "Too many requests are in progress; `Retry-After` estimates the seconds until they are done.",
     500: "A failure of the service; its log has the reason under the `request_id`.",
     503: "No model is ready, or the request took too long.",
 }

@@ -16,7 +16,7 @@ from service.engine.batching import Receiver
 from service.engine.model import Model
 from service.engine.observations import Column, Observations
 from service.engine.rules import Limits
-from service.engine.scoring import Scored
+from service.engine.scoring import LEAST_AT_ONCE, Scored
 from tests.models_store.examples import NumpyArray, array, manifest
 
 NOISE = 0.5
@@ -50,6 +50,9 @@ class Linear:
         self.batches.append(len(rows))
         loc = rows @ self._weight.T
         return {"loc": loc, "log_scale": np.full_like(loc, np.log(NOISE))}
+
+    def seconds(self, rows: int) -> float:
+        return rows / 1e6
 
 
 DECODERS = {name: Linear(weight) for name, weight in WEIGHTS.items()}
@@ -157,16 +160,16 @@ def test_a_seed_gives_the_same_score_and_another_seed_another() -> None:
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("at_once", [1, 7, 50, 1000])
+@pytest.mark.parametrize("at_once", [1, 7, 120, 1000])
 @pytest.mark.parametrize("condition", ["none", "left"])
 def test_batches_of_draws_change_how_much_is_decoded_at_once_and_nothing_else(
     condition: str, at_once: int
 ) -> None:
     DECODERS["right"].batches.clear()
-    answer = score(observed(), condition, draws=50, at_once=at_once)
-    assert max(DECODERS["right"].batches) == min(at_once, 50) * ROWS
+    answer = score(observed(), condition, draws=150, at_once=at_once)
+    assert max(DECODERS["right"].batches) == min(max(at_once, LEAST_AT_ONCE), 150) * ROWS
     np.testing.assert_allclose(
-        answer.evidence.log_prob, score(observed(), condition, draws=50).evidence.log_prob, rtol=1e-6
+        answer.evidence.log_prob, score(observed(), condition, draws=150).evidence.log_prob, rtol=1e-6
     )
 
 
