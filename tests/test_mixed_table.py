@@ -261,7 +261,7 @@ def test_examples_can_be_sent_back(client: TestClient) -> None:
 
 def test_the_api_describes_each_column(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
-    row = document["components"]["schemas"]["clinic.patient.Row"]["properties"]
+    row = document["components"]["schemas"]["ClinicPatientRow"]["properties"]
     assert (row["stage"]["type"], row["stage"]["x-labels"]) == (["string", "null"], [*STAGES])
     assert row["visits"] == {"type": ["integer", "null"], "minimum": 0}
     assert row["age"] == {"type": ["number", "null"], "description": "In a."}

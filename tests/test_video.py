@@ -123,6 +123,6 @@ def test_an_example_is_a_gif(client: TestClient) -> None:
 
 def test_the_api_describes_videos(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
-    form = document["components"]["schemas"]["arrows.Form"]["properties"]["clip"]
+    form = document["components"]["schemas"]["ArrowsForm"]["properties"]["clip"]
     assert "A clip (GIF), resized, and sampled to the number of frames" in form["description"]
     assert form["x-modality"]["kind"] == "video"

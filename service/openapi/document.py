@@ -57,7 +57,7 @@ def describe(
     schemas |= generic_components()
     prefixes = unique_prefixes([manifest.name for manifest in loaded])
     for manifest in loaded:
-        schemas |= components(prefixes[manifest.name], manifest)
+        schemas |= components(prefixes[manifest.name], manifest, schemas)
     for described in (one for methods in document["paths"].values() for one in methods.values()):
         _correct_errors(described)
         _correct_path(described)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -138,25 +138,29 @@ def operation(
     }
 
 
-def components(prefix: str, manifest: Manifest) -> dict[str, Schema]:
+def components(prefix: str, manifest: Manifest, used: Collection[str] = ()) -> dict[str, Schema]:
     """Returns the schemas that the operations of a model refer to.
 
     Arguments:
         prefix: First part of their names.
         manifest: Manifest of the model.
+        used: Names of other schemas; rows of ``a_b`` in ``c`` and of ``b`` in ``c_a`` join to one name.
     """
     small = {m.name: [shown] for m in manifest.modalities if (shown := modalities.example(m)) is not None}
-    rows = {m.name: _reference(prefix, f"{m.name}.Row") for m in manifest.modalities}
+    names = _row_names(prefix, manifest, used)
+    rows = {name: {"$ref": f"{SCHEMAS}{row}"} for name, row in names.items()}
     form = _object({m.name: modalities.part(m, rows[m.name]) for m in manifest.modalities}, closed=True)
     inputs = _object({m.name: modalities.rows(m, rows[m.name]) for m in manifest.modalities}, closed=True)
     document = _object({"inputs": _reference(prefix, "Inputs")}, ["inputs"], closed=True)
     if small:
         document["examples"] = [{"inputs": small}]
-    schemas = {f"{m.name}.Row": modalities.row(m) for m in manifest.modalities if modalities.has_component(m)}
-    schemas |= {"Form": {**form, "description": PARTS}, "Document": document, "Inputs": inputs}
+    schemas = {"Form": {**form, "description": PARTS}, "Document": document, "Inputs": inputs}
     answers = (_encoded(manifest), _generated(manifest), _scored())
     schemas |= {_answer(kind): answer for kind, answer in zip(OPERATIONS, answers, strict=True)}
-    return {f"{prefix}.{name}": schema for name, schema in schemas.items()}
+    return {
+        **{names[m.name]: modalities.row(m) for m in manifest.modalities if modalities.has_component(m)},
+        **{class_name(prefix, name): schema for name, schema in schemas.items()},
+    }
 
 
 def generic_components() -> dict[str, Schema]:
@@ -167,7 +171,28 @@ def generic_components() -> dict[str, Schema]:
         "Document": _object({"inputs": rows}, ["inputs"]),
         **{_answer(kind): _object(_head()) | {"additionalProperties": True} for kind in OPERATIONS},
     }
-    return {f"{ANY}.{name}": schema for name, schema in schemas.items()}
+    return {class_name(ANY, name): schema for name, schema in schemas.items()}
+
+
+def class_name(*names: str) -> str:
+    """Joins names to that of a class: ``a_b`` and ``Form`` to ``ABForm``.
+
+    A schema has no dot in its name: some generators make a module of what stands before it.
+    """
+    words = (word for name in names for word in name.split("_"))
+    return "".join(word[:1].upper() + word[1:] for word in words)
+
+
+def _row_names(prefix: str, manifest: Manifest, used: Collection[str]) -> dict[str, str]:
+    """Returns a name for the rows of each modality that no other schema has, in upper or lower case."""
+    names: dict[str, str] = {}
+    for modality in manifest.names:
+        taken = {name.lower() for name in (*used, *names.values())}
+        name, number = class_name(prefix, modality, "Row"), 2
+        while name.lower() in taken:
+            name, number = class_name(prefix, modality, f"Row{number}"), number + 1
+        names[modality] = name
+    return names
 
 
 ANY = "any_model"
@@ -179,8 +204,11 @@ HIDDEN = ("fields", "flatten")
 PARTS = "One part per row of a modality; a modality without a part is missing."
 
 
+SCHEMAS = "#/components/schemas/"
+
+
 def _reference(prefix: str, component: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{prefix}.{component}"}
+    return {"$ref": SCHEMAS + class_name(prefix, component)}
 
 
 def _answer(kind: Operation) -> str:

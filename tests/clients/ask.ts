@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import createClient, { type Middleware } from "openapi-fetch";
 import type { components, paths } from "./schema.js";
 
-type Form = components["schemas"]["kinds.Form"];
+type Form = components["schemas"]["KindsForm"];
 
 const [address = "", key = "", file = "", archive = ""] = process.argv.slice(2);
 const keyed = { baseUrl: address, headers: { authorization: `Bearer ${key}` } };
@@ -76,7 +76,7 @@ async function sendsTables(): Promise<void> {
 }
 
 async function asksInJson(): Promise<void> {
-  const inputs: components["schemas"]["kinds.Inputs"] = {
+  const inputs: components["schemas"]["KindsInputs"] = {
     animal: ["owl", null, "cat"],
     body: [null, { height: 180, mass: null }, null],
     place: [null, null, 'sea, "deep"'],
@@ -90,7 +90,7 @@ async function asksInJson(): Promise<void> {
     assert.equal(data?.targets.body?.mean?.length, 3);
     assert.deepEqual(new Set(data?.targets.animal?.ranked?.[0]), new Set(["cat", "dog", "owl"]));
   }
-  const cats: components["schemas"]["kinds.Document"] = { inputs: { animal: ["cat", "dog"] } };
+  const cats: components["schemas"]["KindsDocument"] = { inputs: { animal: ["cat", "dog"] } };
   for (const path of ["/encode/json", "/models/kinds/encode/json"] as const)
     assert.equal((await client.POST(path, { body: cats })).data?.mu.length, 2);
   for (const path of ["/score/json", "/models/kinds/score/json"] as const) {

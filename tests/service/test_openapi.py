@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from service.app import STATUS, create_app
 from service.http.problems import BY_STATUS, type_of
 from service.openapi import describe
 from service.settings import Settings
+from tests.models_store.examples import manifest, with_columns
 from tests.service.kinds import described
 
 Operation = dict[str, Any]
@@ -35,16 +35,16 @@ def operations(document: dict[str, Any]) -> Iterator[Operation]:
 
 def test_every_modality_is_a_field_with_its_shape_labels_and_units(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
-    form, inputs = (schemas[f"kinds.{name}"]["properties"] for name in ("Form", "Inputs"))
+    form, inputs = (schemas[f"Kinds{name}"]["properties"] for name in ("Form", "Inputs"))
     assert list(form) == list(inputs) == list(described().names)
     assert form["image"]["items"] == {"type": "string", "format": "binary"}
     assert form["image"]["x-modality"]["shape"] == [6, 4]
     assert form["image"]["x-modality"]["dtype"] == "uint8"
     assert form["animal"]["items"] == {"type": "string", "x-labels": ["cat", "dog", "owl"]}
     assert form["animal"]["x-modality"]["labels"] == ["cat", "dog", "owl"]
-    assert list(schemas["kinds.body.Row"]["properties"]) == ["height", "mass", "age"]
+    assert list(schemas["KindsBodyRow"]["properties"]) == ["height", "mass", "age"]
     assert inputs["animal"]["examples"] == [["cat"]]
-    assert set(schemas["kinds.Generated"]["properties"]["targets"]["properties"]) == set(inputs)
+    assert set(schemas["KindsGenerated"]["properties"]["targets"]["properties"]) == set(inputs)
 
 
 @pytest.mark.parametrize("path", ["/encode", "/generate", "/score"])
@@ -75,7 +75,8 @@ def test_no_schema_has_the_name_that_generators_give_to_parts_of_an_operation(
 ) -> None:
     parts = ("request", "params", "data", "body", "response", "responses", "error", "errors")
     ids = {operation["operationId"].replace("_", "") for operation in operations(document)}
-    schemas = {re.sub("[._]", "", name).lower() for name in document["components"]["schemas"]}
+    schemas = {name.lower() for name in document["components"]["schemas"]}
+    assert all(name.isalnum() for name in schemas), "some generators make modules of dots"
     assert len(schemas) == len(document["components"]["schemas"])
     assert not schemas & {name + part for name in ids for part in ("", *parts)}
     for operation in operations(document):
@@ -90,9 +91,23 @@ def test_models_whose_names_join_to_one_have_schemas_and_operations_of_different
     models = [described().model_copy(update={"name": name}) for name in ("a_1", "a1", "any_model")]
     document = describe(FastAPI.openapi(create_app(Settings())), models, None, keyed=False)
     schemas = document["components"]["schemas"]
-    assert len({re.sub("[._]", "", name) for name in schemas}) == len(schemas)
+    assert len({name.lower() for name in schemas}) == len(schemas)
+    for name in ("A1", "A1Model2", "AnyModelModel2", "AnyModel"):
+        assert f"{name}Form" in schemas
     ids = [operation["operationId"].replace("_", "") for operation in operations(document)]
     assert len(set(ids)) == len(ids)
+
+
+def test_rows_whose_names_join_to_one_have_schemas_of_different_names() -> None:
+    models = [
+        manifest(
+            name=name, modalities=[with_columns("age").model_copy(update={"name": view}) for view in views]
+        )
+        for name, views in {"c": ("a_b", "ab"), "c_a": ("b", "x")}.items()
+    ]
+    document = describe(FastAPI.openapi(create_app(Settings())), models, None, keyed=False)
+    rows = {name for name in document["components"]["schemas"] if "Row" in name}
+    assert rows == {"CABRow", "CAbRow2", "CABRow3", "CAXRow"}
 
 
 def test_no_list_of_lists_holds_an_enumeration_and_no_array_lacks_its_items(document: dict[str, Any]) -> None:
@@ -178,7 +193,7 @@ def test_what_is_answered_is_what_is_described(kinds: TestClient, document: dict
     schemas = document["components"]["schemas"]
     body = {"inputs": {"animal": ["cat"], "body": [[1, 2, 3]]}}
     for question, name in {"encode": "Encoded", "generate?K=5": "Generated", "score?K=5": "Scored"}.items():
-        _assert_fits(kinds.post(f"/{question}", json=body).json(), schemas[f"kinds.{name}"])
+        _assert_fits(kinds.post(f"/{question}", json=body).json(), schemas[f"Kinds{name}"])
 
 
 def _assert_fits(value: Any, schema: dict[str, Any]) -> None:
