@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 
 from models_store.arrays import Array
 from models_store.errors import UnreadableFile, WrongValue, shown
@@ -32,6 +33,32 @@ def read_text(content: bytes) -> str:
         raise UnreadableFile(
             f"a label must be UTF-8 text, got bytes that begin with {content[:8]!r}"
         ) from None
+
+
+def split(content: bytes, labels: tuple[str, ...]) -> list[bytes]:
+    """Labels of a text: one, or several as a JSON list or with commas between them.
+
+    Clients that are generated from the OpenAPI document send a list in one of these forms. A text that is a
+    label is one, whatever it contains; so is a text of which some part is no label.
+    """
+    if content.startswith(arrays.MAGIC):
+        return [content]
+    text = content.decode(errors="replace").strip()
+    if _is_label(text, labels):
+        return [content]
+    try:
+        parts = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        parts = [part.strip() for part in text.split(",")]
+    several = isinstance(parts, list) and parts and all(_is_label(part, labels) for part in parts)
+    return [part.encode() for part in parts] if several else [content]
+
+
+def _is_label(value: Any, labels: tuple[str, ...]) -> bool:
+    if not isinstance(value, str):
+        return False
+    lookup = _lookup(labels)
+    return value in lookup.texts or (lookup.all_read and _integer(value) in lookup.integers)
 
 
 def integers(labels: tuple[str, ...]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import parse_options_header
 
 from models_store import kinds
-from models_store.kinds import arrays, table
+from models_store.kinds import arrays, category, table
 from models_store.manifest import Modality
 from service.engine.budget import Allowance
 from service.engine.observations import Column
@@ -50,6 +50,8 @@ def columns(
     pixels.check(rules, parts, allowance)
     for name, files in parts.items():
         modality = rules.modality(name)
+        if modality.labels:
+            files = [label for content in files for label in category.split(content, modality.labels)]
         rules.check_rows(len(files))
         rows = []
         for index, content in enumerate(files):

@@ -155,3 +155,13 @@ def test_names_of_lists_may_end_with_brackets(scale: TestClient) -> None:
     assert {**marked.json(), "request_id": ""} == {**plain.json(), "request_id": ""}
     refused = scale.post("/generate?K[]=2", files=body)
     assert refused.json()["detail"] == "unknown parameter 'K[]'"
+
+
+@pytest.mark.parametrize("text", ['["1", "5"]', "1,5"], ids=["JSON", "commas"])
+def test_a_part_may_hold_a_list_of_labels(scale: TestClient, text: str) -> None:
+    """As the clients write it that openapi-generator makes for Rust and C#."""
+    query = "/generate?gen_mod=label&seed=1"
+    plain = scale.post(query, files=parts(label=[b"1", b"5"])["files"])
+    joined = scale.post(query, files=parts(label=[text.encode()])["files"])
+    assert (plain.status_code, joined.status_code) == (200, 200)
+    assert {**joined.json(), "request_id": ""} == {**plain.json(), "request_id": ""}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from models_store.errors import InputRefused
 from models_store.kinds import read_file, read_values, rows
-from models_store.kinds.category import samples_as_integers
+from models_store.kinds.category import samples_as_integers, split
 from tests.models_store.examples import category, rows_or_refusal
 
 ANIMALS = category("cat", "dog", "blå hval")
@@ -139,6 +139,31 @@ json_like = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
+
+
+SEAS = category('sea, "deep"', "sea", "[]", "it's", "7")
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("sea", ["sea"]),
+        ('sea, "deep"', ['sea, "deep"']),
+        ("sea,it's", ["sea", "it's"]),
+        ("7, sea , 7", ["7", "sea", "7"]),
+        ('["sea, \\"deep\\"", "sea"]', ['sea, "deep"', "sea"]),
+        ("[]", ["[]"]),
+        ('"sea"', ['"sea"']),
+        ("sea,snow", ["sea,snow"]),
+        ('["sea", null]', ['["sea", null]']),
+        ('["sea", 7]', ['["sea", 7]']),
+        ("{}", ["{}"]),
+        ("", [""]),
+    ],
+)
+def test_a_text_is_a_label_or_a_list_of_labels(text: str, labels: list[str]) -> None:
+    """A list in JSON or with commas, as some generated clients write it; a label is no list."""
+    assert split(text.encode(), SEAS.labels or ()) == [label.encode() for label in labels]
 
 
 @given(values=st.lists(json_like, max_size=4))
