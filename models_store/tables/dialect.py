@@ -71,6 +71,7 @@ class Dialect(BaseModel):
         line_end: Of a line of text.
         preamble: Lines before the header: titles, comments, ``sep=;``.
         has_header: Whether the first line after the preamble names the columns.
+        row_names: The header lacks a cell for the first column, as R writes it.
         units: Cells of a line of units below the header; none where there is no such line.
         missing: Cells that mean a missing value in all columns, besides empty ones.
         columns: From left to right.
@@ -87,6 +88,7 @@ class Dialect(BaseModel):
     line_end: str = "\n"
     preamble: tuple[str, ...] = ()
     has_header: bool = True
+    row_names: bool = False
     units: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     columns: tuple[ColumnDialect, ...] = ()
@@ -127,6 +129,9 @@ class FileDialect(TableLayout):
 
     missing_in: dict[str, tuple[str, ...]] = {}
     """By header, further cells that mean a missing value in that column."""
+    footer_lines: int | None = Field(default=None, ge=0)
+    """Number of lines below the last row of text or Excel, such as totals and notes; default: by their words
+    and sums."""
 
 
 class StoredColumn(BaseModel):
@@ -162,6 +167,11 @@ class TrainingTable(TableLayout):
     def headers(self) -> frozenset[str]:
         """Normalised headers of all columns."""
         return frozenset(normal(column.header) for column in self.columns)
+
+
+def footer_lines(layout: TableLayout | None) -> int | None:
+    """The stated number of lines below the last row; None where they are to be detected."""
+    return layout.footer_lines if isinstance(layout, FileDialect) else None
 
 
 def normal(header: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from models_store.errors import UnreadableFile
+from models_store.tables.footer import above_footer
 from models_store.tables.output import Label, Plan, Writer, values_for
 from models_store.tables.sources import ABSENT, Source
 
@@ -47,15 +49,25 @@ class JsonSource(Source):
             documents = (line for line in stream if line.strip()) if self._by_line else [stream.read()]
             try:
                 for document in documents:
-                    value = orjson.loads(document.removeprefix(b"\xef\xbb\xbf"))
+                    value = _loaded(document.removeprefix(b"\xef\xbb\xbf"))
                     for row in [value] if self._by_line else _listed(value):
                         if not isinstance(row, dict):
                             raise UnreadableFile(
                                 f"{self._where} is JSON, but not a table: write a list of objects by column"
                             )
                         yield row
-            except orjson.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise UnreadableFile(f"{self._where} is damaged JSON: {error}") from None
+
+
+def _loaded(document: bytes) -> Any:
+    """A document of JSON, in which NaN, as Python writes it, is missing too."""
+    try:
+        return orjson.loads(document)
+    except orjson.JSONDecodeError:
+        if b"NaN" in document:
+            return json.loads(document, parse_constant={"NaN": None}.__getitem__)
+        raise
 
 
 def _wider(kind: str, value: Any) -> str:
@@ -141,6 +153,10 @@ class ExcelSource(Source):
         )
 
     def rows(self) -> Iterator[Sequence[Any]]:
+        return above_footer(self, self._body)
+
+    def _body(self) -> Iterator[Sequence[Any]]:
+        """Lines below the header."""
         width = len(self.headers)
         for line in islice(self._sheet(), len(self.titles) + 1, None):
             values = list(line[:width])
@@ -207,6 +223,8 @@ class ExcelWriter(Writer):
         return cell
 
     def close(self) -> None:
+        for line in self.plan.footer():
+            self._append([cell or None if isinstance(cell, str) else cell for cell in line])
         self._book.save(self._stream)
 
     def cancel(self) -> None:

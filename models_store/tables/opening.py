@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeAlias
 import zstandard
 
 from models_store.errors import UnreadableFile, listed
-from models_store.tables.dialect import Compression, Dialect, Format, TableLayout
+from models_store.tables.dialect import Compression, Dialect, Format, TableLayout, footer_lines
 from models_store.tables.documents import ExcelSource, JsonSource
 from models_store.tables.known import KnownTables
 from models_store.tables.parquet import ParquetSource
@@ -36,6 +36,7 @@ OTHER_TEXTS = {
     "XML": rb"<\?xml\b",
     "YAML": rb"(---\s*\n)?- \w+: [^\n]*\n  \w+:",
     "text in the format of LIBSVM": rb"[+-]?[\d.]+( \d+:\S+){2,} *\r?\n[+-]?[\d.]+( \d+:\S+)* *\r?\n",
+    "a table drawn with characters": rb"[^\n]*\|[^\n]*\r?\n[ |:+-]*---[ |:+-]*\r?\n|\s*\+-+\+",
     "a text in Rich Text Format": rb"\{\\rtf",
 }
 """Patterns of the first bytes of texts that are no table, by name."""
@@ -85,7 +86,9 @@ def open_source(
         source = ParquetSource(plain or _unpacked_file(opener), where, temporary=plain is None)
         return Dialect(format=kind, compression=compression), source
     if kind == "excel":
-        return Dialect(format=kind, compression=compression), ExcelSource(where, partial(_seekable, opener))
+        book = ExcelSource(where, partial(_seekable, opener))
+        book.footer_lines = footer_lines(layout)
+        return Dialect(format=kind, compression=compression), book
     if kind in ("json", "jsonl"):
         dialect = Dialect(format=kind, compression=compression)
         return dialect, JsonSource(where, opener, lines=kind == "jsonl")

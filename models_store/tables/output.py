@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,6 +63,12 @@ class Plan:
     def headers(self) -> list[str]:
         """Headers of all columns of the new file."""
         return [*self.dialect.headers, *(column.header for column in self.added)]
+
+    def footer(self) -> Iterator[list[Any]]:
+        """Lines below the last row; those as wide as the table have empty cells in the added columns."""
+        for line in self.source.footer:
+            further = len(self.added) if len(line) >= len(self.columns) else 0
+            yield [*line, *[None] * further]
 
 
 class Writer(ABC):

@@ -162,6 +162,7 @@ def assembled(
         line_end=line_end,
         preamble=tuple(lines[:start]),
         has_header=has_header,
+        row_names=has_header and _has_row_names(rows),
         units=_units(rows) if has_header else (),
     )
 
@@ -242,12 +243,13 @@ def _titles(lines: Sequence[str], delimiter: str, quote: str) -> int:
         (line.replace("\r", " ").replace("\n", " ") + "\n" for line in lines[: 10 * LINES]),
         delimiter=delimiter,
         quotechar=quote,
+        skipinitialspace=delimiter == " ",
     )
     starts, rows = [], []
     start = 0
     for row in islice(reader, LINES):  # a row may have several lines
         starts.append(start)
-        rows.append(row)
+        rows.append(row[:-1] if delimiter == " " and row and not row[-1] else row)
         start = reader.line_num
     widths = Counter(len(row) for row in rows if row)
     width = max(widths, key=lambda size: widths[size], default=1)
@@ -255,8 +257,34 @@ def _titles(lines: Sequence[str], delimiter: str, quote: str) -> int:
         return 0
     for index, row in enumerate(rows[:MOST_PREAMBLE]):
         if len(row) == width and sum(bool(cell.strip()) for cell in row) > 1:
+            if index and _names_all_but_one(rows[index - 1], rows[index:]):
+                return starts[index - 1]
             return starts[index] if all(len(other) <= width for other in rows[:index]) else 0
     return 0
+
+
+def _names_all_but_one(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a line names all columns of some rows but one.
+
+    That is the first where R writes the names of rows, and the last where a delimiter ends each row.
+    """
+    cells = [cell.strip() for cell in header]
+    return (
+        len(cells) == len(rows[0]) - 1
+        and all(cell and not _is_number(cell) for cell in cells)
+        and len({*cells}) == len(cells)
+        and not is_header(rows)
+    )
+
+
+def _has_row_names(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether all rows have one cell more than the header, and not only an empty one at the end."""
+    further = rows[1:-1] or rows[1:]  # a last row may be cut
+    return (
+        bool(further)
+        and all(len(row) == len(rows[0]) + 1 for row in further)
+        and any(row[-1].strip() for row in further)
+    )
 
 
 def is_header(rows: Sequence[Sequence[str]]) -> bool:

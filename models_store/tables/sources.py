@@ -30,11 +30,17 @@ class Source(ABC):
         headers: As the file spells them.
         stored: Types of the columns where the format has types, else None.
         typed: Whether cells are values of a type instead of text; :func:`as_cell` makes cells of them.
+        footer: Lines below the last row, such as totals and notes, once all rows have been read.
+        footer_lines: Number of these lines; None: by what they hold.
+        labels: Words in lower case that rows may have, also where they read like a total.
     """
 
     headers: tuple[str, ...]
     stored: tuple[str, ...] | None = None
     typed: bool = True
+    footer: Sequence[Sequence[Any]] = ()
+    footer_lines: int | None = None
+    labels: frozenset[str] = frozenset()
 
     @abstractmethod
     def rows(self) -> Iterator[Sequence[Any]]:

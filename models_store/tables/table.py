@@ -23,6 +23,8 @@ from models_store.tables.sources import Cell, Source
 from models_store.tables.survey import repeated, survey
 from models_store.tables.text import TextSource
 
+LONGEST_SHOWN, MOST_SHOWN = 60, 3
+"""Characters of a line below the rows that a sentence shows, and the number of these lines."""
 EMPTY_IT = "correct it, or leave the cell empty"
 CELLS_AT_ONCE = 2**20
 """Cells in a block; what is in memory at a time is a small multiple of this."""
@@ -186,6 +188,8 @@ def read_table(
             f"its text is not UTF-8 and is read as {dialect.encoding}: {_not_ascii(matches.columns)}",
             *report,
         )
+    if source.footer:
+        report = (*report, _below(source.footer))
     return Table(where, dialect.model_copy(update={"columns": matches.columns}), report, source)
 
 
@@ -194,6 +198,18 @@ def _not_ascii(columns: Sequence[ColumnDialect]) -> str:
     headers = [column.header for column in columns if not column.header.isascii()][:3]
     shown = f"headers such as {listed(headers)}" if headers else "its labels"
     return f"if {shown} are not right, save it as UTF-8"
+
+
+def _below(lines: Sequence[Sequence[Any]]) -> str:
+    """A sentence on the lines below the last row."""
+    texts = [", ".join(str(cell) for cell in line if cell not in (None, "")) for line in lines]
+    shown = listed(text[:LONGEST_SHOWN] for text in list(filter(None, texts))[:MOST_SHOWN])
+    count = (
+        "1 line at the end is no row and is"
+        if len(lines) == 1
+        else f"{len(lines)} lines at the end are no rows and are"
+    )
+    return f"{count} left out: {shown}; to keep such, set footer_lines = 0 in [data.dialects]"
 
 
 def _nameless(columns: Sequence[ColumnDialect]) -> str:
@@ -227,7 +243,14 @@ def read_known(
     else:
         dialect, source = open_source(content, where, None, model_tables)
     _check_headers(where, source)
-    columns = described(source, dialect, model_tables, contents(source.headers))
+    what = contents(source.headers)
+    source.labels = frozenset(
+        label.casefold()
+        for labels in what
+        if labels and not isinstance(labels, str | int)
+        for label in labels
+    )
+    columns = described(source, dialect, model_tables, what)
     return Table(where, dialect.model_copy(update={"columns": columns}), (), source, EMPTY_IT)
 
 

@@ -6,10 +6,13 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
+from itertools import islice
 from typing import Any, BinaryIO, TextIO
 
 from models_store.errors import UnreadableFile
-from models_store.tables.dialect import ColumnDialect, TableLayout
+from models_store.tables.dialect import ColumnDialect, TableLayout, footer_lines
+from models_store.tables.footer import above_footer
 from models_store.tables.known import KnownTables, recognise
 from models_store.tables.output import Label, Plan, Writer, spelled, text_for
 from models_store.tables.sniff import SAMPLE, encoding_of, sniff
@@ -39,6 +42,7 @@ class TextSource(Source):
         model_tables: KnownTables | None = None,
     ) -> None:
         self._where, self._open_bytes = where, open_bytes
+        self.footer_lines = footer_lines(layout)
         trained = [table.encoding for table in model_tables.tables if table.encoding] if model_tables else []
         sample, encoding = self._sample(layout, trained)
         if model_tables is not None:
@@ -47,7 +51,7 @@ class TextSource(Source):
             self.dialect = sniff(sample, encoding, layout)
         first = next(self._lines(), [])
         if self.dialect.has_header:
-            self.headers = tuple(first)
+            self.headers = ("", *first) if self.dialect.row_names else tuple(first)
         else:
             self.headers = tuple(f"column {at + 1}" for at in range(len(first)))
 
@@ -70,25 +74,27 @@ class TextSource(Source):
         return sample, encoding
 
     def rows(self) -> Iterator[Sequence[str]]:
-        lines = self._lines()
         width = len(self.headers)
-        for _ in range(self.dialect.has_header + bool(self.dialect.units)):
-            next(lines, None)
-        for index, row in enumerate(lines):
+        for index, row in enumerate(above_footer(self, self._body)):
             if len(row) != width:
-                if not row:  # a blank line: of a table of one column, a missing cell
-                    if width == 1:
-                        yield [""]
-                    continue
-                if len(row) > width and not any(cell.strip() for cell in row[width:]):
-                    yield row[:width]
-                    continue
                 raise UnreadableFile(
                     f"{self._where}: row {index} (counted from 0) has {len(row)} cells, the header has "
                     f"{width}; put cells that contain '{self.dialect.delimiter}' in quotes, and remove "
                     "lines that are no rows"
                 )
             yield row
+
+    def _body(self) -> Iterator[Sequence[str]]:
+        """Lines below the header, without blank ones; of a table of one column, these are missing cells."""
+        width = len(self.headers)
+        for row in islice(self._lines(), self.dialect.has_header + bool(self.dialect.units), None):
+            if not row:
+                if width == 1:
+                    yield [""]
+            elif len(row) > width and not any(cell.strip() for cell in row[width:]):
+                yield row[:width]
+            else:
+                yield row
 
     def _lines(self) -> Iterator[list[str]]:
         dialect = self.dialect
@@ -126,15 +132,17 @@ class TextWriter(Writer):
         dialect = plan.dialect
         self._text = io.TextIOWrapper(stream, dialect.encoding, newline="", errors="backslashreplace")
         self._text.writelines(line + dialect.line_end for line in dialect.preamble)
-        self._writer = csv.writer(
+        writer = partial(
+            csv.writer,
             self._text,
             delimiter=dialect.delimiter,
             quotechar=dialect.quote,
             lineterminator=dialect.line_end,
-            quoting=csv.QUOTE_ALL if dialect.quote_all else csv.QUOTE_MINIMAL,
         )
+        self._quoting = writer(quoting=csv.QUOTE_ALL)
+        self._writer = self._quoting if dialect.quote_all else writer()
         if dialect.has_header:
-            self._writer.writerow(plan.headers)
+            self._writer.writerow(plan.headers[dialect.row_names :])
         if dialect.units:
             self._write_cells([*dialect.units, *("" for _ in plan.added)])
 
@@ -149,10 +157,14 @@ class TextWriter(Writer):
     def _write_cells(self, cells: Sequence[str]) -> None:
         if len(cells) == 1 and not cells[0]:  # csv writes "" for it
             self._text.write(self.plan.dialect.line_end)
+        elif self.plan.dialect.delimiter == " " and "" in cells:  # blanks in a row are one delimiter
+            self._quoting.writerow(cells)
         else:
             self._writer.writerow(cells)
 
     def close(self) -> None:
+        for line in self.plan.footer():
+            self._write_cells(list(map(text_for, line)))
         self._text.flush()
         self._text.detach()
 

@@ -171,6 +171,9 @@ def _run(model: Model, arguments: argparse.Namespace, progress: Progress) -> Non
             for path in drafts[len(named) :]:
                 path.write_bytes(_state(model, arguments, seed))
     report(filling.copied, counts)
+    if below := len(filling.table.table.source.footer):
+        lines = "1 line" if below == 1 else f"{below} lines"
+        print(f"{lines} below the rows, such as totals and notes, copied as they are", file=sys.stderr)
 
 
 def _counted(filling: Filling, file: Path, progress: Progress) -> Counts:

@@ -16,6 +16,8 @@ from training.tables.mudata import MuDataFile
 
 TEXT_WITH_ZEROS = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xff\xfe", b"\xfe\xff")
 """Starts of gzip, zstd and UTF-16."""
+MOSTLY = 0.9
+"""Share of a text that its printable bytes are at least."""
 TABLES = (".csv", ".tsv", ".parquet")
 
 
@@ -48,11 +50,18 @@ def open_file(path: Path, how: FileDialect | None = None, marks: Marks = NO_MARK
             return ArrayFile(path, marks, zipped=start.startswith(b"PK"))
         if start.startswith((b"\x89HDF", b"MuData (")):  # MuData writes its name before the HDF5
             return MuDataFile(path, marks)
-        if b"\0" not in start or start.startswith(TEXT_WITH_ZEROS):
+        if b"\0" not in start or start.startswith(TEXT_WITH_ZEROS) or _is_text(start):
             return TableFile(path, how, marks)
     raise DataError(
         f"{path} is none of CSV, Parquet, Excel, npz, npy, h5mu, h5ad: it begins with {start[:8]!r}"
     )
+
+
+def _is_text(start: bytes) -> bool:
+    """Whether bytes with zeros are text: UTF-16 without a mark, or text with few zeros in it."""
+    printable = sum(byte >= 32 or byte in b"\t\r\n" for byte in start)
+    fewer, more = sorted(half.count(0) / max(1, len(half)) for half in (start[::2], start[1::2]))
+    return printable > MOSTLY * len(start) or (fewer < 1 - MOSTLY and more > MOSTLY)
 
 
 def _cells(path: Path) -> int:

@@ -58,12 +58,15 @@ CONVERTED = {
 """Formats that are read, by the first part of a media type."""
 _AFFIXED = re.compile(
     r"[$€£¥]\s?[+-]?\d[\d.,']*|[+-]?\d[\d.,']*\s?([$€£¥]|[^\W\d_]{1,5}[/²³\w]{0,4})|\(\d[\d.,']*\)"
+    r"|'[+-]?\d[\d.,]*|=\"[+-]?\d[\d.,]*\""
 )
 """Numbers with a currency, a unit or brackets."""
 _NEGATIVE = re.compile(r"\([\d.,']+\)|[\d.,']+-")
 """Numbers below 0 as accountants write them."""
 _SEVERAL = re.compile(r"[+-]?\d[\d.,]*\s*(/|±|\+/-|–|-|x|×|;)\s*[+-]?\d[\d.,]*")
 """Several numbers in one cell, such as a blood pressure."""
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_FILE_NAME = re.compile(r".*\.[^\W\d_]\w{1,4}")
 _SUFFIX = re.compile(r"\.[a-z0-9]{2,5}")
 
 
@@ -98,7 +101,11 @@ def decide(fields: Sequence[Field], keys: Mapping[Path, str]) -> list[Decision]:
 def kinds_of(field: Field) -> list[str]:
     """The kinds that have files such as a column of text names."""
     suffix = Path(field.example or "").suffix.lower()
-    return [] if field.numeric else [name for name in FILES if suffix in KINDS[name].suffixes]
+    return (
+        []
+        if field.numeric or _ADDRESS.match(field.example or "")
+        else [name for name in FILES if suffix in KINDS[name].suffixes]
+    )
 
 
 def _alone(field: Field, key: str | None) -> Decision:
@@ -133,6 +140,8 @@ def _unread(field: Field) -> str | None:
     suffix = Path(example).suffix.lower()
     if _SUFFIX.fullmatch(suffix) and (field.file.path.parent / example).is_file():
         return f"names files of the format {suffix}, which is not read; convert them to {_remedy(example)}"
+    if _ADDRESS.match(example) and any(suffix in KINDS[name].suffixes for name in FILES):
+        return f"names files on the web, such as '{example}'; download them, and name those files"
     many = field.values is None or (len(field.values) > FEW_NUMBERS and 2 * len(field.values) > field.present)
     if words := _words_among_measures(field.values or ()):
         if _NEGATIVE.fullmatch(words[0]):
@@ -140,7 +149,7 @@ def _unread(field: Field) -> str | None:
         return f"numbers and text such as '{words[0]}'; name the text in [data] missing to learn the numbers"
     if field.present >= FEWEST_KEYS and many and _SEVERAL.fullmatch(example):
         return f"holds several numbers in a cell, such as '{example}'; make a column of each"
-    if field.present >= FEWEST_KEYS and many and (_AFFIXED.fullmatch(example) or split_affixes(example)):
+    if field.present >= FEWEST_KEYS and many and _has_affixes(example):
         return f"holds numbers with text around them, such as '{example}'; keep the numbers alone"
     if field.differ and field.present >= FEWEST_KEYS and not _DATE.fullmatch(example):
         return f"all its {field.present} values differ: it identifies the rows"
@@ -149,6 +158,11 @@ def _unread(field: Field) -> str | None:
     if many:
         return "text with too many different values for a category"
     return None
+
+
+def _has_affixes(text: str) -> bool:
+    """Whether a number stands in a text that is no name of a file."""
+    return not _FILE_NAME.fullmatch(text) and bool(_AFFIXED.fullmatch(text) or split_affixes(text))
 
 
 def _words_among_measures(values: Iterable[str]) -> list[str]:

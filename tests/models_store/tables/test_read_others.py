@@ -43,6 +43,8 @@ def test_errors_of_excel_in_other_languages_are_missing(mark: str) -> None:
         (b"<?xml version='1.0'?>\n<rows><row a='1'/></rows>", "XML"),
         (b"<!DOCTYPE html><table><tr><td>a</td></tr></table>", "HTML"),
         (b"\xef\xbb\xbf<table><tr><td>a</td></tr></table>", "HTML"),
+        (b"| a | b |\n|---|---|\n| 1 | 2 |\n", "a table drawn with characters"),
+        (b" a | b \n---+---\n 1 | 2\n(1 row)\n", "a table drawn with characters"),
         (b"- size: 1\n  sex: f\n- size: 2\n  sex: m\n", "YAML"),
         (b"1 1:0.5 2:0.25\n0 1:0.5\n1 2:7\n", "text in the format of LIBSVM"),
     ],
@@ -63,3 +65,8 @@ def test_texts_of_another_format_are_refused_by_its_name(content: bytes, name: s
 def test_objects_within_other_json_are_refused(content: bytes) -> None:
     with pytest.raises(UnreadableFile, match="is JSON, but not a table: write a list of objects by column"):
         read_table(content)
+
+
+def test_nan_in_json_is_missing() -> None:
+    read = read_table(b'[{"a": 1.5, "s": "NaN"}, {"a": NaN, "s": "x"}]')
+    assert np.isnan(column(read, "a")).tolist() == [False, True]

@@ -1,0 +1,184 @@
+"""Lines below the last row of a table: totals, means and notes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from models_store.tables.affixes import split_affixes
+from models_store.tables.cells import EMPTY, PERHAPS, number
+from models_store.tables.sources import Source
+
+Line = Sequence[Any]
+MOST_LINES = 12
+"""Lines of a footer."""
+LEADING = 3
+"""Cells of a line in which the word for a total stands, ..."""
+LONGEST = 40
+"""... and the characters of that cell."""
+FEWEST_ROWS = 3
+"""Rows above a footer that words show, ..."""
+FEWEST_SUMMED = 10
+"""... and above one that the sums of the columns show."""
+_SUMMARIES = re.compile(
+    r"(grand |sub[ -]?)?totals?|total g[eé]n[eé]ral|sums?|means?|averages?|avg\.?|overall|[∑Σ]"
+    r"|summen?|(gesamt|end)(summe)?|insgesamt|mittelwerte?|durchschnitt|somme|moyenne|suma|promedio|totale|somma"
+    r"|soma|totaal|gemiddelde|summa|medelvärde|yhteensä|keskiarvo|razem|średnia|celkem|průměr|toplam|ortalama"
+    r"|итого|всего|сумма|среднее|合計|合计|总计|總計|小计|平均|합계|평균",
+    re.IGNORECASE,
+)
+_BESIDE = re.compile(
+    r"n|count|median|min(imum)?|max(imum)?|s\.?d\.?|std\.?( ?dev\.?)?|stdev|standard deviation|variance|var"
+    r"|standardabweichung|anzahl",
+    re.IGNORECASE,
+)
+"""Words that stand beside a total or a mean, and alone may be labels."""
+_MISSING = EMPTY | PERHAPS
+_WORDS = re.compile(r"[^\W\d_].*[\s:]|[\s:].*[^\W\d_]", re.DOTALL)
+_SIZE = re.compile(r"\s*(\(.*\)|[:=])\s*$")
+
+
+def above_footer(source: Source, lines: Callable[[], Iterator[Line]]) -> Iterator[Line]:
+    """Yields the rows of a table; what stands below them is kept in ``source.footer`` at the end.
+
+    Below the rows stand lines with one text, a word for a total or a mean that no row above has, among
+    numbers; notes of one cell; and a last line of the sums of columns.
+
+    Arguments:
+        source: The table; ``footer_lines`` states the number of lines, ``labels`` words that rows may have.
+        lines: Returns all lines below the header.
+    """
+    if source.footer_lines is not None:
+        yield from _without_last(source, lines())
+        return
+    seen, held, above = set(source.labels), list[Line](), 0
+    before: Line = ()
+    for line in lines():
+        if held and len(held) <= MOST_LINES and _is_below(line, held, len(source.headers), seen):
+            held.append(line)
+            continue
+        seen.update(filter(None, map(_word, held)))
+        yield from held
+        above, before = above + len(held), held[-1] if held else before
+        held = [line]
+    size = _lines_of_footer(held, before, above, lines)
+    source.footer = held[len(held) - size :]
+    yield from held[: len(held) - size]
+
+
+def _without_last(source: Source, lines: Iterator[Line]) -> Iterator[Line]:
+    count = source.footer_lines or 0
+    held = deque(islice(lines, count))
+    for line in lines:
+        held.append(line)
+        yield held.popleft()
+    source.footer = list(held)
+
+
+def _lines_of_footer(
+    held: Sequence[Line], before: Line, above: int, lines: Callable[[], Iterator[Line]]
+) -> int:
+    """The number of last lines that are no rows, of which the first may be a row.
+
+    Arguments:
+        held: A line, and those below it that may be no rows.
+        before: Line above them.
+        above: Number of lines above them.
+        lines: Returns all lines.
+    """
+    below = held[1:]
+    if above + 1 >= FEWEST_ROWS and any(
+        _is_note(line) or _SUMMARIES.fullmatch(_word(line)) for line in below
+    ):
+        return len(below)
+    if not below and held and above >= FEWEST_SUMMED:
+        mark = max(".,", key=lambda mark: sum(_value(cell, mark) is not None for cell in held[0]))
+        return int(_holds_sums(held[0], before, mark, islice(lines(), above)))
+    return 0
+
+
+def _is_below(line: Line, held: Sequence[Line], width: int, seen: Collection[str]) -> bool:
+    """Whether a line may stand below the last row of a table, the first of the lines above it."""
+    if word := _word(line):
+        return word not in seen
+    if all(map(_is_blank, line)):
+        return True
+    is_apart = (len(line) < width > 2) or all(map(_is_blank, held[-1])) or _is_number(held[0][0])
+    return is_apart and _is_note(line)
+
+
+def _is_note(line: Line) -> bool:
+    """Whether some words are all that a line holds, in its first cell, or the others follow a colon in it."""
+    return (
+        isinstance(line[0], str)
+        and bool(_WORDS.search(line[0].strip()))
+        and not _is_number(line[0])
+        and not _word(line)
+        and (":" in line[0] or all(map(_is_blank, line[1:])))
+    )
+
+
+def _word(line: Line) -> str:
+    """The word for a total or a mean that is the only text of a line, in lower case; empty without one."""
+    word = next(filter(None, map(_summary, islice(line, LEADING))), "")
+    if word and sum(not _is_blank(cell) and not _is_number(cell) for cell in line) == 1:
+        return word
+    return ""
+
+
+def _summary(cell: Any) -> str:
+    """The word for a total or a mean that a cell holds, in lower case; empty for another cell."""
+    word = _SIZE.sub("", cell.strip()).casefold() if isinstance(cell, str) and len(cell) <= LONGEST else ""
+    return word if _SUMMARIES.fullmatch(word) or _BESIDE.fullmatch(word) else ""
+
+
+def _holds_sums(line: Line, before: Line, mark: str, rows: Iterable[Line]) -> bool:
+    """Whether a number of a line is the sum of its column, and none is as small as one above it.
+
+    The first cell may number the line. Rows are read where the line above allows it.
+    """
+    values = {at: value for at, cell in enumerate(line) if (value := _value(cell, mark)) is not None}
+    if len(values) > 1:
+        values.pop(0, None)
+    if not values or any(
+        abs(value) <= abs(_value(before[at], mark) or 0) for at, value in values.items() if value
+    ):
+        return False
+    sums, largest = dict.fromkeys(values, 0.0), dict.fromkeys(values, 0.0)
+    for row in rows:
+        for at in values:
+            cell = _value(row[at], mark) or 0.0 if at < len(row) else 0.0
+            sums[at] += cell
+            largest[at] = max(largest[at], abs(cell))
+    is_sum = [abs(sums[at] - value) <= _half_unit(line[at], mark) for at, value in values.items() if value]
+    return any(is_sum) and all(abs(value) > largest[at] for at, value in values.items() if value)
+
+
+def _half_unit(cell: Any, mark: str) -> float:
+    """Half of the last decimal of a number that may be rounded; of a typed one a share for its digits."""
+    if not isinstance(cell, str):
+        return 1e-9 * abs(cell)
+    tail = re.search(rf"\{mark}(\d+)", cell)
+    return 0.51 * 10.0 ** -(len(tail[1]) if tail else 0)
+
+
+def _value(cell: Any, mark: str) -> float | None:
+    """The number in a cell, also beside a unit; None for none."""
+    if isinstance(cell, int | float) and not isinstance(cell, bool):
+        return float(cell) if math.isfinite(cell) else None
+    if not isinstance(cell, str) or not cell:
+        return None
+    parts = split_affixes(cell.strip())
+    return number(parts.number if parts else cell.strip(), mark)
+
+
+def _is_number(cell: Any) -> bool:
+    return any(_value(cell, mark) is not None for mark in ".,")
+
+
+def _is_blank(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and cell.strip() in _MISSING)

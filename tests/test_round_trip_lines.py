@@ -1,0 +1,72 @@
+"""Tables come back with their odd lines: row names without a header, fixed widths, lines below the rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.round_trip import cells, csv_text
+from tests.test_round_trip import ROWS, columns, law
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("delimiter", [",", " ", "\t"])
+def test_row_names_without_a_header(delimiter: str) -> None:
+    """``write.table`` of R writes one header fewer than columns."""
+    header, *rows = csv_text(
+        dict(zip("abc", columns(mark="NA").values(), strict=True)), delimiter
+    ).splitlines()
+    law("\n".join([header, *(f'"{at}"{delimiter}{row}' for at, row in enumerate(rows, 1)), ""]).encode())
+    assert Path("filled-x.csv").read_text().splitlines()[0].startswith(f"a{delimiter}b{delimiter}c")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_columns_of_a_fixed_width(encoding: str) -> None:
+    table = [list(map(str, row)) for row in zip(*columns(mark="NA").values(), strict=True)]
+    lines = [["height", "weight", "sex"], *([a, b, c or "NA"] for a, b, c in table)]
+    law("".join("".join(f"{cell:>9}" for cell in line) + "\n" for line in lines).encode(encoding))
+
+
+def test_a_delimiter_at_the_end_of_each_row() -> None:
+    header, *rows = csv_text(columns()).splitlines()
+    law("\n".join([header, *(f"{row}," for row in rows), ""]).encode())
+
+
+@pytest.mark.parametrize(
+    "below", ["Total,8000,70,", "Mean:,100.5,,\nSD,9.9,,", "\nSource: hospital, 2024", "{sum},,"]
+)
+def test_lines_below_the_rows_come_back(below: str) -> None:
+    table = columns() | {"size": cells(np.random.default_rng(1), ROWS)}
+    table = {"size": table.pop("size"), **table}
+    below = below.format(sum=round(sum(map(float, table["size"])), 2))
+    law((csv_text(table) + below + "\n").encode())
+    filled = Path("filled-x.csv").read_text().splitlines()
+    lines = list(filter(None, below.splitlines()))
+    assert len(filled) == 1 + ROWS + len(lines)
+    for line, after in zip(lines, filled[-len(lines) :], strict=True):
+        assert after.startswith(line)
+        assert not after.removeprefix(line).strip(",")
+
+
+def test_a_total_in_excel_comes_back() -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book, table = openpyxl.Workbook(), columns()
+    book.active.append(list(table))
+    for height, weight, sex in zip(*table.values(), strict=True):
+        book.active.append([float(height) if height else None, float(weight) if weight else None, sex])
+    for line in (["Total", 8000.5], [], ["Source: hospital"]):
+        book.active.append(line)
+    book.save("x.xlsx")
+    law(Path("x.xlsx").read_bytes(), "x.xlsx")
+    last = list(openpyxl.load_workbook("filled-x.xlsx").active.iter_rows(values_only=True))[ROWS + 1 :]
+    assert [line[:3] for line in last] == [
+        ("Total", 8000.5, None),
+        (None, None, None),
+        ("Source: hospital", None, None),
+    ]
