@@ -30,6 +30,8 @@ SENDING: Mapping[str, Sequence[str]] = {
     "csv": (CSV,),
 }
 """Accepted media types by the last part of a path: ``/encode`` accepts all, ``/encode/json`` JSON alone."""
+UNSET = ("", "text/plain", "application/x-www-form-urlencoded")
+"""Media types that clients write where a program sets none; the path then decides."""
 USUAL_RATIO = 16
 """Bytes that one byte of a compressed body rarely exceeds."""
 BYTES_OF_TABLE = 16
@@ -145,7 +147,7 @@ def parse(
 
     Arguments:
         rules: Rules of the model.
-        content_type: Content type of the request; where it is missing, the only accepted one is assumed.
+        content_type: Content type of the request; where no program set it, the path decides.
         body: Body of the request; an empty body has no rows.
         limit: Largest size of an unpacked body, in bytes.
         accepted: Media types that the path accepts.
@@ -160,10 +162,10 @@ def parse(
     """
     if not body:
         return Observations({}, 0)
-    if content_type is None and accepted != SENDING[""]:
-        content_type = accepted[0]
     name, options = _content_type(content_type)
     media_type = name.decode("latin1")
+    if accepted != SENDING[""] and media_type in UNSET:
+        media_type = accepted[0]
     match media_type if media_type in accepted else None:
         case "multipart/form-data":
             return together(form.columns(rules, body, options.get(b"boundary"), allowance))

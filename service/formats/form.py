@@ -24,6 +24,9 @@ Part = tuple[bytes, bytes]
 """Content disposition and content."""
 HEADERS = re.compile(rb"(\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*)+")
 """One or more header lines."""
+ELEMENT = re.compile(r"(.+)\[([0-9]{0,9})\]")
+FIRST_LINE = re.compile(rb"--([0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-])\r\n")
+"""Boundary of RFC 2046, on a line of its own."""
 MAX_PART_HEAD = 8 * 1024
 """Bytes of the headers of one part; those of many parts are kept parsed."""
 
@@ -75,20 +78,31 @@ def _is_table(modality: Modality, content: bytes) -> bool:
 
 
 def _read_parts(body: bytes, boundary: bytes | None) -> dict[str, list[bytes]]:
-    """Returns the parts of a form by name, in the order in which they came.
+    """Returns the parts of a form by name, in the order of their positions or else in which they came.
 
     Raises:
         Unparsable: The body is not a form, ends too early, or has a part without a name.
     """
-    if not boundary:
-        raise Unparsable("the content type multipart/form-data must give a boundary")
+    boundary = boundary or _first_boundary(body)
     parts = _split(body, boundary)
     if parts is None:
         parts = _parse(body, boundary)
     contents: dict[str, list[bytes]] = {}
-    for disposition, content in parts:
-        contents.setdefault(_name(disposition), []).append(content)
+    for disposition, content in sorted(parts, key=lambda part: _name(part[0])[1]):
+        contents.setdefault(_name(disposition)[0], []).append(content)
     return contents
+
+
+def _first_boundary(body: bytes) -> bytes:
+    """Returns the boundary that a body begins with, for clients that set a content type without it.
+
+    Raises:
+        Unparsable: The body does not begin with a boundary.
+    """
+    match = FIRST_LINE.match(body)
+    if match is None:
+        raise Unparsable("the content type multipart/form-data must give a boundary")
+    return match[1]
 
 
 def _split(body: bytes, boundary: bytes) -> list[Part] | None:
@@ -126,11 +140,20 @@ def _disposition(head: bytes) -> bytes | None:
 
 
 @lru_cache(maxsize=256)
-def _name(disposition: bytes) -> str:
+def _name(disposition: bytes) -> tuple[str, int]:
     _, options = parse_options_header(disposition)
     if b"name" not in options:
         raise Unparsable("a part of the form has no name; it must be that of a modality")
-    return options[b"name"].decode(errors="replace").removesuffix("[]")  # axios and PHP mark lists so
+    return name_and_position(options[b"name"].decode(errors="replace"))
+
+
+def name_and_position(name: str) -> tuple[str, int]:
+    """Returns the name and the position of an element of a list; the position is 0 where it has none.
+
+    axios and PHP write ``NAME[]``, generated clients for PHP and axios with ``indexes`` ``NAME[0]``.
+    """
+    match = ELEMENT.fullmatch(name)
+    return (match[1], int(match[2] or 0)) if match else (name, 0)
 
 
 def _parse(body: bytes, boundary: bytes) -> list[Part]:

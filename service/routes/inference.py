@@ -20,6 +20,7 @@ from service.engine.summaries import FIELDS
 from service.engine.workers import FEW, aside
 from service.errors import WrongInput
 from service.formats import bodies, files, render, tables
+from service.formats.form import name_and_position
 from service.http.endpoints import Endpoint, EndpointRequest
 from service.http.response import CSV, JSON, NPZ, ZIP, Reply, negotiate
 from service.models.catalog import Catalog
@@ -238,7 +239,7 @@ def seed_of(query: _Seeded) -> int:
 def parse_query(kind: type[BaseModel], content: bytes) -> Any:
     """Reads the parameters of a query; where one is repeated and no list, the last value counts.
 
-    A list may be called ``NAME[]``, as axios and PHP write it.
+    An element of a list may be called ``NAME[]`` or ``NAME[0]``, as axios and PHP write it.
 
     Raises:
         RequestValidationError: A parameter is unknown, or has a wrong value.
@@ -249,7 +250,8 @@ def parse_query(kind: type[BaseModel], content: bytes) -> Any:
 def _parse(kind: type[BaseModel], content: bytes) -> Any:
     values: dict[str, Any] = {}
     for name, value in parse_qsl(content.decode("latin1"), keep_blank_values=True):
-        if _is_list(kind.model_fields, plain := name.removesuffix("[]")):
+        plain, _ = name_and_position(name)
+        if _is_list(kind.model_fields, plain):
             values.setdefault(plain, []).append(value)
         else:
             values[name] = value

@@ -56,6 +56,25 @@ def test_the_same_rows_in_any_form_have_the_same_posterior(kinds: TestClient, bo
     assert answer["cond_mod"] == ["body", "genes", "animal"]
 
 
+@pytest.mark.parametrize("media", ["", "text/plain;charset=UTF-8", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("form", ["JSON lists", "a table", "npz"])
+def test_a_path_of_one_media_type_decides_where_a_client_does_not(
+    kinds: TestClient, media: str, form: str
+) -> None:
+    """fetch sends text as text/plain and curl data as a form of a page, unless a program sets the type."""
+    suffix = {"JSON lists": "json", "a table": "csv"}.get(form, form)
+    request = kinds.build_request("POST", f"/encode/{suffix}?seed=1", **FORMS[form])
+    expected = kinds.send(request).json()
+    request.headers["content-type"] = media
+    if not media:
+        del request.headers["content-type"]
+    answer = kinds.send(request)
+    assert answer.status_code == 200, answer.text
+    assert {**answer.json(), "request_id": ""} == {**expected, "request_id": ""}
+    request = kinds.build_request("POST", "/encode", content=request.content, headers=request.headers)
+    assert kinds.send(request).status_code == 415
+
+
 def test_octet_stream_is_npz(kinds: TestClient) -> None:
     body = npz(stroke=STROKE)
     named = {**body, "headers": {"content-type": "application/octet-stream"}}

@@ -68,3 +68,15 @@ def test_headers_of_a_part_are_short(client: TestClient, end: bytes) -> None:
     )
     assert response.status_code == 400
     assert ("the headers of a part of a form may have 8192 bytes" in response.text) is not bool(end)
+
+
+def test_a_form_whose_type_lacks_the_boundary_begins_with_it(client: TestClient) -> None:
+    """As clients write it whose program, or generator for Ruby, sets the content type itself."""
+    part = b'Content-Disposition: form-data; name="label"\r\n\r\n7\r\n'
+    without = {"content-type": "multipart/form-data"}
+    answer = client.post("/encode", content=b"--b-1\r\n" + part + b"--b-1--\r\n", headers=without)
+    assert (answer.status_code, answer.json().get("cond_mod")) == (200, ["label"])
+    for body in (part, b"--\r\n" + part + b"----\r\n", b"--b", b"--" + b"b" * 71 + b"\r\n" + part):
+        refused = client.post("/encode", content=body, headers=without)
+        assert refused.status_code == 400
+        assert "must give a boundary" in refused.text

@@ -145,12 +145,18 @@ def test_openapi_lists_the_integers(scale: TestClient) -> None:
     assert '"type":"integer","enum":[1,2,3,4,5]' in text
 
 
-def test_names_of_lists_may_end_with_brackets(scale: TestClient) -> None:
-    """As axios and PHP write lists."""
+@pytest.mark.parametrize(
+    ("first", "second"), [("", ""), ("0", "1"), ("1", "2")], ids=["[]", "from 0", "from 1"]
+)
+def test_names_of_lists_may_end_with_brackets(scale: TestClient, first: str, second: str) -> None:
+    """As axios and PHP write lists, and generated clients for PHP."""
     form = parts(label=[b"1", b"5"])["files"]
     plain = scale.post("/generate?gen_mod=label&gen_mod=word&seed=1", files=form)
-    body = [(f"{name}[]", part) for name, part in form]
-    marked = scale.post("/generate?gen_mod[]=label&gen_mod%5B%5D=word&seed=1", files=body)
+    body = [(f"{name}[{index}]", part) for (name, part), index in zip(form, (first, second), strict=True)]
+    if first:
+        body.reverse()  # the positions decide
+    query = f"/generate?gen_mod[{first}]=label&gen_mod%5B{second}%5D=word&seed=1"
+    marked = scale.post(query, files=body)
     assert (plain.status_code, marked.status_code) == (200, 200)
     assert {**marked.json(), "request_id": ""} == {**plain.json(), "request_id": ""}
     refused = scale.post("/generate?K[]=2", files=body)
