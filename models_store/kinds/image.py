@@ -1,9 +1,4 @@
-"""Pictures: turned upright, converted and resized to the manifest's shape; and PNG out.
-
-Transparency: a picture is composited on ``background`` (white where the manifest has none). Where all visible
-pixels have one grey, only alpha says what is drawn: alpha is the ink, see :func:`_ink`.
-Depth: more than 8 bits are scaled by what the file states, or else by its highest value, see :func:`_scale`.
-"""
+"""Pictures: turned upright, converted and resized to the manifest's shape; and PNG out."""
 
 from __future__ import annotations
 
@@ -17,21 +12,15 @@ from PIL import Image, ImageOps
 
 from models_store.arrays import Array
 from models_store.errors import UnreadableFile, first_line
-from models_store.kinds import heif, levels, repair
+from models_store.kinds import heif, levels, repair, tiles
 from models_store.kinds.base import MediaKind
 from models_store.kinds.fields import ModalityFields
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", *heif.FORMATS)
 MAX_PIXELS = 50_000_000
 """Pixels of one picture, and of all pictures of one request."""
-DEPTHS = (1, 255, 1023, 4095, 16_383, 65_535)
-"""Highest values of pictures of 1, 8, 10, 12, 14 and 16 bits."""
 MAXIMUM_TAGS = (341, 281)
 """SMaxSampleValue and MaxSampleValue of a TIFF."""
-FLAT = 8
-"""Levels by which the visible pixels of one colour may differ, which resizing and rounding cause."""
-VISIBLE = 32
-"""Least alpha of a visible pixel; below, the colour is mostly rounding."""
 NEAR, MOSTLY = 16, 0.75
 """Levels by which a border may differ from the background, and the share of borders that do not."""
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -124,10 +113,11 @@ def _decode(modality: ModalityFields, content: bytes) -> Image.Image:
         maximum = _stated_maximum(picture)
         with _ONE_AT_A_TIME if picture.format in LOCKING_FORMATS else nullcontext():
             picture.load()
-        upright = _eight_bits(ImageOps.exif_transpose(picture), maximum)
+        ImageOps.exif_transpose(picture, in_place=True)
+        upright = tiles.eight_bits(picture, maximum)
         channels = _channels(modality)
         if channels != 4 and upright.has_transparency_data:
-            upright = _opaque(upright.convert("RGBA"), channels, modality.background)
+            upright = tiles.opaque(upright, channels, modality.background)
         return upright.convert(MODES[channels])
 
 
@@ -156,74 +146,12 @@ def _channels(modality: ModalityFields) -> int:
     return modality.shape[2] if len(modality.shape) == 3 else 1
 
 
-def _opaque(picture: Image.Image, channels: int, background: int | None) -> Image.Image:
-    """Picture without alpha, on the background of the modality."""
-    alpha = picture.getchannel("A")
-    lowest, highest = (int(end(np.asarray(alpha))) for end in (np.min, np.max))
-    if lowest == 255:
-        return picture.convert("RGB")
-    if lowest < highest and _is_flat(picture, channels):
-        return _ink(alpha, background)
-    level = 255 if background is None else background
-    canvas = Image.new("RGBA", picture.size, (level, level, level, 255))
-    return Image.alpha_composite(canvas, picture).convert("RGB")
-
-
-def _is_flat(picture: Image.Image, channels: int) -> bool:
-    """Whether the visible pixels have one colour, so that alpha alone says what is drawn.
-
-    In a modality with colours, a flat colour that is no grey is drawn on the background.
-    """
-    values = np.asarray(picture)
-    visible = values[values[..., 3] >= VISIBLE][:, :3].astype(int)
-    if not len(visible):
-        return False
-    grey = np.ptp(visible, axis=1).max() <= FLAT
-    return bool(np.ptp(visible, axis=0).max() <= FLAT) and (channels == 1 or bool(grey))
-
-
-def _ink(alpha: Image.Image, background: int | None) -> Image.Image:
-    """Alpha as grey: from the background to the far end of the scale; light on dark where it is unknown."""
-    start = background or 0
-    end = 0 if start > 127 else 255
-    return alpha.point([round(start + (end - start) * level / 255) for level in range(256)])
-
-
 def _stated_maximum(picture: Image.Image) -> float | None:
     """Highest value that a TIFF states."""
     tags = getattr(picture, "tag_v2", {})
     stated = next((tags[tag] for tag in MAXIMUM_TAGS if tag in tags), None)
     value = stated[0] if isinstance(stated, tuple) and stated else stated
     return float(value) if isinstance(value, int | float) and 0 < value < math.inf else None
-
-
-def _eight_bits(picture: Image.Image, maximum: float | None) -> Image.Image:
-    """Scale integers of more than 8 bits and floats to 8 bits, which Pillow would clip."""
-    if picture.mode[0] not in "IF":
-        return picture
-    values = np.asarray(picture).astype(np.float64)
-    scale = _scale(values, whole=picture.mode != "F", maximum=maximum)
-    return Image.fromarray(np.floor(values * 255 / scale + (0 if scale > 255 else 0.5)).astype(np.uint8))
-
-
-def _scale(values: Array, whole: bool, maximum: float | None) -> float:
-    """Value of white: stated by the file, or else the highest value of the least depth that holds all.
-
-    Raises:
-        UnreadableFile: A value is negative, not finite, or beyond 16 bits.
-    """
-    low, high = (float(values.min()), float(values.max())) if np.isfinite(values).all() else (0.0, math.nan)
-    if low >= 0 and maximum is not None and high <= maximum:
-        return maximum
-    depths = DEPTHS if whole else (1, 255, 65_535)
-    if low >= 0 and high <= depths[-1]:
-        return next(depth for depth in depths if high <= depth)
-    kind = "whole numbers" if whole else "floating-point numbers"
-    ends = "NaN or infinity" if math.isnan(high) else f"values from {low:g} to {high:g}"
-    raise UnreadableFile(
-        f"a picture of {kind} must go from 0 to 1, 255 or 65535, this one has {ends}; scale it, or save it "
-        "with 8 or 16 bits"
-    )
 
 
 def _reason(content: bytes, error: Exception) -> str:

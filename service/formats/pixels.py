@@ -12,7 +12,7 @@ from service.engine.budget import Allowance, Costly
 from service.engine.rules import Rules
 from service.errors import TooLarge
 
-BYTES_OF_PIXEL = 8
+BYTES_OF_PIXEL = 9
 """Memory of one pixel while its picture is decoded and converted, in bytes."""
 LOOP_PIXELS = 50_000
 """Pixels that are decoded on the event loop: some 1 ms."""

@@ -7,7 +7,8 @@ import re
 import numpy as np
 
 from models_store.kinds import KINDS
-from models_store.kinds.image import DEPTHS, ImageKind
+from models_store.kinds.image import ImageKind
+from models_store.kinds.tiles import DEPTHS
 from training.tables.survey import Field
 
 SHORTEST_SIDE = 8
