@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,8 +61,17 @@ def rows(modality: Modality, reference: Schema) -> Schema:
 
 
 def has_component(modality: Modality) -> bool:
-    """Whether the row of a modality has a schema with a name: an object by column."""
-    return bool(modality.columns)
+    """Whether the row of a modality has a schema with a name: an object with a property by column."""
+    return bool(modality.columns) and _are_identifiers_distinct(modality.columns or ())
+
+
+def _are_identifiers_distinct(columns: Sequence[Column]) -> bool:
+    """Whether generators make a name of its own of each column.
+
+    They keep letters of ASCII and digits: nothing is left of ``年``, and ``a b`` and ``A-B`` become one name.
+    """
+    identifiers = {re.sub("[^a-z0-9]", "", column.name.lower()) for column in columns}
+    return len(identifiers) == len(columns) and "" not in identifiers
 
 
 def row(modality: Modality) -> Schema:
@@ -118,7 +128,9 @@ def target(modality: Modality) -> Schema:
 def _target_by_column(modality: Modality) -> Schema:
     """Returns the schema of a target of the kind table: an object for each column."""
     columns = {column.name: _column_of_target(column) for column in modality.columns or ()}
-    by_column = {"type": "object", "properties": columns, "required": list(columns)}
+    by_column: Schema = {"type": "object", "properties": columns, "required": list(columns)}
+    if not has_component(modality):
+        by_column = {"type": "object", "additionalProperties": {"type": "object"}}
     return {
         "type": "object",
         "properties": {"columns": by_column},
@@ -200,6 +212,9 @@ def _by_column(modality: Modality) -> Schema:
     """Returns the schema of an object with a value per column; a missing column is a missing cell."""
     columns = modality.columns or ()
     cell = _cell(modality)
+    if not has_component(modality):
+        any_cell = {} if modality.traits.mixed else cell
+        return {"type": "object", "additionalProperties": any_cell, "description": _description(modality)}
     whole: Schema = {
         "type": "object",
         "properties": {

@@ -17,8 +17,9 @@ from models_store.kinds import MEDIA
 from service.app import STATUS, create_app
 from service.http.problems import BY_STATUS, type_of
 from service.openapi import describe
+from service.openapi.operations import components
 from service.settings import Settings
-from tests.models_store.examples import manifest, with_columns
+from tests.models_store.examples import manifest, mixed_table, with_columns
 from tests.service.kinds import described
 
 Operation = dict[str, Any]
@@ -108,6 +109,29 @@ def test_rows_whose_names_join_to_one_have_schemas_of_different_names() -> None:
     document = describe(FastAPI.openapi(create_app(Settings())), models, None, keyed=False)
     rows = {name for name in document["components"]["schemas"] if "Row" in name}
     assert rows == {"CABRow", "CAbRow2", "CABRow3", "CAXRow"}
+
+
+@pytest.mark.parametrize(
+    "names", [("a b", "A-B"), ("年", "月"), ("größe", "gre")], ids=["joined", "lost", "part"]
+)
+def test_columns_that_make_one_identifier_are_described_by_an_open_object(names: tuple[str, str]) -> None:
+    """Generators make an identifier of each property by its letters of ASCII; of these, two alike or none."""
+    table = mixed_table()
+    first, second, *rest = table.columns or ()
+    renamed = [
+        column.model_copy(update={"name": name}) for column, name in zip((first, second), names, strict=True)
+    ]
+    views = [with_columns(*names), table.with_changes({"columns": (*renamed, *rest)})]
+    schemas = components("m", manifest(name="m", modalities=views))
+    assert not [name for name in schemas if "Row" in name]
+    form, inputs, generated = (schemas[f"M{name}"]["properties"] for name in ("Form", "Inputs", "Generated"))
+    assert {view["items"]["format"] for view in form.values()} == {"binary"}
+    assert [view["items"]["additionalProperties"] for view in inputs.values()] == [
+        {"type": ["number", "null"]},
+        {},
+    ]
+    columns = generated["targets"]["properties"]["patient"]["properties"]["columns"]
+    assert columns == {"type": "object", "additionalProperties": {"type": "object"}}
 
 
 def test_no_list_of_lists_holds_an_enumeration_and_no_array_lacks_its_items(document: dict[str, Any]) -> None:
