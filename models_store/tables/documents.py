@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any, BinaryIO
 
 import orjson
 
-from models_store.errors import UnreadableFile
+from models_store.errors import UnreadableFile, listed
 from models_store.tables.footer import above_footer
-from models_store.tables.output import Label, Plan, Writer, values_for
+from models_store.tables.output import Label, Plan, Writer, text_for, values_for
+from models_store.tables.sniff import names_stand_below, units_below
 from models_store.tables.sources import ABSENT, Source
 
 LINES_SEEN = 200
@@ -129,7 +130,7 @@ def _parsed(label: str) -> Any:
 
 
 class ExcelSource(Source):
-    """The first sheet of an Excel book (.xlsx).
+    """The first sheet of an Excel book (.xlsx) that holds a table: two columns, and a row below the header.
 
     Arguments:
         where: The file, for messages.
@@ -138,10 +139,15 @@ class ExcelSource(Source):
 
     titles: Sequence[Sequence[Any]]
     """Lines above the header."""
+    units: tuple[str, ...]
+    """Cells of a line of units below the header; none where there is no such line."""
+    sheet: str
+    """Title of the sheet."""
 
     def __init__(self, where: str, open_bytes: Callable[[], BinaryIO]) -> None:
         self._where, self._open_bytes = where, open_bytes
-        start = list(islice(self._sheet(), LINES_SEEN))
+        self.sheet, *self._others = self._sheets()
+        start = list(islice(self._lines(), LINES_SEEN))
         above = _titles_above(start)
         if above == len(start):
             raise UnreadableFile(f"{where} is an empty Excel sheet; a table needs a line of headers")
@@ -151,6 +157,7 @@ class ExcelSource(Source):
         self.headers = tuple(
             "" if cell is None else str(cell) for cell in self.cells(first[: filled[-1] + 1])
         )
+        self.units = units_below(_texts(start[above:], len(self.headers)))
 
     def rows(self) -> Iterator[Sequence[Any]]:
         return above_footer(self, self._body)
@@ -158,23 +165,66 @@ class ExcelSource(Source):
     def _body(self) -> Iterator[Sequence[Any]]:
         """Lines below the header."""
         width = len(self.headers)
-        for line in islice(self._sheet(), len(self.titles) + 1, None):
+        for line in islice(self._lines(), len(self.titles) + 1 + bool(self.units), None):
             values = list(line[:width])
             yield values + [None] * (width - len(values))
 
-    def _sheet(self) -> Iterator[tuple[Any, ...]]:
-        """Lines of the first sheet."""
+    def remarks(self) -> list[str]:
+        """Sentences on other sheets, and on columns of formulas that no program has computed."""
+        lines = []
+        if self._others:
+            lines.append(f"the table is in the sheet '{self.sheet}'; not read: {listed(self._others)}")
+        start = len(self.titles) + 1
+        both = zip(self._lines(), self._lines(formulas=True), strict=False)
+        found = dict.fromkeys(
+            at
+            for values, formulas in islice(both, start, start + LINES_SEEN)
+            for at, (value, formula) in enumerate(zip(values, formulas, strict=False))
+            if value is None and isinstance(formula, str) and formula.startswith("=")
+        )
+        if names := [self.headers[at] for at in found if at < len(self.headers)]:
+            lines.append(
+                f"{listed(names)}: taken as missing: formulas without their results; open the book in a "
+                "spreadsheet program and save it"
+            )
+        return lines
+
+    def _sheets(self) -> list[str]:
+        """Titles of the sheets, first that with the table."""
+        with self._opened() as book:
+            sheets = book.worksheets
+            tables = (at for at, one in enumerate(sheets) if _is_table(islice(one.values, LINES_SEEN)))
+            chosen = next(tables, 0)
+            titles = [one.title for one in sheets]
+            return [titles.pop(chosen), *titles]
+
+    def _lines(self, formulas: bool = False) -> Iterator[tuple[Any, ...]]:
+        """Lines of the sheet: values, or formulas where there are."""
+        with self._opened(formulas) as book:
+            yield from book[self.sheet].iter_rows(values_only=True)
+
+    @contextmanager
+    def _opened(self, formulas: bool = False) -> Iterator[Any]:
         openpyxl = _openpyxl(self._where)
         with closing(self._open_bytes()) as stream:
             try:
-                book = openpyxl.load_workbook(stream, read_only=True, data_only=True)
-                yield from book.worksheets[0].iter_rows(values_only=True)
+                yield openpyxl.load_workbook(stream, read_only=True, data_only=not formulas)
             except UnreadableFile:
                 raise
             except Exception as error:  # openpyxl raises exceptions of any type on damaged files
                 raise UnreadableFile(
                     f"{self._where} cannot be read as an Excel book ({type(error).__name__}); save it as CSV"
                 ) from None
+
+
+def _texts(lines: Sequence[Sequence[Any]], width: int) -> list[list[str]]:
+    """Lines as text, all of one width."""
+    return [[text_for(cell) for cell in (*line[:width], *[None] * (width - len(line)))] for line in lines]
+
+
+def _is_table(lines: Iterable[Sequence[Any]]) -> bool:
+    """Whether two lines have two filled cells each."""
+    return sum(sum(cell is not None for cell in line) > 1 for line in lines) > 1
 
 
 def _titles_above(lines: Sequence[Sequence[Any]]) -> int:
@@ -187,7 +237,7 @@ def _titles_above(lines: Sequence[Sequence[Any]]) -> int:
     width = max(widths, key=lambda size: (widths[size], size), default=0)
     for place, columns in enumerate(filled):
         if columns and columns[-1] + 1 >= width and 2 * len(columns) > width:
-            return place
+            return place + names_stand_below(_texts(lines[place:], width))
     return next((place for place, columns in enumerate(filled) if columns), len(lines))
 
 
@@ -203,11 +253,14 @@ class ExcelWriter(Writer):
         super().__init__(plan)
         openpyxl = _openpyxl("an Excel book")
         self._stream, self._book = stream, openpyxl.Workbook(write_only=True)
-        self._sheet = self._book.create_sheet()
+        source = plan.source if isinstance(plan.source, ExcelSource) else None
+        self._sheet = self._book.create_sheet(source.sheet if source else None)
         self._cell, self._illegal = openpyxl.cell.WriteOnlyCell, openpyxl.cell.cell.ILLEGAL_CHARACTERS_RE
-        for line in plan.source.titles if isinstance(plan.source, ExcelSource) else ():
+        for line in source.titles if source else ():
             self._append(line)
         self._append(plan.headers)
+        if source and source.units:
+            self._append([unit or None for unit in source.units])
 
     def append(self, row: Sequence[Any], fills: Mapping[int, Any], added: Sequence[Any]) -> None:
         values = values_for(self.plan, row, fills, added)

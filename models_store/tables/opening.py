@@ -88,7 +88,7 @@ def open_source(
     if kind == "excel":
         book = ExcelSource(where, partial(_seekable, opener))
         book.footer_lines = footer_lines(layout)
-        return Dialect(format=kind, compression=compression), book
+        return Dialect(format=kind, compression=compression, units=book.units), book
     if kind in ("json", "jsonl"):
         dialect = Dialect(format=kind, compression=compression)
         return dialect, JsonSource(where, opener, lines=kind == "jsonl")

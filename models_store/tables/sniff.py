@@ -163,7 +163,7 @@ def assembled(
         preamble=tuple(lines[:start]),
         has_header=has_header,
         row_names=has_header and _has_row_names(rows),
-        units=_units(rows) if has_header else (),
+        units=units_below(rows) if has_header else (),
     )
 
 
@@ -259,8 +259,19 @@ def _titles(lines: Sequence[str], delimiter: str, quote: str) -> int:
         if len(row) == width and sum(bool(cell.strip()) for cell in row) > 1:
             if index and _names_all_but_one(rows[index - 1], rows[index:]):
                 return starts[index - 1]
+            index += names_stand_below(rows[index:])
             return starts[index] if all(len(other) <= width for other in rows[:index]) else 0
     return 0
+
+
+def names_stand_below(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line names groups of columns, some cells empty, and the second each column."""
+    if len(rows) < 4 or len(rows[1]) != len(rows[0]) or all(cell.strip() for cell in rows[0]):
+        return False
+    names = [cell.strip() for cell in rows[1]]
+    words = all(name not in EMPTY | PERHAPS and not _is_number(name) for name in names)
+    below = zip(*(row for row in rows[2:] if len(row) == len(names)), strict=True)
+    return words and len({*names}) == len(names) and any(map(_mostly_numbers, below))
 
 
 def _names_all_but_one(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
@@ -315,7 +326,7 @@ def _is_number(cell: str) -> bool:
     return number(cell, ".") is not None or number(cell, ",") is not None
 
 
-def _units(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
+def units_below(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """The second line, where it has words like units above columns that below hold numbers alone."""
     if len(rows) < 4 or len(rows[1]) != len(rows[0]):
         return ()

@@ -17,6 +17,7 @@ from models_store.errors import WrongValue, listed
 from models_store.tables import cells
 from models_store.tables.affixes import without_affixes
 from models_store.tables.dialect import ColumnDialect, Dialect, TableLayout
+from models_store.tables.documents import ExcelSource
 from models_store.tables.known import Content, KnownTables, described
 from models_store.tables.opening import open_source
 from models_store.tables.sources import Cell, Source
@@ -188,6 +189,8 @@ def read_table(
             f"its text is not UTF-8 and is read as {dialect.encoding}: {_not_ascii(matches.columns)}",
             *report,
         )
+    if isinstance(source, ExcelSource):
+        report = (*report, *source.remarks())
     if source.footer:
         report = (*report, _below(source.footer))
     return Table(where, dialect.model_copy(update={"columns": matches.columns}), report, source)

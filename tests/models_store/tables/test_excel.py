@@ -1,0 +1,75 @@
+"""Excel books as people keep them: several sheets, groups of columns, units, formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from models_store.tables import Table, read_table
+
+openpyxl = pytest.importorskip("openpyxl")
+ROWS = [[100 + row % 7 + 0.5, 20 + row % 5, "fm"[row % 2]] for row in range(20)]
+HEADER = ["size", "dose", "sex"]
+
+
+def read(sheets: Mapping[str, Sequence[Sequence[Any]]]) -> Table:
+    """The table in a book of these sheets."""
+    book, stream = openpyxl.Workbook(), BytesIO()
+    book.remove(book.active)
+    for title, lines in sheets.items():
+        sheet = book.create_sheet(title)
+        for line in lines:
+            sheet.append(line)
+    book.save(stream)
+    return read_table(stream.getvalue())
+
+
+@pytest.mark.parametrize(
+    "sheets",
+    [
+        {"Data": [HEADER, *ROWS], "Legend": [["code", "text"], [1, "one"]]},
+        {"Read me": [["see the next sheet"], ["made by hand"]], "Data": [HEADER, *ROWS]},
+        {"Empty": [], "Data": [["Report"], [], HEADER, *ROWS]},
+    ],
+)
+def test_the_first_sheet_with_a_table_is_read_and_the_others_are_named(
+    sheets: Mapping[str, Sequence[Sequence[Any]]],
+) -> None:
+    table = read(sheets)
+    (other,) = set(sheets) - {"Data"}
+    assert (list(table.dialect.headers), table.rows) == (HEADER, len(ROWS))
+    assert table.report == (f"the table is in the sheet 'Data'; not read: '{other}'",)
+
+
+def test_formulas_without_results_are_named() -> None:
+    table = read({"Data": [["size", "dose", "both"], *([a, b, "=A2+B2"] for a, b, _ in ROWS)]})
+    assert table.report[-1].startswith(
+        "'both': taken as missing: formulas without their results; open the book"
+    )
+
+
+def test_a_line_of_units_below_the_header() -> None:
+    table = read({"Data": [HEADER, ["cm", "mg/l", None], *ROWS]})
+    assert [column.unit for column in table.dialect.columns] == ["cm", "mg/l", None]
+    assert table.rows == len(ROWS)
+    assert table.report == ()
+
+
+def test_names_below_groups_of_columns() -> None:
+    table = read({"Data": [["body", None, "person"], HEADER, *ROWS]})
+    assert (list(table.dialect.headers), table.rows) == (HEADER, len(ROWS))
+
+
+def test_names_below_groups_of_columns_in_text() -> None:
+    lines = ["body,,person", ",".join(HEADER), *(",".join(map(str, row)) for row in ROWS), ""]
+    table = read_table("\n".join(lines).encode())
+    assert (list(table.dialect.headers), table.rows) == (HEADER, len(ROWS))
+    index = [
+        ",".join(["", *HEADER]),
+        *(f"r{at},{','.join(map(str, row))}" for at, row in enumerate(ROWS)),
+        "",
+    ]
+    assert list(read_table("\n".join(index).encode()).dialect.headers) == ["", *HEADER]
