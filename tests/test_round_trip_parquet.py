@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pytest
 from pyarrow import parquet
 
 from models_store.folder import open_bundle
+from tests.round_trip import imputed, publish_for
 from tests.test_round_trip import ROWS, here, law, records
+from training.tables.guess import guess
 
 __all__ = ["here"]
 
@@ -82,3 +86,20 @@ def test_parquet_of_any_type_that_duckdb_writes() -> None:
     with duckdb.connect() as connection:
         connection.execute(f"COPY (SELECT {columns} FROM range({ROWS}) t(i)) TO 'made.parquet'")  # noqa: S608
     law(Path("made.parquet").read_bytes(), "x.parquet")
+
+
+@pytest.mark.parametrize(("kind", "unit"), [("s", "s"), ("ms", "ms"), ("us", "µs"), ("ns", "ns")])
+def test_durations_have_their_unit(tmp_path: Path, kind: str, unit: str) -> None:
+    rows = [None if row % 5 == 0 else 1000 * row % 77 for row in range(40)]
+    sizes = [row % 7 + 0.5 for row in range(40)]
+    path = tmp_path / "t.parquet"
+    parquet.write_table(pa.table({"größe": sizes, "stay": pa.array(rows, pa.duration(kind))}), path)
+    guessed = guess([path], tmp_path / "x.toml")
+    (columns,) = (one["columns"] for one in tomllib.loads(guessed.text)["modalities"].values())
+    assert [column.get("unit") for column in columns] == [None, unit]
+    assert f"'stay' holds durations, read and written as whole numbers of {unit}" in "\n".join(guessed.report)
+    filled = parquet.read_table(imputed(publish_for(tmp_path, [path]), path, tmp_path / "filled.parquet"))
+    after = filled.column("stay").to_pylist()
+    assert all(
+        new == row if row is not None else isinstance(new, int) for new, row in zip(after, rows, strict=True)
+    )

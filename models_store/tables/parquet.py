@@ -14,6 +14,7 @@ from typing import Any
 
 from models_store.errors import UnreadableFile
 from models_store.tables.dialect import ColumnDialect
+from models_store.tables.durations import duration_units
 from models_store.tables.output import Plan, Writer, typed
 from models_store.tables.sources import Source
 
@@ -78,6 +79,7 @@ class ParquetSource(Source):
         where: The file, for messages.
         temporary: Whether the file is deleted with this object.
         columns: Names of its columns as DuckDB makes them unique.
+        durations: Units of its columns of durations, by header.
     """
 
     def __init__(self, path: Path, where: str, temporary: bool = False) -> None:
@@ -92,9 +94,13 @@ class ParquetSource(Source):
             nodes = connection.execute(
                 "SELECT name, num_children FROM parquet_schema(?)", [str(path)]
             ).fetchall()
+            schemas = connection.execute(
+                "SELECT value FROM parquet_kv_metadata(?) WHERE key = 'ARROW:schema'", [str(path)]
+            ).fetchall()
         except duckdb.Error as error:
             raise UnreadableFile(f"{where} cannot be read as Parquet: {_first_line(error)}") from None
         self.headers = _children(nodes)
+        self.durations = duration_units(bytes(schemas[0][0])) if schemas else {}
         self.stored = tuple(kind for _, kind, *_ in described)
         self.columns = [name for name, *_ in described]
 

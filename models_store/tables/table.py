@@ -20,6 +20,7 @@ from models_store.tables.dialect import ColumnDialect, Dialect, TableLayout
 from models_store.tables.documents import ExcelSource
 from models_store.tables.known import Content, KnownTables, described
 from models_store.tables.opening import open_source
+from models_store.tables.parquet import ParquetSource
 from models_store.tables.sources import Cell, Source
 from models_store.tables.survey import repeated, survey
 from models_store.tables.text import TextSource
@@ -182,18 +183,28 @@ def read_table(
     marks = tuple(dict.fromkeys((*missing, *(layout.missing if layout else ()))))
     dialect = dialect.model_copy(update={"missing": marks})
     decimal = layout.decimal if layout and dialect.format == "csv" else None
-    matches = survey(source, dialect.units, marks, missing_by_column or {}, decimal)
+    durations = source.durations if isinstance(source, ParquetSource) else {}
+    units = [durations.get(header, "") for header in source.headers] if durations else dialect.units
+    matches = survey(source, units, marks, missing_by_column or {}, decimal)
     report = matches.report if dialect.has_header else (_nameless(matches.columns), *matches.report)
     if not dialect.encoding.startswith("utf") and not (layout and layout.encoding):
         report = (
             f"its text is not UTF-8 and is read as {dialect.encoding}: {_not_ascii(matches.columns)}",
             *report,
         )
-    if isinstance(source, ExcelSource):
-        report = (*report, *source.remarks())
-    if source.footer:
-        report = (*report, _below(source.footer))
+    report = (*report, *_remarks(source))
     return Table(where, dialect.model_copy(update={"columns": matches.columns}), report, source)
+
+
+def _remarks(source: Source) -> Iterator[str]:
+    """Sentences on what only some formats have, and on lines below the rows."""
+    if isinstance(source, ParquetSource):
+        for header, unit in source.durations.items():
+            yield f"'{header}' holds durations, read and written as whole numbers of {unit}"
+    if isinstance(source, ExcelSource):
+        yield from source.remarks()
+    if source.footer:
+        yield _below(source.footer)
 
 
 def _not_ascii(columns: Sequence[ColumnDialect]) -> str:
