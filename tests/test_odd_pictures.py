@@ -36,6 +36,7 @@ PICTURES: dict[str, tuple[Image.Image, str]] = {
     "white everywhere, ink in alpha": (with_ink(LEVELS, 255, 255, 255), "PNG"),
     "grey and alpha": (with_ink(LEVELS, 255), "PNG"),
     "palette with a transparent entry": (palette(), "PNG"),
+    "shades of white on transparent": (Image.fromarray(np.dstack([LEVELS] * 4)), "PNG"),
     "resized alpha": (with_ink(LARGE, 255, 255, 255), "PNG"),
     "floats from 0 to 1": (Image.fromarray((LEVELS / 255).astype(np.float32)), "TIFF"),
     "integers of 32 bits": (Image.fromarray(LEVELS.astype(np.int32)), "TIFF"),

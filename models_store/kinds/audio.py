@@ -31,6 +31,8 @@ from models_store.kinds.fields import ModalityFields, Spectrogram
 FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
 LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
 MOST_CHANNELS = 16
+CANCELLED = 1e-4
+"""Power of the mean of the channels, relative to the loudest, below which it holds no more than rounding."""
 ITERATIONS = 100
 """Iterations of the phase search; more make no audible difference."""
 MOMENTUM = 0.99
@@ -105,7 +107,7 @@ def _mono(recipe: Spectrogram, content: bytes) -> Array:
         raise UnreadableFile("the sound has samples that are no finite numbers")
     x = channels.mean(axis=1)
     cut = (x if rate == recipe.rate else soxr.resample(x, rate, recipe.rate, "VHQ"))[: recipe.samples]
-    if not cut.any():
+    if not cut.any() or np.square(x).sum() < CANCELLED * np.square(channels).sum(0).max():
         raise UnreadableFile(
             _silence(channels[: math.ceil(recipe.samples / recipe.rate * rate)], frames, rate)
         )

@@ -27,6 +27,7 @@ IMAGE = Modality(
     dtype="uint8",
     likelihood="bernoulli",
     range=(0, 255),
+    background=0,
 )
 LABEL = Modality(
     name="label",

@@ -190,6 +190,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         encoded(np.stack([TONE, -TONE], axis=1), subtype="FLOAT"),
         "the 2 channels of the sound cancel each other in their mean",
     ),
+    "antiphase, rounded": (
+        encoded(np.stack([TONE, -TONE * 0.9999], axis=1)),
+        "the 2 channels of the sound cancel each other in their mean",
+    ),
     "a cut OGG": (VORBIS[: len(VORBIS) * 2 // 3], "the sound is cut: its last OGG page is missing"),
     "half an OGG": (VORBIS[: len(VORBIS) // 2], "the sound is cut: its last OGG page is missing"),
     "AIFF": (encoded(NOISE, file_format="AIFF"), "a sound must be WAV, FLAC, OGG or MP3, got AIFF"),
