@@ -26,8 +26,8 @@ from service.telemetry.metrics import counted_together
 from service.telemetry.tracing import NotInstalled, check_installed
 
 WORKER_SECONDS = 60
-"""A worker that does not answer its master for so long is replaced, in seconds; on a machine with much else to do,
-one that imports its libraries may not answer for longer than uvicorn's five."""
+"""A worker that does not answer its master for so long, in seconds, is replaced. On a busy machine the import
+of the libraries takes longer than uvicorn's five."""
 
 
 def main() -> None:
