@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -97,7 +97,7 @@ class MatchedTable:
         Raises:
             WrongValue: A cell does not fit; the text names its row and column.
         """
-        block = Block(self.table, self.first_row, self.rows)
+        block = self._block
         positions: dict[str, dict[int | None, int]] = {}
         for at, place in self.places.items():
             positions.setdefault(place.modality.name, {})[place.cell] = at
@@ -106,12 +106,15 @@ class MatchedTable:
 
     def missing(self, column: int) -> list[bool]:
         """Which cells of a column are missing, by row; a list is where one of its numbers is."""
-        block = Block(self.table, self.first_row, self.rows)
-        if self.places[column].cell is None:
-            return [bool(np.isnan(row).any()) for row in block.numbers(column)]
-        if isinstance(self.places[column].content, str):
-            return [bool(np.isnan(value)) for value in block.numbers(column)]
-        return [text is None for text in block.texts(column)]
+        place = self.places[column]
+        if place.cell is not None and not isinstance(place.content, str):
+            return [text is None for text in self._block.texts(column)]
+        gaps = np.isnan(self._block.numbers(column))
+        return [bool(gap) for gap in (gaps if gaps.ndim == 1 else gaps.any(axis=1))]
+
+    @cached_property
+    def _block(self) -> Block:
+        return Block(self.table, self.first_row, self.rows)
 
 
 def full_names(modality: Modality) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -45,6 +45,8 @@ class Block:
     table: Table
     first_row: int
     rows: Sequence[Sequence[Any]]
+    _numbers: dict[int, Array] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _texts: dict[int, list[str | None]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def cells(self, column: int) -> Sequence[Cell]:
         """A column as the file has it: text, lists, or None for nothing."""
@@ -56,11 +58,17 @@ class Block:
         Raises:
             WrongValue: A cell is neither a number nor missing.
         """
+        if column not in self._numbers:
+            self._numbers[column] = self._read_numbers(column)
+        return self._numbers[column]
+
+    def _read_numbers(self, column: int) -> Array:
         how = self.table.dialect.columns[column]
         matches = self.cells(column)
         if how.content == "vector":
             return self._vectors(how, matches)
-        texts = [None if isinstance(cell, list) else _bare(cell, how) for cell in matches]
+        texts = [None if isinstance(cell, list) else cell for cell in matches]
+        texts = [_bare(cell, how) for cell in texts] if how.has_unit else texts
         try:
             return cells.numbers(texts, how.decimal, how.missing)
         except ValueError as error:
@@ -72,6 +80,11 @@ class Block:
 
     def texts(self, column: int) -> list[str | None]:
         """A column as trimmed text, None where missing; numbers have a decimal point and no groups."""
+        if column not in self._texts:
+            self._texts[column] = self._read_texts(column)
+        return self._texts[column]
+
+    def _read_texts(self, column: int) -> list[str | None]:
         how = self.table.dialect.columns[column]
         absent = cells.EMPTY.union(how.missing)
         trimmed = [cell.strip() if isinstance(cell, str) else "" for cell in self.cells(column)]
@@ -101,7 +114,7 @@ def _bare(cell: str | None, how: ColumnDialect) -> str | None:
 
 def _with_point(cell: str, how: ColumnDialect) -> str:
     """A number as Python spells it, with all its digits."""
-    cell, decimal = _bare(cell, how) or "", how.decimal
+    cell, decimal = (_bare(cell, how) or "" if how.has_unit else cell), how.decimal
     if decimal == "." and cell.lstrip("+-").replace(".", "", 1).isdecimal():
         return cell
     value = cells.number(cell, decimal)

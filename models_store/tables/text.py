@@ -150,8 +150,7 @@ class TextWriter(Writer):
         cells = [text_for(cell) for cell in row] if self.plan.source.typed else list(row)
         for at, value in fills.items():
             cells[at] = _filled(value, self.plan.columns[at])
-        for value, column in zip(added, self.plan.added, strict=True):
-            cells.append(_filled(value, column.like) if column.like else text_for(value))
+        cells += [_filled(value, column.like) for value, column in zip(added, self.plan.added, strict=True)]
         self._write_cells(cells)
 
     def _write_cells(self, cells: Sequence[str]) -> None:
@@ -169,8 +168,12 @@ class TextWriter(Writer):
         self._text.detach()
 
 
-def _filled(value: Any, column: ColumnDialect) -> str:
+def _filled(value: Any, column: ColumnDialect | None) -> str:
     """A number or a label as the column writes such."""
+    if type(value) is str:  # a cell of the table
+        return value
+    if column is None:
+        return text_for(value)
     if isinstance(value, float):
         return spelled(value, column)
     if isinstance(value, Label) and column.content == "number":

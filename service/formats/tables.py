@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,7 +99,7 @@ class FilledRow(NamedTuple):
 
     row: Sequence[Any]
     fills: dict[int, Any]
-    added: list[Any]
+    added: Sequence[Any]
 
 
 @dataclass(frozen=True)
@@ -165,24 +165,29 @@ class Filling:
             estimate: Returns value and bounds of a column for every row in which something is observed; None
                 where the column is not to be filled.
         """
-        present = self.present
-        number = np.cumsum(present) - 1
+        number = np.cumsum(self.present) - 1
         values = {at: self._values(at, estimate(place), number) for at, place in self.sent.places.items()}
         beside = {place: _beside(place, self.observations, estimate(place), number) for place in self.further}
-        additions = self._additions()
-        for row, cells in enumerate(self.sent.rows):
-            filled = {at: column[row] for at, column in values.items()}
-            fills = {at: parts[0] for at, parts in filled.items() if parts[0] is not _SENT}
-            added: list[Any] = []
-            for addition in additions:
-                if addition.place is None:
-                    added.append("true" if present[row] else "false")
-                elif addition.at is None:
-                    added.append(beside[addition.place][row][addition.part])
-                else:
-                    part = filled[addition.at][addition.part]
-                    added.append(cells[addition.at] if part is _SENT else part)
-            yield FilledRow(cells, fills, added)
+        firsts = [[parts[0] for parts in column] for column in values.values()]
+        added = [self._added(addition, values, beside) for addition in self._additions()]
+        for cells, new, more in zip(self.sent.rows, _rows(firsts), _rows(added), strict=False):
+            fills = {at: value for at, value in zip(values, new, strict=True) if value is not _SENT}
+            yield FilledRow(cells, fills, more)
+
+    def _added(
+        self,
+        addition: _Addition,
+        values: Mapping[int, Sequence[Sequence[Any]]],
+        beside: Mapping[Place, Sequence[Sequence[Any]]],
+    ) -> list[Any]:
+        """An added column, by row."""
+        if addition.place is None:
+            return ["true" if present else "false" for present in self.present]
+        if addition.at is None:
+            return [parts[addition.part] for parts in beside[addition.place]]
+        parts = [parts[addition.part] for parts in values[addition.at]]
+        rows = zip(parts, self.sent.rows, strict=True)
+        return [cells[addition.at] if part is _SENT else part for part, cells in rows]
 
     def _values(
         self, at: int, estimates: Sequence[Sequence[Any]] | None, number: Array
@@ -287,10 +292,10 @@ def present(observations: Observations) -> Array:
     return np.any([column.present for column in observations.columns.values()], axis=0)
 
 
-def means(generated: Generated) -> Callable[[Place], list[list[Any]] | None]:
+def means(generated: Generated) -> Callable[[Place], Sequence[Sequence[Any]] | None]:
     """Estimates for :meth:`Filling.fill`: the mean and bounds of 90 %, or the label and its probability."""
 
-    def estimate(place: Place) -> list[list[Any]] | None:
+    def estimate(place: Place) -> Sequence[Sequence[Any]] | None:
         summary = _summary(place, generated)
         if summary is None:
             return None
@@ -301,7 +306,7 @@ def means(generated: Generated) -> Callable[[Place], list[list[Any]] | None]:
         cell = slice(None) if place.cell is None else place.cell
         quantiles = summary["quantiles"]
         parts = (summary["mean"][:, cell], quantiles[:, 0, cell], quantiles[:, -1, cell])
-        return [list(row) for row in zip(*(part.tolist() for part in parts), strict=True)]
+        return list(zip(*(part.tolist() for part in parts), strict=True))
 
     return estimate
 
@@ -354,6 +359,11 @@ class _NoColumns(Source):
 
 def _without_columns(rows: int) -> MatchedTable:
     return replace(MatchedTable(Table("", Dialect(), (), _NoColumns(rows)), {}), rows=[()] * rows)
+
+
+def _rows(columns: Sequence[Sequence[Any]]) -> Iterable[Sequence[Any]]:
+    """The rows of some columns of equal length; without columns, empty rows without end."""
+    return zip(*columns, strict=True) if columns else repeat(())
 
 
 def _beside(
