@@ -27,14 +27,14 @@ from training.tables.draft import Draft, Guess, joined
 from training.tables.files import texts
 from training.tables.joins import key_of
 from training.tables.marks import NO_MARKS, Marks
-from training.tables.media import FILES, remarks_on
+from training.tables.media import FILES, Files, remarks_on
 from training.tables.mixed import tables_of
 from training.tables.naming import modality_name
 from training.tables.opening import open_file
 from training.tables.pictures import is_picture, range_of, remarks_on_shape
 from training.tables.relations import by_file
 from training.tables.report import join_lines, report_lines
-from training.tables.roles import Decision, decide, kinds_of
+from training.tables.roles import Decision, decide, kinds_of, remedy
 from training.tables.scales import in_order
 from training.tables.survey import Field, look
 from training.tables.views import View, form_views, regrouped
@@ -251,12 +251,28 @@ def _paths(field: Field, name: str, spelled: str) -> Guess:
     there = list(islice((path for path in _named_files(field) if path.is_file()), SEEN))
     if not there:
         raise DataError(
-            f"{field.file.path}: none of the files that '{field.name}' names is in {field.file.path.parent}"
+            f"{field.file.path}: none of the files that '{field.name}' names is in {field.file.path.parent}; "
+            "put them there, or leave that column out of the table"
         )
     comment = f"paths of files, seen from the folder of {field.file.path.name}; what is not there is missing"
-    kind, files = next((kind, files) for kind in kinds_of(field) if (files := FILES[kind](there)) is not None)
+    kind, files = _kind_of_files(field, there)
     remarks = [f"'{field.name}': {remark}" for remark in remarks_on(kind, files, there)]
     return Guess(name, kind, {"field": spelled, **files.settings}, files.shape, comment, remarks)
+
+
+def _kind_of_files(field: Field, paths: Sequence[Path]) -> tuple[str, Files]:
+    """The kind of some files that a column names, and their settings.
+
+    Raises:
+        DataError: None of the files can be read.
+    """
+    try:
+        return next((kind, some) for kind in kinds_of(field) if (some := FILES[kind](paths)) is not None)
+    except DataError as error:
+        raise DataError(
+            f"none of the files that '{field.name}' names can be read: {error}; convert them to "
+            f"{remedy(paths[0].name)}, or leave that column out of the table"
+        ) from None
 
 
 def _named_files(field: Field) -> Iterator[Path]:

@@ -61,8 +61,8 @@ def _one_hot_sentence(group: Sequence[Field]) -> str:
     names = ", ".join(f"'{one.name}'" for one in group[:MOST_TERMS])
     more = f" and {len(group) - MOST_TERMS} more" if len(group) > MOST_TERMS else ""
     return (
-        f"{names}{more} are one-hot, exactly one is 1 in each row: make them one column of labels, which is "
-        "learned as a category"
+        f"{names}{more} are one-hot, exactly one is 1 in each row; each is learned and filled alone, so that "
+        "a filled row may have none or two: make them one column of labels, which is learned as a category"
     )
 
 

@@ -139,7 +139,7 @@ def _unread(field: Field) -> str | None:
     example = field.example or ""
     suffix = Path(example).suffix.lower()
     if _SUFFIX.fullmatch(suffix) and (field.file.path.parent / example).is_file():
-        return f"names files of the format {suffix}, which is not read; convert them to {_remedy(example)}"
+        return f"names files of the format {suffix}, which is not read; convert them to {remedy(example)}"
     if _ADDRESS.match(example) and any(suffix in KINDS[name].suffixes for name in FILES):
         return f"names files on the web, such as '{example}'; download them, and name those files"
     many = field.values is None or (len(field.values) > FEW_NUMBERS and 2 * len(field.values) > field.present)
@@ -177,7 +177,7 @@ def _words_among_measures(values: Iterable[str]) -> list[str]:
     )
 
 
-def _remedy(example: str) -> str:
+def remedy(example: str) -> str:
     """Formats to which a file can be converted, by its name."""
     content = (mimetypes.guess_type(example)[0] or "").partition("/")[0]
     return CONVERTED.get(content, "pictures (.png), sounds (.wav) or arrays (.npy)")

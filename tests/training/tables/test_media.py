@@ -105,6 +105,10 @@ def test_a_folder_of_damaged_files_is_refused_in_one_sentence(tmp_path: Path, su
     assert "\n" not in str(refusal.value)
 
 
+def _damaged(path: Path, row: int) -> None:
+    path.write_bytes(b"damaged" * (row + 1))
+
+
 def test_files_that_begin_far_down_in_the_table_are_found(tmp_path: Path) -> None:
     path = folder(tmp_path / "media", ".png", picture, rows=80)
     for row in range(60):
@@ -119,6 +123,21 @@ def test_files_that_begin_far_down_in_the_table_are_found(tmp_path: Path) -> Non
 def test_a_table_of_files_of_which_none_is_there_is_refused(tmp_path: Path) -> None:
     path = folder(tmp_path / "media", ".png", lambda *_: None)
     with pytest.raises(TrainingError, match=r"none of the files that 'file' names is in"):
+        guess([path], path / "e.toml")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "remedy"),
+    [(".png", r"\.png or \.jpg"), (".wav", r"\.wav or \.flac"), (".npy", r"arrays \(\.npy\)")],
+)
+def test_a_folder_of_which_no_file_can_be_read_is_refused_with_a_remedy(
+    tmp_path: Path, suffix: str, remedy: str
+) -> None:
+    path = folder(tmp_path / "media", suffix, _damaged)
+    sentence = (
+        f"none of the files that 'file' names can be read: .*; convert them to .*{remedy}, or leave that"
+    )
+    with pytest.raises(TrainingError, match=sentence):
         guess([path], path / "e.toml")
 
 
