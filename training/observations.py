@@ -42,7 +42,10 @@ class Observations:
         changed = {name: x.to(self.present.device) for name, x in encoded.items() if name in self.values}
         return replace(
             self,
-            encoded={name: x.masked_fill(~_beside(present[name], x), 0) for name, x in changed.items()},
+            encoded={
+                **self.encoded,
+                **{name: x.masked_fill(~_beside(present[name], x), 0) for name, x in changed.items()},
+            },
         )
 
     def hiding(self, hidden: Mapping[str, Tensor], modalities: Sequence[str]) -> Observations:
@@ -70,7 +73,8 @@ def observe(
             (boolean per row, True where observed).
         modalities: Those of the model, in its order.
         device: Where the model is.
-        categories: Modalities whose rows are indices of labels; one-hot rows become such.
+        categories: Modalities whose rows are indices of labels; one-hot rows become such, and encoders get
+            them as they came, since networks written for MultiVae take one-hot rows.
 
     Raises:
         ValueError: A modality is unknown, numbers of rows differ, or a row of a category is not one-hot.
@@ -93,10 +97,9 @@ def observe(
             present.append(here)
         else:
             present.append(torch.full((n,), name in values, device=device))
-    for name in values.keys() & categories:
-        if values[name].ndim > 1:
-            values[name] = _indices(name, values[name], present[modalities.index(name)])
-    return Observations(values, torch.stack(present))
+    one_hot = {name: values[name].float() for name in values.keys() & categories if values[name].ndim > 1}
+    values |= {name: _indices(name, x, present[modalities.index(name)]) for name, x in one_hot.items()}
+    return Observations(values, torch.stack(present), one_hot)
 
 
 def _indices(name: str, x: Tensor, present: Tensor) -> Tensor:

@@ -1,10 +1,12 @@
-"""Every row of docs/coming-from-multivae.md, run with both libraries on the same weights."""
+"""Rows of docs/coming-from-multivae.md, run with both libraries on the same weights.
+
+Those of categories are in test_multivae_categories.py, which also tests that every row is run.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import inspect
-import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,9 +26,8 @@ from training.samplers import MAFSampler
 
 pytestmark = needs_reference
 
-PAGE = (Path(__file__).parents[2] / "docs" / "coming-from-multivae.md").read_text()
 RUN: set[str] = set()
-"""First cells of the rows that a test of this file runs."""
+"""First cells of the rows that a test runs."""
 
 Test = Callable[..., None]
 
@@ -51,10 +52,6 @@ def theirs(library: SimpleNamespace) -> Any:
 @pytest.fixture
 def ours(theirs: Any) -> MVAE:
     return MVAE(MVAEConfig(**FIELDS), theirs.encoders, theirs.decoders).eval()
-
-
-def test_every_row_of_the_page_is_run() -> None:
-    assert set(re.findall(r"^\| (?!Call|---)(.+?) \|", PAGE, re.MULTILINE)) == RUN
 
 
 @row("`compute_mu_log_var_subset(inputs, subset)`")
@@ -231,13 +228,20 @@ def _networks(model: Any) -> tuple[Any, Any]:
     return twin.encoders, twin.decoders
 
 
-@row("`encode(inputs).z`", "`encode(inputs, N=3).z`", "`encode(inputs, N=3, flatten=True).z`")
+@row(
+    "`encode(inputs).z`",
+    "`encode(inputs, N=3).z`",
+    "`encode(inputs, N=3, return_mean=True).z`",
+    "`encode(inputs, N=3, flatten=True).z`",
+)
 def test_shapes_of_z(library: SimpleNamespace, theirs: Any, ours: MVAE) -> None:
     x = library.Complete(rows(5))
     assert theirs.encode(x).z.shape == (5, 4)
     assert ours.encode(x).z.shape == (5, 1, 4)
     assert theirs.encode(x, N=3).z.shape == (3, 5, 4)
     assert ours.encode(x, N=3).z.shape == (5, 3, 4)
+    assert theirs.encode(x, N=3, return_mean=True).z.shape == (3, 5, 4)
+    assert ours.encode(x, N=3, return_mean=True).z.shape == (5, 3, 4)
     mean = ours.encode(x, return_mean=True).z[:, 0]
     flat = theirs.encode(x, N=3, return_mean=True, flatten=True).z
     torch.testing.assert_close(flat, mean.repeat(3, 1))
@@ -291,29 +295,6 @@ def test_configurations_are_checked(library: SimpleNamespace) -> None:
     for kind in kinds:
         with pytest.raises(ValueError, match="latent_dim"):
             kind(n_modalities=2, latent_dim="x")
-
-
-@row("rows of `categorical`")
-def test_categories_are_indices_or_one_hot(library: SimpleNamespace) -> None:
-    fields: dict[str, Any] = {
-        "n_modalities": 1,
-        "latent_dim": 2,
-        "input_dims": {"label": (4,)},
-        "decoders_dist": {"label": "categorical"},
-    }
-    index = torch.tensor([0, 3, 1])
-    one_hot = nn.functional.one_hot(index, 4).float()
-    assert library.MVAE(library.MVAEConfig(**fields)).encode(
-        library.Complete({"label": one_hot})
-    ).z.shape == (3, 2)
-    ours = MVAE(MVAEConfig(**fields)).eval()
-    expected = ours.encode({"label": index}).mu
-    torch.testing.assert_close(ours.encode({"label": one_hot}).mu, expected)
-    noise = torch.zeros(len(ours.draw_subsets()), 3, 2)
-    losses = [ours({"label": x}, epoch=99, noise=noise).loss for x in (index, one_hot)]
-    torch.testing.assert_close(*losses)
-    with pytest.raises(ValueError, match=r"'label' must be indices .* or one-hot"):
-        ours.encode({"label": one_hot + 0.5})
 
 
 @row("`forward(inputs)` of incomplete rows, `use_subsampling=True`")

@@ -74,13 +74,15 @@ class FillMissing(nn.Module):
 
 
 class OneHot(nn.Module):
-    """An index of shape (batch,) to (batch, classes)."""
+    """An index of shape (batch,) to (batch, classes); one-hot rows stay as they are."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.classes = classes
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.ndim > 1:
+            return x.flatten(1)
         return nn.functional.one_hot(x.to(torch.int64), self.classes).to(torch.float32)
 
 
