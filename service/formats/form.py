@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from python_multipart import MultipartParser
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from models_store import kinds
@@ -17,7 +17,7 @@ from models_store.manifest import Modality
 from service.engine.budget import Allowance
 from service.engine.observations import Column
 from service.engine.rules import Rules
-from service.errors import Unparsable, located
+from service.errors import TooLarge, Unparsable, located
 from service.formats import pixels
 
 Part = tuple[bytes, bytes]
@@ -49,7 +49,7 @@ def columns(
         TooLarge: There are too many rows.
     """
     columns = {}
-    parts = _read_parts(body, boundary)
+    parts = _read_parts(body, boundary, rules.limits.rows * len(rules.names))
     pixels.check(rules, parts, allowance)
     for name, files in parts.items():
         modality = rules.modality(name)
@@ -77,19 +77,28 @@ def _is_table(modality: Modality, content: bytes) -> bool:
     )
 
 
-def _read_parts(body: bytes, boundary: bytes | None) -> dict[str, list[bytes]]:
+def _read_parts(body: bytes, boundary: bytes | None, most: int) -> dict[str, list[bytes]]:
     """Returns the parts of a form by name, in the order of their positions or else in which they came.
+
+    Arguments:
+        body: Body of the request.
+        boundary: Boundary of the content type.
+        most: Largest number of parts.
 
     Raises:
         Unparsable: The body is not a form, ends too early, or has a part without a name.
+        TooLarge: It has too many parts.
     """
     boundary = boundary or _first_boundary(body)
+    if (count := body.count(b"--" + boundary) - 1) > most:
+        raise TooLarge(f"{count} parts of a form are more than the {most} that one request may have")
     parts = _split(body, boundary)
     if parts is None:
         parts = _parse(body, boundary)
     contents: dict[str, list[bytes]] = {}
-    for disposition, content in sorted(parts, key=lambda part: _name(part[0])[1]):
-        contents.setdefault(_name(disposition)[0], []).append(content)
+    named = [(_name(disposition), content) for disposition, content in parts]
+    for (name, _), content in sorted(named, key=lambda part: part[0][1]):
+        contents.setdefault(name, []).append(content)
     return contents
 
 
@@ -162,7 +171,7 @@ def _parse(body: bytes, boundary: bytes) -> list[Part]:
         parser = MultipartParser(boundary, form.callbacks())
         parser.write(body)
         parser.finalize()
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise Unparsable(f"the form cannot be read: {error}") from None
     if not form.ended:
         raise Unparsable("the form ends before its closing boundary")

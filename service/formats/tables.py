@@ -28,7 +28,8 @@ from service.engine.model import Generated
 from service.engine.observations import Column, Observations
 from service.engine.rules import Rules
 from service.engine.summaries import Summary
-from service.errors import TooLarge, Unparsable, WrongInput
+from service.errors import Unparsable, WrongInput
+from service.formats import table_size
 
 FIELDS = ("mean", "quantiles", "probabilities")
 """Summaries that fill an empty cell."""
@@ -47,15 +48,9 @@ def read(rules: Rules, content: bytes) -> Observations:
     if not content.strip():
         raise WrongInput("the table is empty; its first line must name columns")
     rules.check_rows(max(content.rstrip().count(b"\n"), content.rstrip().count(b"\r")))
-    manifest = rules.manifest
-    columns = sum(len(full_names(one)) for one in manifest.modalities if one.traits.tabular)
-    columns += sum(len(table.columns) for table in manifest.tables)
-    if max(content.count(mark) for mark in (b",", b";", b"\t", b"|")) > rules.limits.rows * (columns + 1):
-        raise TooLarge(
-            f"the table has more than the {rules.limits.rows * (columns + 1)} cells that one request may have"
-        )
+    table_size.check(rules, content)
     with _refused():
-        matched = read_matched(manifest, content, where="the body").whole()
+        matched = read_matched(rules.manifest, content, where="the body").whole()
     return observed(matched)
 
 

@@ -50,6 +50,7 @@ def main(folder: Path, bundle: Path) -> None:
         resume(callers, lambda: len([*replicas()]) == 2)
         publish(store_at(str(folder / "store")), bundle, 2)
         resume(callers, lambda: "2" in callers.versions)
+        resume(callers, lambda: scraped() == [True, True])  # the one in place of the killed one has answered
         report["metrics"] = scraped()
     finally:
         callers.stop.set()

@@ -80,3 +80,37 @@ def test_a_form_whose_type_lacks_the_boundary_begins_with_it(client: TestClient)
         refused = client.post("/encode", content=body, headers=without)
         assert refused.status_code == 400
         assert "must give a boundary" in refused.text
+
+
+FORM = b'--b\r\nContent-Disposition: form-data; name="label"\r\n\r\n1\r\n--b--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("boundary", "body", "status", "reason"),
+    [
+        ("b" * 5000, FORM, 400, "the form cannot be read"),
+        (
+            "b",
+            b"--b\r\n" * 20_002,
+            413,
+            "parts of a form are more than the",
+        ),
+    ],
+    ids=["long boundary", "many parts"],
+)
+def test_absurd_forms_are_refused_before_their_parts_are_read(
+    client: TestClient, boundary: str, body: bytes, status: int, reason: str
+) -> None:
+    headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
+    refused = client.post("/encode", content=body, headers=headers)
+    assert (refused.status_code, reason in refused.text) == (status, True)
+
+
+def test_a_table_of_very_many_columns_is_refused_before_they_are_matched(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.formats.table_size.MOST_CELLS", 5)
+    for line, status in (("label", 200), ("label,,,,,", 413), ("label;;;;;", 413)):
+        response = client.post("/encode", content=f"{line}\n1\n", headers={"content-type": "text/csv"})
+        assert response.status_code == status
+    assert "a line of the table has 6 cells, more than the 5" in response.text

@@ -1,0 +1,30 @@
+"""Bounds the cells of a table before it is read."""
+
+from __future__ import annotations
+
+from models_store.tables.matching import full_names
+from service.engine.rules import Rules
+from service.errors import TooLarge
+
+MARKS = (b",", b";", b"\t", b"|")
+"""Delimiters of cells."""
+MOST_CELLS = 2**16
+"""Most cells of a line; each is matched with the columns of the model."""
+
+
+def check(rules: Rules, content: bytes) -> None:
+    """Refuses a table of too many cells, in all or in one line.
+
+    Raises:
+        TooLarge: There are more than one request may have.
+    """
+    manifest = rules.manifest
+    columns = sum(len(full_names(one)) for one in manifest.modalities if one.traits.tabular)
+    columns += sum(len(table.columns) for table in manifest.tables)
+    counts = {mark: content.count(mark) for mark in MARKS}
+    if max(counts.values()) > (most := rules.limits.rows * (columns + 1)):
+        raise TooLarge(f"the table has more than the {most} cells that one request may have")
+    many = [mark for mark, count in counts.items() if count >= MOST_CELLS]
+    widest = max((line.count(mark) for mark in many for line in content.splitlines()), default=0) + 1
+    if widest > MOST_CELLS:
+        raise TooLarge(f"a line of the table has {widest} cells, more than the {MOST_CELLS} that it may have")
