@@ -6,6 +6,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -56,16 +57,19 @@ def above_footer(source: Source, lines: Callable[[], Iterator[Line]]) -> Iterato
         yield from _without_last(source, lines())
         return
     seen, held, above = set(source.labels), list[Line](), 0
-    before: Line = ()
+    words: list[str] = []
     for line in lines():
-        if held and len(held) <= MOST_LINES and _is_below(line, held, len(source.headers), seen):
+        word = _word(line)
+        if held and len(held) <= MOST_LINES and _is_below(line, word, held, len(source.headers), seen):
             held.append(line)
+            words.append(word)
             continue
-        seen.update(filter(None, map(_word, held)))
+        seen.update(words)
+        words = [word] if word else []
         yield from held
-        above, before = above + len(held), held[-1] if held else before
+        above += len(held)
         held = [line]
-    size = _lines_of_footer(held, before, above, lines)
+    size = _lines_of_footer(held, above, lines)
     source.footer = held[len(held) - size :]
     yield from held[: len(held) - size]
 
@@ -79,14 +83,11 @@ def _without_last(source: Source, lines: Iterator[Line]) -> Iterator[Line]:
     source.footer = list(held)
 
 
-def _lines_of_footer(
-    held: Sequence[Line], before: Line, above: int, lines: Callable[[], Iterator[Line]]
-) -> int:
+def _lines_of_footer(held: Sequence[Line], above: int, lines: Callable[[], Iterator[Line]]) -> int:
     """The number of last lines that are no rows, of which the first may be a row.
 
     Arguments:
         held: A line, and those below it that may be no rows.
-        before: Line above them.
         above: Number of lines above them.
         lines: Returns all lines.
     """
@@ -97,18 +98,21 @@ def _lines_of_footer(
         return len(below)
     if not below and held and above >= FEWEST_SUMMED:
         mark = max(".,", key=lambda mark: sum(_value(cell, mark) is not None for cell in held[0]))
-        return int(_holds_sums(held[0], before, mark, islice(lines(), above)))
+        return int(_holds_sums(held[0], mark, islice(lines(), above)))
     return 0
 
 
-def _is_below(line: Line, held: Sequence[Line], width: int, seen: Collection[str]) -> bool:
+def _is_below(line: Line, word: str, held: Sequence[Line], width: int, seen: Collection[str]) -> bool:
     """Whether a line may stand below the last row of a table, the first of the lines above it."""
-    if word := _word(line):
+    if word:
         return word not in seen
+    if line and isinstance(line[0], str) and line[0].isalnum():  # as in most rows
+        return False
     if all(map(_is_blank, line)):
         return True
-    is_apart = (len(line) < width > 2) or all(map(_is_blank, held[-1])) or _is_number(held[0][0])
-    return is_apart and _is_note(line)
+    if not _is_note(line):
+        return False
+    return (len(line) < width > 2) or all(map(_is_blank, held[-1])) or _is_number(held[0][0])
 
 
 def _is_note(line: Line) -> bool:
@@ -124,38 +128,37 @@ def _is_note(line: Line) -> bool:
 
 def _word(line: Line) -> str:
     """The word for a total or a mean that is the only text of a line, in lower case; empty without one."""
-    word = next(filter(None, map(_summary, islice(line, LEADING))), "")
-    if word and sum(not _is_blank(cell) and not _is_number(cell) for cell in line) == 1:
-        return word
+    for cell in line[:LEADING]:
+        if isinstance(cell, str) and 0 < len(cell) <= LONGEST and not cell[-1].isdigit():
+            word = _summary_of(cell)
+            if word and sum(not _is_blank(one) and not _is_number(one) for one in line) == 1:
+                return word
     return ""
 
 
-def _summary(cell: Any) -> str:
-    """The word for a total or a mean that a cell holds, in lower case; empty for another cell."""
-    word = _SIZE.sub("", cell.strip()).casefold() if isinstance(cell, str) and len(cell) <= LONGEST else ""
+@lru_cache(maxsize=1024)
+def _summary_of(text: str) -> str:
+    """The word for a total or a mean that a text is, in lower case; empty for another text."""
+    word = _SIZE.sub("", text.strip()).casefold()
     return word if _SUMMARIES.fullmatch(word) or _BESIDE.fullmatch(word) else ""
 
 
-def _holds_sums(line: Line, before: Line, mark: str, rows: Iterable[Line]) -> bool:
+def _holds_sums(line: Line, mark: str, rows: Iterable[Line]) -> bool:
     """Whether a number of a line is the sum of its column, and none is as small as one above it.
 
-    The first cell may number the line. Rows are read where the line above allows it.
+    The first cell may number the line. Of most tables few rows are read: a row above has a larger number.
     """
-    values = {at: value for at, cell in enumerate(line) if (value := _value(cell, mark)) is not None}
+    values = {at: value for at, cell in enumerate(line) if (value := _value(cell, mark))}
     if len(values) > 1:
         values.pop(0, None)
-    if not values or any(
-        abs(value) <= abs(_value(before[at], mark) or 0) for at, value in values.items() if value
-    ):
-        return False
-    sums, largest = dict.fromkeys(values, 0.0), dict.fromkeys(values, 0.0)
+    sums = dict.fromkeys(values, 0.0)
     for row in rows:
-        for at in values:
+        for at, value in values.items():
             cell = _value(row[at], mark) or 0.0 if at < len(row) else 0.0
+            if abs(cell) >= abs(value):
+                return False
             sums[at] += cell
-            largest[at] = max(largest[at], abs(cell))
-    is_sum = [abs(sums[at] - value) <= _half_unit(line[at], mark) for at, value in values.items() if value]
-    return any(is_sum) and all(abs(value) > largest[at] for at, value in values.items() if value)
+    return any(abs(sums[at] - value) <= _half_unit(line[at], mark) for at, value in values.items())
 
 
 def _half_unit(cell: Any, mark: str) -> float:
