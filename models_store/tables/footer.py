@@ -69,7 +69,7 @@ def above_footer(source: Source, lines: Callable[[], Iterator[Line]]) -> Iterato
         yield from held
         above += len(held)
         held = [line]
-    size = _lines_of_footer(held, above, lines)
+    size = _lines_of_footer(held, above, len(source.headers), lines)
     source.footer = held[len(held) - size :]
     yield from held[: len(held) - size]
 
@@ -83,17 +83,20 @@ def _without_last(source: Source, lines: Iterator[Line]) -> Iterator[Line]:
     source.footer = list(held)
 
 
-def _lines_of_footer(held: Sequence[Line], above: int, lines: Callable[[], Iterator[Line]]) -> int:
+def _lines_of_footer(
+    held: Sequence[Line], above: int, width: int, lines: Callable[[], Iterator[Line]]
+) -> int:
     """The number of last lines that are no rows, of which the first may be a row.
 
     Arguments:
         held: A line, and those below it that may be no rows.
         above: Number of lines above them.
+        width: Number of columns.
         lines: Returns all lines.
     """
     below = held[1:]
     if above + 1 >= FEWEST_ROWS and any(
-        _is_note(line) or _SUMMARIES.fullmatch(_word(line)) for line in below
+        _is_note(line, width) or _SUMMARIES.fullmatch(_word(line)) for line in below
     ):
         return len(below)
     if not below and held and above >= FEWEST_SUMMED:
@@ -110,19 +113,19 @@ def _is_below(line: Line, word: str, held: Sequence[Line], width: int, seen: Col
         return False
     if all(map(_is_blank, line)):
         return True
-    if not _is_note(line):
+    if not _is_note(line, width):
         return False
     return (len(line) < width > 2) or all(map(_is_blank, held[-1])) or _is_number(held[0][0])
 
 
-def _is_note(line: Line) -> bool:
+def _is_note(line: Line, width: int) -> bool:
     """Whether some words are all that a line holds, in its first cell, or the others follow a colon in it."""
     return (
         isinstance(line[0], str)
         and bool(_WORDS.search(line[0].strip()))
         and not _is_number(line[0])
         and not _word(line)
-        and (":" in line[0] or all(map(_is_blank, line[1:])))
+        and ((":" in line[0] and len(line) < width) or all(map(_is_blank, line[1:])))
     )
 
 

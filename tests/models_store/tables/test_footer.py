@@ -64,6 +64,10 @@ def test_a_last_row_stays_a_row(below: str) -> None:
     assert not any("at the end" in line for line in read.report)
 
 
+def test_a_row_below_an_empty_one_stays_a_row() -> None:
+    assert table(",,,", "ward: b,101.5,22,f").rows == ROWS + 2
+
+
 def test_a_word_that_other_rows_have_is_a_label() -> None:
     read = read_table(b"kind,size\n" + b"total,1.5\nother,2.5\n" * 20 + b"total,3.5\n")
     assert read.rows == 41
