@@ -12,11 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors.torch import load
 from torch import Tensor
 
-from models_store import calibration, latent, stores
+from models_store import calibration, latent, residuals, stores
 from models_store.calibration import Calibration
 from models_store.folder import Bundle
 from models_store.latent import Latent
 from models_store.manifest import Manifest
+from models_store.residuals import Residuals
 from training import data
 from training import fit as fitting
 from training.ablation import weak
@@ -38,6 +39,7 @@ from training.evaluation.card import CARD, FOLDER, card_of, corruption_table, re
 from training.evaluation.corruptions import CORRUPTIONS
 from training.evaluation.gains import beats_the_mean
 from training.evaluation.metrics import Gain
+from training.evaluation.residuals import fit_residuals
 from training.export import OnnxGraphs, export
 from training.importing import read_saved, to_bundle
 from training.launch import is_leader, launched
@@ -140,6 +142,7 @@ def published(bundle: Bundle) -> tuple[Experiment, EvaluatedModel]:
     experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
     prepared = data.prepare(experiment)
     evaluated = _evaluated(experiment, bundle.manifest, _graphs(bundle), prepared)
+    evaluated = _with_residuals(evaluated, bundle)
     if calibration.FILE in bundle.manifest.files:
         corrections = Calibration.from_bytes(bundle.read(calibration.FILE), bundle.manifest)
         _, measuring = split(prepared.test, experiment.evaluation.calibration, experiment.seed)
@@ -157,7 +160,8 @@ def calibrate(bundle: Bundle, place: stores.Store) -> None:
     number = place.next_number(bundle.manifest.name)
     manifest = bundle.manifest.model_copy(update={"version": number})
     files = {name: bundle.read(name) for name in bundle.manifest.files}
-    evaluated = _calibrated(_evaluated(experiment, manifest, _graphs(bundle), prepared), experiment, files)
+    evaluated = _evaluated(experiment, manifest, _graphs(bundle), prepared)
+    evaluated = _calibrated(_with_residuals(evaluated, bundle), experiment, files)
     measured = measure_answers(evaluated).stated_in(manifest)
     drawn = [name.removeprefix(FOLDER) for name in files if name.endswith(".png")]
     files[CARD] = card_of(measured, drawn, weak.studies(experiment.name)).encode()
@@ -180,6 +184,9 @@ def _finished(
     console.print("the ONNX graphs agree with torch; measuring on held-out rows")
     graphs = OnnxGraphs(manifest, files, device_of(experiment.fit.device).type)
     evaluated = _evaluated(experiment, manifest, graphs, prepared)
+    if (factors := fit_residuals(evaluated, prepared.validation)) is not None:
+        files[residuals.FILE] = factors.to_bytes()
+        evaluated = replace(evaluated, residuals=factors)
     evaluated = _calibrated(evaluated, experiment, files)
     files[latent.FILE] = fit_latent(evaluated).to_bytes()
     latent_space = Latent.from_bytes(files[latent.FILE], manifest)
@@ -238,6 +245,14 @@ def _evaluated(
         experiment.examples,
         device=device_of(experiment.fit.device),
     )
+
+
+def _with_residuals(evaluated: EvaluatedModel, bundle: Bundle) -> EvaluatedModel:
+    """The evaluated model with the correlation between numbers that its bundle has, if any."""
+    if residuals.FILE not in bundle.manifest.files:
+        return evaluated
+    content = bundle.read(residuals.FILE)
+    return replace(evaluated, residuals=Residuals.from_bytes(content, bundle.manifest))
 
 
 def _calibrated(evaluated: EvaluatedModel, experiment: Experiment, files: dict[str, bytes]) -> EvaluatedModel:

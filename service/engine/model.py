@@ -16,33 +16,23 @@ from models_store.errors import listed
 from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
-from service.engine.batching import Outputs, Runner
+from models_store.residuals import Residuals
+from service.engine.batching import Runner
 from service.engine.budget import BYTES_OF_NUMBER, SMALL, Budget
-from service.engine.calibrating import RowCorrections, corrections
+from service.engine.calibrating import corrections
 from service.engine.draws import draw_mixture
 from service.engine.importance import CELLS_AT_ONCE, Sampling, Scorer
 from service.engine.observations import Column, Observations
-from service.engine.phases import CURRENT
 from service.engine.posteriors import Explanation, FusionRequest, FusionResult, Posteriors
+from service.engine.residuals import RowFactors, factors_of_rows
 from service.engine.robust import mean_of, tempered
 from service.engine.rules import Limits, Rules
 from service.engine.scoring import Scored, p_values, questions_of
-from service.engine.summaries import (
-    AVERAGED_AT_ONCE,
-    FIELDS,
-    Summary,
-    SummaryOptions,
-    join,
-    numbers_by_row,
-    only_averages,
-    pieces,
-    summaries,
-)
+from service.engine.summaries import FIELDS, Summary, SummaryOptions, numbers_by_row
+from service.engine.targets import Draws, decode, size_of
 from service.engine.turns import Computation, Turns
 from service.engine.workers import aside
 
-ROW_COST = 1000
-"""Numbers that are drawn in the time that it takes to make the generator of a row."""
 BYTES_OF_CELL = 24
 """Memory of one number that is decoded and summarised, with its copies, in bytes."""
 BYTES_OF_Z = 8
@@ -93,6 +83,7 @@ class Model:
         calibration: Corrections of intervals and probabilities; older bundles have none.
         budget: Memory that requests may take; None: no limit.
         turns: Long computations of the process; None: without limits.
+        residuals: Correlation between numbers beyond z; None where they are independent given z.
     """
 
     def __init__(
@@ -104,6 +95,7 @@ class Model:
         calibration: Calibration | None = None,
         budget: Budget | None = None,
         turns: Turns | None = None,
+        residuals: Residuals | None = None,
     ) -> None:
         self.manifest = manifest
         self.budget = budget or Budget()
@@ -111,6 +103,7 @@ class Model:
         self._turns = turns or Turns()
         self.latent = latent
         self.calibration = calibration
+        self.residuals = residuals
         self.rules = Rules(manifest, limits, mixture=latent is not None)
         self._graphs = graphs
         encoders = {name: graphs[encoder_file(name)] for name in manifest.names}
@@ -197,15 +190,16 @@ class Model:
         fused = await self._fused(observations, names, most, seed, return_mean=return_mean, robust=robust)
         z = fused.z
         if prior == "mixture" and self.latent is not None:
-            z = await aside(_size(*z.shape), draw_mixture, self.latent.mixture, observations.n, most, seed)
+            z = await aside(size_of(*z.shape), draw_mixture, self.latent.mixture, observations.n, most, seed)
+        factors = await self._factors(observations, names, target_names, z, seed, exact=return_mean)
         calibration = self.calibration if calibrated else None
         answers = {}
         modalities = [self.rules.modality(name) for name in target_names]
         with self._summarising(modalities, z) as computation:
+            drawn = Draws(self._graphs, observations, z, options, factors, computation)
             for modality in modalities:
                 correction = corrections(calibration, modality, names, observations)
-                answer = self._answer(modality, z, options, observations, correction, computation)
-                answers[modality.name] = await answer
+                answers[modality.name] = await drawn.summary(modality, correction)
         return Generated(answers, observations.n, names)
 
     async def score(
@@ -327,12 +321,6 @@ class Model:
         explanation = fused.explanation._replace(disagreement=whole.explanation.disagreement)
         return fused._replace(explanation=explanation)
 
-    async def _decode(self, modality: Modality, z: Array) -> Outputs:
-        """The parameters of p(x | z): (n, K, *shape) for z of shape (n, K, D)."""
-        flat = np.ascontiguousarray(z.reshape(-1, z.shape[-1]), np.float32)
-        outputs = await self._graphs[decoder_file(modality.name)].run(flat)
-        return {name: value.reshape(*z.shape[:2], *value.shape[1:]) for name, value in outputs.items()}
-
     def _summarising(
         self, modalities: Sequence[Modality], z: Array
     ) -> AbstractContextManager[Computation | None]:
@@ -342,45 +330,21 @@ class Model:
             return nullcontext()
         return self._turns.computation("generate", sum(cells), "K, N, gen_mod or fields")
 
-    async def _answer(
+    async def _factors(
         self,
-        modality: Modality,
-        z: Array,
-        options: SummaryOptions,
         observations: Observations,
-        correction: RowCorrections | None,
-        computation: Computation | None,
-    ) -> Summary:
-        """Summary of one target for all rows, decoded in pieces that fit into memory."""
-        parts, (_, draws, _) = [], z.shape
-        for rows in pieces(observations.n, draws, [modality], CELLS_AT_ONCE):
-            first, part = observations.first_row + rows.start, correction and correction.of(rows)
-            parts.append(await self._target(modality, z[rows], options, first, part, computation))
-            if computation is not None:
-                computation.add(self._graphs[decoder_file(modality.name)].seconds(len(z[rows]) * draws))
-                computation.advance(len(z[rows]) * draws * math.prod(modality.parameter_shape()))
-        return join(parts)
-
-    async def _target(
-        self,
-        modality: Modality,
+        names: Sequence[str],
+        targets: Sequence[str],
         z: Array,
-        options: SummaryOptions,
-        first_row: int,
-        correction: RowCorrections | None,
-        computation: Computation | None,
-    ) -> Summary:
-        parameters = await self._decode(modality, z)
-        CURRENT.get().record("decode")
-        size = _size(*z.shape[:2], *modality.parameter_shape())
-        if only_averages(modality, options, correction):
-            size //= AVERAGED_AT_ONCE
-        run = partial(aside, size) if computation is None else computation.run
-        summary = await run(summaries, modality, parameters, options, first_row, correction)
-        CURRENT.get().record("summarise")
-        return summary
-
-
-def _size(rows: int, draws: int, *shape: int) -> int:
-    """Cost of an answer in numbers; a row adds ``ROW_COST``, since it has a generator."""
-    return rows * (ROW_COST + draws * math.prod(shape))
+        seed: int,
+        *,
+        exact: bool,
+    ) -> RowFactors | None:
+        """Factors of the residuals of every row; None where no target depends on them."""
+        if self.residuals is None or self.residuals.cells.keys().isdisjoint(targets):
+            return None
+        await self._reserve(2 * z.shape[0] * z.shape[1] * self.residuals.rank * BYTES_OF_Z)
+        given, run = [self.rules.modality(name) for name in names], partial(decode, self._graphs)
+        return await factors_of_rows(
+            self.residuals, given, run, observations, z, seed=seed, at_once=CELLS_AT_ONCE, exact=exact
+        )

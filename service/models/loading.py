@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from models_store import calibration, golden, latent
+from models_store import calibration, golden, latent, residuals
 from models_store.arrays import Array
 from models_store.calibration import Calibration
 from models_store.errors import BundleRefused
@@ -18,6 +18,7 @@ from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
+from models_store.residuals import Residuals
 from service.engine.batching import BatchSizing, GraphQueue, measure
 from service.engine.budget import BYTES_OF_NUMBER, Budget
 from service.engine.model import Model
@@ -59,10 +60,10 @@ def load(
         turns: Long computations of the process; None: without limits.
 
     Raises:
-        BundleRefused: A graph does not load, does not fit, or does not give its golden values; or latent.npz
-            or calibration.npz does not fit the model.
+        BundleRefused: A graph does not load, does not fit, or does not give its golden values; or latent.npz,
+            calibration.npz or residuals.npz does not fit the model.
     """
-    sessions, values, space, corrections = check(bundle, settings.provider)
+    sessions, values, space, corrections, factors = check(bundle, settings.provider)
     examples = {encoder_file(m): values[f"{m}.x"] for m in bundle.manifest.names}
     examples |= {decoder_file(m): values["z"] for m in bundle.manifest.names}
     # A thread that others hold up is not slow: on a processor, only the time that it runs counts.
@@ -74,7 +75,8 @@ def load(
     budget = budget or Budget()
     numbers = int(min(settings.max_numbers, budget.share // BYTES_OF_NUMBER))
     limits = Limits(settings.max_rows, settings.max_draws, numbers, drawn=settings.max_numbers)
-    return Loaded(Model(bundle.manifest, queues, limits, space, corrections, budget, turns), bundle, queues)
+    model = Model(bundle.manifest, queues, limits, space, corrections, budget, turns, factors)
+    return Loaded(model, bundle, queues)
 
 
 def opened(bundle: Bundle, queue: Queue = GraphQueue) -> Model:
@@ -94,12 +96,14 @@ class Checked(NamedTuple):
         values: Golden values.
         latent: Statistics of the latent space, where the bundle has them.
         calibration: Corrections of intervals and probabilities, where the bundle has them.
+        residuals: Correlation between numbers beyond z, where the bundle has it.
     """
 
     sessions: dict[str, Session]
     values: dict[str, Array]
     latent: Latent | None
     calibration: Calibration | None
+    residuals: Residuals | None
 
 
 def check(bundle: Bundle, provider: str) -> Checked:
@@ -117,7 +121,10 @@ def check(bundle: Bundle, provider: str) -> Checked:
     corrections = None
     if calibration.FILE in bundle.manifest.files:
         corrections = Calibration.from_bytes(bundle.read(calibration.FILE), bundle.manifest)
-    return Checked(sessions, values, space, corrections)
+    factors = None
+    if residuals.FILE in bundle.manifest.files:
+        factors = Residuals.from_bytes(bundle.read(residuals.FILE), bundle.manifest)
+    return Checked(sessions, values, space, corrections, factors)
 
 
 class SessionGraphs:

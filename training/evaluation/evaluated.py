@@ -13,7 +13,9 @@ from models_store.arrays import Array
 from models_store.calibration import Calibration
 from models_store.fusion import Gaussian, product
 from models_store.golden import Graphs
+from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest
+from models_store.residuals import Residuals, standardised
 from training.config import Evaluation
 from training.data.rows import Rows
 
@@ -40,6 +42,7 @@ class EvaluatedModel:
         examples: Whether the report may show real rows.
         alone: Whether to condition on single modalities only, and on no larger subset.
         calibration: Corrections of intervals and probabilities, if the model has them.
+        residuals: Factor model of what decoders of numbers leave, if the model has one.
         device: Device on which judges are trained and the graphs run, if the runtime has a provider for it.
     """
 
@@ -52,6 +55,7 @@ class EvaluatedModel:
     examples: bool = True
     alone: bool = False
     calibration: Calibration | None = None
+    residuals: Residuals | None = None
     device: torch.device = CPU
 
     def subsets(self, names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -78,6 +82,32 @@ class EvaluatedModel:
         ]
         joined = np.concatenate(pieces)
         return joined.reshape(*z.shape[:-1], *joined.shape[1:])
+
+    def decoded(self, name: str, z: Array) -> Parameters:
+        """Returns the parameters of p(x | z) of a modality: (n, K, *shape) for z of shape (n, K, D)."""
+        decoded = self.graphs.decode(name, z.reshape(-1, z.shape[-1]).astype(np.float32))
+        return {key: value.reshape(*z.shape[:2], *value.shape[1:]) for key, value in decoded.items()}
+
+    def residuals_at(self, name: str, rows: Rows, z: Array) -> Array:
+        """Returns the residuals of a modality's cells at draws of z, (n, K, D), NaN where missing."""
+        residuals = standardised(self.manifest.modality(name), rows.data[name].numpy(), self.decoded(name, z))
+        return np.where(observed(rows, name)[:, None, None], residuals, np.nan)
+
+    def predicted(self, name: str, given: Sequence[str], rows: Rows, z: Array) -> Parameters:
+        """Returns the parameters of p(x | z, x_S), of which the cells of numbers may depend on x_S.
+
+        Arguments:
+            name: The target.
+            given: S: names of modalities.
+            rows: Rows, n.
+            z: Draws from q(z | x_S), (n, K, D).
+        """
+        parameters = self.decoded(name, z)
+        if self.residuals is None or name not in self.residuals.cells:
+            return parameters
+        names = [one for one in given if self.residuals.rank and one in self.residuals.cells]
+        shown = {one: self.residuals_at(one, rows, z) for one in names}
+        return self.residuals.applied(name, parameters, self.residuals.factors(shown, *z.shape[:2]))
 
     def rng(self) -> np.random.Generator:
         """Returns a new generator; each metric uses one, so that no metric depends on another."""

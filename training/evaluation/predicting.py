@@ -10,6 +10,7 @@ import numpy as np
 from models_store.arrays import Array
 from models_store.calibration import COVERAGES, Intervals, corrected, own_intervals
 from models_store.fusion import Gaussian
+from models_store.likelihoods import Parameters
 from models_store.manifest import Modality
 from models_store.quantiles import quantiles
 from training.data.rows import Rows
@@ -43,12 +44,11 @@ def predicted(
     for start in range(0, len(rows), step):
         some = Gaussian(*(part[start : start + step, None] for part in posterior))
         z = some.sample(rng.standard_normal((len(some.mu), DRAWS, some.mu.shape[-1]), np.float32))
-        decoded = evaluated.graphs.decode(target.name, z.reshape(-1, z.shape[-1]).astype(np.float32))
-        wide = {key: value.reshape(*z.shape[:2], *value.shape[1:]) for key, value in decoded.items()}
+        wide = evaluated.predicted(target.name, given, rows.take(slice(start, start + step)), z)
         means = family.mean(wide)
         spread = family.variance(wide).mean(axis=1) + means.var(axis=1)
 
-        def draw(wide: dict[str, Array] = wide) -> Array:
+        def draw(wide: Parameters = wide) -> Array:
             return family.sample(wide, rng)
 
         yield Predicted(means.mean(axis=1), np.sqrt(spread), draw)
