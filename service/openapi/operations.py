@@ -326,6 +326,8 @@ def _body(kind: Operation, sending: Sending, prefix: str, manifest: Manifest | N
     content: Schema = {"schema": schemas[sending.media]}
     if sending.media == response.MULTIPART and manifest:
         content["encoding"] = {
-            m.name: {"style": "form", "explode": True} for m in manifest.modalities if m.labels
+            m.name: {"style": "form", "explode": True}
+            for m in manifest.modalities
+            if not modalities.has_component(m)
         }
     return {"description": words[sending.media], "required": required, "content": {sending.media: content}}

@@ -57,6 +57,14 @@ def test_the_default_model_and_a_named_one_are_described_alike(document: dict[st
         assert default[part] == named[part]
 
 
+def test_lists_of_files_and_labels_are_parts_of_their_own(document: dict[str, Any]) -> None:
+    """By default a list of texts may be joined by commas, and clients for Ruby do so with files."""
+    content = document["paths"]["/models/kinds/generate"]["post"]["requestBody"]["content"]
+    encoding = content["multipart/form-data"]["encoding"]
+    assert set(encoding) == set(described().names) - {"body", "visit", "patient"}, "objects are parts in JSON"
+    assert all(one == {"style": "form", "explode": True} for one in encoding.values())
+
+
 @pytest.mark.parametrize("path", ["/encode", "/generate", "/models/{name}/score", "/models/kinds/generate"])
 def test_every_way_of_sending_has_an_operation_of_its_own(document: dict[str, Any], path: str) -> None:
     """With one media type of the request and one of the response, which generators need."""
