@@ -39,7 +39,7 @@ def split(content: bytes, labels: tuple[str, ...]) -> list[bytes]:
     """Labels of a text: one, or several as a JSON list or with commas between them.
 
     Clients that are generated from the OpenAPI document send a list in one of these forms. A text that is a
-    label is one, whatever it contains; so is a text of which some part is no label.
+    label is one, even with a comma in it; so is a text of which some part is no label.
     """
     if content.startswith(arrays.MAGIC):
         return [content]
