@@ -54,7 +54,7 @@ def columns(
     for name, files in parts.items():
         modality = rules.modality(name)
         if modality.labels:
-            files = [label for content in files for label in category.split(content, modality.labels)]
+            files = _labels(rules, modality.labels, files)
         rules.check_rows(len(files))
         rows = []
         for index, content in enumerate(files):
@@ -67,6 +67,18 @@ def columns(
         values = rows[0] if len(rows) == 1 else np.concatenate(rows)
         columns[name] = Column(values)
     return columns
+
+
+def _labels(rules: Rules, labels: tuple[str, ...], files: list[bytes]) -> list[bytes]:
+    """Returns a label for each row; a part may be a list of several.
+
+    Raises:
+        TooLarge: A list has too many labels; its commas are counted before it is read.
+    """
+    for content in files:
+        if not content.startswith(arrays.MAGIC):
+            rules.check_rows(content.count(b","))
+    return [label for content in files for label in category.split(content, labels)]
 
 
 def _is_table(modality: Modality, content: bytes) -> bool:

@@ -171,3 +171,10 @@ def test_a_part_may_hold_a_list_of_labels(scale: TestClient, text: str) -> None:
     joined = scale.post(query, files=parts(label=[text.encode()])["files"])
     assert (plain.status_code, joined.status_code) == (200, 200)
     assert {**joined.json(), "request_id": ""} == {**plain.json(), "request_id": ""}
+
+
+def test_a_list_of_too_many_labels_is_refused_before_it_is_read(scale: TestClient) -> None:
+    for text in (b"1," * 20_000 + b"5", b'["1"' + b', "5"' * 20_000 + b"]"):
+        refused = scale.post("/generate", files=parts(label=[text])["files"])
+        assert refused.status_code == 413
+        assert "20000 rows are more than the 10000" in refused.text
