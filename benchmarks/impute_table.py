@@ -54,11 +54,11 @@ def write(path: Path, rows: int) -> None:
     """Writes rows of mfeat, drawn with replacement, of which some cells are empty."""
     data = np.load(HOME / "mfeat" / "mfeat.npz")
     rng = np.random.default_rng(0)
-    chosen = rng.integers(0, len(data["mor"]), rows)
+    indices = rng.integers(0, len(data["mor"]), rows)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*(f"mor{number}" for number in range(1, 7)), "label"])
-        for values, label in zip(data["mor"][chosen], data["labels"][chosen], strict=True):
+        for values, label in zip(data["mor"][indices], data["labels"][indices], strict=True):
             cells = [*map(repr, values.tolist()), str(label)]
             writer.writerow(
                 [cell if shown else "" for cell, shown in zip(cells, rng.random(7) > EMPTY, strict=True)]

@@ -176,13 +176,13 @@ class ExcelSource(Source):
             lines.append(f"the table is in the sheet '{self.sheet}'; not read: {listed(self._others)}")
         start = len(self.titles) + 1
         both = zip(self._lines(), self._lines(formulas=True), strict=False)
-        found = dict.fromkeys(
+        unread = dict.fromkeys(
             at
             for values, formulas in islice(both, start, start + LINES_SEEN)
             for at, (value, formula) in enumerate(zip(values, formulas, strict=False))
             if value is None and isinstance(formula, str) and formula.startswith("=")
         )
-        if names := [self.headers[at] for at in found if at < len(self.headers)]:
+        if names := [self.headers[at] for at in unread if at < len(self.headers)]:
             lines.append(
                 f"{listed(names)}: taken as missing: formulas without their results; open the book in a "
                 "spreadsheet program and save it"
@@ -194,9 +194,9 @@ class ExcelSource(Source):
         with self._opened() as book:
             sheets = book.worksheets
             tables = (at for at, one in enumerate(sheets) if _is_table(islice(one.values, LINES_SEEN)))
-            chosen = next(tables, 0)
+            first = next(tables, 0)
             titles = [one.title for one in sheets]
-            return [titles.pop(chosen), *titles]
+            return [titles.pop(first), *titles]
 
     def _lines(self, formulas: bool = False) -> Iterator[tuple[Any, ...]]:
         """Lines of the sheet: values, or formulas where there are."""

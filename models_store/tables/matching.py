@@ -109,8 +109,8 @@ class MatchedTable:
         place = self.places[column]
         if place.cell is not None and not isinstance(place.content, str):
             return [text is None for text in self._block.texts(column)]
-        gaps = np.isnan(self._block.numbers(column))
-        return [bool(gap) for gap in (gaps if gaps.ndim == 1 else gaps.any(axis=1))]
+        gaps = np.isnan(self._block.numbers(column)).reshape(len(self.rows), -1)
+        return list(np.logical_or.reduce(gaps, axis=1).tolist())
 
     @cached_property
     def _block(self) -> Block:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from models_store.evidence import Decoded, Evidence, Request, estimating, joined
 from models_store.fusion import Gaussian
 from models_store.manifest import Modality
+from service.engine.admission import Admission, Computation
 from service.engine.batching import Runner
 from service.engine.observations import Observations
 from service.engine.phases import CURRENT
 from service.engine.scoring import advance, noise, portions, question
-from service.engine.turns import Computation, Turns
 
 NUMBERS_PER_DIMENSION = 6
 """Numbers of a target that are scored in the time that a latent dimension of a draw takes."""
@@ -46,14 +46,14 @@ class Scorer:
         targets: Scored modalities.
         names: Scored and given modalities, in the model's order.
         observations: Rows of the request.
-        turns: Long computations of the process.
+        admission: Long computations of the process.
     """
 
     decoders: Mapping[str, Runner]
     targets: Sequence[Modality]
     names: Sequence[str]
     observations: Observations
-    turns: Turns
+    admission: Admission
 
     @property
     def cells(self) -> int:
@@ -76,7 +76,7 @@ class Scorer:
         by_row = sampling.draws * (NUMBERS_PER_DIMENSION * dimension + self.cells)
         points, step = portions(sampling.at_once, sampling.draws, self.cells, CELLS_AT_ONCE)
         parts = []
-        with self.turns.computation("score", n * by_row, "K, gen_mod") as computation:
+        with self.admission.computation("score", n * by_row, "K, gen_mod") as computation:
             for start in range(0, n, step):
                 rows = slice(start, min(start + step, n))
                 piece = question(given, posterior, self.targets, self.observations, rows)

@@ -17,6 +17,7 @@ from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.residuals import Residuals
+from service.engine.admission import Admission, Computation
 from service.engine.batching import Runner
 from service.engine.budget import BYTES_OF_NUMBER, SMALL, Budget
 from service.engine.calibrating import corrections
@@ -30,7 +31,6 @@ from service.engine.rules import Limits, Rules
 from service.engine.scoring import Scored, p_values, questions_of
 from service.engine.summaries import FIELDS, Summary, SummaryOptions, numbers_by_row
 from service.engine.targets import Draws, decode, size_of
-from service.engine.turns import Computation, Turns
 from service.engine.workers import aside
 
 BYTES_OF_CELL = 24
@@ -82,7 +82,7 @@ class Model:
         latent: Mixture and statistics of its latent space; older bundles have none.
         calibration: Corrections of intervals and probabilities; older bundles have none.
         budget: Memory that requests may take; None: no limit.
-        turns: Long computations of the process; None: without limits.
+        admission: Long computations of the process; None: without limits.
         residuals: Correlation between numbers beyond z; None where they are independent given z.
     """
 
@@ -94,13 +94,13 @@ class Model:
         latent: Latent | None = None,
         calibration: Calibration | None = None,
         budget: Budget | None = None,
-        turns: Turns | None = None,
+        admission: Admission | None = None,
         residuals: Residuals | None = None,
     ) -> None:
         self.manifest = manifest
         self.budget = budget or Budget()
         """Memory that requests may take."""
-        self._turns = turns or Turns()
+        self._admission = admission or Admission()
         self.latent = latent
         self.calibration = calibration
         self.residuals = residuals
@@ -241,7 +241,7 @@ class Model:
         together = tuple(name for name in self.rules.names if name in given + scored)
         modalities = [self.rules.modality(name) for name in scored]
         decoders = {name: self._graphs[decoder_file(name)] for name in scored}
-        scorer = Scorer(decoders, modalities, together, observations, self._turns)
+        scorer = Scorer(decoders, modalities, together, observations, self._admission)
         cells = min(observations.n * draws * scorer.cells, CELLS_AT_ONCE)
         await self._reserve(observations.n * draws * BYTES_OF_NUMBER + cells * BYTES_OF_CELL)
         condition, posterior = [
@@ -328,7 +328,7 @@ class Model:
         cells = [z.shape[0] * z.shape[1] * math.prod(one.parameter_shape()) for one in modalities]
         if max(cells) <= CELLS_AT_ONCE:
             return nullcontext()
-        return self._turns.computation("generate", sum(cells), "K, N, gen_mod or fields")
+        return self._admission.computation("generate", sum(cells), "K, N, gen_mod or fields")
 
     async def _factors(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 
 from models_store.arrays import Array
 from models_store.manifest import Modality, decoder_file
+from service.engine.admission import Computation
 from service.engine.batching import Outputs, Runner
 from service.engine.calibrating import RowCorrections
 from service.engine.importance import CELLS_AT_ONCE
@@ -25,7 +26,6 @@ from service.engine.summaries import (
     only_averages,
     pieces,
 )
-from service.engine.turns import Computation
 from service.engine.workers import aside
 
 ROW_COST = 1000

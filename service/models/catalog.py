@@ -13,11 +13,11 @@ from functools import partial
 from models_store import stores
 from models_store.errors import ModelsStoreError, StoreAway, listed
 from models_store.folder import SHIPPED
+from service.engine.admission import Admission
 from service.engine.batching import Backlog, GraphQueue
 from service.engine.budget import Budget, default_bytes
 from service.engine.model import Model
 from service.engine.sessions import cpu_quota
-from service.engine.turns import Turns
 from service.engine.workers import Workers
 from service.errors import NotFound, NotReady, TooBusy, WrongInput
 from service.models.loading import Loaded, Queue, load
@@ -72,7 +72,7 @@ class Catalog:
         self.budget = Budget(self.settings.memory_bytes or default_bytes(self.settings.workers))
         """Memory that requests may take."""
         self._long_workers = Workers(self._threads, "turn")
-        self._turns = Turns(self._long_workers, self.settings.deadline_seconds)
+        self._admission = Admission(self._long_workers, self.settings.deadline_seconds)
         self._changing = threading.Lock()
         self._retired: list[weakref.ref[Model]] = []  # models whose memory may still be in use
         self._refused: dict[tuple[str, int], tuple[str, Refused]] = {}
@@ -339,7 +339,8 @@ class Catalog:
             version = fetch() if self._trusting else self.trials.passed((name, number), stamp, fetch)
             if version is None:
                 return False
-            loaded = load(version.open(), self.settings, self._workers, self.queue, self.budget, self._turns)
+            shared = (self._workers, self.queue, self.budget, self._admission)
+            loaded = load(version.open(), self.settings, *shared)
         except StoreAway:
             raise
         except Exception as error:

@@ -19,12 +19,12 @@ from models_store.latent import Latent
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.residuals import Residuals
+from service.engine.admission import Admission
 from service.engine.batching import BatchSizing, GraphQueue, measure
 from service.engine.budget import BYTES_OF_NUMBER, Budget
 from service.engine.model import Model
 from service.engine.rules import Limits
 from service.engine.sessions import Graph, Session, UnfitGraph
-from service.engine.turns import Turns
 from service.engine.workers import Workers
 from service.settings import Settings
 
@@ -47,7 +47,7 @@ def load(
     threads: Executor,
     queue: Queue,
     budget: Budget | None = None,
-    turns: Turns | None = None,
+    admission: Admission | None = None,
 ) -> Loaded:
     """Opens, checks and times every graph of a bundle; blocks.
 
@@ -57,7 +57,7 @@ def load(
         threads: Threads in which graphs run.
         queue: Constructor of the queue of a graph.
         budget: Memory that requests may take; None: no limit.
-        turns: Long computations of the process; None: without limits.
+        admission: Long computations of the process; None: without limits.
 
     Raises:
         BundleRefused: A graph does not load, does not fit, or does not give its golden values; or latent.npz,
@@ -75,7 +75,7 @@ def load(
     budget = budget or Budget()
     numbers = int(min(settings.max_numbers, budget.share // BYTES_OF_NUMBER))
     limits = Limits(settings.max_rows, settings.max_draws, numbers, drawn=settings.max_numbers)
-    model = Model(bundle.manifest, queues, limits, space, corrections, budget, turns, factors)
+    model = Model(bundle.manifest, queues, limits, space, corrections, budget, admission, factors)
     return Loaded(model, bundle, queues)
 
 

@@ -39,7 +39,7 @@ class Prior:
 
 
 class Centre:
-    """x ~ N(10, 2²), whatever z is."""
+    """x ~ N(10, 2²) for every z."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -57,8 +57,8 @@ def generated(condition: str = "left", residuals: Residuals | None = RESIDUALS, 
     limits = Limits(rows=1000, draws=100_000, numbers=10**9)
     model = Model(described, graphs, limits, residuals=residuals)
     rows = Observations({} if condition == "none" else {"left": Column(10 + 2 * X)}, 2)
-    chosen = {"draws": DRAWS, "summary_draws": 100, "seed": 1, "noise": True, **options}
-    return asyncio.run(model.generate(rows, [condition], ["all"], **chosen))
+    settings = {"draws": DRAWS, "summary_draws": 100, "seed": 1, "noise": True, **options}
+    return asyncio.run(model.generate(rows, [condition], ["all"], **settings))
 
 
 def conditional(row: int) -> tuple[NumpyArray, NumpyArray]:

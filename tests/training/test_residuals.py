@@ -1,4 +1,4 @@
-"""Factors of residuals: what decoders leave of a linear-Gaussian table is learned, whatever z knows."""
+"""Factors of residuals: what decoders leave of a linear-Gaussian table is learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long computations: scores, and summaries in several pieces.
+"""Admission of long computations: scores, and summaries in several pieces.
 
 Each is done in steps of a fraction of a second, in threads that only such steps use: short requests do not
 wait for them, and after a client leaves one step ends at most. The time that is left of each is estimated
@@ -26,8 +26,8 @@ SHARE_ENDED = 0.9
 """Part of the deadline after which a computation ends that had too little of the processor."""
 
 
-class Turns:
-    """The long computations of a process; used on the event loop alone.
+class Admission:
+    """Admits the long computations of a process; used on the event loop alone.
 
     Arguments:
         executor: Threads in which steps run, first come, first served; None: those of the event loop.
@@ -67,40 +67,40 @@ class Computation:
             the processor did less than expected, since other work shares it.
     """
 
-    def __init__(self, turns: Turns, kind: str, amount: float, less: str) -> None:
-        self._turns, self._kind, self._amount, self._less = turns, kind, amount, less
-        self._spent, self._done, self._start = 0.0, 0.0, turns.now()
-        self.left = amount * turns.rates.get(kind, 0.0)
+    def __init__(self, admission: Admission, kind: str, amount: float, less: str) -> None:
+        self._admission, self._kind, self._amount, self._less = admission, kind, amount, less
+        self._spent, self._done, self._start = 0.0, 0.0, admission.now()
+        self.left = amount * admission.rates.get(kind, 0.0)
         """Estimated seconds of processor time that are left."""
 
     def __enter__(self) -> Computation:
         self._check_others()
-        self._turns.current.add(self)
+        self._admission.current.add(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._turns.current.discard(self)
+        self._admission.current.discard(self)
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Calls a function in a thread when it is this computation's turn.
+        """Calls a function in a thread once the steps before it have run.
 
         Raises:
             TooBusy: The deadline is near.
         """
-        if (passed := self._turns.now() - self._start) > SHARE_ENDED * self._turns.seconds:
+        if (passed := self._admission.now() - self._start) > SHARE_ENDED * self._admission.seconds:
             raise TooBusy(
                 f"the processor is busy: {self._done / self._amount:.0%} of the request were done in "
                 f"{passed:.0f} s; ask again, with fewer rows, or for less: {self._less}",
                 math.ceil(self.left),
             )
-        clock = self._turns.clock
+        clock = self._admission.clock
 
         def step() -> tuple[float, T]:
             start = clock()
             result = function(*arguments)
             return clock() - start, result
 
-        seconds, result = await asyncio.get_running_loop().run_in_executor(self._turns.executor, step)
+        seconds, result = await asyncio.get_running_loop().run_in_executor(self._admission.executor, step)
         self._spent += seconds
         return result
 
@@ -116,10 +116,10 @@ class Computation:
             TooBusy: After the first units: as on entry.
         """
         first, self._done = not self._done, self._done + amount
-        rate = self._turns.rates[self._kind] = self._spent / self._done
+        rate = self._admission.rates[self._kind] = self._spent / self._done
         self.left = rate * max(0.0, self._amount - self._done)
-        total, most = self._spent + self.left, SHARE_ALONE * self._turns.seconds
-        if self._spent > SHARE_JUDGED * self._turns.seconds and total > most:
+        total, most = self._spent + self.left, SHARE_ALONE * self._admission.seconds
+        if self._spent > SHARE_JUDGED * self._admission.seconds and total > most:
             raise WrongInput(
                 f"the request takes about {total:.0f} s of processor time, more than the {most:g} s that one "
                 f"may take; send fewer rows, or ask for less: {self._less}"
@@ -128,8 +128,8 @@ class Computation:
             self._check_others()
 
     def _check_others(self) -> None:
-        others = sum(one.left for one in self._turns.current if one is not self)
-        if others and others + self.left > SHARE_TOGETHER * self._turns.seconds:
+        others = sum(one.left for one in self._admission.current if one is not self)
+        if others and others + self.left > SHARE_TOGETHER * self._admission.seconds:
             seconds = math.ceil(others)
             raise TooBusy(
                 f"other requests need about {seconds} s of processor time, and this one {self.left:.0f} s; "

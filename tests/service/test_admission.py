@@ -11,16 +11,16 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
+from service.engine.admission import Admission, Computation
 from service.engine.scoring import LEAST_AT_ONCE, POINTS_AT_ONCE, portions
-from service.engine.turns import Computation, Turns
 from service.errors import TooBusy, WrongInput
 from service.settings import Settings
 
 
-def turns(seconds_by_step: float, deadline: float) -> Turns:
-    """Turns whose clock says that each step takes so many seconds."""
+def admission(seconds_by_step: float, deadline: float) -> Admission:
+    """Admission whose clock says that each step takes so many seconds."""
     ticks: Iterator[float] = (number // 2 * 1000 + number % 2 * seconds_by_step for number in count())
-    return Turns(None, deadline, lambda: next(ticks))
+    return Admission(None, deadline, lambda: next(ticks))
 
 
 async def steps(computation: Computation, number: int) -> None:
@@ -31,7 +31,7 @@ async def steps(computation: Computation, number: int) -> None:
 
 def test_what_takes_longer_than_one_request_may_is_refused_by_its_own_speed() -> None:
     async def check() -> None:
-        many = turns(1.0, 60)
+        many = admission(1.0, 60)
         with many.computation("score", 49, "K") as computation:
             await steps(computation, 2)
             with pytest.raises(
@@ -46,7 +46,7 @@ def test_what_takes_longer_than_one_request_may_is_refused_by_its_own_speed() ->
 
 
 def test_graphs_count_towards_the_time_of_a_computation() -> None:
-    with Turns(None, 60).computation("score", 10, "K") as computation:
+    with Admission(None, 60).computation("score", 10, "K") as computation:
         computation.add(5)
         with pytest.raises(WrongInput, match="about 50 s"):
             computation.advance(1)
@@ -54,7 +54,7 @@ def test_graphs_count_towards_the_time_of_a_computation() -> None:
 
 def test_what_others_would_keep_waiting_past_its_deadline_is_asked_to_come_back() -> None:
     async def check() -> None:
-        shared = turns(1.0, 60)
+        shared = admission(1.0, 60)
         with shared.computation("score", 26, "K") as first:
             await steps(first, 1)  # 25 s are left
             with shared.computation("score", 5, "K") as second:
@@ -77,7 +77,7 @@ def test_what_others_would_keep_waiting_past_its_deadline_is_asked_to_come_back(
 def test_where_other_work_shares_the_processor_a_request_is_asked_to_come_back_before_its_deadline() -> None:
     async def check() -> None:
         now = iter([0.0, 53.0, 55.0])
-        slow = Turns(None, 60, now=lambda: next(now))
+        slow = Admission(None, 60, now=lambda: next(now))
         with slow.computation("score", 4, "K") as computation:
             await steps(computation, 1)
             with pytest.raises(TooBusy, match=r"25% of the request were done in 55 s"):
