@@ -46,6 +46,17 @@ def test_features_are_standardised_numbers_one_hot_labels_and_flags_of_missing_c
     np.testing.assert_array_equal(missing, torch.isnan(ROWS))
 
 
+def test_a_number_above_zero_stays_near_the_training_rows() -> None:
+    outputs = ColumnParameters(TABLE.columns or (), ROWS)
+    family = TABLE.distribution
+    assert isinstance(family, Mixed)
+    for sign, extreme in ((-1, 0.5), (1, 2.0)):
+        parameters = outputs(torch.full((1, outputs.width), sign * 1e4)).reconstruction.detach().numpy()
+        bilirubin = [values for _, values in family.columns({"parameters": parameters})][2]
+        bound = math.log(extreme) + sign * np.std(np.log([0.5, 1.0, 2.0]))
+        np.testing.assert_allclose(bilirubin["loc"], bound, rtol=1e-5)
+
+
 def test_parameters_begin_at_the_moments_and_shares_of_the_columns() -> None:
     outputs = ColumnParameters(TABLE.columns or (), ROWS)
     family = TABLE.distribution

@@ -61,6 +61,20 @@ def test_a_decoder_of_quantities_speaks_in_their_units() -> None:
     torch.testing.assert_close(output.log_scale.exp()[0].detach(), x.std(dim=0), rtol=0.05, atol=0)
 
 
+def test_an_answer_above_zero_stays_near_the_training_rows() -> None:
+    """For any z, the location of log x lies within a standard deviation of its values; gradients pass."""
+    long_tails = modality("vector", (2,), "log_normal")
+    logs = torch.randn(200, 2) * torch.tensor([0.5, 2.0]) + torch.tensor([3.0, -1.0])
+    _, decoder = networks_for(long_tails, SMALL, 3, logs.exp().where(torch.rand(200, 2) > 0.1, torch.nan))
+    z = (1e4 * torch.randn(50, 3)).requires_grad_()
+    loc = decoder(z).reconstruction
+    spread = logs.std(dim=0)
+    assert (loc < logs.amax(dim=0) + 1.1 * spread).all()
+    assert (loc > logs.amin(dim=0) - 1.1 * spread).all()
+    assert (loc > logs.amax(dim=0)).any(), "the bounds are met"
+    assert torch.autograd.grad(loc.sum(), z)[0].abs().amin() > 0
+
+
 def test_a_missing_cell_is_flagged_and_its_column_scaled_by_the_others() -> None:
     x = torch.tensor([[1.0, torch.nan], [3.0, 5.0], [torch.nan, 5.0]])
     encoder, _ = networks_for(VECTOR, SMALL, 3, x)

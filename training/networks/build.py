@@ -25,6 +25,7 @@ from training.networks.units import (
     OneHot,
     Standardise,
     column_scales,
+    log_bounds,
 )
 
 CONVOLVED = ", ".join(name for name, kind in KINDS.items() if kind.layout)
@@ -118,7 +119,8 @@ def _ends(modality: Modality, x: Tensor, flag: bool) -> tuple[nn.Module, nn.Modu
         starts = {
             key: math.log(constant.value) for key, constant in family.constants.items() if key != "log_scale"
         }
-        inputs, outputs = Standardise(shift, scale), InUnits(shift, scale, modality.shape, starts)
+        bounds = log_bounds(x) if family.above_zero else None
+        inputs, outputs = Standardise(shift, scale), InUnits(shift, scale, modality.shape, starts, bounds)
         if family.above_zero:
             inputs = nn.Sequential(LogOfMeasure(), inputs)
     may_be_missing = modality.traits.cells_may_be_missing and x.is_floating_point()

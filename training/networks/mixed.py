@@ -12,7 +12,7 @@ from models_store.kinds.fields import Column
 from models_store.likelihoods import Likelihood
 from models_store.likelihoods.mixed import CELLS
 from training.networks.outputs import ModelOutput, soft_bound
-from training.networks.units import column_scales
+from training.networks.units import clipped, column_scales, log_bounds
 
 SHARES = 1.0
 """Rows by which the share of each label is raised before its logarithm is taken."""
@@ -147,18 +147,23 @@ class _Numbers(_Group):
 
     shift: Tensor
     scale: Tensor
+    low: Tensor | None
+    high: Tensor | None
 
     def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor) -> None:
         super().__init__()
         family, self.inputs = _family(columns[at[0]]), len(at)
         values = x[:, at]
         shift, scale = column_scales(values, torch.log) if family.above_zero else column_scales(values)
-        self.register_buffer("shift", shift)
-        self.register_buffer("scale", scale)
+        low, high = log_bounds(values) if family.above_zero else (None, None)
+        for name, constant in {"shift": shift, "scale": scale, "low": low, "high": high}.items():
+            self.register_buffer(name, constant)
         starts = [math.log(family.constants[name].value) for name in family.parameters[1:]]
         self.further = nn.Parameter(torch.tensor(starts)[:, None].repeat(1, len(at)))
 
     def forward(self, raw: Tensor) -> Tensor:
+        if self.low is not None and self.high is not None:
+            raw = clipped(raw, self.low, self.high)
         log_scale, *further = soft_bound(self.further).unbind()
         learned = [value.expand_as(raw) for value in (log_scale + torch.log(self.scale), *further)]
         return torch.stack([self.shift + self.scale * raw, *learned], dim=2).flatten(1)

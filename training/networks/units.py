@@ -5,6 +5,7 @@ Each module keeps a copy of its constants: a file of weights holds no tensor twi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -14,6 +15,8 @@ from training.networks.outputs import ModelOutput, soft_bound
 
 ROWS_AT_ONCE = 4096
 """Rows of which the scales are computed together."""
+BEYOND = 1.0
+"""Standard deviations of log x by which its location may lie outside of the training rows."""
 
 
 class Standardise(nn.Module):
@@ -94,23 +97,35 @@ class InUnits(nn.Module):
         scale: As in ``Standardise``.
         shape: One learned log-scale per cell of this shape.
         starts: Further parameters without a unit, learned per cell likewise, and their first values.
+        bounds: Lowest and highest standardised location of each cell; None: any.
     """
 
     shift: Tensor
     scale: Tensor
+    low: Tensor | None
+    high: Tensor | None
 
     def __init__(
-        self, shift: Tensor, scale: Tensor, shape: Sequence[int], starts: Mapping[str, float] | None = None
+        self,
+        shift: Tensor,
+        scale: Tensor,
+        shape: Sequence[int],
+        starts: Mapping[str, float] | None = None,
+        bounds: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32).clone())
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).clone())
+        for name, bound in zip(("low", "high"), bounds or (None, None), strict=True):
+            self.register_buffer(name, bound)
         self.log_scale = nn.Parameter(torch.zeros(tuple(shape)))
         self.further = nn.ParameterDict(
             {name: torch.full(tuple(shape), start) for name, start in (starts or {}).items()}
         )
 
     def forward(self, raw: Tensor) -> ModelOutput:
+        if self.low is not None and self.high is not None:
+            raw = clipped(raw, self.low, self.high)
         log_scale = soft_bound(self.log_scale) + torch.log(self.scale)
         further = {name: soft_bound(value).expand_as(raw) for name, value in self.further.items()}
         return ModelOutput(
@@ -151,6 +166,36 @@ def column_scales(x: Tensor, of: Callable[[Tensor], Tensor] = lambda values: val
     deviation = _nanmean(x, lambda values: (of(values) - mean).square()).sqrt()
     usable = deviation.isfinite() & (deviation > 0)
     return mean.nan_to_num().float(), torch.where(usable, deviation, 1.0).float()
+
+
+def log_bounds(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Lowest and highest standardised location of the logarithm of each cell, :data:`BEYOND` its own values.
+
+    An answer is the exponential of the location: without bounds, one row far from all others would get one
+    that is many times the largest value ever seen.
+
+    Arguments:
+        x: Training rows, (n, *shape), above 0, NaN where missing.
+    """
+    shift, scale = column_scales(x, torch.log)
+    missing = torch.isnan(x)
+    low, high = (
+        (torch.log(extreme) - shift) / scale
+        for extreme in (
+            torch.where(missing, math.inf, x).amin(dim=0),
+            torch.where(missing, -math.inf, x).amax(dim=0),
+        )
+    )
+    usable = low.isfinite() & high.isfinite()  # of a cell that no row has, neither is
+    return (
+        torch.where(usable, low - BEYOND, -BEYOND).float(),
+        torch.where(usable, high + BEYOND, BEYOND).float(),
+    )
+
+
+def clipped(raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Values within bounds, with the gradient of the values, which leads those outside back."""
+    return torch.minimum(torch.maximum(raw, low), high).detach() + (raw - raw.detach())
 
 
 def _nanmean(x: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
