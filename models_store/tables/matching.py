@@ -109,8 +109,8 @@ class MatchedTable:
         place = self.places[column]
         if place.cell is not None and not isinstance(place.content, str):
             return [text is None for text in self._block.texts(column)]
-        gaps = np.isnan(self._block.numbers(column)).reshape(len(self.rows), -1)
-        return list(np.logical_or.reduce(gaps, axis=1).tolist())
+        gaps = np.atleast_2d(np.isnan(self._block.numbers(column)).T)
+        return list(np.logical_or.reduce(gaps, axis=0).tolist())
 
     @cached_property
     def _block(self) -> Block:

@@ -223,9 +223,9 @@ def _is_below_titles(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def quote_of(lines: Sequence[str], delimiter: str) -> str:
-    """A single quote where cells begin and end with it and none with a double quote."""
+    """A single quote where cells that are not empty are in such, and none in double quotes."""
     cells = [cell.strip() for line in lines[:LINES] for cell in line.split(delimiter)]
-    single = sum(len(cell) > 1 and cell[0] == cell[-1] == "'" for cell in cells)
+    single = sum(len(cell) > 2 and cell[0] == cell[-1] == "'" for cell in cells)
     return "'" if single and not any(cell.startswith('"') for cell in cells) else '"'
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from models_store.tables import Plan, dialect_for, read_table, table_writer
 
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"]), min_size=1)
+WORDS = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"]), min_size=1
+).filter(lambda word: word[0] != "'")
+"""Words that are not in single quotes, which may stand around cells."""
 
 
 def rewritten(content: bytes | Path, folder: Path, name: str = "copy") -> bytes:
@@ -48,6 +51,7 @@ def test_round_trip(
     encoding: str,
     mark: str,
 ) -> None:
+    assume(values[0][0] is not None)  # ``,,A`` above zeros alone is a line of units
     decimal = "," if comma and delimiter != "," else "."
     spelled = [
         (mark if number is None else f"{number:.2f}".replace(".", decimal), label or "", word)
