@@ -15,9 +15,7 @@ the log-loss.
 
 from __future__ import annotations
 
-import io
 import math
-import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -25,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models_store import archives
 from models_store.arrays import Array
 from models_store.errors import BundleRefused
 from models_store.manifest import Manifest, Modality
@@ -132,9 +131,7 @@ class Calibration:
                     arrays[f"{WIDTHS}/{key}"] = correction.widths.astype(np.float32)
                 if correction.temperature is not None:
                     arrays[f"{TEMPERATURE}/{key}"] = np.array(correction.temperature, np.float32)
-        stream = io.BytesIO()
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
-        return stream.getvalue()
+        return archives.to_bytes(arrays)
 
     @classmethod
     def from_bytes(cls, content: bytes, manifest: Manifest) -> Calibration:
@@ -143,11 +140,7 @@ class Calibration:
         Raises:
             BundleRefused: It is no archive of arrays, or does not fit the model; the text names the entry.
         """
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-            raise BundleRefused(f"{FILE} is no archive of arrays: {error}") from None
+        arrays = archives.from_bytes(content, FILE)
         corrections: dict[str, dict[frozenset[str], Correction]] = {}
         for key, rows in arrays.items():
             if not key.startswith(f"{ROWS}/"):

@@ -6,13 +6,12 @@ that the service offers.
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
+from models_store import archives
 from models_store.arrays import Array
 from models_store.errors import BundleRefused
 from models_store.fusion import Gaussian, product
@@ -115,9 +114,7 @@ def examples(manifest: Manifest, golden: Golden, rows: int) -> dict[str, list[An
 
 
 def to_bytes(golden: Golden) -> bytes:
-    stream = io.BytesIO()
-    np.savez_compressed(stream, allow_pickle=False, **golden)
-    return stream.getvalue()
+    return archives.to_bytes(golden)
 
 
 def from_bytes(content: bytes) -> dict[str, Array]:
@@ -126,11 +123,7 @@ def from_bytes(content: bytes) -> dict[str, Array]:
     Raises:
         BundleRefused: The file is no archive of arrays.
     """
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise BundleRefused(f"{FILE} is no archive of arrays: {error}") from None
+    return archives.from_bytes(content, FILE)
 
 
 def _check_rows(manifest: Manifest, golden: Golden) -> None:

@@ -11,13 +11,12 @@ on it.
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from models_store import archives
 from models_store.arrays import Array
 from models_store.errors import BundleRefused
 from models_store.manifest import Manifest
@@ -85,19 +84,12 @@ class Latent:
     map: Map
 
     def to_bytes(self) -> bytes:
-        stream = io.BytesIO()
-        np.savez_compressed(
-            stream,
-            allow_pickle=False,
-            weights=self.mixture.weights.astype(np.float32),
-            means=self.mixture.means.astype(np.float32),
-            factors=self.mixture.factors.astype(np.float32),
-            axes=self.map.axes.astype(np.float32),
-            centre=self.map.centre.astype(np.float32),
-            points=self.map.points.astype(np.float32),
-            **{LABELS + name: index.astype(np.int64) for name, index in self.map.labels.items()},
-        )
-        return stream.getvalue()
+        mixture, drawn = self.mixture, self.map
+        numbers = {"weights": mixture.weights, "means": mixture.means, "factors": mixture.factors}
+        numbers |= {"axes": drawn.axes, "centre": drawn.centre, "points": drawn.points}
+        arrays = {name: array.astype(np.float32) for name, array in numbers.items()}
+        arrays |= {LABELS + name: index.astype(np.int64) for name, index in drawn.labels.items()}
+        return archives.to_bytes(arrays)
 
     @classmethod
     def from_bytes(cls, content: bytes, manifest: Manifest) -> Latent:
@@ -116,11 +108,7 @@ class Latent:
 
 
 def _read(content: bytes) -> dict[str, Array]:
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise BundleRefused(f"{FILE} is no archive of arrays: {error}") from None
+    arrays = archives.from_bytes(content, FILE)
     for name in ("weights", "means", "factors", "axes", "centre", "points"):
         if name not in arrays:
             raise BundleRefused(f"{FILE}: '{name}' is missing")

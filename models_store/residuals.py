@@ -18,14 +18,13 @@ References:
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from models_store import archives
 from models_store.arrays import Array
 from models_store.errors import BundleRefused
 from models_store.likelihoods import Parameters
@@ -127,9 +126,7 @@ class Residuals:
             for name, cells in self.cells.items()
             for field, value in cells._asdict().items()
         }
-        stream = io.BytesIO()
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
-        return stream.getvalue()
+        return archives.to_bytes(arrays)
 
     @classmethod
     def from_bytes(cls, content: bytes, manifest: Manifest) -> Residuals:
@@ -138,11 +135,7 @@ class Residuals:
         Raises:
             BundleRefused: It is no archive of arrays, or does not fit the model; the text names the entry.
         """
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-            raise BundleRefused(f"{FILE} is no archive of arrays: {error}") from None
+        arrays = archives.from_bytes(content, FILE)
         loadings = {
             key.removeprefix("loadings/"): one for key, one in arrays.items() if key.startswith("loadings/")
         }
