@@ -71,7 +71,7 @@ class Catalog:
         self._backlog = Backlog()
         self.budget = Budget(self.settings.memory_bytes or default_bytes(self.settings.workers))
         """Memory that requests may take."""
-        self._long_workers = Workers(self._threads, "turn")
+        self._long_workers = Workers(self._threads, "long")
         self._admission = Admission(self._long_workers, self.settings.deadline_seconds)
         self._changing = threading.Lock()
         self._retired: list[weakref.ref[Model]] = []  # models whose memory may still be in use
