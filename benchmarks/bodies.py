@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from benchmarks.bundle import NAME, Array
+from benchmarks.bundle import NAME
 from benchmarks.load import request
+from models_store.arrays import Array
 
 BOUNDARY = b"8d2f"
 

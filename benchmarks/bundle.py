@@ -12,6 +12,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from models_store import golden
+from models_store.arrays import Array
+from models_store.folder import open_bundle
 from models_store.folder import publish as publish_bundle
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from service.engine.sessions import Session
@@ -21,8 +23,6 @@ LATENT = 64
 SHAPE = (28, 28)
 PIXELS = 784
 NAME = "bench"
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def modality(name: str) -> Modality:
@@ -121,3 +121,10 @@ def _graph(
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
     return content
+
+
+def renumbered(folder: Path, version: int, name: str) -> tuple[Manifest, dict[str, bytes]]:
+    """Manifest and files of a published version, to be published as another version or model."""
+    bundle = open_bundle(folder)
+    manifest: Manifest = bundle.manifest.model_copy(update={"version": version, "name": name, "files": {}})
+    return manifest, {file: bundle.read(file) for file in bundle.manifest.files}

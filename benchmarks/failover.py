@@ -20,13 +20,12 @@ from pathlib import Path
 
 import httpx2
 
+from benchmarks.balancing import balanced, service
+from benchmarks.bundle import renumbered
 from benchmarks.load import drive, request
-from benchmarks.servers import free_port
+from benchmarks.servers import answers, free_port
 from models_store.folder import SHIPPED
 from models_store.stores import store_at
-from tests.deploy.test_haproxy import balanced, service
-from tests.service.changing import publish
-from tests.service.running import readiness, until
 
 MODEL = "digits"
 CONNECTIONS, SECONDS = 16, 5.0
@@ -50,7 +49,7 @@ class Replicas:
         process = service(self._store, port)
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
-        until(lambda: readiness(f"http://127.0.0.1:{port}") == 200, 240)
+        wait(lambda: answers(port))
         return process
 
     def kill(self) -> None:
@@ -69,8 +68,9 @@ class Replicas:
     def publish(self) -> None:
         """Publishes a version, and waits until both answer with it."""
         start, version = time.monotonic(), self._newest() + 1
-        publish(store_at(str(self._store)), self._store / MODEL / str(version - 1), version, MODEL)
-        until(lambda: all(served_by(port) == version for port in self.ports), 60)
+        newest = self._store / MODEL / str(version - 1)
+        store_at(str(self._store)).publish(*renumbered(newest, version, MODEL))
+        wait(lambda: all(served_by(port) == version for port in self.ports))
         print(f"version {version} answers in both after {time.monotonic() - start:.1f} s", flush=True)
 
     def _newest(self) -> int:
@@ -83,6 +83,19 @@ class Replicas:
         if number == signal.SIGTERM and code:
             print(f"exit code {code} after SIGTERM")
         self._processes[which] = self._begin(self.ports[which])
+
+
+def wait(true: Callable[[], bool], seconds: float = 240.0) -> None:
+    """Waits until something is so.
+
+    Raises:
+        TimeoutError: It is not within the time.
+    """
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError(f"a replica was not ready within {seconds:g} s")
+        time.sleep(0.05)
 
 
 def served_by(port: int) -> int:
@@ -116,7 +129,7 @@ def main() -> None:
         shutil.copytree(SHIPPED / MODEL, Path(folder) / MODEL)
         replicas = Replicas(Path(folder), stack)
         port = int(stack.enter_context(balanced(replicas.ports)).rpartition(":")[2])
-        until(lambda: readiness(f"http://127.0.0.1:{port}") == 200)
+        wait(lambda: answers(port))
         for event in (replicas.kill, replicas.drain, replicas.redeploy, replicas.publish):
             answered, failures = measure(port, event, options.requests)
             print(f"{event.__name__}: {len(failures)} failed of {answered}", *failures[:5], flush=True)

@@ -25,9 +25,9 @@ import uvloop
 from fastapi import FastAPI
 
 from benchmarks import bundle
-from benchmarks.bundle import Array
 from benchmarks.rival_model import Model
 from benchmarks.servers import LOAD_CORE, Server, anyview, free_port, rival
+from models_store.arrays import Array
 from service.grpc.schema import SERVICE, InferRequest, InferResponse
 
 GOAL = 0.9

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.training.reference import reference
+from benchmarks.reference import reference
 from training import data
 from training.ablation.records import HERE, Record, append, done, read, table
 from training.config import Model, read_experiment

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from benchmarks.bundle import SHAPE, Array
+from benchmarks.bundle import SHAPE
+from models_store.arrays import Array
 from models_store.manifest import decoder_file, encoder_file
 
 N, K = 16, 100

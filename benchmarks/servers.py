@@ -94,7 +94,7 @@ def _running(
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         try:
-            while not _answers(port, path):
+            while not answers(port, path):
                 if process.poll() is not None or time.perf_counter() - start > 60:
                     log.seek(0)
                     raise RuntimeError(log.read().decode(errors="replace"))
@@ -105,7 +105,8 @@ def _running(
             process.wait()
 
 
-def _answers(port: int, path: str) -> bool:
+def answers(port: int, path: str = "/readyz") -> bool:
+    """Whether a server answers a path with status 200."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
             return response.status == 200

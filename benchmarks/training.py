@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from tests.training.reference import reference
+from benchmarks.reference import reference
 from training.data.rows import Rows
 from training.device import compile_loss
 from training.epoch import adam

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.reference import reference
 from benchmarks.tables.design import Design, answers
 from benchmarks.tables.questions import Question, Task
 from benchmarks.tables.scores import Prediction
 from benchmarks.tables.table import Table
 from models_store.arrays import Array
-from tests.training.reference import reference
 
 LATENT, BATCH, RATE, EPOCHS = 16, 64, 1e-3, 100
 DRAWS = 50

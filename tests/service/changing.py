@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models_store.folder import open_bundle
-from models_store.manifest import Manifest
+from benchmarks.bundle import renumbered
 from models_store.stores import Store
 
 
@@ -19,8 +18,6 @@ def publish(place: Store, bundle_folder: Path, number: int, name: str = "tiny", 
         name: The new name.
         spoilt: Files with other contents than they should have, an underscore for every dot.
     """
-    bundle = open_bundle(bundle_folder)
-    manifest: Manifest = bundle.manifest.model_copy(update={"version": number, "name": name, "files": {}})
-    files = {file: bundle.read(file) for file in bundle.manifest.files}
+    manifest, files = renumbered(bundle_folder, number, name)
     files |= {file.replace("_", "."): content for file, content in spoilt.items()}
     place.publish(manifest, files)
