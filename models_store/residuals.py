@@ -7,7 +7,8 @@ draws of whole rows would lack it. A factor model of the standardised residuals 
 
 with the logarithm of x for ``log_normal``. Fitted to residuals at draws of z from q(z | x) of training rows,
 it gives draws of x the mean and the covariance of these rows, provided that z is distributed by the prior
-and loc(z) is the mean of x given z, however little z knows. Given the observed cells S of a row, u is normal:
+and loc(z) is the mean of x given z; this holds for a constant loc(z), too. Given the observed cells S of a
+row, u is normal:
 
 .. math:: u \mid r_S \sim N(C L_S^\top s_S^{-2} (r_S - m_S), C), \quad
     C = (I + L_S^\top \mathrm{diag}(s_S^{-2}) L_S)^{-1}

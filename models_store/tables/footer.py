@@ -18,13 +18,13 @@ Line = Sequence[Any]
 MOST_LINES = 12
 """Lines of a footer."""
 LEADING = 3
-"""Cells of a line in which the word for a total stands, ..."""
+"""First cells of a line in one of which the word for a total stands."""
 LONGEST = 40
-"""... and the characters of that cell."""
+"""Most characters of that cell."""
 FEWEST_ROWS = 3
-"""Rows above a footer that words show, ..."""
+"""Fewest rows above a footer that is recognised by its words."""
 FEWEST_SUMMED = 10
-"""... and above one that the sums of the columns show."""
+"""Fewest rows above a last line that is recognised as the sums of the columns."""
 _SUMMARIES = re.compile(
     r"(grand |sub[ -]?)?totals?|total g[eé]n[eé]ral|sums?|means?|averages?|avg\.?|overall|[∑Σ]"
     r"|summen?|(gesamt|end)(summe)?|insgesamt|mittelwerte?|durchschnitt|somme|moyenne|suma|promedio|totale|somma"

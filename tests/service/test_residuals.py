@@ -1,6 +1,6 @@
 """Draws of whole rows: with factors of the residuals, they have the exact conditional distribution.
 
-The decoders know nothing of z, so that the factors hold all there is; the covariance has a closed form.
+The decoders are constant in z, so that the factors hold all correlation; the covariance has a closed form.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def with_factors() -> EvaluatedModel:
     return replace(evaluated, residuals=fit_residuals(evaluated, NOTHING))
 
 
-def test_answers_are_the_conditional_means_although_z_knows_nothing(with_factors: EvaluatedModel) -> None:
+def test_answers_are_the_conditional_means_although_z_is_the_prior(with_factors: EvaluatedModel) -> None:
     evaluated = with_factors
     rows = evaluated.test.head(50)
     (answer,) = predicted(evaluated, evaluated.manifest.modality("a"), ["b"], rows)

@@ -92,8 +92,8 @@ class Patterns:
 def fit_residuals(evaluated: EvaluatedModel, held_out: Rows) -> Residuals | None:
     """Fits mean, factors and scale of the residuals of numbers.
 
-    Training rows, which the networks know, have smaller residuals than others. So held-out rows decide
-    whether there are factors, and how much wider the residuals of a modality are.
+    Networks fit training rows better than others, whose residuals are larger. So held-out rows decide whether
+    there are factors, and how much wider the residuals of a modality are.
 
     Arguments:
         evaluated: The model, with its training rows.
