@@ -66,9 +66,19 @@ def _loaded(document: bytes) -> Any:
     try:
         return orjson.loads(document)
     except orjson.JSONDecodeError:
-        if b"NaN" in document:
-            return json.loads(document, parse_constant={"NaN": None}.__getitem__)
+        if b"NaN" in document or b"Infinity" in document:
+            return json.loads(document, parse_constant=_constant)
         raise
+
+
+def _constant(name: str) -> None:
+    """The value of ``NaN``, ``Infinity`` or ``-Infinity``.
+
+    Raises:
+        ValueError: It is infinite.
+    """
+    if name != "NaN":
+        raise ValueError(f"{name} is no value of a table; write null where a number is missing")
 
 
 def _wider(kind: str, value: Any) -> str:

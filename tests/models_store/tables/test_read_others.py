@@ -70,3 +70,10 @@ def test_objects_within_other_json_are_refused(content: bytes) -> None:
 def test_nan_in_json_is_missing() -> None:
     read = read_table(b'[{"a": 1.5, "s": "NaN"}, {"a": NaN, "s": "x"}]')
     assert np.isnan(column(read, "a")).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("constant", ["Infinity", "-Infinity"])
+@pytest.mark.parametrize("content", ['[{{"a": NaN}}, {{"a": {}}}]', '{{"a": NaN}}\n{{"a": {}}}\n'])
+def test_infinity_in_json_is_refused_with_a_remedy(content: str, constant: str) -> None:
+    with pytest.raises(UnreadableFile, match=f"{constant} is no value of a table; write null"):
+        read_table(content.format(constant).encode())
