@@ -7,12 +7,14 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
 from models_store.folder import open_bundle
-from tests.round_trip import imputed, publish_for
+from models_store.tables import arrow
+from tests.round_trip import check_law, imputed, publish_for
 from tests.test_round_trip import ROWS, here, law, records
 from training.tables.guess import guess
 
@@ -97,9 +99,69 @@ def test_durations_have_their_unit(tmp_path: Path, kind: str, unit: str) -> None
     guessed = guess([path], tmp_path / "x.toml")
     (columns,) = (one["columns"] for one in tomllib.loads(guessed.text)["modalities"].values())
     assert [column.get("unit") for column in columns] == [None, unit]
-    assert f"'stay' holds durations, read and written as whole numbers of {unit}" in "\n".join(guessed.report)
+    assert f"'stay' holds durations, read as whole numbers of {unit}" in "\n".join(guessed.report)
     filled = parquet.read_table(imputed(publish_for(tmp_path, [path]), path, tmp_path / "filled.parquet"))
-    after = filled.column("stay").to_pylist()
+    assert filled.schema.field("stay").type == pa.duration(kind)
+    after = filled.column("stay").cast(pa.int64()).to_pylist()
     assert all(
         new == row if row is not None else isinstance(new, int) for new, row in zip(after, rows, strict=True)
     )
+
+
+def test_types_of_arrow_come_back() -> None:
+    """Also those that Parquet lacks; text of categories, time zones and units stay as they are."""
+    words = [["lo", "hi", None][row % 3] for row in range(ROWS)]
+    times = [row * 10**6 for row in range(ROWS)]
+    table = {
+        "size": [None if row % 6 == 0 else row * 7 % 50 / 4 for row in range(ROWS)],
+        "byte": pa.array(
+            [None if row % 5 == 0 else row * 7 % 50 // 12 * 13 for row in range(ROWS)], pa.uint8()
+        ),
+        "lasts": pa.array(
+            [None if row % 5 == 0 else row * 61 % 50 for row in range(ROWS)], pa.duration("ns")
+        ),
+        "kind": pa.array(words).dictionary_encode(),
+        "level": pa.array(words).cast(pa.dictionary(pa.int8(), pa.string(), ordered=True)),
+        "large": pa.array(words, pa.large_string()),
+        "view": pa.array(words, pa.string_view()),
+        "pair": pa.array([[row * 7 % 50, None] for row in range(ROWS)], pa.list_(pa.float32(), 2)),
+        "local": pa.array(times, pa.timestamp("ns", "Europe/Berlin")),
+        "utc": pa.array(times, pa.timestamp("us", "UTC")),
+        "plain": pa.array(times, pa.timestamp("ms")),
+        "day": pa.array(range(ROWS), pa.date32()),
+    }
+    parquet.write_table(pa.table(table).replace_schema_metadata({"note": "it's kept"}), "made.parquet")
+    law(Path("made.parquet").read_bytes(), "x.parquet")
+    before, after = (parquet.read_table(name) for name in ("made.parquet", "filled-x.parquet"))
+    assert after.schema.types[: len(table)] == before.schema.types
+    assert after.schema.metadata == {b"note": b"it's kept"}
+    assert after.schema.field("size.low").type == pa.float64()
+    assert after.schema.field("kind.probability").type == pa.float64()
+    assert after.schema.field("pair.high").type == pa.list_(pa.field("element", pa.float64()))
+
+
+def test_the_index_of_a_data_frame_comes_back() -> None:
+    rng = np.random.default_rng(0)
+    index = pd.Index([f"p{row}" for row in range(ROWS)], name="patient")
+    groups = pd.Categorical(rng.choice(["b", "a"], ROWS), ["a", "b"], ordered=True)
+    frame = pd.DataFrame({"size": rng.normal(50, 9, ROWS), "group": groups}, index)
+    frame.iloc[3, 0] = frame.iloc[5, 1] = None
+    frame.to_parquet("made.parquet")
+    law(Path("made.parquet").read_bytes(), "x.parquet")
+    filled = pd.read_parquet("filled-x.parquet")
+    assert filled.index.equals(frame.index)
+    assert filled["group"].dtype == frame["group"].dtype
+
+
+def test_a_folder_named_like_a_partition_adds_no_column() -> None:
+    Path("year=2020").mkdir()
+    sizes = [row * 7 % 50 / 4 if row % 6 else None for row in range(ROWS)]
+    file = Path("year=2020", "x.parquet")
+    parquet.write_table(pa.table({"size": sizes, "other": sizes[::-1]}), file)
+    check_law(publish_for(Path.cwd(), [file]), file)
+
+
+@pytest.mark.parametrize("schema", [b"", b"bm8gc2NoZW1h", b"////", b"/////w=="])
+def test_a_schema_of_arrow_that_cannot_be_read_is_left_out(schema: bytes) -> None:
+    assert arrow.extended(schema, [("a", "number")]) is None
+    assert arrow.duration_units(schema) == {}

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from models_store.errors import UnreadableFile
+from models_store.tables import arrow
 from models_store.tables.dialect import ColumnDialect
-from models_store.tables.durations import duration_units
-from models_store.tables.output import Plan, Writer, typed
+from models_store.tables.output import AddedColumn, Plan, Writer, typed
 from models_store.tables.sources import Source
 
 ROWS_AT_ONCE = 256
@@ -23,6 +23,8 @@ UNREADABLE = ("STRUCT", "MAP", "BLOB", "UNION", "BIT", "GEOMETRY", "VARIANT", "I
 """Types of which no cell can be made."""
 _NUMBER = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)")
 """Types of the numbers in a list that is a vector."""
+_BITS = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64, "HUGEINT": 128}
+_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 
 
 def connect() -> Any:
@@ -80,6 +82,8 @@ class ParquetSource(Source):
         temporary: Whether the file is deleted with this object.
         columns: Names of its columns as DuckDB makes them unique.
         durations: Units of its columns of durations, by header.
+        metadata: Texts that the file holds beside its rows, by key.
+        milliseconds: Names of the columns of times in milliseconds without a time zone.
     """
 
     def __init__(self, path: Path, where: str, temporary: bool = False) -> None:
@@ -90,19 +94,28 @@ class ParquetSource(Source):
             weakref.finalize(self, path.unlink, missing_ok=True)
         connection = connect()
         try:
-            described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
-            nodes = connection.execute(
-                "SELECT name, num_children FROM parquet_schema(?)", [str(path)]
+            described = connection.execute(
+                "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)", [str(path)]
             ).fetchall()
-            schemas = connection.execute(
-                "SELECT value FROM parquet_kv_metadata(?) WHERE key = 'ARROW:schema'", [str(path)]
+            nodes = connection.execute(
+                "SELECT name, num_children, logical_type FROM parquet_schema(?)", [str(path)]
+            ).fetchall()
+            pairs = connection.execute(
+                "SELECT key, value FROM parquet_kv_metadata(?)", [str(path)]
             ).fetchall()
         except duckdb.Error as error:
             raise UnreadableFile(f"{where} cannot be read as Parquet: {_first_line(error)}") from None
-        self.headers = _children(nodes)
-        self.durations = duration_units(bytes(schemas[0][0])) if schemas else {}
+        fields = _children(nodes)
+        self.headers = tuple(name for name, *_ in fields)
+        self.metadata = {bytes(key): bytes(value) for key, value in pairs}
+        self.durations = arrow.duration_units(self.metadata.get(arrow.KEY.encode(), b""))
         self.stored = tuple(kind for _, kind, *_ in described)
         self.columns = [name for name, *_ in described]
+        self.milliseconds = {
+            name
+            for (name, kind, *_), (*_, logical) in zip(described, fields, strict=True)
+            if kind == "TIMESTAMP" and "MILLIS=MilliSeconds" in (logical or "")
+        }
 
     def rows(self) -> Iterator[Sequence[Any]]:
         import duckdb
@@ -113,7 +126,7 @@ class ParquetSource(Source):
         )
         connection = connect()
         try:
-            query = f"SELECT {selected} FROM read_parquet(?)"  # noqa: S608 - names are quoted
+            query = f"SELECT {selected} FROM read_parquet(?, hive_partitioning = false)"  # noqa: S608 - names are quoted
             matches = connection.execute(query, [str(self.path)])
             while block := matches.fetchmany(ROWS_AT_ONCE):
                 yield from block
@@ -151,7 +164,9 @@ class ParquetWriter(Writer):
 
     def append(self, row: Sequence[Any], fills: Mapping[int, Any], added: Sequence[Any]) -> None:
         if self._original is not None:
-            cells = [_with_unit(fills.get(at), self.plan.columns[at]) for at in self.plan.fillable]
+            kinds = self._original.stored or ()
+            columns = self.plan.columns
+            cells = [_limited(_with_unit(fills.get(at), columns[at]), kinds[at]) for at in self.plan.fillable]
         else:
             cells = [typed(fills.get(at, row[at]), column) for at, column in enumerate(self.plan.columns)]
         further = [
@@ -166,7 +181,7 @@ class ParquetWriter(Writer):
         with self._folder as folder, connect() as connection:
             connection.execute(f"SET temp_directory = '{_literal(folder)}'")
             try:
-                connection.execute(f"COPY ({self._query()}) TO '{_literal(self._path)}' (FORMAT parquet)")
+                connection.execute(f"COPY ({self._query()}) TO '{_literal(self._path)}' ({self._options()})")
             except duckdb.Error as error:
                 raise UnreadableFile(f"Parquet cannot be written: {_first_line(error)}") from None
 
@@ -174,37 +189,81 @@ class ParquetWriter(Writer):
         self._stream.close()
         self._folder.cleanup()
 
+    def _options(self) -> str:
+        """Options of the new file: what the original holds beside its rows, with the added columns."""
+        pairs = dict(self._original.metadata) if self._original is not None else {}
+        added = [(column.header, _content(column)) for column in self.plan.added]
+        if schema := pairs.pop(_SCHEMA, None):
+            pairs[_SCHEMA] = arrow.extended(schema, added) or b""
+        texts = {_decoded(key): _decoded(value) for key, value in pairs.items() if value}
+        named = [f"'{_literal(key)}': '{_literal(value)}'" for key, value in texts.items() if key and value]
+        return f"FORMAT parquet, KV_METADATA {{{', '.join(named)}}}" if named else "FORMAT parquet"
+
     def _query(self) -> str:
         original, plan = self._original, self.plan
-        at_fill = list(plan.fillable) if original is not None else list(range(len(plan.columns)))
+        at_fill = plan.fillable if original is not None else range(len(plan.columns))
         fills = {at: f"f.c{index}" for index, at in enumerate(at_fill)}
-        selected = []
-        for at, column in enumerate(plan.columns):
-            if original is None:
-                is_number = column.content == "number" and not column.has_unit
-                cell = f"CAST({fills[at]} AS {'DOUBLE' if is_number else 'VARCHAR'})"
-            else:
-                cell = f"o.{_identifier(original.columns[at])}"
-                if at in fills:
-                    kind = (original.stored or ())[at]
-                    cell = f"CASE WHEN {fills[at]} IS NULL THEN {cell} ELSE CAST({fills[at]} AS {kind}) END"
-            selected.append(f"{cell} AS {_identifier(column.header)}")
-        for index, further in enumerate(plan.added, start=len(at_fill)):
-            is_text = further.content == "text" or (further.like is not None and further.like.has_unit)
-            kind = "VARCHAR" if is_text else f"DOUBLE{'[]' * (further.content == 'vector')}"
+        cells = [self._cell(at, column, fills) for at, column in enumerate(plan.columns)]
+        selected = [
+            f"{cell} AS {_identifier(column.header)}"
+            for cell, column in zip(cells, plan.columns, strict=True)
+        ]
+        for index, further in enumerate(plan.added, start=len(fills)):
+            kind = {"text": "VARCHAR", "number": "DOUBLE", "vector": "DOUBLE[]"}[_content(further)]
             selected.append(f"CAST(f.c{index} AS {kind}) AS {_identifier(further.header)}")
-        names = ", ".join(f"'c{at}': 'VARCHAR'" for at in range(len(at_fill) + len(plan.added)))
+        names = ", ".join(f"'c{at}': 'VARCHAR'" for at in range(len(fills) + len(plan.added)))
         rows = (
             f"read_csv('{_literal(self._stream.name)}', columns={{{names}}}, header=false, delim=',', "
             f"quote='\"', escape='\"', nullstr='{_NULL}', auto_detect=false, max_line_size={2**28}) f"
         )
         if original is not None:
-            copied = f"read_parquet('{_literal(original.path)}') o"
+            copied = f"read_parquet('{_literal(original.path)}', hive_partitioning = false) o"
             rows = f"{copied} POSITIONAL JOIN {rows}" if names else copied
         return f"SELECT {', '.join(selected)} FROM {rows}"  # noqa: S608 - names are quoted
 
+    def _cell(self, at: int, column: ColumnDialect, fills: Mapping[int, str]) -> str:
+        """Expression for a column: of the rows of text, or of the original where that has a value."""
+        original = self._original
+        if original is None:
+            is_number = column.content == "number" and not column.has_unit
+            return f"CAST({fills[at]} AS {'DOUBLE' if is_number else 'VARCHAR'})"
+        cell, kind = f"o.{_identifier(original.columns[at])}", (original.stored or ())[at]
+        if at in fills:
+            cell = f"CASE WHEN {fills[at]} IS NULL THEN {cell} ELSE CAST({fills[at]} AS {kind}) END"
+        return f"CAST({cell} AS TIMESTAMP_MS)" if original.columns[at] in original.milliseconds else cell
+
 
 _NULL = "\\N"
+_SCHEMA = arrow.KEY.encode()
+
+
+def _content(column: AddedColumn) -> arrow.Content:
+    """Content of an added column; numbers with a unit are text."""
+    return "text" if column.like is not None and column.like.has_unit else column.content
+
+
+def _decoded(text: bytes) -> str:
+    """A text of the file; empty where it is not UTF-8."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _limited(value: Any, stored: str) -> Any:
+    """A number, or list of numbers, within the bounds of a type of whole or decimal numbers."""
+    if isinstance(value, list):
+        return [_limited(item, stored.partition("[")[0]) for item in value]
+    if not isinstance(value, float):
+        return value
+    if match := _DECIMAL.fullmatch(stored):
+        most = (10 ** int(match[1]) - 1) / 10 ** int(match[2])
+        return min(max(value, -most), most)
+    bits = _BITS.get(stored.removeprefix("U"))
+    if bits is None:
+        return value
+    low, high = (0, 2**bits - 1) if stored.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return min(max(round(value), low), high)
 
 
 def _with_unit(value: Any, column: ColumnDialect | None) -> Any:
@@ -218,16 +277,20 @@ def _as_text(cell: Any) -> str:
     return json.dumps(cell, default=str) if isinstance(cell, list | dict) else str(cell)
 
 
-def _children(nodes: Sequence[tuple[str, int | None]]) -> tuple[str, ...]:
-    """Names of the columns, which DuckDB makes unique, as the file has them: the children of the root."""
-    names, at = [], 1
+def _children(nodes: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Nodes of the columns, whose names DuckDB makes unique elsewhere: the children of the root.
+
+    Arguments:
+        nodes: Name, number of children and further properties of each node of the schema.
+    """
+    fields, at = [], 1
     while at < len(nodes):
-        names.append(nodes[at][0])
+        fields.append(nodes[at])
         pending = 1
         while pending:
             pending += (nodes[at][1] or 0) - 1
             at += 1
-    return tuple(names)
+    return fields
 
 
 def _identifier(name: str) -> str:

@@ -213,7 +213,7 @@ def _remarks(source: Source) -> Iterator[str]:
     """Sentences on what only some formats have, and on lines below the rows."""
     if isinstance(source, ParquetSource):
         for header, unit in source.durations.items():
-            yield f"'{header}' holds durations, read and written as whole numbers of {unit}"
+            yield f"'{header}' holds durations, read as whole numbers of {unit}"
     if isinstance(source, ExcelSource):
         yield from source.remarks()
     if source.footer:
