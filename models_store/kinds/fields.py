@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from models_store.tables.dialect import normal
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Dtype = Literal[
@@ -115,3 +118,16 @@ class ModalityFields(Frozen):
     @cached_property
     def numpy_dtype(self) -> np.dtype[Any]:
         return np.dtype(self.dtype)
+
+    @cached_property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the cells of a row: its columns, or else numbers from 0."""
+        if self.columns:
+            return tuple(column.name for column in self.columns)
+        return tuple(map(str, range(math.prod(self.shape))))
+
+    @cached_property
+    def column_aliases(self) -> dict[str, str]:
+        """Names of columns by name and by header in the training table; names come first."""
+        headers = {normal(column.field): column.name for column in self.columns or () if column.field}
+        return headers | {name: name for name in self.column_names}

@@ -18,6 +18,7 @@ from models_store.kinds import arrays, category, table
 from models_store.kinds.fields import Column, ModalityFields
 from models_store.kinds.vector import VectorKind
 from models_store.likelihoods.mixed import CELLS
+from models_store.tables.dialect import normal
 
 
 class TableKind(VectorKind):
@@ -38,9 +39,11 @@ class TableKind(VectorKind):
         lines = list(table.read_csv(table.as_text(io.BytesIO(content))))
         if not lines:
             raise UnreadableFile("the table is empty")
-        names = table.column_names(modality)
-        header, below = (lines[0], lines[1:]) if set(lines[0]) & set(names) else (names, lines)
-        return _rows(modality, [_from_texts(modality, header, line) for line in below])
+        header: Sequence[str] = modality.column_names
+        if not modality.column_aliases.keys().isdisjoint(map(normal, lines[0])):
+            header, *lines = lines
+        names = table.names_of(modality, header)
+        return _rows(modality, [_from_texts(modality, names, line) for line in lines])
 
     def read_values(self, modality: ModalityFields, values: list[Any]) -> Array:
         if any(isinstance(value, str) for value in values):
@@ -74,7 +77,7 @@ class TableKind(VectorKind):
         """A CSV with a line per sample, labels as text."""
         columns = modality.columns or ()
         lines = [[plain_cell(c, float(v)) for c, v in zip(columns, row, strict=True)] for row in samples]
-        return ".csv", table.write_csv(table.column_names(modality), lines)
+        return ".csv", table.write_csv(modality.column_names, lines)
 
 
 def index_of_label(column: Column, value: Any) -> float:
@@ -126,14 +129,11 @@ def _rows(modality: ModalityFields, values: Sequence[Any]) -> Array:
 
 def _list(modality: ModalityFields, value: Any) -> Sequence[Any]:
     """Cells of one row in the order of the columns."""
-    names = table.column_names(modality)
     if isinstance(value, Mapping):
-        table.check_known(names, value)
-        return [value.get(name) for name in names]
-    if not isinstance(value, list) or len(value) != len(names):
-        raise WrongValue(
-            f"a row must be an object by column or a list of {len(names)} cells, got {shown(value)}"
-        )
+        return table.cells_of(modality, value)
+    width = len(modality.column_names)
+    if not isinstance(value, list) or len(value) != width:
+        raise WrongValue(f"a row must be an object by column or a list of {width} cells, got {shown(value)}")
     return value
 
 
@@ -141,8 +141,6 @@ def _from_texts(modality: ModalityFields, header: Sequence[str], line: Sequence[
     """Cells of a line of text by column, None where empty."""
     if len(line) != len(header):
         raise WrongValue(f"a row must have {len(header)} cells, got {len(line)}")
-    if len(set(header)) != len(header):
-        raise WrongValue("a column of the table is named twice")
     numeric = {column.name for column in modality.columns or () if not column.labels}
     return {
         name: _located(name, table.number, cell) if name in numeric else cell or None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, BinaryIO, TextIO
 
@@ -16,6 +16,7 @@ from models_store.arrays import Array
 from models_store.errors import UnreadableFile, WrongValue, shown
 from models_store.kinds import arrays
 from models_store.kinds.fields import ModalityFields
+from models_store.tables.dialect import normal
 
 MOST_CHARACTERS = 2**22
 """Longest line of a table."""
@@ -48,18 +49,19 @@ def from_object(modality: ModalityFields, row: Mapping[str, Any]) -> Array:
     """Read one row from values by column; a column without a value is a missing cell.
 
     Raises:
-        WrongValue: A column is unknown, or a value is no number.
+        WrongValue: A column is unknown or named twice, or a value is no number.
     """
-    names = column_names(modality)
-    check_known(names, row)
-    return arrays.from_lists(modality, [row.get(name) for name in names])
+    return arrays.from_lists(modality, cells_of(modality, row))
 
 
-def column_names(modality: ModalityFields) -> list[str]:
-    """Names of the cells of a row: its columns, or else numbers from 0."""
-    if modality.columns:
-        return [column.name for column in modality.columns]
-    return [str(index) for index in range(math.prod(modality.shape))]
+def cells_of(modality: ModalityFields, row: Mapping[str, Any]) -> list[Any]:
+    """Values by column in the order of the columns, None where there is none.
+
+    Raises:
+        WrongValue: A column is unknown or named twice.
+    """
+    values = dict(zip(names_of(modality, row), row.values(), strict=True))
+    return [values.get(name) for name in modality.column_names]
 
 
 def is_json(content: bytes) -> bool:
@@ -157,17 +159,14 @@ def _from_json(modality: ModalityFields, value: Any) -> Array:
 
 def _is_header(modality: ModalityFields, line: Sequence[str]) -> bool:
     """Whether a first line names columns: a cell is no number, or the cells are the column names."""
-    named = modality.columns is not None and set(line) == set(column_names(modality))
+    named = modality.columns is not None and set(line) == set(modality.column_names)
     return named or not all(_is_number(cell) for cell in line)
 
 
 def _from_table(modality: ModalityFields, header: Sequence[str], cells: Array) -> Array:
-    names = column_names(modality)
-    check_known(names, header)
-    if len(set(header)) != len(header):
-        raise WrongValue("a column of the table is named twice")
-    values = np.full((len(cells), len(names)), math.nan)
-    values[:, [names.index(name) for name in header]] = cells
+    places = {name: index for index, name in enumerate(modality.column_names)}
+    values = np.full((len(cells), len(places)), math.nan)
+    values[:, [places[name] for name in names_of(modality, header)]] = cells
     return values
 
 
@@ -186,16 +185,21 @@ def _is_number(cell: str) -> bool:
     return "_" not in cell  # Python takes 1_000 for a number, no table does
 
 
-def check_known(names: Sequence[str], given: Sequence[str] | Mapping[str, Any]) -> None:
-    """Refuses a name that no column has.
+def names_of(modality: ModalityFields, given: Collection[str]) -> list[str]:
+    """Names of columns that are given by name or by their header in the training table.
 
     Raises:
-        WrongValue: There is one; the text names the columns.
+        WrongValue: A column is unknown, or named twice.
     """
-    for name in given:
-        if name not in names:
-            first = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-            raise WrongValue(f"unknown column {shown(name)}; the columns are {first}")
+    aliases = modality.column_aliases
+    names = [aliases.get(name) or aliases.get(normal(name)) for name in given]
+    if None in names:
+        unknown = next(one for one, name in zip(given, names, strict=True) if name is None)
+        first = ", ".join(modality.column_names[:10]) + (", …" if len(modality.column_names) > 10 else "")
+        raise WrongValue(f"unknown column {shown(unknown)}; the columns are {first}")
+    if len({*names}) < len(names):
+        raise WrongValue("a column of the table is named twice")
+    return [name for name in names if name is not None]
 
 
 def write_csv(header: Sequence[str], lines: Iterable[Iterable[Any]]) -> bytes:

@@ -41,4 +41,4 @@ class VectorKind(Kind):
 
     def write(self, modality: ModalityFields, samples: Array) -> tuple[str, bytes]:
         """A CSV with a line per sample."""
-        return ".csv", table.write_csv(table.column_names(modality), samples)
+        return ".csv", table.write_csv(modality.column_names, samples)

@@ -15,7 +15,6 @@ from models_store import kinds
 from models_store.arrays import Array
 from models_store.errors import InputRefused, WrongValue, listed
 from models_store.kinds import category
-from models_store.kinds import table as rows_as_text
 from models_store.kinds.fields import Column
 from models_store.kinds.mixed import checked_numbers
 from models_store.manifest import Manifest, Modality
@@ -121,7 +120,7 @@ def full_names(modality: Modality) -> list[str]:
     """Full names of the columns of a modality."""
     if modality.labels is not None:
         return [modality.name]
-    return [f"{modality.name}.{column}" for column in rows_as_text.column_names(modality)]
+    return [f"{modality.name}.{column}" for column in modality.column_names]
 
 
 def read_matched(

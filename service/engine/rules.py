@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from models_store.errors import listed
 from models_store.kinds.base import MediaKind
 from models_store.manifest import Manifest, Modality
+from models_store.tables.dialect import normal
 from service.engine.observations import Observations
 from service.errors import TooLarge, WrongInput
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,14 @@ class Rules:
         self.names = manifest.names
         self._mixture = mixture
         self._modalities = {modality.name: modality for modality in manifest.modalities}
+        self._by_header = _by_header(manifest)
         self.media = frozenset(one.name for one in manifest.modalities if isinstance(one.traits, MediaKind))
         """Names of the modalities whose files are pictures or sounds."""
         self.pictures = frozenset(one.name for one in manifest.modalities if one.traits.pictures)
         """Names of the modalities whose files are pictures."""
 
     def modality(self, name: str, rows: int = 0) -> Modality:
-        """The modality of that name.
+        """The modality of that name, or the only one with that header in the training tables.
 
         Arguments:
             name: Name as sent.
@@ -55,11 +61,25 @@ class Rules:
             WrongInput: There is none; the text says which there are.
             TooLarge: There are more rows than one request may have.
         """
-        if name not in self._modalities:
+        modality = self._modalities.get(name) or self._by_header.get(normal(name))
+        if modality is None:
             raise WrongInput(f"unknown modality '{name}'; this model knows {listed(self.names)}")
         if rows > self.limits.rows:
             self.check_rows(rows)
-        return self._modalities[name]
+        return modality
+
+    def by_modality(self, sent: Mapping[str, T]) -> Mapping[str, T]:
+        """What was sent, by the names of the modalities; some may be under their header.
+
+        Raises:
+            WrongInput: A name is unknown, or a modality is there under its name and under its header.
+        """
+        if sent.keys() <= self._modalities.keys():
+            return sent
+        named = {self.modality(name).name: value for name, value in sent.items()}
+        if len(named) < len(sent):
+            raise WrongInput(f"a modality was sent twice, under its name and its header: {listed(sent)}")
+        return named
 
     def check_rows(self, n: int) -> None:
         """Refuses more rows than one request may have; best called before arrays are made.
@@ -148,8 +168,8 @@ class Rules:
         for name in targets:
             if name == "all":
                 raise WrongInput("gen_mod is 'all' or names of modalities, not both")
-            self.modality(name)
-        return tuple(name for name in self.names if name in targets)
+        selected = {self.modality(name).name for name in targets}
+        return tuple(name for name in self.names if name in selected)
 
     def check_prior(self, prior: str, given: Sequence[str], return_mean: bool) -> None:
         """Refuses a prior that the request cannot have.
@@ -219,7 +239,17 @@ class Rules:
                 raise WrongInput(f"{parameter} is '{name}' or names of modalities, not both")
             if self.modality(name).name not in sent:
                 raise WrongInput(f"{parameter} names '{name}', but only {listed(sent)} was sent")
-        return tuple(name for name in sent if name in selected)
+        names = {self.modality(name).name for name in selected}
+        return tuple(name for name in sent if name in names)
+
+
+def _by_header(manifest: Manifest) -> dict[str, Modality]:
+    """Modalities by the header of their column, where only one has it; files have their name alone."""
+    fields = [(normal(one.field), one) for one in manifest.modalities if one.field is not None]
+    uses = Counter(header for header, _ in fields)
+    return {
+        header: one for header, one in fields if uses[header] == 1 and not isinstance(one.traits, MediaKind)
+    }
 
 
 def check_observed(observations: Observations, names: Sequence[str]) -> None:

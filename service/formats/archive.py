@@ -55,9 +55,10 @@ def columns(rules: Rules, body: bytes, limit: int, allowance: Allowance | None =
     for mask in members.keys() - set(names):
         if mask.removeprefix(MASK) not in names:
             raise WrongInput(f"array {shown(mask)} is the mask of nothing; the archive holds {listed(names)}")
+    by_name = rules.by_modality({name: name for name in names})
     return {
-        name: column(rules.modality(name), members[name], members.get(MASK + name), f"array '{name}'")
-        for name in names
+        modality: column(rules.modality(name), members[name], members.get(MASK + name), f"array '{name}'")
+        for modality, name in by_name.items()
     }
 
 

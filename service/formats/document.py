@@ -57,7 +57,7 @@ def columns(rules: Rules, body: bytes, allowance: Allowance | None = None) -> di
     # Checking every value takes longer than reading them, and few bodies have a boolean. The search for a
     # letter takes a twentieth of the time of the search for a word.
     booleans = (b"r" in body and b"true" in body) or (b"f" in body and b"false" in body)
-    inputs = document["inputs"]
+    inputs = rules.by_modality(document["inputs"])
     if not rules.media.isdisjoint(inputs):
         pixels.check(rules, {name: _texts(inputs[name]) for name in rules.media & inputs.keys()}, allowance)
     all_empty = [*inputs.values()].count([]) == len(inputs)

@@ -49,7 +49,7 @@ def columns(
         TooLarge: There are too many rows.
     """
     columns = {}
-    parts = _read_parts(body, boundary, rules.limits.rows * len(rules.names))
+    parts = rules.by_modality(_read_parts(body, boundary, rules.limits.rows * len(rules.names)))
     pixels.check(rules, parts, allowance)
     for name, files in parts.items():
         modality = rules.modality(name)

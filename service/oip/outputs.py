@@ -142,9 +142,7 @@ def resolve(
         WrongInput: There is no such output or modality, or they contradict each other; the text names it.
     """
     everything = list(gen_mod) == ["all"]
-    if not everything:
-        for name in gen_mod:
-            rules.modality(name)
+    gen_mod = gen_mod if everything else [rules.modality(name).name for name in gen_mod]
     if not requested:
         requested = [
             RequestedOutput(output.name, binary)

@@ -300,7 +300,10 @@ def observations(rules: Rules, sent: Mapping[str, Array], allowance: Allowance |
         pixels.check(rules, texts, allowance)
     check = allowance.check if allowance is not None else _nothing
     return bodies.together(
-        {name: _column(rules, name, sent[name], sent.get(archive.MASK + name), check) for name in names}
+        {
+            modality: _column(rules, name, sent[name], sent.get(archive.MASK + name), check)
+            for modality, name in rules.by_modality({name: name for name in names}).items()
+        }
     )
 
 

@@ -90,7 +90,8 @@ async def generate(request: Inference) -> Reply:
     fields: Sequence[str] = _checked_fields(query.fields, FIELDS)
     filling, targets = None, tuple(query.gen_mod)
     if media == CSV:
-        filling = tables.filling(model.manifest, rows, query.gen_mod)
+        names = targets if targets == ("all",) else model.rules.targets(targets)
+        filling = tables.filling(model.manifest, rows, names)
         rows, targets = filling.rows(), filling.targets
     else:
         _check_columns(request)
