@@ -36,9 +36,10 @@ EMPTY = frozenset(
         "#VALOR!",
         "#¡VALOR!",
         "#VALORE!",
+        "\\N",
     ]
 ) | {"", "#N/A N/A"}
-"""Cells that never are a value: blanks, and what programs write for a missing one."""
+"""Cells that never are a value: blanks, and what programs and databases write for a missing one."""
 PERHAPS = frozenset(
     [
         "NA",

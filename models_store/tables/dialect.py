@@ -68,6 +68,7 @@ class Dialect(BaseModel):
         delimiter: Between two cells.
         quote: Around a cell that holds a delimiter or a line break.
         quote_all: Every cell has quotes.
+        backslashes: A backslash stands before each quote within quotes, as databases and Spark write.
         line_end: Of a line of text.
         preamble: Lines before the header: titles, comments, ``sep=;``.
         has_header: Whether the first line after the preamble names the columns.
@@ -85,6 +86,7 @@ class Dialect(BaseModel):
     delimiter: str = ","
     quote: str = '"'
     quote_all: bool = False
+    backslashes: bool = False
     line_end: str = "\n"
     preamble: tuple[str, ...] = ()
     has_header: bool = True

@@ -27,6 +27,7 @@ from models_store.tables.sniff import (
     lines_of,
     quote_of,
     split_lines,
+    with_doubled_quotes,
 )
 from models_store.tables.sources import Source
 
@@ -63,6 +64,7 @@ def recognise(sample: str, encoding: str, model_tables: KnownTables) -> Dialect:
         encoding: Encoding of the file.
         model_tables: Headers and tables of a model.
     """
+    backslashes, sample = with_doubled_quotes(sample)
     line_end, lines = lines_of(sample)
     stated = dict.fromkeys(table.delimiter for table in model_tables.tables if table.delimiter)
     best, matched = (0, next(iter(stated), ",")), 0
@@ -78,8 +80,10 @@ def recognise(sample: str, encoding: str, model_tables: KnownTables) -> Dialect:
     start, delimiter = best
     quote = quote_of(lines[start:], delimiter)
     if matched:
-        return assembled(lines, line_end, encoding, start, (delimiter, quote), True)
-    return _without_header(lines, line_end, encoding, model_tables)
+        dialect = assembled(lines, line_end, encoding, start, (delimiter, quote), True)
+    else:
+        dialect = _without_header(lines, line_end, encoding, model_tables)
+    return dialect.model_copy(update={"backslashes": backslashes})
 
 
 def _without_header(lines: Sequence[str], line_end: str, encoding: str, model_tables: KnownTables) -> Dialect:

@@ -36,6 +36,12 @@ DELIMITERS = ",;\t| "
 SELDOM = "^~:"
 """Delimiters only where no other is, and all lines agree."""
 MOST_PREAMBLE = 50
+_BACKSLASHES = re.compile(
+    r'(?:^|[,;\t|])"(?:[^"\\]|\\.|"")*?\\"(?:[^,;\t|"\r\n]|"(?=[,;\t|\r\n]|$))', re.MULTILINE
+)
+"""A cell in quotes that continues behind a backslash and a quote, or ends with these and a quote."""
+_ESCAPED = re.compile(r"\\.", re.DOTALL)
+_UNPAIRED = re.compile(r"\\\\|\\(?!\")")
 _TORN = re.compile(r'[^"\s][,;\t|]"[^"]')
 """A quote that opens behind another delimiter: this one tears the cell in quotes apart."""
 _BOUND = re.compile(r"(.+)\.(low|high|probability)")
@@ -110,6 +116,7 @@ def sniff(sample: str, encoding: str, layout: TableLayout | None = None) -> Dial
         layout: What is known; the rest is detected.
     """
     fixed = layout or TableLayout()
+    backslashes, sample = with_doubled_quotes(sample)
     line_end, lines = lines_of(sample)
     named = re.fullmatch(r'"?sep=(.)"?', lines[0].strip(" "), re.IGNORECASE)
     start = 1 if named else 0
@@ -123,7 +130,20 @@ def sniff(sample: str, encoding: str, layout: TableLayout | None = None) -> Dial
     quote = fixed.quote or quote_of(lines[start:], delimiter)
     if fixed.title_lines is None:
         start += _titles(lines[start:], delimiter, quote)
-    return assembled(lines, line_end, encoding, start, (delimiter, quote), fixed.header)
+    dialect = assembled(lines, line_end, encoding, start, (delimiter, quote), fixed.header)
+    return dialect.model_copy(update={"backslashes": backslashes})
+
+
+def with_doubled_quotes(sample: str) -> tuple[bool, str]:
+    """Whether backslashes stand before quotes within quotes of a text, and the text with doubled quotes."""
+    if '\\"' not in sample or not _BACKSLASHES.search(sample):
+        return False, sample
+    return True, _ESCAPED.sub(lambda match: '""' if match[0][1] == '"' else match[0], sample)
+
+
+def protected(line: str) -> str:
+    """A line in which Python's csv takes for an escape only a backslash before a quote."""
+    return _UNPAIRED.sub(lambda match: 2 * match[0], line)
 
 
 def lines_of(sample: str) -> tuple[str, list[str]]:

@@ -15,7 +15,7 @@ from models_store.tables.dialect import ColumnDialect, TableLayout, footer_lines
 from models_store.tables.footer import above_footer
 from models_store.tables.known import KnownTables, recognise
 from models_store.tables.output import Label, Plan, Writer, spelled, text_for
-from models_store.tables.sniff import SAMPLE, encoding_of, sniff
+from models_store.tables.sniff import SAMPLE, encoding_of, protected, sniff
 from models_store.tables.sources import Source
 
 LONGEST_CELL = 2**24
@@ -103,9 +103,10 @@ class TextSource(Source):
                 text.readline()
             try:
                 yield from csv.reader(
-                    text,
+                    map(protected, text) if dialect.backslashes else text,
                     delimiter=dialect.delimiter,
                     quotechar=dialect.quote,
+                    escapechar="\\" if dialect.backslashes else None,
                     skipinitialspace=dialect.delimiter == " ",
                 )
             except csv.Error as error:
@@ -158,8 +159,22 @@ class TextWriter(Writer):
             self._text.write(self.plan.dialect.line_end)
         elif self.plan.dialect.delimiter == " " and "" in cells:  # blanks in a row are one delimiter
             self._quoting.writerow(cells)
+        elif self.plan.dialect.backslashes:
+            self._write_escaped(cells)
         else:
             self._writer.writerow(cells)
+
+    def _write_escaped(self, cells: Sequence[str]) -> None:
+        """Writes a row in which a backslash stands before each quote; csv would escape backslashes, too."""
+        dialect = self.plan.dialect
+        special = {dialect.delimiter, dialect.quote, "\r", "\n"}
+        texts = [
+            f"{dialect.quote}{cell.replace(dialect.quote, chr(92) + dialect.quote)}{dialect.quote}"
+            if dialect.quote_all or not special.isdisjoint(cell)
+            else cell
+            for cell in cells
+        ]
+        self._text.write(dialect.delimiter.join(texts) + dialect.line_end)
 
     def close(self) -> None:
         for line in self.plan.footer():

@@ -358,3 +358,22 @@ def test_damaged_tables_are_read_or_refused(seed: int, tmp_path: Path) -> None:
     with suppress(InputRefused):
         for block in read_table(cut).blocks():
             block.texts(0)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (['"say \\"a, b\\" now"', '"5\'10\\""'], ['say "a, b" now', "5'10\""]),
+        (['"a ""b"" c"', '"d"'], ['a "b" c', "d"]),
+        (['"C:\\dir\\"', '"D:\\x\\"'], ["C:\\dir\\", "D:\\x\\"]),
+        (["C:\\x", '"y \\"z\\""'], ["C:\\x", 'y "z"']),
+        (['"a\\\\"', '"b \\"c\\""'], ["a\\\\", 'b "c"']),
+        (["\\N", "b"], [None, "b"]),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_backslashes(cells: list[str], expected: list[str | None], delimiter: str) -> None:
+    rows = [delimiter.join([f"{at}", cells[at % 2], f"{at}.5"]) for at in range(ROWS)]
+    table = read_table("\n".join([delimiter.join(["a", "text", "b"]), *rows]).encode())
+    assert labels(table, "text") == [expected[at % 2] for at in range(ROWS)]
+    assert column(table, "b") == [at + 0.5 for at in range(ROWS)]
