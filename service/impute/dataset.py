@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from models_store.tables.parquet import Footer, connect, read_footer
+from models_store.tables.parts import ENDINGS, has_pattern, list_parts
 from service.errors import WrongInput
 from service.impute.addresses import Location, answering, locate, write_bytes
 from service.impute.engines import Engine
@@ -24,7 +25,6 @@ from service.impute.options import FillOptions, draw_numbers
 from service.impute.progress import Progress
 from service.impute.table import Counts
 
-ENDINGS = (".parquet", ".pq")
 STATE = "_impute.json"
 """Readers of data sets skip files whose names begin with _ or a dot."""
 FOOTERS_AT_ONCE = 8
@@ -62,7 +62,7 @@ class DataSet:
 
 def is_data_set(text: str) -> bool:
     """Whether the argument of the command names a data set: an address, a folder, or a pattern of paths."""
-    return "://" in text or Path(text).is_dir() or (_has_pattern(text) and not Path(text).exists())
+    return "://" in text or Path(text).is_dir() or (has_pattern(text) and not Path(text).exists())
 
 
 def fill(
@@ -153,29 +153,9 @@ def open_data_set(address: str) -> DataSet:
 def _listed(address: str) -> tuple[Location, Mapping[str, int]]:
     """Folder of the data set, and the bytes of each file by its path in the folder."""
     place = locate(address)
-    fixed = place.path
     with answering(place):
-        if _has_pattern(place.path):
-            entries = place.files.glob(place.path, detail=True)
-            while _has_pattern(fixed):
-                fixed = fixed.rpartition("/")[0]
-        elif place.files.isfile(place.path):
-            entries = {place.path: place.files.info(place.path)}
-            fixed = place.path.rpartition("/")[0]
-        else:
-            entries = place.files.find(place.path, detail=True)
-    names = {path.removeprefix(fixed).lstrip("/"): entry for path, entry in sorted(entries.items())}
-    sizes = {name: entry["size"] for name, entry in names.items() if _is_part(name, entry)}
-    return Location(place.files, fixed), sizes
-
-
-def _is_part(name: str, entry: Mapping[str, Any]) -> bool:
-    hidden = any(part.startswith((".", "_")) for part in name.split("/"))
-    return entry["type"] == "file" and name.lower().endswith(ENDINGS) and not hidden
-
-
-def _has_pattern(text: str) -> bool:
-    return any(mark in text for mark in "*?[")
+        folder, sizes = list_parts(place.files, place.path)
+    return Location(place.files, folder), sizes
 
 
 def _footers(root: Location, names: Sequence[str]) -> Mapping[str, Footer]:
