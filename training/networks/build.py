@@ -16,6 +16,7 @@ from training.networks.conv import ConvDecoder, ConvEncoder
 from training.networks.custom import CustomDecoder, CustomEncoder, imported
 from training.networks.mixed import ColumnFeatures, ColumnParameters
 from training.networks.mlp import MLPDecoder, MLPEncoder
+from training.networks.statistics import CellStatistics
 from training.networks.units import (
     AsCounts,
     FillMissing,
@@ -33,7 +34,7 @@ CONVOLVED = ", ".join(name for name, kind in KINDS.items() if kind.layout)
 
 
 def networks_for(
-    modality: Modality, network: Network, latent_dim: int, x: Tensor
+    modality: Modality, network: Network, latent_dim: int, x: Tensor | CellStatistics
 ) -> tuple[nn.Module, nn.Module]:
     """An encoder and a decoder for one modality, in its own units.
 
@@ -41,7 +42,8 @@ def networks_for(
         modality: What goes in and comes out.
         network: Of which type, and its layers; the decoder has them in reverse.
         latent_dim: The dimension of z.
-        x: Training rows, (n, *shape), NaN where missing; they give the scale where no range does.
+        x: Training rows, (n, *shape), NaN where missing, or their statistics; they give the scale where no
+            range does.
 
     Raises:
         ExperimentError: The type does not fit the modality, or what it imports is not there.
@@ -86,7 +88,9 @@ def _convolved_axes(modality: Modality, network: Network) -> int:
     return axes
 
 
-def _mixed(modality: Modality, network: Network, latent_dim: int, x: Tensor) -> tuple[nn.Module, nn.Module]:
+def _mixed(
+    modality: Modality, network: Network, latent_dim: int, x: Tensor | CellStatistics
+) -> tuple[nn.Module, nn.Module]:
     if network.type != "mlp":
         raise ExperimentError(
             f"modalities.{modality.name}.network: a {modality.kind} has networks of type 'mlp' alone, "
@@ -101,7 +105,7 @@ def _mixed(modality: Modality, network: Network, latent_dim: int, x: Tensor) -> 
     )
 
 
-def _ends(modality: Modality, x: Tensor, flag: bool) -> tuple[nn.Module, nn.Module | None]:
+def _ends(modality: Modality, x: Tensor | CellStatistics, flag: bool) -> tuple[nn.Module, nn.Module | None]:
     """What scales the inputs, and what brings outputs back to units."""
     if modality.labels:
         return OneHot(len(modality.labels)), None

@@ -12,6 +12,7 @@ from models_store.kinds.fields import Column
 from models_store.likelihoods import Likelihood
 from models_store.likelihoods.mixed import CELLS
 from training.networks.outputs import ModelOutput, soft_bound
+from training.networks.statistics import CellStatistics, plain
 from training.networks.units import clipped, column_scales, log_bounds
 
 SHARES = 1.0
@@ -33,7 +34,7 @@ class ColumnFeatures(nn.Module):
 
     Arguments:
         columns: The columns.
-        x: Training rows, (n, C), NaN where missing.
+        x: Training rows, (n, C), NaN where missing, or their statistics.
     """
 
     numbers: Tensor
@@ -45,7 +46,7 @@ class ColumnFeatures(nn.Module):
     index: Tensor
     ordered: Tensor
 
-    def __init__(self, columns: Sequence[Column], x: Tensor) -> None:
+    def __init__(self, columns: Sequence[Column], x: Tensor | CellStatistics) -> None:
         super().__init__()
         numbers = [at for at, column in enumerate(columns) if not column.labels]
         labels = [(at, k) for at, column in enumerate(columns) for k in range(len(column.labels or ()))]
@@ -56,7 +57,7 @@ class ColumnFeatures(nn.Module):
         self._constant("owner", [at for at, _ in labels], torch.int64)
         self._constant("index", [k for _, k in labels], torch.int64)
         self._constant("ordered", [bool(columns[at].ordered) for at, _ in labels], torch.bool)
-        shift, scale = column_scales(x, self._stretched)
+        shift, scale = self._scales(x)
         self.register_buffer("shift", shift[self.numbers])
         self.register_buffer("scale", scale[self.numbers])
 
@@ -77,6 +78,17 @@ class ColumnFeatures(nn.Module):
         ]
         return torch.cat(features, dim=1)
 
+    def _scales(self, x: Tensor | CellStatistics) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the stretched cells of each column."""
+        if not isinstance(x, CellStatistics):
+            return column_scales(x, self._stretched)
+        usual, logged, counted = (column_scales(x, of) for of in (plain, torch.log, torch.log1p))
+        shift, scale = (
+            torch.where(self.counted, of_count, torch.where(self.logged, of_log, of_number))
+            for of_number, of_log, of_count in zip(usual, logged, counted, strict=True)
+        )
+        return shift, scale
+
     def _stretched(self, x: Tensor) -> Tensor:
         """Cells, (n, C), with the logarithms of counts and of numbers above 0."""
         logged = torch.log(torch.where(self.logged & (x > 0), x, 1.0))
@@ -92,12 +104,12 @@ class ColumnParameters(nn.Module):
 
     Arguments:
         columns: The columns.
-        x: Training rows, (n, C), NaN where missing.
+        x: Training rows, (n, C), NaN where missing, or their statistics.
     """
 
     order: Tensor
 
-    def __init__(self, columns: Sequence[Column], x: Tensor) -> None:
+    def __init__(self, columns: Sequence[Column], x: Tensor | CellStatistics) -> None:
         super().__init__()
         places, groups = _grouped(columns)
         made = [make(columns, at, x) for make, at in groups]
@@ -122,7 +134,7 @@ class _Group(nn.Module):
     inputs: int
 
 
-Make = Callable[[Sequence[Column], Sequence[int], Tensor], _Group]
+Make = Callable[[Sequence[Column], Sequence[int], Tensor | CellStatistics], _Group]
 
 
 def _grouped(columns: Sequence[Column]) -> tuple[list[int], list[tuple[Make, list[int]]]]:
@@ -150,7 +162,7 @@ class _Numbers(_Group):
     low: Tensor | None
     high: Tensor | None
 
-    def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor) -> None:
+    def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor | CellStatistics) -> None:
         super().__init__()
         family, self.inputs = _family(columns[at[0]]), len(at)
         values = x[:, at]
@@ -174,7 +186,7 @@ class _Counts(_Group):
 
     usual: Tensor
 
-    def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor) -> None:
+    def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor | CellStatistics) -> None:
         super().__init__()
         self.inputs = len(at)
         mean, deviation = column_scales(x[:, at])
@@ -198,9 +210,9 @@ def total_count(mean: Tensor, variance: Tensor) -> Tensor:
 class _Labels(_Group):
     """Logits of labels without an order, which start from their shares."""
 
-    def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor) -> None:
+    def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor | CellStatistics) -> None:
         super().__init__()
-        self.usual = nn.Parameter(torch.cat([_shares(columns[one], x[:, one]).log() for one in at]))
+        self.usual = nn.Parameter(torch.cat([_shares(columns[one], x, one).log() for one in at]))
         self.inputs = len(self.usual)
 
     def forward(self, raw: Tensor) -> Tensor:
@@ -215,10 +227,10 @@ class _Ordered(_Group):
     with the network's output :math:`\eta` and learned thresholds :math:`t_1 < t_2 < \dots` of each column.
     """
 
-    def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor) -> None:
+    def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor | CellStatistics) -> None:
         super().__init__()
         self.inputs = len(at)
-        shares = torch.stack([_shares(columns[one], x[:, one]) for one in at])
+        shares = torch.stack([_shares(columns[one], x, one) for one in at])
         below = shares.cumsum(dim=1)[:, :-1].clamp(1e-4, 1 - 1e-4).logit()
         self.first = nn.Parameter(below[:, :1].clone())
         self.log_steps = nn.Parameter(below.diff(dim=1).clamp(min=1e-3).log())
@@ -230,9 +242,11 @@ class _Ordered(_Group):
         return torch.log((ends[..., 1:] - ends[..., :-1]).clamp(min=LEAST_SHARE)).flatten(1)
 
 
-def _shares(column: Column, x: Tensor) -> Tensor:
+def _shares(column: Column, x: Tensor | CellStatistics, at: int) -> Tensor:
     """Share of each label among the observed cells of a column, none of them 0."""
-    counts = (
-        torch.bincount(x[~x.isnan()].to(torch.int64), minlength=len(column.labels or ())).float() + SHARES
-    )
+    if isinstance(x, CellStatistics):
+        counts = x.counts[at].float() + SHARES
+    else:
+        cells = x[:, at][~x[:, at].isnan()].to(torch.int64)
+        counts = torch.bincount(cells, minlength=len(column.labels or ())).float() + SHARES
     return counts / counts.sum()

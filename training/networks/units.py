@@ -6,12 +6,13 @@ Each module keeps a copy of its constants: a file of weights holds no tensor twi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from training.networks.outputs import ModelOutput, soft_bound
+from training.networks.statistics import CellStatistics, Function, plain
 
 ROWS_AT_ONCE = 4096
 """Rows of which the scales are computed together."""
@@ -155,37 +156,33 @@ class AsCounts(nn.Module):
         return output
 
 
-def column_scales(x: Tensor, of: Callable[[Tensor], Tensor] = lambda values: values) -> tuple[Tensor, Tensor]:
+def column_scales(x: Tensor | CellStatistics, of: Function = plain) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each cell over the rows that have it; a constant cell has scale 1.
 
     Arguments:
-        x: (n, *shape), NaN where missing.
+        x: (n, *shape), NaN where missing, or statistics of such rows.
         of: Function of the cells whose mean and deviation are computed, such as a logarithm.
     """
-    mean = _nanmean(x, of)
-    deviation = _nanmean(x, lambda values: (of(values) - mean).square()).sqrt()
+    if isinstance(x, CellStatistics):
+        mean, deviation = x.scales(of)
+    else:
+        mean = _nanmean(x, of)
+        deviation = _nanmean(x, lambda values: (of(values) - mean).square()).sqrt()
     usable = deviation.isfinite() & (deviation > 0)
     return mean.nan_to_num().float(), torch.where(usable, deviation, 1.0).float()
 
 
-def log_bounds(x: Tensor) -> tuple[Tensor, Tensor]:
+def log_bounds(x: Tensor | CellStatistics) -> tuple[Tensor, Tensor]:
     """Lowest and highest standardised location of the logarithm of each cell, :data:`BEYOND` its own values.
 
     An answer is the exponential of the location: without bounds, one row far from all others would get one
     that is many times the largest value ever seen.
 
     Arguments:
-        x: Training rows, (n, *shape), above 0, NaN where missing.
+        x: Training rows, (n, *shape), above 0, NaN where missing, or their statistics.
     """
     shift, scale = column_scales(x, torch.log)
-    missing = torch.isnan(x)
-    low, high = (
-        (torch.log(extreme) - shift) / scale
-        for extreme in (
-            torch.where(missing, math.inf, x).amin(dim=0),
-            torch.where(missing, -math.inf, x).amax(dim=0),
-        )
-    )
+    low, high = ((torch.log(extreme) - shift) / scale for extreme in _extremes(x))
     usable = low.isfinite() & high.isfinite()  # of a cell that no row has, neither is
     return (
         torch.where(usable, low - BEYOND, -BEYOND).float(),
@@ -193,12 +190,21 @@ def log_bounds(x: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
+def _extremes(x: Tensor | CellStatistics) -> tuple[Tensor, Tensor]:
+    """Lowest and highest value of each cell; infinite where no row has it."""
+    if isinstance(x, CellStatistics):
+        return x.low.float(), x.high.float()
+    missing = torch.isnan(x)
+    low, high = torch.where(missing, math.inf, x).amin(dim=0), torch.where(missing, -math.inf, x).amax(dim=0)
+    return low, high
+
+
 def clipped(raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Values within bounds, with the gradient of the values, which leads those outside back."""
     return torch.minimum(torch.maximum(raw, low), high).detach() + (raw - raw.detach())
 
 
-def _nanmean(x: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
+def _nanmean(x: Tensor, of: Function) -> Tensor:
     """The mean over rows of a function of each cell, some rows at a time: x may be larger than memory."""
     total, count = torch.zeros((2, *x.shape[1:]), dtype=torch.float64)
     for start in range(0, len(x), ROWS_AT_ONCE):
