@@ -36,9 +36,10 @@ Store = Annotated[
 @app.command("init")
 def init_command(
     files: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            help="CSV, Parquet, npz or npy, or folders with a table of paths of images or sounds."
+            help="CSV, Parquet, npz or npy, folders with a table of paths of images or sounds; or a folder "
+            "or an address of many Parquet files."
         ),
     ],
     output: Annotated[Path, typer.Option(help="The experiment file to write.")] = Path("experiment.toml"),

@@ -86,7 +86,7 @@ def fit(
     weights = None if start is None else weights_of(start)
     prepared = data.prepare(experiment)
     console.print(
-        f"{experiment.name}: {len(prepared.train)} training, {len(prepared.validation)} validation, "
+        f"{experiment.name}: {prepared.train_rows} training, {len(prepared.validation)} validation, "
         f"{len(prepared.test)} test rows of {', '.join(experiment.modalities)}; "
         f"training on {device_name(device_of(experiment.fit.device))}; writing to {folder}; "
         f"if anything stops this run, continue with --resume {folder}",
@@ -289,7 +289,7 @@ def weights_of(bundle: Bundle) -> dict[str, Tensor]:
 @contextmanager
 def _shown(experiment: Experiment, prepared: data.Prepared, log: Tracked) -> Iterator[fitting.Progress]:
     """Shows a progress bar, prints a line per epoch and logs it to the trackers."""
-    batches = -(-len(prepared.train) // experiment.fit.batch_size)
+    batches = -(-prepared.train_rows // experiment.fit.batch_size)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -163,7 +163,8 @@ class Data(_Frozen):
     """Data source, and selection of its rows."""
 
     source: str
-    """``mnist``, ``fashion_mnist``, ``mfeat``, ``digits``, ``polydigits``, or ``table`` for other files."""
+    """``mnist``, ``fashion_mnist``, ``mfeat``, ``digits``, ``polydigits``, ``table`` for other files, or
+    ``dataset`` for many Parquet files that need not fit in memory."""
     path: Path | None = None
     """Folder of the source (for `digits` and `polydigits`: of their folders); default:
     ``$ANYVIEW_DATA/SOURCE``, else ``../shared/data/SOURCE``."""
@@ -173,8 +174,15 @@ class Data(_Frozen):
     """For the source `table`: how a file is written, by its path as in ``files``; default: detected."""
     key: str | None = None
     """For the source `table`: the column that joins the rows of several files; default: row by row."""
+    address: str | None = None
+    """For the source `dataset`: a folder of Parquet files, a pattern of paths, or an address of fsspec, such
+    as ``s3://bucket/rows``."""
+    buffer: Positive = 100_000
+    """For the source `dataset`: least number of rows, over all processes, that are read before batches are
+    drawn from them."""
     test: Annotated[int, Field(ge=0)] = 0
-    """For the source `table`: number of random rows held out of training to measure the model."""
+    """For the sources `table` and `dataset`: number of random rows held out of training to measure the
+    model."""
     validation: Annotated[int, Field(ge=0)] = 0
     """Rows held out of training for the validation loss; 0: none, and the last epoch is the best."""
     limit: Positive | None = None
@@ -184,10 +192,10 @@ class Data(_Frozen):
     paired_share: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of an epoch's rows that keep their categories, by repetition; default: no repetition."""
     missing: tuple[str, ...] = ()
-    """For the source `table`: cells that mean a missing value in any column, such as ``["-999", "."]``;
-    ``-999`` also matches ``-999.0``."""
+    """For the sources `table` and `dataset`: cells that mean a missing value in any column, such as
+    ``["-999", "."]``; ``-999`` also matches ``-999.0``."""
     missing_by_column: dict[str, tuple[str, ...]] = {}
-    """For the source `table`: further such cells by header, such as ``{ Days = ["99"] }``."""
+    """For the sources `table` and `dataset`: further such cells by header, such as ``{ Days = ["99"] }``."""
     removed: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of entries (a modality of a training row) that are removed at random, to measure the cost."""
 

@@ -16,7 +16,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from training.config import Fit
-from training.data.rows import Rows
+from training.data.rows import EpochRows, Rows
 from training.errors import TrainingError
 from training.launch import Launch
 from training.model import MVAE
@@ -124,9 +124,9 @@ class Placement:
         self._source: Rows | None = None
         self._placed: Rows | None = None
 
-    def __call__(self, rows: Rows) -> Rows:
+    def __call__(self, rows: Rows | EpochRows) -> Rows | EpochRows:
         """Returns the rows to take batches from; copies the same rows once."""
-        if self._device.type == "cpu":
+        if self._device.type == "cpu" or not isinstance(rows, Rows):
             return rows
         if self._placed is None or rows is not self._source:
             self._placed = None  # releases the memory of the previous rows

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from training.checkpoint import EpochReport, State
 from training.config import Experiment, Fit
 from training.data.augment import Augmentation
-from training.data.rows import Rows
+from training.data.batches import batches_of
+from training.data.rows import Batch, EpochRows, Rows
 from training.device import device_name
 from training.draws import draw_normal, on_device
 from training.model import MVAE
@@ -74,39 +75,6 @@ class Trained:
         )
 
 
-@dataclass(frozen=True)
-class Share:
-    """One process's part of a batch.
-
-    Arguments:
-        rows: Which rows of the batch it takes, (n,), or all of them as a slice.
-        weights: Factors of its averages (loss, elbo, kl, and the log-likelihood of each of M modalities) with
-            which the sum over all processes is the average over the batch: (3 + M,).
-    """
-
-    rows: Tensor | slice
-    weights: Tensor
-
-
-def share_of(rows: Rows, index: Tensor, names: Sequence[str], fabric: Fabric | None) -> Share:
-    """Returns this process's part of the batch ``rows.take(index)``: every n-th row.
-
-    Losses are averages over the rows that have any modality, and log-likelihoods over those that have the
-    modality; so parts count by these rows, not by their size.
-    """
-    weights = torch.ones(3 + len(names), device=rows.device)
-    if fabric is None or fabric.world_size == 1:
-        return Share(slice(None), weights)
-    every = torch.ones(len(index), dtype=torch.bool, device=rows.device)
-    present = torch.stack([rows.masks[name][index] if name in rows.masks else every for name in names])
-    counts = torch.cat([present.any(dim=0).expand(3, -1), present])
-    # On the host: such indices may index tensors of any device.
-    indices = torch.arange(fabric.global_rank, len(index), fabric.world_size)
-    weights = counts[:, indices].sum(dim=1) / counts.sum(dim=1).clamp(min=1)
-    # A process without a row computes the whole batch, with weight 0: every process joins every exchange.
-    return Share(indices if len(indices) else slice(None), weights)
-
-
 class Diverged(Exception):
     """Training has failed in an epoch, such as by a loss that is NaN; the text says where."""
 
@@ -116,7 +84,7 @@ def train_epoch(
     module: Any,
     state: State,
     experiment: Experiment,
-    rows: Rows,
+    rows: Rows | EpochRows,
     epoch: int,
     progress: Progress,
     augmentation: Augmentation,
@@ -169,7 +137,7 @@ def _losses(
     fabric: Fabric,
     module: Any,
     experiment: Experiment,
-    rows: Rows,
+    rows: Rows | EpochRows,
     epoch: int,
     augmentation: Augmentation,
 ) -> Iterator[tuple[int, Tensor, ModelOutput]]:
@@ -184,31 +152,34 @@ def _losses(
     """
     generator = generator_of(experiment.seed, epoch)
     noises = on_device(generator, fabric.device)
-    # Copied once: a copy for every batch would wait for the batch before.
-    order = torch.randperm(len(rows), generator=generator).to(rows.device)
-    chunks = torch.split(order, experiment.fit.batch_size)
-    shapes = {name: x.shape[1:] for name, x in rows.data.items()}
+    batches, size = _batches(rows, experiment.fit), experiment.fit.batch_size
     module.train()
-    for index, chunk in enumerate(chunks):
+    for index, batch in enumerate(batches_of(rows, size, module.modalities, fabric, generator)):
+        share = batch.share
         family = module.draw_subsets(generator)
-        shape = (len(family), len(chunk), experiment.model.latent_dim)
-        noise = draw_normal(shape, noises)
-        hidden = module.draw_hidden_cells(len(chunk), shapes, noises)
-        share = share_of(rows, chunk, module.modalities, fabric)
-        batch = rows.take(chunk[share.rows])
-        encoded = augmentation.changed(rows, chunk, noises)
+        noise = draw_normal((len(family), batch.size, experiment.model.latent_dim), noises)
+        hidden = module.draw_hidden_cells(batch.size, rows.shapes, noises)
+        encoded = _encoded(batch, augmentation, noises)
         if experiment.fit.compile:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # has no types
         output = module(
-            ModelOutput(data=dict(batch.data), masks=dict(batch.masks)),  # what fabric can cast
+            ModelOutput(data=dict(batch.rows.data), masks=dict(batch.rows.masks)),  # what fabric can cast
             epoch=epoch,
-            batch_ratio=index / len(chunks),
+            batch_ratio=index / batches,
             family=family,
             noise=noise[:, share.rows],
             hidden={name: cells[share.rows] for name, cells in hidden.items()},
-            encoded={name: x[share.rows] for name, x in encoded.items()},
+            encoded=encoded,
         )
-        yield len(chunk), share.weights.to(fabric.device, non_blocking=True), output
+        yield batch.size, share.weights.to(fabric.device, non_blocking=True), output
+
+
+def _encoded(batch: Batch, augmentation: Augmentation, generator: torch.Generator) -> dict[str, Tensor]:
+    """Changed rows of this process's part by modality, drawn for the whole batch."""
+    if batch.index is None:
+        return {}
+    changed = augmentation.changed(batch.source, batch.index, generator)
+    return {name: x[batch.share.rows] for name, x in changed.items()}
 
 
 def adam(model: MVAE, rate: float) -> torch.optim.Optimizer:
@@ -244,7 +215,7 @@ class _Averaged:
             torch._foreach_lerp_(self._average, self._weights, 1 - decay)
 
 
-def _batches(rows: Rows, settings: Fit) -> int:
+def _batches(rows: Rows | EpochRows, settings: Fit) -> int:
     return -(-len(rows) // settings.batch_size)
 
 

@@ -193,7 +193,7 @@ def _origin(experiment: Experiment, prepared: Prepared, reports: Sequence[EpochR
         "experiment": experiment.name,
         "data": {
             "source": experiment.data.source,
-            "train_rows": len(prepared.train),
+            "train_rows": prepared.train_rows,
             "validation_rows": len(prepared.validation),
             "test_rows": len(prepared.test),
         },

@@ -27,10 +27,11 @@ from training.checkpoint import BEST, LAST, METRICS, EpochReport, State
 from training.config import Experiment, Fit
 from training.data import Prepared
 from training.data.augment import Augmentation
+from training.data.batches import share_of
 from training.data.rows import Rows
 from training.device import Placement, compile_loss, fabric_for, from_leader
 from training.divergence import REMEDY, Watch, capacity
-from training.epoch import Diverged, Progress, adam, generator_of, share_of, train_epoch
+from training.epoch import Diverged, Progress, adam, generator_of, train_epoch
 from training.errors import TrainingError
 from training.launch import launched
 from training.model import MVAE, MVAEConfig
@@ -67,7 +68,7 @@ def build(experiment: Experiment, prepared: Prepared) -> MVAE:
             modality,
             configured[modality.name].network,
             settings.latent_dim,
-            prepared.train.data[modality.name],
+            prepared.cells(modality.name),
         )
         for modality in prepared.modalities
     }

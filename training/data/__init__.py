@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from torch import Tensor
 
 from models_store.manifest import Modality
 from models_store.tables.dialect import TrainingTable
 from training.config import Data, Experiment
-from training.data import digits, fashion_mnist, mfeat, mnist, polydigits, table
+from training.data import dataset, digits, fashion_mnist, mfeat, mnist, polydigits, table
 from training.data.gaps import with_gaps
-from training.data.rows import Rows, Splits
+from training.data.rows import EpochRows, Rows, Splits
+from training.data.stream import RowStream
 from training.errors import DataError, ExperimentError
+from training.networks.statistics import CellStatistics
 
 HOME = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 """Default folder of data, beside a working copy."""
@@ -25,24 +30,35 @@ class Prepared:
 
     Arguments:
         modalities: Modalities in the order of the experiment file.
-        train: Training rows.
+        train: Training rows; of a data set a sample of them.
         validation: Rows held out of the training split; empty if the experiment has none.
         test: The test split of the source.
         anew: Returns the training rows of an epoch, for sources that pair rows anew in each epoch;
             ``train`` is then the pairing of epoch 0.
         tables: Tables that hold the modalities, as a manifest describes them.
+        stream: Training rows of a data set, which are not held together.
     """
 
     modalities: tuple[Modality, ...]
     train: Rows
     validation: Rows
     test: Rows
-    anew: Callable[[int], Rows] | None = None
+    anew: Callable[[int], Rows | EpochRows] | None = None
     tables: tuple[TrainingTable, ...] = ()
+    stream: RowStream | None = None
 
-    def in_epoch(self, epoch: int) -> Rows:
+    def in_epoch(self, epoch: int) -> Rows | EpochRows:
         """Returns the training rows of an epoch; their number is the same in all epochs."""
         return self.train if self.anew is None else self.anew(epoch)
+
+    @property
+    def train_rows(self) -> int:
+        """Number of the training rows of an epoch."""
+        return len(self.train if self.stream is None else self.stream)
+
+    def cells(self, name: str) -> Tensor | CellStatistics:
+        """Training rows of a modality, (n, *shape), or their statistics."""
+        return self.train.data[name] if self.stream is None else self.stream.statistics[name]
 
 
 def prepare(experiment: Experiment) -> Prepared:
@@ -53,8 +69,10 @@ def prepare(experiment: Experiment) -> Prepared:
         DataError: Files are missing or damaged.
     """
     settings = experiment.data
+    if settings.source == "dataset":
+        return _streamed(experiment)
     if settings.source not in SOURCES:
-        raise ExperimentError(f"data.source is '{settings.source}'; known are {', '.join(SOURCES)}")
+        raise ExperimentError(f"data.source is '{settings.source}'; known are {', '.join(SOURCES)}, dataset")
     if settings.source != "table":
         _refuse_what_tables_have(experiment)
     splits = SOURCES[settings.source](experiment)
@@ -82,6 +100,15 @@ def prepare(experiment: Experiment) -> Prepared:
     return Prepared(modalities, anew(0), validation, test, anew, splits.tables)
 
 
+def _streamed(experiment: Experiment) -> Prepared:
+    """The splits of a data set, of which a sample of the training rows is in memory."""
+    data = dataset.load(experiment)
+    stream, choices = data.stream, experiment.modalities
+    modalities = tuple(choices[view.modality.name].of(view.modality) for view in stream.views)
+    anew = partial(stream.in_epoch, experiment.seed)
+    return Prepared(modalities, stream.sample, data.validation, data.test, anew, data.tables, stream)
+
+
 def _digits(settings: Data) -> Splits:
     return digits.load(_folder(settings, "mnist"), _needed(settings, "fsdd"), _needed(settings, "pendigits"))
 
@@ -101,7 +128,7 @@ SOURCES: Mapping[str, Callable[[Experiment], Splits]] = {
 def _refuse_what_tables_have(experiment: Experiment) -> None:
     table_keys = [
         f"data.{key}"
-        for key in ("files", "dialects", "key", "test", "missing", "missing_by_column")
+        for key in ("files", "dialects", "key", "test", "missing", "missing_by_column", "address")
         if getattr(experiment.data, key)
     ]
     for name, choice in experiment.modalities.items():

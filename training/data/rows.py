@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from models_store.manifest import Modality
@@ -57,6 +58,11 @@ class Rows:
         return self._each(lambda x: x.to(device))
 
     @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """Shape of a row of each modality."""
+        return {name: x.shape[1:] for name, x in self.data.items()}
+
+    @property
     def device(self) -> torch.device:
         return next(iter(self.data.values())).device
 
@@ -88,6 +94,53 @@ class Rows:
 
     def in_epoch(self, seed: int, epoch: int) -> Rows:  # noqa: ARG002 - the same in every epoch
         return self
+
+
+@dataclass(frozen=True)
+class Share:
+    """One process's part of a batch.
+
+    Arguments:
+        rows: Which rows of the batch it takes, (n,), or all of them as a slice.
+        weights: Factors of its averages (loss, elbo, kl, and the log-likelihood of each of M modalities) with
+            which the sum over all processes is the average over the batch: (3 + M,).
+    """
+
+    rows: Tensor | slice
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of an epoch.
+
+    Arguments:
+        size: Number of rows of the whole batch.
+        share: This process's part of it.
+        rows: Rows of this part.
+        source: Rows that hold the whole batch, ...
+        index: ... and its rows among them; None where this process holds only its part.
+    """
+
+    size: int
+    share: Share
+    rows: Rows
+    source: Rows
+    index: Tensor | None = None
+
+
+class EpochRows(Protocol):
+    """Training rows of an epoch that are not held together."""
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """Shape of a row of each modality."""
+
+    def __len__(self) -> int:
+        """Returns the number of rows, over all processes."""
+
+    def batches(self, size: int, names: Sequence[str], fabric: Fabric) -> Iterator[Batch]:
+        """Yields the batches; every process of ``fabric`` must take all of them."""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def load(experiment: Experiment) -> Splits:
         raise ExperimentError("data.files: the source 'table' needs at least one file")
     marks = Marks(settings.missing, settings.missing_by_column)
     files = [open_file(path, settings.dialects.get(str(path)), marks) for path in settings.files]
-    views = [_view(name, choice, files, settings.files) for name, choice in experiment.modalities.items()]
+    views = [view_of(name, choice, files, settings.files) for name, choice in experiment.modalities.items()]
     cases = load_keys(files, settings.key)
     if settings.test + settings.validation >= len(cases):
         raise ExperimentError(
@@ -89,10 +89,10 @@ def load(experiment: Experiment) -> Splits:
             data[view.modality.name] = torch.from_numpy(values)
             masks[view.modality.name] = torch.from_numpy(present)
     train, validation, test = (Rows(data, masks) for data, masks in splits)
-    return Splits(tuple(view.modality for view in views), train, test, validation, _described(files, views))
+    return Splits(tuple(view.modality for view in views), train, test, validation, tables_of(files, views))
 
 
-def _described(files: Sequence[File], views: Sequence[View]) -> tuple[TrainingTable, ...]:
+def tables_of(files: Sequence[File], views: Sequence[View]) -> tuple[TrainingTable, ...]:
     """The tables among the files, as the manifest describes them."""
     return tuple(
         training_table(file.dialect, tuple(view.modality.name for view in views if view.file is file))
@@ -129,7 +129,7 @@ def _filled(view: View, cases: Cases, places: _Places) -> list[tuple[Array, Arra
         for size in places.sizes
     ]
     for numbers_of_cases, block in cases.blocks(view.file, view.fields):
-        values, present = _read(view, block)
+        values, present = read_rows(view, block)
         for split, (rows, masks) in enumerate(filled):
             here = (places.split[numbers_of_cases] == split) & (numbers_of_cases != NO_CASE)
             at = places.row[numbers_of_cases[here]]
@@ -137,17 +137,32 @@ def _filled(view: View, cases: Cases, places: _Places) -> list[tuple[Array, Arra
     return filled
 
 
-def _read(view: View, block: Block) -> tuple[Array, Array]:
+def read_rows(view: View, block: Block, where: str | Path | None = None) -> tuple[Array, Array]:
+    """Rows of a modality, (n, *shape), and whether each is observed, (n,).
+
+    Arguments:
+        view: The modality.
+        block: Rows of its file.
+        where: Path or address of the block, for messages; default: that of the file.
+
+    Raises:
+        DataError: A cell does not fit the modality.
+    """
     try:
         return view.read(block)
     except (ValueError, InputRefused) as error:
-        raise DataError(f"{view.file.path}: modality '{view.modality.name}': {error}") from None
+        raise DataError(f"{where or view.file.path}: modality '{view.modality.name}': {error}") from None
 
 
 # --- views of modalities by kind -------------------------------------------
 
 
-def _view(name: str, choice: ModalityChoice, files: Sequence[File], paths: Sequence[Path]) -> View:
+def view_of(name: str, choice: ModalityChoice, files: Sequence[File], paths: Sequence[Path | str]) -> View:
+    """How a modality of an experiment is read from its file.
+
+    Raises:
+        ExperimentError: A field is not there, or the settings of the modality are inconsistent.
+    """
     where = f"modalities.{name}"
     if choice.kind is None:
         raise ExperimentError(f"{where}: the source 'table' needs the kind of every modality")
@@ -171,7 +186,7 @@ def _view(name: str, choice: ModalityChoice, files: Sequence[File], paths: Seque
     return (_of_array if is_array else _of_paths)(name, choice, file, fields)
 
 
-def _locate(where: str, field: str, files: Sequence[File], paths: Sequence[Path]) -> tuple[File, str]:
+def _locate(where: str, field: str, files: Sequence[File], paths: Sequence[Path | str]) -> tuple[File, str]:
     """Returns the file that has a field, and the field's name; ``FILE:FIELD`` names both."""
     holders = [file for file in files if field in file.shapes]
     if len(holders) == 1:

@@ -80,6 +80,7 @@ class Draft:
         guesses: The modalities.
         notes: By heading, sentences that are written as comments at the end.
         marks: Cells that mean a missing value.
+        address: Address of a data set; None for other files.
     """
 
     paths: Sequence[Path]
@@ -90,6 +91,12 @@ class Draft:
     guesses: Sequence[Guess]
     notes: Mapping[str, Sequence[str]]
     marks: Marks = NO_MARKS
+    address: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The files, or the address of the data set, in a sentence."""
+        return self.address or joined(self.paths)
 
     @property
     def held_out(self) -> int:
@@ -119,9 +126,7 @@ class Draft:
         """The experiment file."""
         schedule = self.schedule
         document = tomlkit.document()
-        _comment(
-            document, f"Guessed from {joined(self.paths)} ({self.rows} rows): read it, correct it, then run"
-        )
+        _comment(document, f"Guessed from {self.place} ({self.rows} rows): read it, correct it, then run")
         _comment(document, "")
         _comment(document, f"  anyview-train fit {self.output}")
         _comment(document, "")
@@ -149,8 +154,12 @@ class Draft:
 
     def _data(self) -> Table:
         table = tomlkit.table()
-        _add(table, "source", "table")
-        _add(table, "files", [str(path) for path in self.paths], "seen from where the command runs")
+        if self.address is None:
+            _add(table, "source", "table")
+            _add(table, "files", [str(path) for path in self.paths], "seen from where the command runs")
+        else:
+            _add(table, "source", "dataset")
+            _add(table, "address", self.address, "a path is seen from where the command runs")
         if self.key:
             _add(table, "key", self.key, "rows with the same value belong together")
         if self.marks.everywhere:
@@ -301,6 +310,6 @@ def printable(text: str) -> str:
     )
 
 
-def joined(paths: Sequence[Path]) -> str:
+def joined(paths: Sequence[Path | str]) -> str:
     """The files in a sentence."""
     return " and ".join(str(path) for path in paths)

@@ -23,8 +23,9 @@ from models_store.kinds.vector import VectorKind
 from models_store.tables.dialect import layout_of
 from training.errors import DataError, ExperimentError
 from training.tables.cases import load_keys
+from training.tables.dataset import DataSetFile, is_data_set
 from training.tables.draft import Draft, Guess, joined
-from training.tables.files import texts
+from training.tables.files import File, texts
 from training.tables.joins import key_of
 from training.tables.marks import NO_MARKS, Marks
 from training.tables.media import FILES, Files, remarks_on
@@ -65,7 +66,7 @@ def experiment_for(paths: Sequence[Path], output: Path) -> str:
 
 
 def guess(
-    paths: Sequence[Path],
+    paths: Sequence[Path | str],
     output: Path,
     key: str | None = None,
     marks: Marks = NO_MARKS,
@@ -76,7 +77,8 @@ def guess(
     """Guesses an experiment on these files.
 
     Arguments:
-        paths: CSV, Parquet, npz, npy, or folders with a table in each.
+        paths: CSV, Parquet, npz, npy, or folders with a table in each; or one data set: a folder of Parquet
+            files, a pattern of paths, or an address of fsspec.
         output: Where it will be written; its first lines say how to run it.
         key: Header of the column that joins the files; chosen by content where None.
         marks: Cells that mean a missing value, besides empty ones.
@@ -87,7 +89,8 @@ def guess(
         DataError: A file cannot be read, or there are too few rows.
         ExperimentError: Several files do not fit together, or nothing in them can be learned.
     """
-    files = [open_file(path, marks=marks) for path in paths]
+    files = [_opened(path, marks) for path in paths]
+    address = _address_of(files)
     fields = [field for file in files for field in look(file)]
     key = key or key_of(files, fields)
     cases = load_keys(files, key)
@@ -115,10 +118,30 @@ def guess(
     dialects = {
         str(path): layout_of(file.dialect).model_copy(update={"missing": ()})  # the marks are those of data
         for path, file in zip(paths, files, strict=True)
-        if file.dialect
+        if file.dialect and not isinstance(file, DataSetFile)
     }
-    draft = Draft(paths, output, dialects, key, rows, guesses, notes, marks)
+    places = [file.path if address else Path(path) for file, path in zip(files, paths, strict=True)]
+    draft = Draft(places, output, dialects, key, rows, guesses, notes, marks, address)
     return Guessed(draft.text(), report_lines(draft, files, fields, cases, decisions))
+
+
+def _opened(path: Path | str, marks: Marks) -> File:
+    return DataSetFile(str(path), marks) if is_data_set(str(path)) else open_file(Path(path), marks=marks)
+
+
+def _address_of(files: Sequence[File]) -> str | None:
+    """The address of a data set; None for other files.
+
+    Raises:
+        ExperimentError: One of several files is a data set.
+    """
+    address = next((one.address for one in files if isinstance(one, DataSetFile)), None)
+    if address is not None and len(files) > 1:
+        raise ExperimentError(
+            f"{address} is a data set of many files, whose rows are not joined with those of others; name it "
+            "alone, with all columns in each of its files"
+        )
+    return address
 
 
 def _ordered(decisions: Sequence[Decision]) -> list[str]:

@@ -119,6 +119,8 @@ def test_an_experiment_sees_other_pairs_in_each_epoch_of_the_same_rows() -> None
         experiment("digits", ["label", "image", "sound"], path=DATA, validation=100, limit=500)
     )
     first, second = prepared.in_epoch(1), prepared.in_epoch(2)
+    assert isinstance(first, Rows)
+    assert isinstance(second, Rows)
     assert len(first) == len(second) == len(prepared.train) == 400
     assert torch.equal(first.data["image"], second.data["image"])
     assert not torch.equal(first.data["sound"], second.data["sound"])
