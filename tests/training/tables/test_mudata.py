@@ -157,3 +157,74 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(mudata, "h5py", None)
     with pytest.raises(DataError, match="needs the extra 'mudata': pip install"):
         open_file(CELLS)
+
+
+def test_what_is_not_derived_from_the_matrix_is_a_field(tmp_path: Path) -> None:
+    x = anndata_of(tmp_path / "x.h5ad", None)
+    with h5py.File(tmp_path / "x.h5ad", "r+") as file:
+        file["obsm/spatial"], file["obsm/size"], file["layers/counts"] = x[:, :2], x[:, :3], x
+        file["raw/X"], file["obsm/volumes"] = x, np.zeros((30, 2, 2))
+        file.create_group("obsm/proteins").attrs["encoding-type"] = "dataframe"
+    file = open_file(tmp_path / "x.h5ad")
+    assert dict(file.shapes) == {"X": (4,), "obsm/size": (3,), "spatial": (2,), "cell_type": (), "size": ()}
+    assert file.report == [
+        "'layers/counts' is left out: it is derived from X",
+        "'obsm/X_pca' is left out: it is derived from X",
+        "'obsm/proteins' is left out: it is a dataframe; make its columns columns of obs, or store a matrix",
+        "'obsm/volumes' is left out: it is an array of float64 with 3 axes; stored is a matrix of numbers",
+        "'raw' is left out: X is derived from it",
+    ]
+    (block,) = file.blocks(["spatial", "obsm/size"])
+    assert np.array_equal(block["spatial"], x[:, :2])
+    assert np.array_equal(block["obsm/size"], x[:, :3])
+
+
+@pytest.mark.parametrize("place", ["raw/X", "layers/counts", "obsm/X_pca"])
+def test_anndata_without_its_matrix_has_the_others(tmp_path: Path, place: str) -> None:
+    x = anndata_of(tmp_path / "x.h5ad", None)
+    with h5py.File(tmp_path / "x.h5ad", "r+") as file:
+        del file["X"], file["obsm"]
+        file[place] = x
+    file = open_file(tmp_path / "x.h5ad")
+    name = place.rpartition("/")[2]
+    assert dict(file.shapes) == {name: (4,), "cell_type": (), "size": ()}
+    (block,) = file.blocks([name])
+    assert np.array_equal(block[name], x)
+
+
+def test_columns_of_any_type(tmp_path: Path) -> None:
+    """Categories of numbers and truth values; text with missing values, as of pandas 3, also as the index."""
+    anndata_of(tmp_path / "x.h5ad", None)
+    with h5py.File(tmp_path / "x.h5ad", "r+") as file:
+        obs = file["obs"]
+        obs.attrs["column-order"] = ["leiden", "flag", "word", "bytes", "count"]
+        for name, categories in (("leiden", np.array([3, 5])), ("flag", np.array([False, True]))):
+            column = obs.create_group(name)
+            column["categories"], column["codes"] = categories, np.arange(30, dtype=np.int8) % 3 - 1
+        del obs["_index"]
+        for name in ("word", "_index"):
+            column = obs.create_group(name)
+            column["values"], column["mask"] = [f"w{row % 3}" for row in range(30)], np.arange(30) == 1
+        obs["bytes"] = np.array([b"a", b"b"] * 15)
+        count = obs.create_group("count")
+        count["values"], count["mask"] = np.arange(30), np.arange(30) == 2
+    file = open_file(tmp_path / "x.h5ad")
+    assert file.rows == 30
+    (block,) = file.blocks(["leiden", "flag", "word", "bytes", "count"])
+    assert texts(block["leiden"])[:3] == [None, "3", "5"]
+    assert texts(block["flag"])[:3] == [None, "false", "true"]
+    assert texts(block["word"])[:3] == ["w0", None, "w2"]
+    assert texts(block["bytes"])[:2] == ["a", "b"]
+    assert block["count"].to_pylist()[:4] == [0, 1, None, 3]
+
+
+def test_observations_of_an_assay_are_missing_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5mu"
+    path.write_bytes(CELLS.read_bytes())
+    with h5py.File(path, "r+") as file:
+        obs = file["mod/prot/obs"]
+        obs.attrs["column-order"] = ["batch"]
+        obs["batch"] = [f"b{row % 2}" for row in range(24)]
+    file = open_file(path)
+    (block,) = file.blocks(["prot", "prot:batch"])
+    assert texts(block["prot:batch"]) == [None] * 6 + [f"b{row % 2}" for row in range(24)]
