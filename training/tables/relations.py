@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 
@@ -18,19 +20,21 @@ EXACT = 1e-4
 """Share of the variance that rounding may leave unexplained."""
 FEWEST_LABELS = 3
 """Columns of a one-hot group; of two, one follows from the other."""
+_LAST_WORD = re.compile(r"[^\W_]*$")
 FEWEST_VALUES = 4
 """Columns with fewer different values are in one order by chance."""
 
 
 def relations(fields: Sequence[Field]) -> list[str]:
-    """A sentence for each column of numbers of one file that follows from others, on its first rows."""
+    """A sentence for each column of one file that follows from others; of numbers, on its first rows."""
+    lines = [_one_hot_sentence(group) for group in _truth_groups(fields)]
     numeric = [one for one in fields if one.numeric and not one.shape and one.low < one.high]
     if not numeric or len(numeric[0].sample) < FEWEST_ROWS:
-        return []
+        return lines
     groups = list(_one_hot_groups(numeric))
     single = {one.name for group in groups for one in group}
-    lines, copies = _copies([one for one in numeric if one.name not in single])
-    lines += [_one_hot_sentence(group) for group in groups]
+    sentences, copies = _copies([one for one in numeric if one.name not in single])
+    lines += sentences + [_one_hot_sentence(group) for group in groups]
     rest = [one for one in numeric if one.name not in copies | single]
     if len(rest) <= MOST_COLUMNS:
         lines += [_sentence(one, terms, product) for one, terms, product in _combinations(rest)]
@@ -57,12 +61,31 @@ def _one_hot_groups(fields: Sequence[Field]) -> Iterator[list[Field]]:
         start += len(group) if complete else 1
 
 
+def _truth_groups(fields: Sequence[Field]) -> Iterator[list[Field]]:
+    """Neighbours of truth values with alike names, of which one is true in each row by their counts."""
+
+    def alike(one: Field) -> tuple[str, bool, int]:
+        return _LAST_WORD.sub("", one.name), _truths(one) is None, one.present
+
+    for _, neighbours in groupby(fields, key=alike):
+        group = list(neighbours)
+        counts = [_truths(one) or 0 for one in group]
+        if len(group) >= FEWEST_LABELS and sum(counts) == group[0].present > 0:
+            yield group
+
+
+def _truths(field: Field) -> int | None:
+    """Number of rows that are true; None for a column of other values."""
+    values = {word.casefold(): count for word, count in (field.values or {}).items()}
+    return values["true"] if values.keys() == {"true", "false"} else None
+
+
 def _one_hot_sentence(group: Sequence[Field]) -> str:
     names = ", ".join(f"'{one.name}'" for one in group[:MOST_TERMS])
     more = f" and {len(group) - MOST_TERMS} more" if len(group) > MOST_TERMS else ""
     return (
-        f"{names}{more} are one-hot, exactly one is 1 in each row; each is learned and filled alone, so that "
-        "a filled row may have none or two: make them one column of labels, which is learned as a category"
+        f"{names}{more} are one-hot: make them one column of labels, which is learned as a category; each is "
+        "learned and filled alone, so that a filled row may have none or two"
     )
 
 

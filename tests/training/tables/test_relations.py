@@ -34,7 +34,14 @@ def test_one_hot_columns_are_named_with_the_remedy(tmp_path: Path, names: list[s
     columns = {"h": HEIGHT, **dict(zip(names, ONE_HOT.values(), strict=True)), "w": WEIGHT}
     (line,) = sentences(tmp_path, columns)
     assert line.startswith(", ".join(f"'{name}'" for name in names))
-    assert line.endswith("make them one column of labels, which is learned as a category")
+    assert "make them one column of labels, which is learned as a category" in line
+
+
+def test_truth_values_of_get_dummies_are_one_hot(tmp_path: Path) -> None:
+    truths = {name: np.equal(cells, 1) for name, cells in ONE_HOT.items()}
+    (line,) = sentences(tmp_path, {"h": HEIGHT, **truths, "smokes": RNG.random(N) < 0.4})
+    assert line.startswith("'colour_0', 'colour_1', 'colour_2', 'colour_3' are one-hot: ")
+    assert sentences(tmp_path, {**truths, "colour_0": RNG.random(N) < 0.4, "h": HEIGHT}) == []
 
 
 def test_two_groups_of_one_hot_columns_are_two_lines(tmp_path: Path) -> None:
