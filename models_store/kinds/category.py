@@ -28,7 +28,7 @@ def read_text(content: bytes) -> str:
         UnreadableFile: The bytes are not UTF-8.
     """
     try:
-        return content.decode().strip()
+        return content.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise UnreadableFile(
             f"a label must be UTF-8 text, got bytes that begin with {content[:8]!r}"
@@ -36,20 +36,21 @@ def read_text(content: bytes) -> str:
 
 
 def split(content: bytes, labels: tuple[str, ...]) -> list[bytes]:
-    """Labels of a text: one, or several as a JSON list or with commas between them.
+    """Labels of a text: one, also as a JSON string, or several as a JSON list or with commas between them.
 
     Clients that are generated from the OpenAPI document send a list in one of these forms. A text that is a
     label is one, even with a comma in it; so is a text of which some part is no label.
     """
     if content.startswith(arrays.MAGIC):
         return [content]
-    text = content.decode(errors="replace").strip()
+    text = content.decode(errors="replace").removeprefix("\ufeff").strip()
     if _is_label(text, labels):
         return [content]
     try:
         parts = orjson.loads(text)
     except orjson.JSONDecodeError:
         parts = [part.strip() for part in text.split(",")]
+    parts = [parts] if isinstance(parts, str) else parts
     several = isinstance(parts, list) and parts and all(_is_label(part, labels) for part in parts)
     return [part.encode() for part in parts] if several else [content]
 

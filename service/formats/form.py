@@ -1,10 +1,15 @@
-"""Reads multipart forms: one part per modality; several parts of one name are several rows."""
+"""Reads multipart forms: one part per modality; several parts of one name are several rows.
+
+A part that a browser writes for an input that was left empty, without content and without a file name, is
+no row.
+"""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from python_multipart import MultipartParser
@@ -12,16 +17,36 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from models_store import kinds
+from models_store.arrays import Array
+from models_store.errors import InputRefused
 from models_store.kinds import arrays, category, table
+from models_store.kinds.base import DATA_URL, from_base64
 from models_store.manifest import Modality
-from service.engine.budget import Allowance
+from models_store.tables.matching import read_matched
+from service.engine.budget import Allowance, Costly
 from service.engine.observations import Column
 from service.engine.rules import Rules
 from service.errors import TooLarge, Unparsable, located
-from service.formats import pixels
+from service.formats import pixels, table_size
 
 Part = tuple[bytes, bytes]
 """Content disposition and content."""
+
+
+class PartName(NamedTuple):
+    """What a part says of its content.
+
+    Arguments:
+        name: Name of a modality.
+        position: Position in a list; 0 where it has none.
+        has_file: Whether it names a file.
+    """
+
+    name: str
+    position: int
+    has_file: bool
+
+
 HEADERS = re.compile(rb"(\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*)+")
 """One or more header lines."""
 ELEMENT = re.compile(r"(.+)\[([0-9]{0,9})\]")
@@ -63,10 +88,37 @@ def columns(
             if _is_table(modality, content):
                 rules.check_rows(content.rstrip().count(b"\n"))  # the header is not a row
             where = f"part '{name}'" + (f", number {index} (counted from 0)" if len(files) > 1 else "")
-            rows.append(located(where, kinds.read_file, modality, content))
+            rows.append(located(where, _rows, rules, allowance, modality, content))
         values = rows[0] if len(rows) == 1 else np.concatenate(rows)
         columns[name] = Column(values)
     return columns
+
+
+def _rows(rules: Rules, allowance: Allowance | None, modality: Modality, content: bytes) -> Array:
+    """Rows of a part; a table that is no plain CSV is read as a request of ``text/csv`` is."""
+    try:
+        return kinds.read_file(modality, content)
+    except InputRefused:
+        if not _is_table(modality, content) or not modality.may_lack_cells:
+            raise
+        if allowance is None:
+            raise Costly from None
+        rows = _rows_of_table(rules, modality, content)
+        if rows is None:
+            raise
+        return rows
+
+
+def _rows_of_table(rules: Rules, modality: Modality, content: bytes) -> Array | None:
+    """Rows of a table that holds columns of one modality alone; None for any other text."""
+    table_size.check(rules, content)
+    with suppress(InputRefused):
+        rows = read_matched(rules.manifest, content, where="the table").whole().observed()
+        if rows.keys() == {modality.name}:
+            values, present = rows[modality.name]
+            values[~present] = np.nan
+            return values
+    return None
 
 
 def _labels(rules: Rules, labels: tuple[str, ...], files: list[bytes]) -> list[bytes]:
@@ -109,9 +161,17 @@ def _read_parts(body: bytes, boundary: bytes | None, most: int) -> dict[str, lis
         parts = _parse(body, boundary)
     contents: dict[str, list[bytes]] = {}
     named = [(_name(disposition), content) for disposition, content in parts]
-    for (name, _), content in sorted(named, key=lambda part: part[0][1]):
-        contents.setdefault(name, []).append(content)
+    for one, content in sorted(named, key=lambda part: part[0].position):
+        if content or one.has_file:
+            contents.setdefault(one.name, []).append(_without_prefix(content))
     return contents
+
+
+def _without_prefix(content: bytes) -> bytes:
+    """A file that was sent as the text of a data URL; any other content as it is."""
+    if content[:5].lower() != b"data:" or not DATA_URL.match(start := content[:250].decode("latin-1")):
+        return content
+    return located(f"a part that begins with {start[:20]!r}", from_base64, content.decode("latin-1"))
 
 
 def _first_boundary(body: bytes) -> bytes:
@@ -153,7 +213,7 @@ def _split(body: bytes, boundary: bytes) -> list[Part] | None:
 @lru_cache(maxsize=256)
 def _disposition(head: bytes) -> bytes | None:
     """Returns the content disposition of a part; None if its headers are written in an unusual way."""
-    if not HEADERS.fullmatch(head):
+    if not HEADERS.fullmatch(head) or b"base64" in head.lower():
         return None
     headers = [line.partition(b":") for line in head[2:].split(b"\r\n")]
     values = [value.strip() for field, _, value in headers if field.lower() == b"content-disposition"]
@@ -161,11 +221,12 @@ def _disposition(head: bytes) -> bytes | None:
 
 
 @lru_cache(maxsize=256)
-def _name(disposition: bytes) -> tuple[str, int]:
+def _name(disposition: bytes) -> PartName:
     _, options = parse_options_header(disposition)
     if b"name" not in options:
         raise Unparsable("a part of the form has no name; it must be that of a modality")
-    return name_and_position(options[b"name"].decode(errors="replace"))
+    name, position = name_and_position(options[b"name"].decode(errors="replace"))
+    return PartName(name, position, bool(options.get(b"filename")))
 
 
 def name_and_position(name: str) -> tuple[str, int]:
@@ -197,6 +258,7 @@ class _Form:
         self.parts: list[Part] = []
         self.ended = False
         self._header = self._value = self._disposition = b""
+        self._is_base64 = False
         self._content: list[bytes] = []
 
     def callbacks(self) -> Any:
@@ -211,7 +273,7 @@ class _Form:
         }
 
     def _begin(self) -> None:
-        self._disposition, self._content = b"", []
+        self._disposition, self._content, self._is_base64 = b"", [], False
 
     def _on_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -222,13 +284,19 @@ class _Form:
     def _on_header(self) -> None:
         if self._header.lower() == b"content-disposition":
             self._disposition = self._value
+        if self._header.lower() == b"content-transfer-encoding":
+            self._is_base64 = self._value.strip().lower() == b"base64"
         self._header = self._value = b""
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         self._content.append(data[start:end])
 
     def _on_part(self) -> None:
-        self.parts.append((self._disposition, b"".join(self._content)))
+        content = b"".join(self._content)
+        if self._is_base64:
+            where = f"the part {self._disposition.decode(errors='replace')}"
+            content = located(where, from_base64, content.decode("latin-1"))
+        self.parts.append((self._disposition, content))
 
     def _on_end(self) -> None:
         self.ended = True

@@ -153,7 +153,7 @@ SEAS = category('sea, "deep"', "sea", "[]", "it's", "7")
         ("7, sea , 7", ["7", "sea", "7"]),
         ('["sea, \\"deep\\"", "sea"]', ['sea, "deep"', "sea"]),
         ("[]", ["[]"]),
-        ('"sea"', ['"sea"']),
+        ('"sea"', ["sea"]),
         ("sea,snow", ["sea,snow"]),
         ('["sea", null]', ['["sea", null]']),
         ('["sea", 7]', ['["sea", 7]']),
