@@ -78,11 +78,11 @@ def test_the_lines_of_an_excel_sheet_come_back() -> None:
 
 def test_backslashes_before_quotes() -> None:
     """Spark and MySQL write ``\\"`` for a quote in quotes; MySQL writes ``\\N`` for a missing value."""
-    said = ['"said \\"no\\", then \\"yes\\""', '"5\'10\\""', "C:\\x", "\\N"]
+    notes = ['"said \\"no\\", then \\"yes\\""', '"5\'10\\""', "C:\\x", "\\N"]
     table = [list(map(str, row)) for row in zip(*columns(mark="\\N").values(), strict=True)]
-    lines = [f"{','.join(row)},{said[at % 4]}" for at, row in enumerate(table)]
+    lines = [f"{','.join(row)},{notes[at % 4]}" for at, row in enumerate(table)]
     law("\n".join(["height,weight,sex,said", *lines, ""]).encode())
     filled = Path("filled-x.csv").read_text().splitlines()
     after = [line.split(",", 3)[3].rsplit(",", 6)[0] for line in filled[1:5]]
-    assert after[:3] == said[:3]
-    assert after[3] in said[:3]
+    assert after[:3] == notes[:3]
+    assert after[3] in notes[:3]

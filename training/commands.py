@@ -23,7 +23,7 @@ from training import fit as fitting
 from training.ablation import weak
 from training.checkpoint import LAST, EpochReport
 from training.config import Experiment, read_experiment
-from training.device import device_name, device_of
+from training.device import device_name, device_of, fabric_for
 from training.divergence import REMEDY
 from training.errors import TrainingError
 from training.evaluation import (
@@ -42,7 +42,7 @@ from training.evaluation.metrics import Gain
 from training.evaluation.residuals import fit_residuals
 from training.export import OnnxGraphs, export
 from training.importing import read_saved, to_bundle
-from training.launch import is_leader, launched
+from training.launch import Launch, is_leader, launched
 from training.places import reason
 from training.threads import threads_for
 from training.tracking import Tracked, tracked
@@ -84,7 +84,25 @@ def fit(
             "or choose another folder with --workdir"
         )
     weights = None if start is None else weights_of(start)
-    prepared = data.prepare(experiment)
+    fabric = fabric_for(experiment.fit, launch)
+    prepared = data.prepare(experiment, fabric)
+    _announce(experiment, prepared, folder, launch)
+    with tracked(trackers if leader else [], experiment, folder, resume) as log:
+        with _shown(experiment, prepared, log) as progress:
+            fitted = fitting.fit(
+                experiment, prepared, folder, progress, resume=resume, weights=weights, fabric=fabric
+            )
+        if fitted.leader:
+            with threads_for(fitted.model, experiment.fit.batch_size):
+                measured, files = _finished(fitted, experiment, text, prepared, place)
+            log.measured(measured.metrics)
+            if not force:
+                _check_gains(measured, files, folder)
+            _publish(measured, files, place)
+
+
+def _announce(experiment: Experiment, prepared: data.Prepared, folder: Path, launch: Launch | None) -> None:
+    """Prints what will be trained, where, and how to continue it."""
     console.print(
         f"{experiment.name}: {prepared.train_rows} training, {len(prepared.validation)} validation, "
         f"{len(prepared.test)} test rows of {', '.join(experiment.modalities)}; "
@@ -98,16 +116,6 @@ def fit(
             "fit.processes and fit.nodes of the experiment do not count",
             soft_wrap=True,
         )
-    with tracked(trackers if leader else [], experiment, folder, resume) as log:
-        with _shown(experiment, prepared, log) as progress:
-            fitted = fitting.fit(experiment, prepared, folder, progress, resume=resume, weights=weights)
-        if fitted.leader:
-            with threads_for(fitted.model, experiment.fit.batch_size):
-                measured, files = _finished(fitted, experiment, text, prepared, place)
-            log.measured(measured.metrics)
-            if not force:
-                _check_gains(measured, files, folder)
-            _publish(measured, files, place)
 
 
 def evaluate(bundle: Bundle, output: Path | None) -> None:

@@ -117,6 +117,7 @@ def fit(
     *,
     resume: bool = False,
     weights: Mapping[str, Tensor] | None = None,
+    fabric: Fabric | None = None,
 ) -> Fitted:
     """Trains the model of an experiment.
 
@@ -127,13 +128,14 @@ def fit(
         progress: Receiver of progress reports.
         resume: Continue the run in ``workdir``.
         weights: Initial weights; random ones by default.
+        fabric: Processes that train together; by default as the launcher or the experiment says.
 
     Raises:
         TrainingError: Training diverged with smaller steps too, another process of the run is gone, or
             ``workdir`` holds no run to resume.
     """
     progress, settings = progress or Progress(), experiment.fit
-    fabric = fabric_for(settings, launched())
+    fabric = fabric or fabric_for(settings, launched())
     workdir, weights, resume = from_leader(fabric, lambda: (workdir, weights, resume))
     model = build(experiment, prepared)
     if weights is not None:

@@ -11,14 +11,17 @@ from pathlib import Path
 
 from training import data
 from training.config import read_experiment
+from training.device import fabric_for
 from training.fit import Progress, fit
+from training.launch import launched
 
 
 def train(name: str | Path, workdir: Path, tell: Callable[[int], None], resume: bool) -> None:
     """Trains, and calls ``tell`` with the number of each finished epoch."""
     experiment, _ = read_experiment(str(name))
     progress = Progress(epoch=lambda report: tell(report.epoch))
-    fit(experiment, data.prepare(experiment), workdir, progress, resume=resume)
+    fabric = fabric_for(experiment.fit, launched())
+    fit(experiment, data.prepare(experiment, fabric), workdir, progress, resume=resume, fabric=fabric)
 
 
 def tell(epoch: int) -> None:

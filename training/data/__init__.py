@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from models_store.manifest import Modality
@@ -61,8 +62,12 @@ class Prepared:
         return self.train.data[name] if self.stream is None else self.stream.statistics[name]
 
 
-def prepare(experiment: Experiment) -> Prepared:
+def prepare(experiment: Experiment, fabric: Fabric | None = None) -> Prepared:
     """Loads the source and selects the modalities and rows of the experiment.
+
+    Arguments:
+        experiment: The experiment.
+        fabric: Processes that share the first reading of a data set; without it this process reads all.
 
     Raises:
         ExperimentError: The source or one of its modalities is unknown, or too few rows are left.
@@ -70,7 +75,7 @@ def prepare(experiment: Experiment) -> Prepared:
     """
     settings = experiment.data
     if settings.source == "dataset":
-        return _streamed(experiment)
+        return _streamed(experiment, fabric)
     if settings.source not in SOURCES:
         raise ExperimentError(f"data.source is '{settings.source}'; known are {', '.join(SOURCES)}, dataset")
     if settings.source != "table":
@@ -100,9 +105,9 @@ def prepare(experiment: Experiment) -> Prepared:
     return Prepared(modalities, anew(0), validation, test, anew, splits.tables)
 
 
-def _streamed(experiment: Experiment) -> Prepared:
+def _streamed(experiment: Experiment, fabric: Fabric | None) -> Prepared:
     """The splits of a data set, of which a sample of the training rows is in memory."""
-    data = dataset.load(experiment)
+    data = dataset.load(experiment, fabric)
     stream, choices = data.stream, experiment.modalities
     modalities = tuple(choices[view.modality.name].of(view.modality) for view in stream.views)
     anew = partial(stream.in_epoch, experiment.seed)

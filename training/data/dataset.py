@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
 from models_store.arrays import Array
 from models_store.kinds import KINDS
@@ -19,11 +21,11 @@ from models_store.tables import TrainingTable
 from training.config import Data, Experiment
 from training.data.rows import Rows
 from training.data.storage import allocate
-from training.data.stream import RowStream, as_rows, fields_of
+from training.data.stream import RowStream, as_rows, fields_of, joined
 from training.data.table import View, read_rows, tables_of, view_of
 from training.errors import ExperimentError
 from training.networks.statistics import CellStatistics
-from training.tables.dataset import DataSetFile
+from training.tables.dataset import DataSetFile, Piece
 from training.tables.marks import Marks
 
 SAMPLED = 20_000
@@ -50,8 +52,8 @@ class DataSet:
     tables: tuple[TrainingTable, ...]
 
 
-def load(experiment: Experiment) -> DataSet:
-    """Opens a data set and reads it once.
+def load(experiment: Experiment, fabric: Fabric | None = None) -> DataSet:
+    """Opens a data set and reads it once; each process of ``fabric`` reads an equal part of the row groups.
 
     Raises:
         ExperimentError: A field is not there, or a setting does not suit a data set.
@@ -72,11 +74,11 @@ def load(experiment: Experiment) -> DataSet:
         )
     drawn = draw_rows(file, settings.test + settings.validation + SAMPLED, experiment.seed)
     ends = [settings.test, settings.test + settings.validation]
-    test, validation, sample = (_Selected(np.sort(part), views) for part in np.split(drawn, ends))
+    parts = np.split(drawn, ends)
     held = np.sort(drawn[: ends[1]])
-    statistics = _read(file, views, held, (test, validation, sample))
-    stream = RowStream(file, views, held, sample.rows(), settings.buffer, statistics)
-    return DataSet(stream, test.rows(), validation.rows(), tables_of([file], views))
+    statistics, (test, validation, sample) = _read(file, views, held, parts, fabric)
+    stream = RowStream(file, views, held, sample, settings.buffer, statistics)
+    return DataSet(stream, test, validation, tables_of([file], views))
 
 
 def _refuse(settings: Data) -> None:
@@ -126,15 +128,15 @@ def draw_rows(file: DataSetFile, count: int, seed: int) -> Array:
 
 
 class _Selected:
-    """Rows of all modalities, filled while the data set is read.
+    """Rows of all modalities, filled while parts of the data set are read in order.
 
     Arguments:
-        numbers: Sorted numbers of the rows.
+        numbers: Numbers of the rows, in any order.
         views: The modalities.
     """
 
     def __init__(self, numbers: Array, views: Sequence[View]) -> None:
-        self._numbers, self._views = numbers, views
+        self._numbers, self._views, self._size = np.sort(numbers), views, 0
         self._filled = [
             (
                 allocate((len(numbers), *one.modality.shape), one.modality.numpy_dtype),
@@ -150,23 +152,63 @@ class _Selected:
             first: Number of the first of these.
             rows: Values and presence by modality.
         """
-        size = len(rows[0][1])
-        start, stop = np.searchsorted(self._numbers, [first, first + size])
+        start, stop = np.searchsorted(self._numbers, [first, first + len(rows[0][1])])
         index = self._numbers[start:stop] - first
+        here = slice(self._size, self._size + len(index))
         for (values, masks), (read, present) in zip(self._filled, rows, strict=True):
-            values[start:stop], masks[start:stop] = read[index], present[index]
+            values[here], masks[here] = read[index], present[index]
+        self._size += len(index)
 
     def rows(self) -> Rows:
-        return as_rows(self._views, self._filled)
+        """The rows that were read."""
+        return as_rows(self._views, self._filled).head(self._size)
+
+
+Read = tuple[dict[str, CellStatistics], list[Rows]]
+"""Statistics of training rows by modality, and selected rows in the order of the data set."""
 
 
 def _read(
-    file: DataSetFile, views: Sequence[View], held: Array, selections: Sequence[_Selected]
-) -> dict[str, CellStatistics]:
-    """Reads the data set once: fills the selections, and returns the statistics of training rows."""
+    file: DataSetFile, views: Sequence[View], held: Array, selected: Sequence[Array], fabric: Fabric | None
+) -> Read:
+    """Reads the data set once, each process a part of it.
+
+    Arguments:
+        file: The data set.
+        views: Its modalities.
+        held: Sorted numbers of the rows that are no training rows.
+        selected: Numbers of the rows of each selection.
+        fabric: Processes that share the work.
+    """
+    rank, processes = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
+    count = len(file.pieces)
+    mine = _read_pieces(
+        file,
+        file.pieces[count * rank // processes : count * (rank + 1) // processes],
+        views,
+        held,
+        [_Selected(numbers, views) for numbers in selected],
+    )
+    if processes == 1:
+        return mine
+    parts: list[Any] = [None] * processes
+    torch.distributed.all_gather_object(parts, mine)
+    for name, statistics in parts[0][0].items():
+        for other, _ in parts[1:]:
+            statistics.join(other[name])
+    return parts[0][0], [joined(rows) for rows in zip(*(rows for _, rows in parts), strict=True)]
+
+
+def _read_pieces(
+    file: DataSetFile,
+    pieces: Sequence[Piece],
+    views: Sequence[View],
+    held: Array,
+    selections: Sequence[_Selected],
+) -> Read:
     statistics = {view.modality.name: statistics_of(view.modality) for view in views}
     fields = fields_of(views)
-    for piece in file.pieces:
+    for piece in pieces:
         first = piece.first
         for block in file.blocks_of(piece, fields):
             rows = [read_rows(view, block, piece.address) for view in views]
@@ -178,7 +220,7 @@ def _read(
                 training = np.delete(values, held[lowest:highest] - first, axis=0)
                 statistics[view.modality.name].see(torch.from_numpy(training))
             first += size
-    return statistics
+    return statistics, [selection.rows() for selection in selections]
 
 
 def statistics_of(modality: Modality) -> CellStatistics:

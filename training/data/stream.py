@@ -163,7 +163,7 @@ class StreamedEpoch:
         owner, mine = np.zeros(0, np.int64), self.stream.sample.head(0)
         for number, (rows, read) in enumerate(_ahead(self._read(windows, rank, processes))):
             owner = np.concatenate([owner, np.arange(rows) * processes // rows])
-            mine = _joined(mine, read)
+            mine = joined([mine, read])
             place = np.cumsum(owner == rank) - 1
             order = rng.permutation(len(owner))
             full = len(order) if number == len(windows) - 1 else len(order) // size * size
@@ -227,10 +227,11 @@ class StreamedEpoch:
                 yield Batch(len(chunk), Share(torch.zeros(1, dtype=torch.int64), weight), spare, spare)
 
 
-def _joined(first: Rows, second: Rows) -> Rows:
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Rows of the same modalities, one part after the other."""
     return Rows(
-        {name: torch.cat([first.data[name], second.data[name]]) for name in first.data},
-        {name: torch.cat([first.masks[name], second.masks[name]]) for name in first.masks},
+        {name: torch.cat([part.data[name] for part in parts]) for name in parts[0].data},
+        {name: torch.cat([part.masks[name] for part in parts]) for name in parts[0].masks},
     )
 
 

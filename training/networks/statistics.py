@@ -24,11 +24,12 @@ class _Moments:
     def see(self, x: Tensor) -> None:
         there = ~x.isnan()
         count = there.sum(dim=0)
-        total = self.count + count
         mean = x.nansum(dim=0) / count.clamp(min=1)
-        apart = mean - self.mean
-        squares = torch.where(there, x - mean, 0.0).square().sum(dim=0)
-        share = count / total.clamp(min=1)
+        self.join(count, mean, torch.where(there, x - mean, 0.0).square().sum(dim=0))
+
+    def join(self, count: Tensor, mean: Tensor, squares: Tensor) -> None:
+        total = self.count + count
+        apart, share = mean - self.mean, count / total.clamp(min=1)
         self.squares = self.squares + squares + apart.square() * self.count * share
         self.mean = self.mean + apart * share
         self.count = total
@@ -80,6 +81,14 @@ class CellStatistics:
             if len(counts):
                 cells = wide[:, at][~missing[:, at]].to(torch.int64)
                 counts += torch.bincount(cells, minlength=len(counts))
+
+    def join(self, other: CellStatistics) -> None:
+        """Takes account of the rows that other statistics have seen."""
+        for function, moments in other._moments.items():
+            self._moments[function].join(moments.count, moments.mean, moments.squares)
+        self.low, self.high = torch.minimum(self.low, other.low), torch.maximum(self.high, other.high)
+        for counts, further in zip(self.counts, other.counts, strict=True):
+            counts += further
 
     def is_floating_point(self) -> bool:
         """Whether the cells are floats."""
