@@ -68,9 +68,11 @@ def check_same_dialect(before: MatchedTable, after: MatchedTable) -> None:
     """How a table is written is as before, but for the columns that follow."""
     kept, new = before.table.dialect, after.table.dialect
     assert new.headers[: len(kept.headers)] == kept.headers
-    described = {"columns", "units"}
+    described = {"columns", "units", "descriptions"}
     assert new.model_dump(exclude=described) == kept.model_dump(exclude=described)
     assert new.units[: len(kept.units)] == kept.units
+    below = [line[: len(kept.headers)] for line in new.descriptions]
+    assert tuple(below) == kept.descriptions
     for at in before.places:
         assert new.columns[at].decimal == kept.columns[at].decimal
         assert new.columns[at].missing == kept.columns[at].missing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from tests.round_trip import cells, csv_text
 from tests.test_round_trip import ROWS, columns, law
+from training.tables.guess import guess
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +88,43 @@ def test_backslashes_before_quotes() -> None:
     after = [line.split(",", 3)[3].rsplit(",", 6)[0] for line in filled[1:5]]
     assert after[:3] == notes[:3]
     assert after[3] in notes[:3]
+
+
+QUESTIONS = ["How tall, in cm?", "How heavy?", "Sex"]
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        [QUESTIONS],
+        [QUESTIONS, ['{"ImportId":"QID1"}', '{"ImportId":"QID2"}', '{"ImportId":"QID3"}']],
+    ],
+)
+def test_lines_below_the_header_that_describe_columns(below: list[list[str]]) -> None:
+    """Qualtrics and other survey programs write questions and identifiers there."""
+    table = columns(mark="")
+    cells = [list(map(str, column)) for column in zip(*below, strict=True)]
+    rows = {name: [*above, *column] for (name, column), above in zip(table.items(), cells, strict=True)}
+    law(csv_text(rows).encode())
+    filled = csv_rows(Path("filled-x.csv"))
+    assert [line[:3] for line in filled[1 : 1 + len(below)]] == below
+    assert len(filled) == 1 + len(below) + ROWS
+
+
+def test_a_header_in_a_comment() -> None:
+    """NumPy and instruments write the names of columns behind a number sign."""
+    law(("# made by x\n#" + csv_text(columns(mark="nan"))).encode())
+    assert Path("filled-x.csv").read_text().splitlines()[1].startswith("#height [cm],weight,Sex,")
+
+
+def test_lines_that_repeat_the_header_are_left_out() -> None:
+    text = csv_text(columns())
+    law((text + text).encode())
+    assert len(csv_rows(Path("filled-x.csv"))) == 1 + 2 * ROWS
+    report = "\n".join(guess([Path("x.csv")], Path("x.toml")).report)
+    assert "1 line is left out: equal to the header" in report
+
+
+def csv_rows(path: Path) -> list[list[str]]:
+    with path.open(newline="") as stream:
+        return list(csv.reader(stream))

@@ -74,6 +74,7 @@ class Dialect(BaseModel):
         has_header: Whether the first line after the preamble names the columns.
         row_names: The header lacks a cell for the first column, as R writes it.
         units: Cells of a line of units below the header; none where there is no such line.
+        descriptions: Lines of texts below the header that describe the columns.
         missing: Cells that mean a missing value in all columns, besides empty ones.
         columns: From left to right.
     """
@@ -92,6 +93,7 @@ class Dialect(BaseModel):
     has_header: bool = True
     row_names: bool = False
     units: tuple[str, ...] = ()
+    descriptions: tuple[tuple[str, ...], ...] = ()
     missing: tuple[str, ...] = ()
     columns: tuple[ColumnDialect, ...] = ()
 

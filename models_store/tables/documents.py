@@ -13,8 +13,8 @@ import orjson
 
 from models_store.errors import UnreadableFile, listed
 from models_store.tables.footer import above_footer
+from models_store.tables.headers import descriptions_below, names_stand_below, units_below
 from models_store.tables.output import Label, Plan, Writer, text_for, values_for
-from models_store.tables.sniff import names_stand_below, units_below
 from models_store.tables.sources import ABSENT, Source
 
 LINES_SEEN = 200
@@ -151,6 +151,8 @@ class ExcelSource(Source):
     """Lines above the header."""
     units: tuple[str, ...]
     """Cells of a line of units below the header; none where there is no such line."""
+    descriptions: tuple[tuple[str, ...], ...]
+    """Lines of texts below the header."""
     sheet: str
     """Title of the sheet."""
 
@@ -167,7 +169,9 @@ class ExcelSource(Source):
         self.headers = tuple(
             "" if cell is None else str(cell) for cell in self.cells(first[: filled[-1] + 1])
         )
-        self.units = units_below(_texts(start[above:], len(self.headers)))
+        texts = _texts(start[above:], len(self.headers))
+        self.units = units_below(texts)
+        self.descriptions = () if self.units else descriptions_below(texts)
 
     def rows(self) -> Iterator[Sequence[Any]]:
         return above_footer(self, self._body)
@@ -175,9 +179,12 @@ class ExcelSource(Source):
     def _body(self) -> Iterator[Sequence[Any]]:
         """Lines below the header."""
         width = len(self.headers)
-        for line in islice(self._lines(), len(self.titles) + 1 + bool(self.units), None):
+        for line in islice(self._lines(), self._above_rows(), None):
             values = list(line[:width])
             yield values + [None] * (width - len(values))
+
+    def _above_rows(self) -> int:
+        return len(self.titles) + 1 + bool(self.units) + len(self.descriptions)
 
     def remarks(self) -> list[str]:
         """Sentences on other sheets, and on columns of formulas that no program has computed."""
@@ -271,6 +278,8 @@ class ExcelWriter(Writer):
         self._append(plan.headers)
         if source and source.units:
             self._append([unit or None for unit in source.units])
+        for texts in source.descriptions if source else ():
+            self._append([text or None for text in texts])
 
     def append(self, row: Sequence[Any], fills: Mapping[int, Any], added: Sequence[Any]) -> None:
         values = values_for(self.plan, row, fills, added)

@@ -19,11 +19,11 @@ from models_store.tables.dialect import (
     TrainingTable,
     normal,
 )
+from models_store.tables.headers import is_header
 from models_store.tables.sniff import (
     DELIMITERS,
     MOST_PREAMBLE,
     assembled,
-    is_header,
     lines_of,
     quote_of,
     split_lines,

@@ -88,7 +88,8 @@ def open_source(
     if kind == "excel":
         book = ExcelSource(where, partial(_seekable, opener))
         book.footer_lines = footer_lines(layout)
-        return Dialect(format=kind, compression=compression, units=book.units), book
+        dialect = Dialect(format=kind, compression=compression, units=book.units)
+        return dialect.model_copy(update={"descriptions": book.descriptions}), book
     if kind in ("json", "jsonl"):
         dialect = Dialect(format=kind, compression=compression)
         return dialect, JsonSource(where, opener, lines=kind == "jsonl")

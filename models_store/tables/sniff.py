@@ -13,8 +13,15 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from models_store.tables.cells import EMPTY, PERHAPS, number
 from models_store.tables.dialect import Dialect, TableLayout
+from models_store.tables.headers import (
+    descriptions_below,
+    has_row_names,
+    is_header,
+    is_number,
+    names_stand_below,
+    units_below,
+)
 
 SAMPLE = 2**18
 """Characters of which the dialect is taken."""
@@ -44,10 +51,6 @@ _ESCAPED = re.compile(r"\\.", re.DOTALL)
 _UNPAIRED = re.compile(r"\\\\|\\(?!\")")
 _TORN = re.compile(r'[^"\s][,;\t|]"[^"]')
 """A quote that opens behind another delimiter: this one tears the cell in quotes apart."""
-_BOUND = re.compile(r"(.+)\.(low|high|probability)")
-"""Headers of bounds that stand beside filled columns."""
-_NO_DIGIT = re.compile(r"[^\W\d_]|[%°]")
-_UNIT = re.compile(r"[A-Za-zµμ°%/²³^*·. \d\[\]()-]{1,15}")
 
 
 def encoding_of(open_bytes: Callable[[], BinaryIO], likely: Iterable[str] = ()) -> str:
@@ -130,8 +133,22 @@ def sniff(sample: str, encoding: str, layout: TableLayout | None = None) -> Dial
     quote = fixed.quote or quote_of(lines[start:], delimiter)
     if fixed.title_lines is None:
         start += _titles(lines[start:], delimiter, quote)
+        start -= _is_commented_header(lines[:start], lines[start:], (delimiter, quote), line_end)
     dialect = assembled(lines, line_end, encoding, start, (delimiter, quote), fixed.header)
     return dialect.model_copy(update={"backslashes": backslashes})
+
+
+def _is_commented_header(
+    above: Sequence[str], lines: Sequence[str], marks: tuple[str, str], line_end: str
+) -> bool:
+    """Whether the comment above a table that has no header names its columns."""
+    if not above or not above[-1].startswith("#"):
+        return False
+    names, *_ = split_lines([above[-1][1:]], *marks, line_end) or [[]]
+    rows = split_lines(lines, *marks, line_end)
+    cells = [name.strip() for name in names]
+    words = len(cells) > 1 and all(cells) and len({*cells}) == len(cells) and not any(map(is_number, cells))
+    return words and len(rows) > 1 and len(rows[0]) == len(cells) and not is_header(rows)
 
 
 def with_doubled_quotes(sample: str) -> tuple[bool, str]:
@@ -174,6 +191,7 @@ def assembled(
     delimiter, quote = marks
     rows = split_lines(lines[start:], delimiter, quote, line_end)
     has_header = is_header(rows) if has_header is None else has_header
+    units = units_below(rows) if has_header else ()
     return Dialect(
         encoding=encoding,
         delimiter=delimiter,
@@ -182,8 +200,9 @@ def assembled(
         line_end=line_end,
         preamble=tuple(lines[:start]),
         has_header=has_header,
-        row_names=has_header and _has_row_names(rows),
-        units=units_below(rows) if has_header else (),
+        row_names=has_header and has_row_names(rows),
+        units=units,
+        descriptions=descriptions_below(rows) if has_header and not units else (),
     )
 
 
@@ -284,16 +303,6 @@ def _titles(lines: Sequence[str], delimiter: str, quote: str) -> int:
     return 0
 
 
-def names_stand_below(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first line names groups of columns, some cells empty, and the second each column."""
-    if len(rows) < 4 or len(rows[1]) != len(rows[0]) or all(cell.strip() for cell in rows[0]):
-        return False
-    names = [cell.strip() for cell in rows[1]]
-    words = all(name not in EMPTY | PERHAPS and not _is_number(name) for name in names)
-    below = zip(*(row for row in rows[2:] if len(row) == len(names)), strict=True)
-    return words and len({*names}) == len(names) and any(map(_mostly_numbers, below))
-
-
 def _names_all_but_one(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether a line names all columns of some rows but one.
 
@@ -302,61 +311,7 @@ def _names_all_but_one(header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     cells = [cell.strip() for cell in header]
     return (
         len(cells) == len(rows[0]) - 1
-        and all(cell and not _is_number(cell) for cell in cells)
+        and all(cell and not is_number(cell) for cell in cells)
         and len({*cells}) == len(cells)
         and not is_header(rows)
     )
-
-
-def _has_row_names(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether all rows have one cell more than the header, and not only an empty one at the end."""
-    further = rows[1:-1] or rows[1:]  # a last row may be cut
-    return (
-        bool(further)
-        and all(len(row) == len(rows[0]) + 1 for row in further)
-        and any(row[-1].strip() for row in further)
-    )
-
-
-def is_header(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first line names the columns.
-
-    It does not where it has numbers above every column of numbers, unless it counts the columns.
-    """
-    if len(rows) < 2:
-        return True
-    first = [cell.strip() for cell in rows[0]]
-    numeric = [any(number(cell, mark) is not None for mark in ".,") for cell in first]
-    columns = list(zip(*(row for row in rows[1:] if len(row) == len(first)), strict=True))
-    if not any(numeric) or not columns:
-        return True
-    below = [_mostly_numbers(column) for column in columns]
-    if not all(numeric[at] for at, is_number in enumerate(below) if is_number) or not any(below):
-        return True
-    counting = [[str(start + at) for at in range(len(first))] for start in (0, 1)]
-    return first in counting
-
-
-def _mostly_numbers(column: Sequence[str]) -> bool:
-    filled = [cell for cell in column if cell.strip() not in EMPTY | PERHAPS]
-    return bool(filled) and sum(_is_number(cell) for cell in filled) > 0.66 * len(filled)
-
-
-def _is_number(cell: str) -> bool:
-    return number(cell, ".") is not None or number(cell, ",") is not None
-
-
-def units_below(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """The second line, where it has words like units above columns that below hold numbers alone."""
-    if len(rows) < 4 or len(rows[1]) != len(rows[0]):
-        return ()
-    columns = list(zip(*(row for row in rows[2:] if len(row) == len(rows[0])), strict=True))
-    at_numbers = [
-        "" if cell in column else cell.strip()
-        for header, cell, column in zip(rows[0], rows[1], columns, strict=False)
-        if _mostly_numbers(column) and not ((bound := _BOUND.fullmatch(header)) and bound[1] in rows[0])
-    ]
-    words = [cell for cell in at_numbers if cell and cell not in EMPTY | PERHAPS]
-    if not all(_UNIT.fullmatch(cell) and _NO_DIGIT.search(cell) and not _is_number(cell) for cell in words):
-        return ()
-    return tuple(rows[1]) if words and 2 * len(words) > len(at_numbers) else ()

@@ -205,17 +205,26 @@ def read_table(
             f"its text is not UTF-8 and is read as {dialect.encoding}: {_not_ascii(matches.columns)}",
             *report,
         )
-    report = (*report, *_remarks(source))
+    report = (*report, *_remarks(source, dialect))
     return Table(where, dialect.model_copy(update={"columns": matches.columns}), report, source)
 
 
-def _remarks(source: Source) -> Iterator[str]:
-    """Sentences on what only some formats have, and on lines below the rows."""
+def _lines(count: int) -> str:
+    return "1 line is" if count == 1 else f"{count} lines are"
+
+
+def _remarks(source: Source, dialect: Dialect) -> Iterator[str]:
+    """Sentences on what only some formats have, and on lines that are no rows."""
     if isinstance(source, ParquetSource):
         for header, unit in source.durations.items():
             yield f"'{header}' holds durations, read as whole numbers of {unit}"
     if isinstance(source, ExcelSource):
         yield from source.remarks()
+    if isinstance(source, TextSource) and source.repeated_headers:
+        yield f"{_lines(source.repeated_headers)} left out: equal to the header"
+    if dialect.descriptions:
+        shown = listed(text for text in dialect.descriptions[0] if text.strip())
+        yield f"{_lines(len(dialect.descriptions))} no row below the header: {shown[:LONGEST_SHOWN]}"
     if source.footer:
         yield _below(source.footer)
 

@@ -19,6 +19,8 @@ from models_store.tables.sniff import SAMPLE, encoding_of, protected, sniff
 from models_store.tables.sources import Source
 
 LONGEST_CELL = 2**24
+END_OF_FILE = "\x1a"
+"""Last character of texts of MS-DOS."""
 csv.field_size_limit(LONGEST_CELL)
 
 
@@ -30,9 +32,11 @@ class TextSource(Source):
         open_bytes: Opens the content, unpacked, from its start.
         layout: What is known of how it is written; the rest is detected.
         model_tables: Tables of a model, by whose headers the header is recognised.
+        repeated_headers: Number of rows that repeat the header, which are left out.
     """
 
     typed = False
+    repeated_headers = 0
 
     def __init__(
         self,
@@ -85,12 +89,19 @@ class TextSource(Source):
             yield row
 
     def _body(self) -> Iterator[Sequence[str]]:
-        """Lines below the header, without blank ones; of a table of one column, these are missing cells."""
+        """Lines below the header, without blank ones and ones that repeat it, as in tables that were joined.
+
+        Of a table of one column, blank lines are missing cells.
+        """
         width = len(self.headers)
-        for row in islice(self._lines(), self.dialect.has_header + bool(self.dialect.units), None):
-            if not row:
-                if width == 1:
+        dialect, header, self.repeated_headers = self.dialect, list(self.headers), 0
+        above = dialect.has_header + bool(dialect.units) + len(dialect.descriptions)
+        for row in islice(self._lines(), above, None):
+            if not row or row == [END_OF_FILE]:
+                if width == 1 and not row:
                     yield [""]
+            elif row == header and dialect.has_header and width > 1:
+                self.repeated_headers += 1
             elif len(row) > width and not any(cell.strip() for cell in row[width:]):
                 yield row[:width]
             else:
@@ -144,8 +155,8 @@ class TextWriter(Writer):
         self._writer = self._quoting if dialect.quote_all else writer()
         if dialect.has_header:
             self._writer.writerow(plan.headers[dialect.row_names :])
-        if dialect.units:
-            self._write_cells([*dialect.units, *("" for _ in plan.added)])
+        for line in filter(None, [dialect.units, *dialect.descriptions]):
+            self._write_cells([*line, *("" for _ in plan.added)])
 
     def append(self, row: Sequence[Any], fills: Mapping[int, Any], added: Sequence[Any]) -> None:
         cells = [text_for(cell) for cell in row] if self.plan.source.typed else list(row)

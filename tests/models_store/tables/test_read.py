@@ -377,3 +377,23 @@ def test_backslashes(cells: list[str], expected: list[str | None], delimiter: st
     table = read_table("\n".join([delimiter.join(["a", "text", "b"]), *rows]).encode())
     assert labels(table, "text") == [expected[at % 2] for at in range(ROWS)]
     assert column(table, "b") == [at + 0.5 for at in range(ROWS)]
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        ["mean height, in cm", "note", "sex"],
+        ["-", "note", "sex"],
+        ["150", "note", "sex"],
+        ["", "note", "sex"],
+    ],
+)
+def test_a_line_of_words_above_one_column_of_numbers_is_a_row(below: list[str]) -> None:
+    header, *rows = text_of(";").splitlines()
+    table = read_table("\n".join([header, ";".join(below), *rows]).encode())
+    assert table.rows == ROWS + 1
+    assert table.dialect.descriptions == ()
+
+
+def test_the_last_character_of_ms_dos_is_no_row() -> None:
+    assert column(read_table((text_of() + "\x1a").encode()), "height") == HEIGHTS
