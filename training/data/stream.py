@@ -64,18 +64,24 @@ class RowStream:
         start, stop = np.searchsorted(self.held, [piece.first, piece.first + piece.rows])
         return piece.rows - int(stop - start)
 
-    def read(self, pieces: Sequence[Piece], start: int, stop: int) -> Rows:
+    def read(self, pieces: Sequence[Piece], start: int, stop: int, room: int = 0) -> Rows:
         """Reads the training rows from ``start`` to before ``stop``, counted over some row groups.
+
+        Arguments:
+            pieces: The row groups.
+            start: First row.
+            stop: Row after the last.
+            room: Number of empty rows before them, for rows that are not to be copied with these.
 
         Raises:
             DataError: A file is damaged, has changed, or a cell does not fit.
         """
-        size = max(0, stop - start)
+        size = room + max(0, stop - start)
         filled = [
             (np.zeros((size, *view.modality.shape), view.modality.numpy_dtype), np.zeros(size, bool))
             for view in self.views
         ]
-        done = 0
+        done = room
         for where, index, block in self._blocks(pieces, start, stop):
             for view, (rows, masks) in zip(self.views, filled, strict=True):
                 values, present = read_rows(view, block, where)
@@ -160,13 +166,15 @@ class StreamedEpoch:
         rng = np.random.default_rng([self.seed, self.epoch, STREAMED])
         rank, processes = fabric.global_rank, fabric.world_size
         windows = list(self._windows(rng))
-        owner, mine = np.zeros(0, np.int64), self.stream.sample.head(0)
-        for number, (rows, read) in enumerate(_ahead(self._read(windows, rank, processes))):
+        owner, mine, left = np.zeros(0, np.int64), self.stream.sample.head(0), len(self)
+        for rows, read in _ahead(self._read(windows, rank, processes, size)):
+            left -= rows
             owner = np.concatenate([owner, np.arange(rows) * processes // rows])
-            mine = joined([mine, read])
+            mine = _before(read, size, mine)
+            del read  # the next window is read while this one is computed: no third is held
             place = np.cumsum(owner == rank) - 1
             order = rng.permutation(len(owner))
-            full = len(order) if number == len(windows) - 1 else len(order) // size * size
+            full = len(order) // size * size if left else len(order)
             chunks = [order[start : start + size] for start in range(0, full, size)]
             yield from self._parts(mine, chunks, owner == rank, place, names, fabric)
             rest = order[full:]
@@ -186,12 +194,14 @@ class StreamedEpoch:
         if rows:
             yield window
 
-    def _read(self, windows: Sequence[list[Piece]], rank: int, processes: int) -> Iterator[tuple[int, Rows]]:
-        """For each window the number of its rows, and those that this process reads."""
+    def _read(
+        self, windows: Sequence[list[Piece]], rank: int, processes: int, room: int
+    ) -> Iterator[tuple[int, Rows]]:
+        """For each window the number of its rows, and those that this process reads, with room before."""
         for window in windows:
             rows = sum(map(self.stream.training_rows, window))
             start, stop = (-(-rows * one // processes) for one in (rank, rank + 1))
-            yield rows, self.stream.read(window, start, stop)
+            yield rows, self.stream.read(window, start, stop, room)
 
     def _parts(
         self,
@@ -225,6 +235,15 @@ class StreamedEpoch:
             else:  # computes a row with weight 0: every process joins every exchange
                 spare = self.stream.sample.head(1)
                 yield Batch(len(chunk), Share(torch.zeros(1, dtype=torch.int64), weight), spare, spare)
+
+
+def _before(rows: Rows, room: int, first: Rows) -> Rows:
+    """Some rows, in the room before others, and these."""
+    together = rows.take(slice(room - len(first), None))
+    for name, x in first.data.items():
+        together.data[name][: len(first)] = x
+        together.masks[name][: len(first)] = first.masks[name]
+    return together
 
 
 def joined(parts: Sequence[Rows]) -> Rows:

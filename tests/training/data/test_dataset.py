@@ -185,9 +185,9 @@ def test_no_more_than_a_window_is_read_at_a_time(prepared: Prepared, monkeypatch
     sizes = list[int]()
     read = RowStream.read
 
-    def watched(self: RowStream, pieces: Sequence[Piece], start: int, stop: int) -> Rows:
+    def watched(self: RowStream, pieces: Sequence[Piece], start: int, stop: int, room: int) -> Rows:
         sizes.append(stop - start)
-        return read(self, pieces, start, stop)
+        return read(self, pieces, start, stop, room)
 
     monkeypatch.setattr(RowStream, "read", watched)
     batches(prepared, 1)
