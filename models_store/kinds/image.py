@@ -90,7 +90,7 @@ def _read(modality: ModalityFields, content: bytes) -> Image.Image:
     except UnreadableFile:
         raise
     except Exception as error:  # Pillow's parsers raise exceptions of any type on damaged files
-        damage = error
+        reason = _reason(content, error)  # the error refers to this frame, and thus to the content
     try:
         repaired = repair.repaired(content)
         if repaired is not None:
@@ -101,7 +101,7 @@ def _read(modality: ModalityFields, content: bytes) -> Image.Image:
         del error
     raise UnreadableFile(
         f"no readable picture ({', '.join(FORMATS)}) in {len(content)} bytes that begin with "
-        f"{content[:8]!r}: {_reason(content, damage)}"
+        f"{content[:8]!r}: {reason}"
     )
 
 
