@@ -35,6 +35,10 @@ RESERVED_FILES = 64
 HEALTH_PATHS = (b"/livez", b"/readyz", b"/v2/health/live", b"/v2/health/ready")
 MAX_CHUNK_OVERHEAD = 8
 """Bytes of chunk sizes and extensions for each byte of a body, above MAX_HEAD_BYTES."""
+SLICE = 2048
+"""Bytes that are parsed at a time; the shortest request has 18."""
+MOST_PIPELINED = 16
+"""Requests of one connection that wait for the one at work; what follows them is parsed later."""
 UPGRADE_HEADERS = (b"upgrade", b"http2-settings")
 
 
@@ -61,6 +65,7 @@ class Protocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._unsent = 0
+        self._held = b""
         self._running: Cycle | None = None
         self._idle_since: float | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -79,6 +84,8 @@ class Protocol(HttpToolsProtocol):
         if self._running is not None:  # uvicorn marks only the last request that came, not the one at work
             self._running.disconnected = not self._running.response_complete
             self._running.message_event.set()
+        self._held = b""
+        self.pipeline.clear()
         for timer in (self._timer, self._stalled, self._idle_timer):
             if timer is not None:
                 timer.cancel()
@@ -87,6 +94,27 @@ class Protocol(HttpToolsProtocol):
     # --- what arrives -----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        if self._held:
+            self._held += data  # what was on its way before reading was paused
+        elif len(data) <= SLICE and len(self.pipeline) < MOST_PIPELINED:
+            self._receive(data)
+        else:
+            self._receive_in_slices(data)
+
+    def _receive_in_slices(self, data: bytes) -> None:
+        """Parses bytes until enough requests wait, and holds the rest.
+
+        A client may send thousands of requests at once and leave: their parsing would keep others waiting.
+        """
+        for start in range(0, len(data), SLICE):
+            if len(self.pipeline) >= MOST_PIPELINED:
+                self._held = data[start:]
+                self._disarm_head_timer()
+                self.flow.pause_reading()
+                return
+            self._receive(data[start : start + SLICE])
+
+    def _receive(self, data: bytes) -> None:
         if self._refused:
             return
         self._idle_since = None
@@ -249,9 +277,14 @@ class Protocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+        if self._held and len(self.pipeline) < MOST_PIPELINED:
+            held, self._held = self._held, b""
+            self._receive_in_slices(held)
+        if not self._held:
+            self.flow.resume_reading()
+        if not self.cycle.response_complete:
             return
         self._idle_since = self.loop.time()
         if self._idle_timer is None:  # one timer per connection: one per response takes 2 % of a request

@@ -197,6 +197,35 @@ def test_a_client_that_leaves_ends_the_request_at_work_and_not_the_last_that_cam
     assert at_work.message_event.is_set()
 
 
+def test_of_very_many_requests_at_once_few_are_parsed_before_the_first_is_answered() -> None:
+    """A client that sends thousands and leaves costs no more than some."""
+    loop = Loop()
+    one, transport = made(loop, set())
+    parsed(one, LIVEZ * 5000)
+    most = protocol.MOST_PIPELINED + protocol.SLICE // len(LIVEZ) + 1
+    assert len(one.pipeline) <= most
+    assert transport.pause_reading.called
+    one.data_received(LIVEZ)  # was on its way
+    loop.advance(2 * protocol.HEAD_SECONDS)
+    assert not transport.close.called
+    one.connection_lost(None)
+    assert not one.pipeline
+
+
+def test_very_many_requests_at_once_are_all_answered_in_their_order(oip_address: str) -> None:
+    count, ids = 400, list[int]()
+    request = b"GET /livez HTTP/1.1\r\nhost: localhost\r\nx-request-id: %d\r\n\r\n"
+    with connected(oip_address) as connection:
+        connection.sendall(b"".join(request % number for number in range(count)))
+        with connection.makefile("rb") as stream:
+            while len(ids) < count:
+                line = stream.readline()
+                assert line, f"{len(ids)} responses"
+                if line.startswith(b"x-request-id: "):
+                    ids.append(int(line.split()[1]))
+    assert ids == [*range(count)]
+
+
 def test_at_the_end_an_idle_connection_answers_one_request_more() -> None:
     one, transport = made(Loop(), set())
     parsed(one, LIVEZ).response_complete = True
