@@ -11,6 +11,7 @@ import ctypes
 import math
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,9 +76,17 @@ class Budget:
     Arguments:
         total: Bytes of all requests; None: no limit.
         trim: Called in a thread after requests that took much memory.
+        executor: Threads in which bodies and responses are converted, which hold the interpreter's lock for
+            most of the time: few, so that the event loop gets it soon. None: those of the event loop.
     """
 
-    def __init__(self, total: int | None = None, trim: Callable[[], None] = trim_heap) -> None:
+    def __init__(
+        self,
+        total: int | None = None,
+        trim: Callable[[], None] = trim_heap,
+        executor: Executor | None = None,
+    ) -> None:
+        self.executor = executor
         self.total = math.inf if total is None else total
         self.share = self.total if total is None else total // SHARE
         self.taken = 0
@@ -186,7 +195,7 @@ async def in_thread(budget: Budget, function: Callable[[Allowance], T]) -> T:
     """
     allowance = Allowance(budget)
     loop = asyncio.get_running_loop()
-    work = loop.run_in_executor(None, copy_context().run, function, allowance)
+    work = loop.run_in_executor(budget.executor, copy_context().run, function, allowance)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

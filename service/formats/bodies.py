@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -130,9 +129,9 @@ async def decoded(body: bytes, coding: str, limit: int, budget: Budget) -> bytes
     usual = min(limit, USUAL_RATIO * len(body) + SMALL)
     await budget.take(2 * usual)
     with suppress(TooLarge):
-        return await asyncio.to_thread(encoding.decoded, body, coding, usual)
+        return await in_thread(budget, lambda _: encoding.decoded(body, coding, usual))
     await budget.take(2 * (limit - usual))
-    return await asyncio.to_thread(encoding.decoded, body, coding, limit)
+    return await in_thread(budget, lambda _: encoding.decoded(body, coding, limit))
 
 
 def parse(

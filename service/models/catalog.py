@@ -69,7 +69,9 @@ class Catalog:
         self._threads = self.settings.threads or max(1, cpu_quota() // self.settings.workers)
         self._workers = Workers(self._threads)
         self._backlog = Backlog()
-        self.budget = Budget(self.settings.memory_bytes or default_bytes(self.settings.workers))
+        self._converters = Workers(self._threads + 1, "convert")
+        memory_bytes = self.settings.memory_bytes or default_bytes(self.settings.workers)
+        self.budget = Budget(memory_bytes, executor=self._converters)
         """Memory that requests may take."""
         self._long_workers = Workers(self._threads, "long")
         self._admission = Admission(self._long_workers, self.settings.deadline_seconds)
@@ -166,6 +168,7 @@ class Catalog:
         self.trials.close()
         self._workers.shutdown(wait=False)  # a graph may hang; requests are finished by now
         self._long_workers.shutdown(wait=False)
+        self._converters.shutdown(wait=False)
 
     # --- what is loaded; all of this blocks ----------------------------------------------------------------
 
