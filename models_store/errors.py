@@ -71,7 +71,16 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
+MOST_LISTED = 40
+"""Names that an error message lists."""
+LONGEST_LISTED = 80
+"""Characters that it shows of each."""
+
+
 def listed(names: Iterable[str]) -> str:
-    """List names in an error message: 'a', 'b' and 'c'."""
-    quoted = [f"'{name}'" for name in names]
+    """List names in an error message: 'a', 'b' and 'c'; of very many, the first ones and a number."""
+    every = list(names)
+    quoted = [f"'{name if len(name) <= LONGEST_LISTED else name[:LONGEST_LISTED] + '…'}'" for name in every]
+    if len(every) > MOST_LISTED:
+        quoted = [*quoted[:MOST_LISTED], f"{len(every) - MOST_LISTED} more"]
     return " and ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]])) if quoted else "none"

@@ -20,6 +20,10 @@ from models_store.tables.dialect import normal
 
 MOST_CHARACTERS = 2**22
 """Longest line of a table."""
+MOST_VALUES = 2**21
+"""Numbers or texts of a JSON text, which is parsed in some 0.1 s, while no other thread runs."""
+NESTED_WEIGHT, NAME_WEIGHT = 3, 5
+"""A list or object, and a name in an object, count as so many values: they take that much longer."""
 
 
 def read(modality: ModalityFields, content: bytes) -> Array:
@@ -69,12 +73,25 @@ def is_json(content: bytes) -> bool:
     return content.lstrip()[:1] in (b"[", b"{")
 
 
+def json_values(content: bytes, end: int | None = None) -> int:
+    """Count the values of a JSON text before it is parsed, weighted by the time and the memory they take.
+
+    Arguments:
+        content: The text.
+        end: Bytes of it that count; None: all.
+    """
+    commas, names, lists, objects = (content.count(mark, 0, end) for mark in (b",", b":", b"[", b"{"))
+    return commas + NAME_WEIGHT * names + NESTED_WEIGHT * (lists + objects)
+
+
 def read_json(content: bytes) -> Any:
     """Parse a JSON text.
 
     Raises:
-        UnreadableFile: The text is no JSON.
+        UnreadableFile: The text is no JSON, or has too many values.
     """
+    if (values := json_values(content)) > MOST_VALUES:
+        raise UnreadableFile(f"JSON may have {MOST_VALUES} values, this has {values}; send .npy")
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError as error:

@@ -63,7 +63,7 @@ class Rules:
         """
         modality = self._modalities.get(name) or self._by_header.get(normal(name))
         if modality is None:
-            raise WrongInput(f"unknown modality '{name}'; this model knows {listed(self.names)}")
+            raise WrongInput(f"unknown modality {listed([name])}; this model knows {listed(self.names)}")
         if rows > self.limits.rows:
             self.check_rows(rows)
         return modality

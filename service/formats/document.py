@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from models_store.errors import InputRefused, shown
-from models_store.kinds import arrays
+from models_store.errors import InputRefused, listed, shown
+from models_store.kinds import arrays, table
 from models_store.manifest import Modality
 from service.engine.budget import Allowance
 from service.engine.observations import Column
@@ -21,8 +21,8 @@ from service.engine.rules import Rules
 from service.errors import TooLarge, Unparsable, WrongInput, located
 from service.formats import pixels
 
-MOST_VALUES = 2**22
-"""Values of a document, which is parsed in some 0.2 s, while no other thread runs."""
+BYTES_OF_VALUE = 40
+"""Memory of a value: a number of Python, and its place in a list and in an array."""
 NOT_FINITE = re.compile(r"(?<![\w\"])-?(NaN|nan|Infinity|None)(?![\w\"])")
 """Words of JSON-like texts for numbers that are not finite or missing."""
 
@@ -52,23 +52,26 @@ def columns(rules: Rules, body: bytes, allowance: Allowance | None = None) -> di
         or document.keys() != {"inputs"}
         or not isinstance(document["inputs"], dict)
     ):
-        got = f"the fields {sorted(document)}" if isinstance(document, dict) else type(document).__name__
+        got = f"the fields {listed(document)}" if isinstance(document, dict) else type(document).__name__
         raise WrongInput(f'the body must be {{"inputs": {{"NAME": [row, …], …}}}}, got {got}')
     # Checking every value takes longer than reading them, and few bodies have a boolean. The search for a
     # letter takes a twentieth of the time of the search for a word.
     booleans = (b"r" in body and b"true" in body) or (b"f" in body and b"false" in body)
     inputs = rules.by_modality(document["inputs"])
+    modalities = {
+        name: rules.modality(name, len(rows) if isinstance(rows, list) else 0)
+        for name, rows in inputs.items()
+    }
     if not rules.media.isdisjoint(inputs):
         pixels.check(rules, {name: _texts(inputs[name]) for name in rules.media & inputs.keys()}, allowance)
     all_empty = [*inputs.values()].count([]) == len(inputs)
     columns = {}
     for name, rows in inputs.items():
         if rows == [] and not all_empty:
-            rules.modality(name)
             continue
         if not isinstance(rows, list):
             raise WrongInput(f"inputs.{name} must be a list of rows, got {shown(rows)}")
-        modality = rules.modality(name, len(rows))
+        modality = modalities[name]
         if booleans and not (modality.labels or modality.traits.mixed):  # labels have a better message
             for index, row in enumerate(rows):
                 located(f"inputs.{name}[{index}]", arrays.refuse_booleans, modality, row)
@@ -87,13 +90,13 @@ def memory(body: bytes, length: int | None = None) -> int:
         TooLarge: It has too many values.
     """
     end = len(body) if length is None else length
-    commas, lists, objects = (body.count(mark, 0, end) for mark in (b",", b"[", b"{"))
-    if (values := commas + lists + objects) > MOST_VALUES:
+    if (values := table.json_values(body, end)) > table.MOST_VALUES:
         raise TooLarge(
-            f"a request may have {MOST_VALUES} values in JSON, this one has some {values}; "
+            f"a request may have {table.MOST_VALUES} values in JSON, this one has {values}, where a list or "
+            f"object counts as {table.NESTED_WEIGHT} and a name in an object as {table.NAME_WEIGHT}; "
             "send npz or binary tensors, or fewer rows at a time"
         )
-    return end + 40 * commas + 72 * lists + 240 * objects
+    return end + BYTES_OF_VALUE * values
 
 
 def _texts(rows: Any) -> list[str]:
@@ -102,8 +105,8 @@ def _texts(rows: Any) -> list[str]:
 
 def _remedy(body: bytes, error: orjson.JSONDecodeError) -> str:
     """Remedy for the words that Python's json module and JavaScript write instead of numbers."""
-    # the position counts characters, and orjson stops in the word or at its end
-    near = body.decode(errors="replace")[max(error.pos - 12, 0) : error.pos + 12]
+    # The position counts characters, of up to 4 bytes; orjson stops in the word or at its end.
+    near = body[: 4 * (error.pos + 12)].decode(errors="replace")[max(error.pos - 12, 0) : error.pos + 12]
     word = NOT_FINITE.search(near)
     return f"; {word[0]} is no JSON: write null for a missing value" if word else ""
 

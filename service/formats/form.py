@@ -6,6 +6,7 @@ no row.
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import suppress
 from functools import lru_cache
@@ -85,8 +86,10 @@ def columns(
         for index, content in enumerate(files):
             if allowance is not None:
                 allowance.check()
-            if _is_table(modality, content):
-                rules.check_rows(content.rstrip().count(b"\n"))  # the header is not a row
+            if _is_text(rules, modality, content):
+                if "columns" in modality.traits.fields:
+                    rules.check_rows(content.rstrip().count(b"\n"))  # the header is not a row
+                table_size.check_cells(content, rules.limits.rows * (math.prod(modality.shape) + 1))
             where = f"part '{name}'" + (f", number {index} (counted from 0)" if len(files) > 1 else "")
             rows.append(located(where, _rows, rules, allowance, modality, content))
         values = rows[0] if len(rows) == 1 else np.concatenate(rows)
@@ -133,10 +136,11 @@ def _labels(rules: Rules, labels: tuple[str, ...], files: list[bytes]) -> list[b
     return [label for content in files for label in category.split(content, labels)]
 
 
-def _is_table(modality: Modality, content: bytes) -> bool:
+def _is_text(rules: Rules, modality: Modality, content: bytes) -> bool:
+    """Whether a part is read as a text of cells."""
     return (
-        not content.startswith(arrays.MAGIC)
-        and "columns" in modality.traits.fields
+        modality.name not in rules.media
+        and not content.startswith(arrays.MAGIC)
         and not table.is_json(content)
     )
 

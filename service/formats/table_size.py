@@ -21,10 +21,18 @@ def check(rules: Rules, content: bytes) -> None:
     manifest = rules.manifest
     columns = sum(len(full_names(one)) for one in manifest.modalities if one.traits.tabular)
     columns += sum(len(table.columns) for table in manifest.tables)
-    counts = {mark: content.count(mark) for mark in MARKS}
-    if max(counts.values()) > (most := rules.limits.rows * (columns + 1)):
-        raise TooLarge(f"the table has more than the {most} cells that one request may have")
-    many = [mark for mark, count in counts.items() if count >= MOST_CELLS]
+    check_cells(content, rules.limits.rows * (columns + 1))
+    many = [mark for mark in MARKS if content.count(mark) >= MOST_CELLS]
     widest = max((line.count(mark) for mark in many for line in content.splitlines()), default=0) + 1
     if widest > MOST_CELLS:
         raise TooLarge(f"a line of the table has {widest} cells, more than the {MOST_CELLS} that it may have")
+
+
+def check_cells(content: bytes, most: int) -> None:
+    """Refuses a text with more cells.
+
+    Raises:
+        TooLarge: There are more.
+    """
+    if max(content.count(mark) for mark in MARKS) > most:
+        raise TooLarge(f"the table has more than the {most} cells that one request may have")

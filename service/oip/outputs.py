@@ -151,7 +151,7 @@ def resolve(
         ]
     for one in requested:
         if one.name not in available:
-            raise WrongInput(f"unknown output '{one.name}'; this model gives {listed(available)}")
+            raise WrongInput(f"unknown output {listed([one.name])}; this model gives {listed(available)}")
     outputs = [available[one.name] for one in requested]
     targets = tuple(dict.fromkeys(output.target for output in outputs if output.target is not None))
     if outside := [name for name in targets if not everything and name not in gen_mod]:

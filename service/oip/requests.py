@@ -170,10 +170,11 @@ def read_head(head: Mapping[str, Any]) -> Head:
     name = head.get("id")
     if name is not None and not isinstance(name, str):
         raise WrongInput(f"'id' must be text, got {shown(name)}")
-    outputs = tuple(
-        _requested_output(output, parameters.binary_data_output) for output in _list("outputs", head)
-    )
-    return Head(name, parameters, tuple(inputs.values()), outputs)
+    outputs: dict[str, RequestedOutput] = {}
+    for item in _list("outputs", head):
+        output = _requested_output(item, parameters.binary_data_output, outputs)
+        outputs[output.name] = output
+    return Head(name, parameters, tuple(inputs.values()), tuple(outputs.values()))
 
 
 # Clients that send tensors as bytes repeat the JSON before them.
@@ -226,11 +227,12 @@ def _parameters(sent: Any) -> Parameters:
         ) from None
 
 
-def _requested_output(output: dict[str, Any], binary: bool) -> RequestedOutput:
+def _requested_output(output: dict[str, Any], binary: bool, others: Collection[str]) -> RequestedOutput:
     name, parameters = output.get("name"), output.get("parameters", {})
-    if not isinstance(name, str) or not isinstance(parameters, dict):
+    if not isinstance(name, str) or name in others or not isinstance(parameters, dict):
         raise WrongInput(
-            f"every output must have a 'name', and 'parameters' only as an object, got {shown(output)}"
+            "every output must have a 'name' of its own, and 'parameters' only as an object, "
+            f"got {shown(output)}"
         )
     where = f"output '{name[:LONGEST_NAME]}'"
     _refuse_shared_memory(where, parameters)

@@ -273,5 +273,5 @@ def _is_list(fields: Mapping[str, Any], name: str) -> bool:
 def _checked_fields(fields: list[str], available: Sequence[str]) -> list[str]:
     for field in fields:
         if field not in available:
-            raise WrongInput(f"unknown field '{field}'; there are {listed(available)}")
+            raise WrongInput(f"unknown field {listed([field])}; there are {listed(available)}")
     return fields

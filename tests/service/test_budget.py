@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from models_store.kinds import table
 from models_store.stores import Folder
 from service.app import create_app
 from service.engine.budget import Allowance, Budget, Stopped, default_bytes, in_thread
 from service.errors import TooBusy, TooLarge
-from service.formats import bodies, document
+from service.formats import bodies
 from service.http.edge import PIECE
 from service.settings import Settings
 from tests.service import spoilt
@@ -244,7 +245,7 @@ def test_a_graph_that_loops_for_one_label_is_ended_at_the_deadline(
 
 def test_a_document_of_very_many_values_is_refused_before_it_is_parsed(bundle_folder: Path) -> None:
     """While it is parsed, no other thread of Python runs."""
-    values = b"[" + b"0," * document.MOST_VALUES + b"0]"
+    values = b"[" + b"0," * table.MOST_VALUES + b"0]"
     tensor = b'{"name":"label","datatype":"INT64","shape":[1],"data":%b}' % values
     with TestClient(create_app(Settings(store=str(bundle_folder.parents[1])))) as client:
         for path, body in (
@@ -253,4 +254,4 @@ def test_a_document_of_very_many_values_is_refused_before_it_is_parsed(bundle_fo
         ):
             refused = client.post(path, content=body, headers={"content-type": "application/json"})
             assert refused.status_code == 413
-            assert "a request may have 4194304 values in JSON" in refused.text
+            assert "a request may have 2097152 values in JSON" in refused.text

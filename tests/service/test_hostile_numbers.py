@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
+import sys
 import zipfile
+from contextlib import suppress
 from typing import Any
+from unittest.mock import Mock, patch
 
+import orjson
 import pytest
 from fastapi.testclient import TestClient
 
+from models_store import kinds
+from models_store.errors import UnreadableFile, listed
 from service.engine.budget import Costly
+from service.engine.rules import Limits, Rules
 from service.engine.workers import FEW
+from service.errors import TooLarge
+from service.formats import archive
+from service.formats.document import columns, memory
 from service.oip import requests, tensors
+from tests.models_store.examples import manifest
 
 HUGE = 2**62
 INFER = "/v2/models/tiny/infer"
@@ -88,6 +100,65 @@ def test_a_file_that_promises_more_than_it_holds_is_refused(client: TestClient, 
     assert response.status_code in (400, 422), response.text
     response = client.post("/models/tiny/encode", files={"image": npy_of(shape)})
     assert response.status_code in (400, 422), response.text
+
+
+def test_an_archive_of_very_many_members_is_refused_before_its_directory_is_read() -> None:
+    entries = (b"PK\x01\x02" + bytes(42)) * (archive.MOST_MEMBERS + 1)
+    with pytest.raises(TooLarge, match="10001 members, and may have 10000"):
+        archive.columns(Rules(manifest(), Limits(10, 10, 10)), entries, 10**6, Mock())
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"inputs": {str(i): 1 for i in range(400_000)}},
+        {"inputs": {"label": [{"a": 1}] * 300_000}},
+        {"inputs": {"image": [[]] * 600_000}},
+    ],
+    ids=["names", "objects", "lists"],
+)
+def test_names_and_lists_of_a_document_count_for_more_than_numbers(document: Any) -> None:
+    """Of numbers, a request may have as many, and more: the parser takes several times as long for these."""
+    with pytest.raises(TooLarge, match="a list or object counts as 3 and a name in an object as 5"):
+        memory(orjson.dumps(document))
+    assert memory(orjson.dumps({"inputs": {"label": [1] * 1_000_000}})) > 0
+
+
+def test_more_rows_than_allowed_are_refused_before_any_file_of_them_is_read() -> None:
+    """Each of two million texts would be decoded, and its header looked for."""
+    rules = Rules(manifest(), Limits(rows=10, draws=10, numbers=10))
+    read = Mock(side_effect=AssertionError("a file was read"))
+    body = b'{"inputs":{"image":[%s]}}' % b",".join([b'"AAAA"'] * 11)
+    with patch("service.formats.pixels.check", read), pytest.raises(TooLarge, match="11 rows"):
+        columns(rules, body)
+
+
+def test_a_long_name_that_is_unknown_is_cut_in_the_message(client: TestClient) -> None:
+    response = client.post("/models/tiny/encode", json={"inputs": {"x" * 100_000: [1]}})
+    assert response.status_code == 422
+    assert len(response.text) < 1000
+
+
+def test_of_very_many_names_a_message_lists_the_first_ones() -> None:
+    text = listed(f"column {i}" for i in range(20_000))
+    assert text.startswith("'column 0', 'column 1', ")
+    assert text.endswith(" and 19960 more")
+    assert listed(map(str, range(40))).endswith("'38' and '39'")
+
+
+def test_a_picture_that_is_refused_leaves_nothing_to_the_garbage_collector() -> None:
+    """Large files that are refused would fill the memory until it runs."""
+    image = manifest().modality("image")
+
+    content = b"no picture" * 100
+    before = sys.getrefcount(content)
+    gc.disable()
+    try:
+        with suppress(UnreadableFile):
+            kinds.read_file(image, content)
+        assert sys.getrefcount(content) == before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])

@@ -180,6 +180,12 @@ ILL_FORMED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
         "at most the body",
     ),
     "a header length in words": (head(), {"inference-header-content-length": "ten"}, 400, "got 'ten'"),
+    "an output twice": (
+        head()[:-1] + b', "outputs": [{"name": "mu"}, {"name": "mu"}]}',
+        {},
+        422,
+        "a 'name' of its own",
+    ),
     "bytes that are missing": (binary(8), {}, 422, "at most the 0 bytes that are left"),
     "bytes that are not enough": (
         binary(4) + bytes(4),
