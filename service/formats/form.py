@@ -102,7 +102,8 @@ def _rows(rules: Rules, allowance: Allowance | None, modality: Modality, content
     try:
         return kinds.read_file(modality, content)
     except InputRefused:
-        if not _is_table(modality, content) or not modality.may_lack_cells:
+        tabular = "columns" in modality.traits.fields and modality.may_lack_cells
+        if not tabular or not _is_text(rules, modality, content):
             raise
         if allowance is None:
             raise Costly from None
