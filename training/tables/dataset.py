@@ -268,4 +268,6 @@ def _answering(address: str) -> Iterator[None]:
             if isinstance(error, ImportError) and address.startswith("s3:")
             else ""
         )
-        raise DataError(f"{address} cannot be read: {first_line(error)}{extra}") from None
+        reason = first_line(error)
+        reason = "it is not there" if reason in address else reason  # a driver's text is the path alone
+        raise DataError(f"{address} cannot be read: {reason}{extra}") from None
