@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -114,19 +114,21 @@ class DataSetFile(File):
             return list(fragment.split_by_row_group())
 
     def _common_schema(self, fragments: Mapping[str, Any]) -> Any:
-        """The columns of the first file, which every other file must have."""
+        """The columns of all files: numbers of any type, and nothing beside any type, go together."""
         first, *others = fragments
         schema = _plain(fragments[first].physical_schema)
         for name in others:
-            columns = _plain(fragments[name].physical_schema)
-            pairs = zip([*schema, None], [*columns, None], strict=False)
-            differing = next(((one, other) for one, other in pairs if one != other), None)
-            if differing is not None:
-                here, there = _described(differing[1]), _described(differing[0])
-                raise DataError(
-                    f"{self._addresses[name]} has other columns than {first}: {here} in the place of {there}"
-                    "; all files of a data set must have the same columns"
-                )
+            merged = []
+            for expected, column in zip_longest(schema, _plain(fragments[name].physical_schema)):
+                kind = _common_type(expected, column)
+                if kind is None:
+                    here, there = _described(column), _described(expected)
+                    raise DataError(
+                        f"{self._addresses[name]} has other columns than {first}: {here} in the place of "
+                        f"{there}; all files of a data set must have the same columns"
+                    )
+                merged.append(pa.field(expected.name, kind))
+            schema = pa.schema(merged)
         return schema
 
     @cached_property
@@ -185,11 +187,12 @@ class DataSetFile(File):
             yield {name: self._cells(piece, name, values[name]) for name in fields}
 
     def _cells(self, piece: Piece, name: str, values: Any) -> Any:
-        if self.shapes[name]:
-            return self._marks.removed(name, _vectors(piece, name, values, self.shapes[name][0]))
         if pa.types.is_dictionary(values.type):
             values = values.dictionary_decode()
-        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        values = values.cast(self._schema.field(name).type, safe=False)
+        if self.shapes[name]:
+            return self._marks.removed(name, _vectors(piece, name, values, self.shapes[name][0]))
+        if pa.types.is_string(values.type):
             trimmed = compute.utf8_trim_whitespace(values)
             empty = compute.is_in(trimmed, pa.array(sorted(EMPTY), trimmed.type))
             values = compute.if_else(empty, None, trimmed)
@@ -237,13 +240,27 @@ def _plain_type(kind: Any) -> Any:
     return pa.list_(kind.value_type) if pa.types.is_large_list(kind) else kind
 
 
+def _common_type(first: Any, second: Any) -> Any:
+    """The type of a column that two files have; None where they have different ones."""
+    if first is None or second is None or first.name != second.name:
+        return None
+    types = {one.type for one in (first, second) if not pa.types.is_null(one.type)}
+    if len(types) > 1:
+        return pa.float64() if all(map(_is_number, types)) else None
+    return types.pop() if types else first.type
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
 def _is_list(kind: Any) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def _is_unreadable(kind: Any) -> bool:
     if _is_list(kind):
-        return not (pa.types.is_integer(kind.value_type) or pa.types.is_floating(kind.value_type))
+        return not _is_number(kind.value_type)
     return str(kind).startswith(_UNREAD)
 
 

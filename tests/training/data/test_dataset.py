@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import fsspec
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -19,90 +17,24 @@ from pyarrow import parquet
 
 from models_store.kinds.fields import Column
 from models_store.manifest import Modality
+from tests.training.data.datasets import GROUP, SIZES, TEXT, experiment_of, table_of, write
 from tests.training.test_launch import begin, losses, torchrun
 from tests.training.test_resume import stopped_after
 from training import data
-from training.config import Experiment, ModalityChoice, Network, TableColumn
+from training.config import ModalityChoice, Network, TableColumn
 from training.data import Prepared, dataset
 from training.data.rows import Batch, Rows
 from training.data.stream import RowStream
-from training.errors import DataError, ExperimentError
+from training.errors import DataError
 from training.fit import fit
 from training.networks import networks_for
-from training.tables.dataset import DataSetFile, Piece, is_data_set
+from training.tables.dataset import DataSetFile, Piece
 from training.tables.files import Block
-from training.tables.guess import guess
-
-SIZES = {"a.parquet": 130, "deep/b.parquet": 90, "c.pq": 120}
-GROUP = 50
-"""Rows of a row group."""
-TEXT = """
-name = "rows"
-seed = 3
-[data]
-source = "dataset"
-address = "ADDRESS"
-buffer = 60
-test = 40
-validation = 30
-missing = ["-999"]
-[modalities.id]
-kind = "vector"
-columns = [{ name = "id" }]
-network = { hidden = [4] }
-[modalities.wide]
-kind = "vector"
-field = "wide"
-network = { hidden = [4] }
-[modalities.sex]
-kind = "category"
-field = "sex"
-labels = ["f", "m"]
-network = { hidden = [4] }
-[model]
-latent_dim = 2
-[fit]
-epochs = 2
-batch_size = 32
-device = "cpu"
-[evaluation]
-rows = 10
-importance_samples = 10
-"""
-
-
-def table_of(first: int, rows: int) -> pa.Table:
-    """Rows with their number as ``id``, a vector of it, and a label; some without the others."""
-    ids = np.arange(first, first + rows, dtype=float)
-    return pa.table(
-        {
-            "id": ids,
-            "wide": pa.array([None if one % 7 == 0 else [one, -one] for one in ids], pa.list_(pa.float64())),
-            "sex": pa.array([None, " f", "m", "#N/A"] * (rows // 4) + ["m"] * (rows % 4)),
-            "mark": np.where(ids % 5 == 0, -999, ids),
-        }
-    )
-
-
-def write(folder: Path, sizes: Mapping[str, int] = SIZES) -> Path:
-    first = 0
-    for name, rows in sizes.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        parquet.write_table(table_of(first, rows), path, row_group_size=GROUP)
-        first += rows
-    (folder / "_skipped.parquet").write_bytes(b"")
-    return folder
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("data") / "rows")
-
-
-def experiment_of(place: object, **changes: object) -> Experiment:
-    experiment = Experiment.model_validate(tomllib.loads(TEXT.replace("ADDRESS", str(place))))
-    return experiment.model_copy(update={"data": experiment.data.model_copy(update=changes)})
 
 
 @pytest.fixture(scope="module")
@@ -309,9 +241,6 @@ def modality_of(name: str) -> Modality:
     return Modality.model_validate({**fields, "columns": columns})
 
 
-# --- addresses, init, and what is refused ---------------------------------------------------------------
-
-
 def test_an_address_of_fsspec_holds_the_same_rows(folder: Path, prepared: Prepared) -> None:
     memory = fsspec.filesystem("memory")
     memory.put(str(folder), "/rows-of-a-test", recursive=True)
@@ -321,74 +250,9 @@ def test_an_address_of_fsspec_holds_the_same_rows(folder: Path, prepared: Prepar
     assert list(stream_of(some).file.rows_by_file) == ["a.parquet", "c.pq"]
 
 
-def test_init_writes_an_experiment_of_a_data_set(folder: Path, tmp_path: Path) -> None:
-    guessed = guess([str(folder)], tmp_path / "e.toml")
-    settings = tomllib.loads(guessed.text)
-    assert settings["data"]["source"] == "dataset"
-    assert settings["data"]["address"] == str(folder)
-    assert guessed.report[0] == "rows: 340 rows, 4 columns"
-    Experiment.model_validate(settings)
-    with pytest.raises(ExperimentError, match="is a data set of many files, whose rows are not joined"):
-        guess([str(folder), folder / "a.parquet"], tmp_path / "e.toml")
-
-
-def test_a_folder_with_one_table_is_no_data_set(folder: Path, tmp_path: Path) -> None:
-    shutil.copy(folder / "a.parquet", tmp_path)
-    assert not is_data_set(str(tmp_path))
-    assert not is_data_set(str(folder / "a.parquet"))
-    assert is_data_set(str(folder))
-    assert is_data_set(f"{folder}/*.parquet")
-    assert is_data_set("s3://bucket/rows")
-
-
-def test_files_of_a_data_set_have_the_same_columns(folder: Path, tmp_path: Path) -> None:
-    place = shutil.copytree(folder, tmp_path / "rows")
-    parquet.write_table(pa.table({"id": [1.0], "other": [2.0]}), place / "b.parquet")
-    expected = r"b\.parquet has other columns than a\.parquet: 'other' \(double\) in the place of 'wide'"
-    with pytest.raises(DataError, match=expected):
-        DataSetFile(str(place))
-
-
-def test_a_wrong_cell_is_reported_with_its_file(folder: Path) -> None:
-    experiment = experiment_of(folder)
-    sex = experiment.modalities["sex"].model_copy(update={"labels": ("f", "x")})
-    changed = experiment.model_copy(update={"modalities": {"sex": sex}})
-    expected = r"a\.parquet: modality 'sex': column 'sex' has 'm', which is none of its labels"
-    with pytest.raises(DataError, match=expected):
-        data.prepare(changed)
-
-
 def test_a_file_that_shrinks_during_a_run_is_reported(folder: Path, tmp_path: Path) -> None:
     place = shutil.copytree(folder, tmp_path / "rows")
     prepared = data.prepare(experiment_of(place))
     parquet.write_table(table_of(0, 20), place / "a.parquet", row_group_size=GROUP)
     with pytest.raises(DataError, match="rows"):
         batches(prepared, 1)
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"address": None}, "data.address must name the folder"),
-        ({"limit": 3}, "data.limit is not for the source 'dataset'"),
-        ({"paired": 0.5}, "data.paired is not for the source 'dataset'"),
-        ({"test": 340}, "hold out 340 and 30 rows, but there are 340"),
-    ],
-)
-def test_settings_that_do_not_suit_are_refused(
-    folder: Path, changes: dict[str, object], expected: str
-) -> None:
-    with pytest.raises(ExperimentError, match=expected):
-        data.prepare(experiment_of(folder, **changes))
-
-
-@pytest.mark.parametrize("address", ["nowhere", "memory://nowhere", "none-such://bucket/rows"])
-def test_an_address_without_files_is_refused(address: str) -> None:
-    with pytest.raises(DataError, match=address):
-        data.prepare(experiment_of(address))
-
-
-def test_files_that_a_column_names_need_a_table(folder: Path) -> None:
-    picture = {"photo": ModalityChoice(kind="image", field="sex", shape=(4, 4))}
-    with pytest.raises(ExperimentError, match="a image from files needs the source 'table'"):
-        data.prepare(experiment_of(folder).model_copy(update={"modalities": picture}))
