@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -67,13 +68,17 @@ PERHAPS = frozenset(
 
 # No two parts may match the same digits: a long run of them would take the square of its length.
 _PLAIN = {
-    ".": re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII),
-    ",": re.compile(r"[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d+)?", re.ASCII),
+    ".": re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+|[dD][+-]\d+)?", re.ASCII),
+    ",": re.compile(r"[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d+|[dD][+-]\d+)?", re.ASCII),
 }
+_INDIAN = r",\d\d(?:,\d\d)*,\d{3}"
+"""Groups of two digits before the last three, as in 12,34,567."""
+_BLANKS = r"(?:[ \u00a0\u202f]\d{3})+"
 _GROUPED = {
-    ".": re.compile(r"[+-]?\d{1,3}(?:(?:,\d{3})+|(?:'\d{3})+|(?:[ \u00a0\u202f]\d{3})+)(\.\d+)?", re.ASCII),
-    ",": re.compile(r"[+-]?\d{1,3}(?:(?:\.\d{3})+|(?:'\d{3})+|(?:[ \u00a0\u202f]\d{3})+)(,\d+)?", re.ASCII),
+    ".": re.compile(rf"[+-]?\d{{1,3}}(?:(?:,\d{{3}})+|{_INDIAN}|(?:'\d{{3}})+|{_BLANKS})(\.\d+)?", re.ASCII),
+    ",": re.compile(rf"[+-]?\d{{1,3}}(?:(?:\.\d{{3}})+|(?:'\d{{3}})+|{_BLANKS})(,\d+)?", re.ASCII),
 }
+_FORTRAN = str.maketrans("dD", "eE")
 _GROUPS = re.compile(r"[' \u00a0\u202f]")
 _THREES = {mark: re.compile(rf"[+-]?[1-9]\d{{0,2}}(\{mark}\d{{3}})+", re.ASCII) for mark in ".,"}
 CENSORED = re.compile(r"[<>≤≥]=?\s*[+-]?\d+([.,]\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
@@ -84,10 +89,12 @@ def number(cell: str, decimal: str = ".") -> float | None:
     """The number that a cell holds; None where it holds none.
 
     A percent sign is dropped; thousands may be set off by a comma (a dot where the comma is the decimal
-    mark), a blank or an apostrophe.
+    mark), a blank or an apostrophe, and by commas as in India. Fortran writes an exponent as ``D+02``.
     """
-    text = cell.strip().replace("−", "-").removesuffix("%").rstrip()
+    text = cell.strip().removesuffix("%").rstrip()
+    text = text if text.isascii() else _ascii_digits(text)
     if _PLAIN[decimal].fullmatch(text):
+        text = text.translate(_FORTRAN) if "d" in text or "D" in text else text
         value = float(text.replace(",", ".") if decimal == "," else text)
     elif _GROUPED[decimal].fullmatch(text):
         text = _GROUPS.sub("", text)
@@ -95,6 +102,12 @@ def number(cell: str, decimal: str = ".") -> float | None:
     else:
         return None
     return value if math.isfinite(value) else None
+
+
+def _ascii_digits(text: str) -> str:
+    """A text with the digits of other scripts and widths as ASCII, and a hyphen for a minus sign."""
+    digits = {ord(sign): f"{unicodedata.digit(sign)}" for sign in text if sign.isdecimal()}
+    return text.translate(digits | {ord("−"): "-", ord("٫"): ".", ord("٬"): ","})
 
 
 def decimal_vote(cell: str) -> DecimalMark | None:

@@ -222,14 +222,27 @@ class ColumnSurvey:
             return "," if self.votes[","] > self.votes["."] else "."
         return usual
 
+    @property
+    def has_codes(self) -> bool:
+        """Whether the numbers are codes: whole ones of one length, of which some begin with a zero."""
+        texts = self.values
+        return (
+            len(set(map(len, texts))) == 1
+            and all(map(str.isdecimal, texts))
+            and any(len(text) > 1 and text[0] == "0" for text in texts)
+        )
+
     def is_numeric(self, decimal: str) -> bool:
         """Whether the cells that are not missing are numbers, but for few words."""
         numbers = self.commas if decimal == "," else self.points
-        if not numbers:
+        if not numbers or self.has_codes:
             return False
         plain = {word: n for word, n in self.words.items() if word not in PERHAPS}
         if not plain:
             return numbers >= sum(self.words.values()) or len(self.values) > FEW_NUMBERS
         words = {word for word in plain if not CENSORED.fullmatch(word)}
         few = not words or (len(words) <= MOST_WORDS and len(self.values) > FEW_NUMBERS)
-        return few and numbers >= 2 * sum(plain.values())
+        others = sum(plain[word] for word in words)
+        bounds = sum(plain.values()) - others
+        measured = numbers >= 2 * bounds or (2 * numbers >= bounds and len(self.values) > FEW_NUMBERS)
+        return few and numbers >= 2 * others and measured

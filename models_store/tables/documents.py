@@ -53,12 +53,13 @@ class JsonSource(Source):
                     value = _loaded(document.removeprefix(b"\xef\xbb\xbf"))
                     for row in [value] if self._by_line else _listed(value):
                         if not isinstance(row, dict):
-                            raise UnreadableFile(
-                                f"{self._where} is JSON, but not a table: write a list of objects by column"
-                            )
+                            raise UnreadableFile(f"{self._where} is JSON, but not a table: {_REMEDY}")
                         yield row
             except (ValueError, RecursionError) as error:
                 raise UnreadableFile(f"{self._where} is damaged JSON: {error}") from None
+
+
+_REMEDY = "write a list of objects by column; pandas does with orient='records'"
 
 
 def _loaded(document: bytes) -> Any:
@@ -93,6 +94,8 @@ def _listed(value: Any) -> list[Any]:
     if isinstance(value, list):
         return value
     columns = list(value.values()) if isinstance(value, dict) else []
+    if columns and all(isinstance(column, dict) for column in columns):
+        return [None]  # by index, as pandas writes by default
     is_table = all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns)
     if is_table and any(not isinstance(cell, dict) for column in columns for cell in column):
         return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]

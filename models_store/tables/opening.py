@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
@@ -30,6 +31,7 @@ Opener: TypeAlias = Callable[[], BinaryIO]
 DAMAGED = (OSError, EOFError, zlib.error, zstandard.ZstdError, ValueError)
 
 
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 OTHER_TEXTS = {
     "ARFF": rb"(?i)(%[^\n]*\n\s*)*@relation\b",
     "HTML": rb"(?i)<(!doctype html|html|table)\b",
@@ -126,6 +128,8 @@ def _format(start: bytes, opener: Opener, where: str) -> Format:
         raise UnreadableFile(f"{where} is an old Excel book (.xls); save it as .xlsx or CSV")
     if start.startswith((b"\x89HDF", b"MuData (", b"SQLite", b"%PDF", b"\x93NUMPY", b"ARROW1", b"Obj\x01")):
         raise UnreadableFile(f"{where} is no table of text: it begins with {start[:8]!r}; save it as CSV")
+    if start.startswith(UTF16) and start.decode("utf-16", "ignore").lstrip()[:1] in ("[", "{"):
+        raise UnreadableFile(f"{where} is JSON in UTF-16; save it as UTF-8")
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith((b'{"', b"{ ", b"{}", b"{\n", b"{\r")):
         with suppress(json.JSONDecodeError, UnicodeDecodeError):
@@ -134,7 +138,9 @@ def _format(start: bytes, opener: Opener, where: str) -> Format:
             objects = any(
                 isinstance(one, list) and one and isinstance(one[0], dict) for one in first.values()
             )
-            return "json" if len(text.splitlines()) == 1 and (all(lists) or objects) else "jsonl"
+            by_index = bool(first) and all(isinstance(one, dict) for one in first.values())
+            single = len(text.splitlines()) == 1
+            return "json" if single and (all(lists) or objects or by_index) else "jsonl"
         return "json" if text.splitlines()[0].count(b"}") == 0 or len(text) >= 4000 else "jsonl"
     if other := next((name for name, begins in OTHER_TEXTS.items() if re.match(begins, text)), None):
         raise UnreadableFile(f"{where} is {other}, which is not read; save it as CSV")

@@ -147,6 +147,11 @@ def _numeric(base: ColumnDialect, seen: ColumnSurvey, decimal: str, report: list
     if words:
         report.append(f"'{base.header}' is a column of numbers; taken as missing: {_counts(words)}")
     percent = seen.percent > 0 and seen.percent == seen.points + seen.commas * (not seen.points)
+    if seen.percent and not percent:
+        report.append(
+            f"'{base.header}' has {seen.percent} numbers with a percent sign, {read - seen.percent} without "
+            "one; all are read alike, 5% as 5: write one or the other"
+        )
     prefix, suffix = seen.unit
     return base.model_copy(
         update={
@@ -181,6 +186,9 @@ def _textual(
     )
     if absent or seen.odd:
         report.append(f"'{base.header}': taken as missing: {_counts(absent + seen.odd)}")
+    if seen.has_codes:
+        code = next(iter(seen.values))
+        report.append(f"'{base.header}' has numbers with leading zeros, such as {code}: read as codes, text")
     if (
         2 * sum(seen.affixes.values()) > seen.rows - seen.empty
         and seen.bare

@@ -24,6 +24,8 @@ numbers."""
 
 FEW_NUMBERS = 10
 """Whole numbers with at most so many different values are a category."""
+MOST_EXACT = 2.0**53
+"""Whole numbers from here on may be equal as floats."""
 FEWEST_KEYS = 10
 """Rows from which on values that all differ are taken for keys."""
 MANY_ALIKE = 20
@@ -45,6 +47,7 @@ _WEIGHT = re.compile(
 )
 _STRATUM = re.compile(r"sdmv(stra|psu)|_?strat(a|um)s?|_?psu|v?stratum|cluster[_ .]?id|_?ststr")
 _DATE = re.compile(
+    r"P(?=\w)(\d+[YMWD])*(T(\d+(\.\d+)?[HMS])+)?|(\d+ ?(d|h|hrs?|m|mins?|s|secs?|days?)\.? ?){2,4}|"
     r"\d{1,2}[. -]*[^\W\d_]{3,10}\.?,?[ -]\d{2,4}|[^\W\d_]{3,10}\.? \d{1,2},? \d{4}|"
     r"\d{4}年\d{1,2}月\d{1,2}日|"
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}( .*)?|\d{1,2}:\d{2}(:\d{2})?"
@@ -63,7 +66,9 @@ _AFFIXED = re.compile(
 """Numbers with a currency, a unit or brackets."""
 _NEGATIVE = re.compile(r"\([\d.,']+\)|[\d.,']+-")
 """Numbers below 0 as accountants write them."""
-_SEVERAL = re.compile(r"[+-]?\d[\d.,]*\s*(/|±|\+/-|–|-|x|×|;)\s*[+-]?\d[\d.,]*")
+_SEVERAL = re.compile(
+    r"(?!0x)[+-]?\d[\d.,]*%?\s*((/|±|\+/-|–|-|x|×|;)\s*[+-]?\d[\d.,]*|[(\[]\s*[+-]?\d[\d.,%\s;–-]*[)\]])"
+)
 """Several numbers in one cell, such as a blood pressure."""
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _FILE_NAME = re.compile(r".*\.[^\W\d_]\w{1,4}")
@@ -128,9 +133,11 @@ def _useless(field: Field) -> str | None:
     if not field.present:
         return "always empty"
     if field.numeric and field.low == field.high:
-        return f"always {field.low:g}"
+        exact = abs(field.low) < MOST_EXACT
+        return f"always {field.low:g}" if exact else "its numbers of over 15 digits are equal as floats"
     if field.values is not None and len(field.values) == 1:
-        return f"always {next(iter(field.values))!r}"
+        word = f"always {next(iter(field.values))!r}"
+        return word if field.present == field.rows else f"{word} or empty; write a word for empty to learn it"
     return _unread(field) if not field.numeric and not kinds_of(field) else None
 
 

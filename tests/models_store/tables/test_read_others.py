@@ -60,11 +60,19 @@ def test_texts_of_another_format_are_refused_by_its_name(content: bytes, name: s
         b'{"data": [{"a": 1, "b": 2}, {"a": 3, "b": 4}]}',
         b'{"columns": ["a", "b"], "index": [0], "data": [[1, 2]]}',
         b'{"schema": {}, "data": [{"a": 1}]}',
+        b'{"a": {"0": 1, "1": 2}, "b": {"0": 3, "1": 4}}',
+        b'{"a": {' + b", ".join(b'"%d": %d' % (at, at) for at in range(1000)) + b'}, "b": {"0": 3}}',
+        b"[[1, 2], [3, 4]]",
     ],
 )
 def test_objects_within_other_json_are_refused(content: bytes) -> None:
     with pytest.raises(UnreadableFile, match="is JSON, but not a table: write a list of objects by column"):
         read_table(content)
+
+
+def test_json_in_utf_16_is_refused_by_its_name() -> None:
+    with pytest.raises(UnreadableFile, match="is JSON in UTF-16; save it as UTF-8"):
+        read_table('[{"a": 1}]'.encode("utf-16"))
 
 
 def test_nan_in_json_is_missing() -> None:

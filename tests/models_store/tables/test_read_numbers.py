@@ -1,0 +1,37 @@
+"""Codes, bounds and percent signs among the numbers of a text."""
+
+from __future__ import annotations
+
+import pytest
+
+from models_store.tables import read_table
+from tests.models_store.tables.test_read import ROWS, column, labels
+
+
+@pytest.mark.parametrize("rest", ["501", "0501"])
+def test_numbers_of_one_length_with_leading_zeros_are_codes(rest: str) -> None:
+    cells = [f"{at % 10}{rest}" for at in range(ROWS)]
+    table = read_table(
+        "\n".join(["zip,x", *(f"{cell},{at}.5" for at, cell in enumerate(cells)), ""]).encode()
+    )
+    assert labels(table, "zip") == cells
+    assert "'zip' has numbers with leading zeros, such as 0" in "\n".join(table.report)
+
+
+@pytest.mark.parametrize("cells", [["0", "1"], ["0.5", "0.7"], ["007", "12"], ["10", "20"], ["-05", "005"]])
+def test_other_numbers_are_no_codes(cells: list[str]) -> None:
+    table = read_table("\n".join(["x,y", *(f"{cells[at % 2]},{at}.5" for at in range(ROWS)), ""]).encode())
+    assert column(table, "x") == [float(cells[at % 2]) for at in range(ROWS)]
+
+
+def test_a_column_of_measures_and_bounds_is_one_of_numbers() -> None:
+    cells = [f"{at}.5" if at % 3 else "<0.5" if at % 2 else ">100" for at in range(ROWS)]
+    table = read_table("\n".join(["crp,y", *(f"{cell},{at}" for at, cell in enumerate(cells)), ""]).encode())
+    values = column(table, "crp")
+    assert [value for value in values if value == value] == [at + 0.5 for at in range(ROWS) if at % 3]
+
+
+def test_percent_signs_on_some_numbers_are_named() -> None:
+    rows = [f"{at}%,{at}" if at % 4 else f"{at / 100},{at}" for at in range(ROWS)]
+    (line,) = read_table("\n".join(["share,y", *rows, ""]).encode()).report
+    assert line.startswith("'share' has 30 numbers with a percent sign, 10 without one; all are read alike")
