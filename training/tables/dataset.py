@@ -161,6 +161,15 @@ class DataSetFile(File):
             if not _is_unreadable(one.type)
         }
 
+    @cached_property
+    def labels(self) -> Mapping[str, tuple[str, str | None]]:
+        units = {
+            one.name: one.type.unit.replace("us", "µs")
+            for one in self._schema
+            if pa.types.is_duration(one.type)
+        }
+        return {name: (label, units.get(name, unit)) for name, (label, unit) in super().labels.items()}
+
     def _width(self, column: Any) -> int:
         """Numbers in each list of a column, by its first list."""
         if pa.types.is_fixed_size_list(column.type):
@@ -192,7 +201,12 @@ class DataSetFile(File):
         values = values.cast(self._schema.field(name).type, safe=False)
         if self.shapes[name]:
             return self._marks.removed(name, _vectors(piece, name, values, self.shapes[name][0]))
-        if pa.types.is_string(values.type):
+        if pa.types.is_floating(values.type):
+            values = values.cast(pa.float64())
+            values = compute.if_else(compute.is_finite(values), values, None)
+        elif pa.types.is_duration(values.type):
+            values = values.cast(pa.int64())
+        elif pa.types.is_string(values.type):
             trimmed = compute.utf8_trim_whitespace(values)
             empty = compute.is_in(trimmed, pa.array(sorted(EMPTY), trimmed.type))
             values = compute.if_else(empty, None, trimmed)

@@ -333,7 +333,9 @@ def numbers(values: Any) -> Array:
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         values = compute.utf8_trim_whitespace(values)
     try:
-        return values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return values.cast(pa.float64(), safe=not pa.types.is_integer(values.type)).to_numpy(
+            zero_copy_only=False
+        )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(_offender(str(error), values)) from None
 

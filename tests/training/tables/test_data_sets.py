@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tomllib
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,9 @@ from training import data
 from training.config import Experiment, ModalityChoice
 from training.errors import DataError, ExperimentError
 from training.tables.dataset import DataSetFile, is_data_set
-from training.tables.files import numbers, texts
+from training.tables.files import is_numeric, numbers, texts
 from training.tables.guess import guess
+from training.tables.opening import open_file
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,49 @@ def test_a_column_may_be_whole_in_one_file_and_empty_in_another(tmp_path: Path) 
     assert [label for block in blocks for label in texts(block["t"])] == ["x", "y", None, None, "y", "x"]
     vectors = np.concatenate([block["v"] for block in blocks])
     np.testing.assert_array_equal(vectors[:, 0], [1, 2, np.nan, np.nan, 3, 4])
+
+
+CELLS = {
+    "whole numbers": pa.array([1, 2, None, 2**60]),
+    "unsigned": pa.array([1, 2**63, None, 4], pa.uint64()),
+    "numbers": pa.array([1.0, 2.5, None, np.nan, np.inf]),
+    "whole floats": pa.array([1.0, 2.0, None]),
+    "single precision": pa.array([0.1, 2.5, None], pa.float32()),
+    "half precision": pa.array(np.array([0.1, 2.5, 3], np.float16)),
+    "decimals": pa.array([Decimal("1.50"), None, Decimal("-3.25")]),
+    "truth": pa.array([True, False, None]),
+    "text": pa.array([" a", "b ", "", "NA", "#N/A", "null"]),
+    "categories": pa.array(["a", "b", None]).dictionary_encode(),
+    "large text": pa.array(["a", "b", None], pa.large_string()),
+    "dates": pa.array([date(2020, 1, 1), None, date(1999, 1, 1)]),
+    "durations": pa.array([1, None, 3], pa.duration("us")),
+    "vectors": pa.array([[1.0, 2.0], None, [3.0, 4.0]]),
+    "fixed vectors": pa.array([[1, 2], [3, 4]], pa.list_(pa.int32(), 2)),
+    "nothing": pa.nulls(3),
+    "bytes": pa.array([b"a", None]),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_cell_means_what_it_means_in_one_table(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"x [mg]": CELLS[name], "y": range(len(CELLS[name]))}), path)
+    table, many = open_file(path), DataSetFile(str(path))
+    assert many.shapes == table.shapes
+    assert [many.labels[header] for header in many.shapes] == [
+        table.labels[header] for header in table.shapes
+    ]
+    if "x [mg]" not in table.shapes:
+        return
+    one, other = (next(iter(file.blocks(["x [mg]"])))["x [mg]"] for file in (table, many))
+    if table.shapes["x [mg]"]:
+        np.testing.assert_array_equal(other, one)
+        return
+    assert texts(other) == texts(one)
+    if name not in ("nothing", "truth"):
+        assert is_numeric(other) == is_numeric(one)
+    if is_numeric(one):
+        np.testing.assert_array_equal(numbers(other), numbers(one))
 
 
 def test_a_wrong_cell_is_reported_with_its_file(folder: Path) -> None:
