@@ -28,7 +28,7 @@ from models_store.kinds import levels
 from models_store.kinds.base import MediaKind
 from models_store.kinds.fields import ModalityFields, Spectrogram
 
-FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
+FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3")
 LOWEST_RATE, HIGHEST_RATE = 1000, 384_000
 MOST_CHANNELS = 16
 CANCELLED = 1e-4

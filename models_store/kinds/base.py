@@ -16,6 +16,7 @@ from models_store.errors import UnreadableFile, WrongValue
 from models_store.kinds import arrays
 from models_store.kinds.fields import ModalityFields
 
+LFS_POINTER = b"version https://git-lfs."
 DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 """Prefix of a file in a URL (RFC 2397)."""
 STANDARD_ALPHABET = str.maketrans("-_", "+/")
@@ -90,6 +91,8 @@ class Kind(ABC):
         """See :func:`models_store.kinds.read_file`."""
         if not content:
             raise UnreadableFile("the file is empty")
+        if content.startswith(LFS_POINTER):
+            raise UnreadableFile("the file is a pointer of Git LFS, not its content; run git lfs pull")
         if content.startswith(arrays.MAGIC):
             array = arrays.read_npy(content, text="labels" in self.fields)
             return self.rows(modality, array[None] if array.shape == modality.shape else array)

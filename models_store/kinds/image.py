@@ -169,7 +169,11 @@ class ImageKind(MediaKind):
     suffix = ".png"
     noun = "shows one image"
     default_network = "conv"
-    suffixes = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", *heif.SUFFIXES)
+    suffixes = (
+        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
+        *heif.SUFFIXES,
+    )
     layout = 2
     pictures = True
     grids = True

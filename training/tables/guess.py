@@ -278,19 +278,21 @@ def _paths(field: Field, name: str, spelled: str) -> Guess:
             "put them there, or leave that column out of the table"
         )
     comment = f"paths of files, seen from the folder of {field.file.path.name}; what is not there is missing"
-    kind, files = _kind_of_files(field, there)
-    remarks = [f"'{field.name}': {remark}" for remark in remarks_on(kind, files, there)]
+    kind, files, sentences = _kind_of_files(field, there)
+    remarks = [f"'{field.name}': {sentence}" for sentence in sentences]
     return Guess(name, kind, {"field": spelled, **files.settings}, files.shape, comment, remarks)
 
 
-def _kind_of_files(field: Field, paths: Sequence[Path]) -> tuple[str, Files]:
-    """The kind of some files that a column names, and their settings.
+def _kind_of_files(field: Field, paths: Sequence[Path]) -> tuple[str, Files, list[str]]:
+    """The kind of some files that a column names, their settings, and sentences on them.
 
     Raises:
         DataError: None of the files can be read.
     """
     try:
-        return next((kind, some) for kind in kinds_of(field) if (some := FILES[kind](paths)) is not None)
+        kinds = ((kind, FILES[kind](paths)) for kind in kinds_of(field))
+        kind, files = next((kind, some) for kind, some in kinds if some is not None)
+        return kind, files, remarks_on(kind, files, paths)
     except DataError as error:
         raise DataError(
             f"none of the files that '{field.name}' names can be read: {error}; convert them to "

@@ -15,6 +15,7 @@ from PIL import Image
 
 from models_store.errors import InputRefused, UnreadableFile, first_line
 from models_store.kinds import KINDS, arrays
+from models_store.kinds.base import LFS_POINTER
 from models_store.kinds.fields import ModalityFields, Spectrogram
 from models_store.kinds.image import FORMATS, is_transparent
 from models_store.kinds.video import frames_of
@@ -58,7 +59,7 @@ def clips(paths: Sequence[Path]) -> Files | None:
                 colour |= bool((red != green).any() or (green != blue).any())
                 numbers.append(frames_of(clip))
         except Exception as error:  # Pillow's parsers raise exceptions of any type on damaged files
-            reason = f"{path} is no readable video: {first_line(error)}"
+            reason = _reason(path, "video", error)
     if not numbers:
         raise DataError(reason)
     if max(numbers) == 1:
@@ -81,13 +82,21 @@ def tensors(paths: Sequence[Path]) -> Files:
         try:
             shapes.append(arrays.read_npy(path.read_bytes()).shape)
         except UnreadableFile as error:  # a missing entry, if others can be read
-            reason = f"{path} is no readable array: {error}"
+            reason = _reason(path, "array", error)
     if not shapes:
         raise DataError(reason)
     shape = Counter(shapes).most_common(1)[0][0]
     if len(shape) > 1 and all(one[:1] == (1,) for one in shapes):
         shape = shape[1:]
     return Files({"shape": list(shape)}, shape)
+
+
+def _reason(path: Path, noun: str, error: Exception) -> str:
+    """Sentence on a file that cannot be read."""
+    with path.open("rb") as stream:
+        if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+            return f"{path} is a pointer of Git LFS, not its content; run git lfs pull"
+    return f"{path} is no readable {noun}: {first_line(error)}"
 
 
 FILES: Mapping[str, Callable[[Sequence[Path]], Files | None]] = {
@@ -100,9 +109,16 @@ FILES: Mapping[str, Callable[[Sequence[Path]], Files | None]] = {
 
 
 def remarks_on(kind: str, files: Files, paths: Sequence[Path]) -> list[str]:
-    """Sentences on files that cannot be read, and on transparent pictures; see :func:`_unreadable`."""
+    """Sentences on files that cannot be read, on transparent pictures, and on those of several pages.
+
+    Raises:
+        DataError: None of the files can be read; see :func:`_unreadable`.
+    """
     remarks = []
-    if damage := _unreadable(kind, files, paths):
+    damage = _unreadable(kind, files, paths)
+    if len(damage) == len(paths):
+        raise DataError(damage[0])
+    if damage:
         damaged = "; ".join(damage[:MOST_NAMED])
         remarks.append(
             f"of the first {len(paths)}, {len(damage)} cannot be read and so are missing: {damaged}"
@@ -113,7 +129,18 @@ def remarks_on(kind: str, files: Files, paths: Sequence[Path]) -> list[str]:
             f"of the first {len(paths)}, {transparent} are transparent: where the colour is flat, alpha is "
             "read as the drawing, others are drawn on the background of opaque ones, white without such"
         )
+    if paged := sum(map(_has_pages, paths)) if _is_still(kind) else 0:
+        remarks.append(f"of the first {len(paths)}, {paged} have several pages or frames; the first is read")
     return remarks
+
+
+def _has_pages(path: Path) -> bool:
+    """Whether a picture has further pages or frames."""
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            return getattr(picture, "n_frames", 1) > 1
+    except Exception:  # reported as unreadable; Pillow raises any type
+        return False
 
 
 def _is_still(kind: str) -> bool:
@@ -156,7 +183,7 @@ def _picture_shape(paths: Sequence[Path]) -> tuple[int, ...]:
                 sizes.append((picture.height, picture.width))
                 colour |= picture.mode not in ("1", "L", "LA", "I", "I;16", "I;16B", "F")
         except Exception as error:  # a missing entry, if others can be read; Pillow raises any type
-            reason = f"{path} is no readable picture: {first_line(error)}"
+            reason = _reason(path, "picture", error)
     if not sizes:
         raise DataError(reason)
     height, width = np.median(sizes, axis=0)
@@ -171,7 +198,7 @@ def _spectrogram(paths: Sequence[Path]) -> Spectrogram:
         try:
             sounds.append(soundfile.info(str(path)))
         except soundfile.LibsndfileError as error:  # a missing entry, if others can be read
-            reason = f"a sound cannot be read: {error}"
+            reason = _reason(path, "sound", error)
     if not sounds:
         raise DataError(reason)
     rate = min(sound.samplerate for sound in sounds)

@@ -178,3 +178,43 @@ def test_the_remedy_for_another_format_is_one_of_its_kind(tmp_path: Path, suffix
     path = folder(tmp_path / "media", suffix, lambda path, _: write(path, b"x"))
     (line,) = [line for line in guess([path], path / "e.toml").report if "which is not read" in line]
     assert line.endswith(remedy)
+
+
+@pytest.mark.parametrize("suffix", [".pgm", ".jfif", ".apng", ".bmp"])
+def test_pictures_with_rarer_names_are_read(tmp_path: Path, suffix: str) -> None:
+    def save(path: Path, row: int) -> None:
+        kind = {".jfif": "JPEG", ".apng": "PNG"}.get(suffix)
+        Image.fromarray(np.full((9, 7), row, np.uint8)).save(path, kind)
+
+    _, prepared, present = loaded(folder(tmp_path / "media", suffix, save))
+    assert prepared.modalities[0].shape == (9, 7)
+    assert present == ROWS
+
+
+def test_sounds_of_more_than_4_gb_have_a_header_of_their_own(tmp_path: Path) -> None:
+    def save(path: Path, row: int) -> None:
+        soundfile.write(path, TONE * (1 + row) / ROWS, RATE, format="RF64")
+
+    assert loaded(folder(tmp_path / "media", ".wav", save))[2] == ROWS
+
+
+def test_pictures_of_several_pages_are_named(tmp_path: Path) -> None:
+    guessed, prepared, _ = loaded(folder(tmp_path / "media", ".tif", clip))
+    assert "'file': of the first 20, 20 have several pages or frames; the first is read" in guessed.text
+    assert prepared.modalities[0].shape == (9, 7)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (np.full((9, 7), -1, np.float32), "must go from 0 to 1, 255 or 65535, this one has values from -1"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "run git lfs pull"),
+    ],
+)
+def test_a_folder_of_which_no_picture_has_a_use_is_refused(tmp_path: Path, content: Any, reason: str) -> None:
+    def save(path: Path, _row: int) -> None:
+        write(path, content) if isinstance(content, bytes) else Image.fromarray(content).save(path)
+
+    path = folder(tmp_path / "media", ".tif", save)
+    with pytest.raises(TrainingError, match=reason):
+        guess([path], path / "e.toml")
