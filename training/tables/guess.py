@@ -90,7 +90,7 @@ def guess(
         ExperimentError: Several files do not fit together, or nothing in them can be learned.
     """
     files = [_opened(path, marks) for path in paths]
-    address = _address_of(files)
+    address = _address_of(files, key)
     fields = [field for file in files for field in look(file)]
     key = key or key_of(files, fields)
     cases = load_keys(files, key)
@@ -113,7 +113,7 @@ def guess(
         "left out": left_out,
         "how cells were read": [f"{file.path.name}: {line}" for file in files for line in file.report],
         "how files were joined": join_lines(files, cases),
-        "to check": [*(line for one in guesses for line in one.remarks), *by_file(used), *_ordered(kept)],
+        "to check": [*_same_columns(files), *_remarks(guesses), *by_file(used), *_ordered(kept)],
     }
     dialects = {
         str(path): layout_of(file.dialect).model_copy(update={"missing": ()})  # the marks are those of data
@@ -129,19 +129,34 @@ def _opened(path: Path | str, marks: Marks) -> File:
     return DataSetFile(str(path), marks) if is_data_set(str(path)) else open_file(Path(path), marks=marks)
 
 
-def _address_of(files: Sequence[File]) -> str | None:
+def _address_of(files: Sequence[File], key: str | None) -> str | None:
     """The address of a data set; None for other files.
 
     Raises:
-        ExperimentError: One of several files is a data set.
+        ExperimentError: One of several files is a data set, or a key would join it.
     """
     address = next((one.address for one in files if isinstance(one, DataSetFile)), None)
-    if address is not None and len(files) > 1:
+    if address is not None and (len(files) > 1 or key):
         raise ExperimentError(
             f"{address} is a data set of many files, whose rows are not joined with those of others; name it "
             "alone, with all columns in each of its files"
         )
     return address
+
+
+def _remarks(guesses: Sequence[Guess]) -> list[str]:
+    return [line for one in guesses for line in one.remarks]
+
+
+def _same_columns(files: Sequence[File]) -> list[str]:
+    """A sentence on files that may hold the rows of one table."""
+    tables = {tuple(file.shapes) for file in files if file.dialect}
+    if len(files) == 1 or len(tables) != 1 or not all(file.dialect for file in files):
+        return []
+    return [
+        "all files have the same columns, and are joined side by side; if each holds rows of one table, "
+        "name their folder, or their pattern in quotes (Parquet)"
+    ]
 
 
 def _ordered(decisions: Sequence[Decision]) -> list[str]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tests.training.data.datasets import experiment_of, write
+from tests.training.data.datasets import experiment_of, table_of, write
 from training import data
 from training.config import Experiment, ModalityChoice
 from training.errors import DataError, ExperimentError
@@ -37,6 +37,16 @@ def test_init_writes_an_experiment_of_a_data_set(folder: Path, tmp_path: Path) -
     Experiment.model_validate(settings)
     with pytest.raises(ExperimentError, match="is a data set of many files, whose rows are not joined"):
         guess([str(folder), folder / "a.parquet"], tmp_path / "e.toml")
+    with pytest.raises(ExperimentError, match="is a data set of many files, whose rows are not joined"):
+        guess([str(folder)], tmp_path / "e.toml", key="id")
+
+
+def test_files_with_the_same_columns_may_be_parts_of_one_table(tmp_path: Path) -> None:
+    """A shell replaces a pattern without quotes by the files."""
+    for name in "ab":
+        parquet.write_table(table_of(0, 40), tmp_path / f"{name}.parquet")
+    report = guess([tmp_path / "a.parquet", tmp_path / "b.parquet"], tmp_path / "e.toml").report
+    assert any("if each holds rows of one table, name their folder" in line for line in report)
 
 
 def test_a_folder_with_one_table_is_no_data_set(folder: Path, tmp_path: Path) -> None:
