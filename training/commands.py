@@ -297,7 +297,7 @@ def weights_of(bundle: Bundle) -> dict[str, Tensor]:
 @contextmanager
 def _shown(experiment: Experiment, prepared: data.Prepared, log: Tracked) -> Iterator[fitting.Progress]:
     """Shows a progress bar, prints a line per epoch and logs it to the trackers."""
-    batches = -(-prepared.train_rows // experiment.fit.batch_size)
+    batches = -(-prepared.epoch_rows // experiment.fit.batch_size)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

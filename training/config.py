@@ -180,6 +180,9 @@ class Data(_Frozen):
     buffer: Positive = 100_000
     """For the source `dataset`: least number of rows, over all processes, that are read before batches are
     drawn from them."""
+    epoch_rows: Positive | None = None
+    """For the source `dataset`: about how many rows an epoch has, after which the run is validated and saved.
+    Every row is read once in (training rows ÷ this) epochs. Default: all training rows."""
     test: Annotated[int, Field(ge=0)] = 0
     """For the sources `table` and `dataset`: number of random rows held out of training to measure the
     model."""

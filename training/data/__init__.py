@@ -49,13 +49,18 @@ class Prepared:
     stream: RowStream | None = None
 
     def in_epoch(self, epoch: int) -> Rows | EpochRows:
-        """Returns the training rows of an epoch; their number is the same in all epochs."""
+        """Returns the training rows of an epoch."""
         return self.train if self.anew is None else self.anew(epoch)
 
     @property
     def train_rows(self) -> int:
-        """Number of the training rows of an epoch."""
+        """Number of training rows."""
         return len(self.train if self.stream is None else self.stream)
+
+    @property
+    def epoch_rows(self) -> int:
+        """Number of the training rows of an epoch; of a part of a data set about that number."""
+        return self.train_rows // (1 if self.stream is None else self.stream.parts)
 
     def cells(self, name: str) -> Tensor | CellStatistics:
         """Training rows of a modality, (n, *shape), or their statistics."""

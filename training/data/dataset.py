@@ -77,7 +77,7 @@ def load(experiment: Experiment, fabric: Fabric | None = None) -> DataSet:
     parts = np.split(drawn, ends)
     held = np.sort(drawn[: ends[1]])
     statistics, (test, validation, sample) = _read(file, views, held, parts, fabric)
-    stream = RowStream(file, views, held, sample, settings.buffer, statistics)
+    stream = RowStream(file, views, held, sample, settings.buffer, settings.epoch_rows, statistics)
     return DataSet(stream, test, validation, tables_of([file], views))
 
 

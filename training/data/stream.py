@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -26,8 +27,8 @@ from training.errors import DataError
 from training.networks.statistics import CellStatistics
 from training.tables.dataset import DataSetFile, Piece
 
-STREAMED = 21
-"""Purpose of the random generator of an order, part of its seed."""
+STREAMED, SHUFFLED = 21, 22
+"""Purposes of random generators, part of their seeds: the order of row groups, and that of rows."""
 
 Item = TypeVar("Item")
 
@@ -42,6 +43,7 @@ class RowStream:
         held: Sorted numbers of the rows that are held out, counted over the data set.
         sample: Some of the training rows, which are held in memory.
         buffer: Least number of rows of a window, over all processes.
+        epoch_rows: About how many rows an epoch has; None for all.
         statistics: Statistics of all training rows by modality.
     """
 
@@ -50,6 +52,7 @@ class RowStream:
     held: Array
     sample: Rows
     buffer: int
+    epoch_rows: int | None
     statistics: Mapping[str, CellStatistics]
 
     def __len__(self) -> int:
@@ -58,6 +61,13 @@ class RowStream:
     def in_epoch(self, seed: int, epoch: int) -> StreamedEpoch:
         """The rows of an epoch, in an order that follows from both numbers."""
         return StreamedEpoch(self, seed, epoch)
+
+    @cached_property
+    def parts(self) -> int:
+        """Number of epochs in which every row is read once; each of them has a window."""
+        largest = self.buffer + max(piece.rows for piece in self.file.pieces)
+        parts = 1 if self.epoch_rows is None else round(len(self) / self.epoch_rows)
+        return max(1, min(parts, len(self) // largest))
 
     def training_rows(self, piece: Piece) -> int:
         """Number of the rows of a row group that are not held out."""
@@ -151,7 +161,15 @@ class StreamedEpoch:
     epoch: int
 
     def __len__(self) -> int:
-        return len(self.stream)
+        return sum(self.stream.training_rows(piece) for window in self.windows for piece in window)
+
+    @cached_property
+    def windows(self) -> Sequence[Sequence[Piece]]:
+        """The windows of this epoch, among those of all rows in a random order."""
+        parts = self.stream.parts
+        number, part = divmod(self.epoch - 1, parts)
+        windows = list(self._windows(np.random.default_rng([self.seed, number, STREAMED])))
+        return windows[len(windows) * part // parts : len(windows) * (part + 1) // parts]
 
     @property
     def shapes(self) -> dict[str, torch.Size]:
@@ -163,11 +181,10 @@ class StreamedEpoch:
         Raises:
             DataError: A file is damaged, has changed, or a cell does not fit.
         """
-        rng = np.random.default_rng([self.seed, self.epoch, STREAMED])
+        rng = np.random.default_rng([self.seed, self.epoch, SHUFFLED])
         rank, processes = fabric.global_rank, fabric.world_size
-        windows = list(self._windows(rng))
         owner, mine, left = np.zeros(0, np.int64), self.stream.sample.head(0), len(self)
-        for rows, read in _ahead(self._read(windows, rank, processes, size)):
+        for rows, read in _ahead(self._read(rank, processes, size)):
             left -= rows
             owner = np.concatenate([owner, np.arange(rows) * processes // rows])
             mine = _before(read, size, mine)
@@ -194,11 +211,9 @@ class StreamedEpoch:
         if rows:
             yield window
 
-    def _read(
-        self, windows: Sequence[list[Piece]], rank: int, processes: int, room: int
-    ) -> Iterator[tuple[int, Rows]]:
+    def _read(self, rank: int, processes: int, room: int) -> Iterator[tuple[int, Rows]]:
         """For each window the number of its rows, and those that this process reads, with room before."""
-        for window in windows:
+        for window in self.windows:
             rows = sum(map(self.stream.training_rows, window))
             start, stop = (-(-rows * one // processes) for one in (rank, rank + 1))
             yield rows, self.stream.read(window, start, stop, room)

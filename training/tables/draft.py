@@ -28,6 +28,8 @@ TABLE_STEPS = 1000
 LARGE_TABLE_STEPS = 4000
 """... and on tables of at least LARGE_TABLE rows."""
 LARGE_TABLE = 5000
+EPOCH_ROWS, MOST_PARTS = 1_000_000, 100
+"""Rows of an epoch of a data set with more of them, and the most such epochs in which all rows are read."""
 HIDDEN_CELLS = 0.25
 """Mean share of a wide vector's cells that are hidden from its encoder in training."""
 WIDE = 16
@@ -103,6 +105,17 @@ class Draft:
         """Rows for validation, and as many for testing."""
         return min(max(1, self.rows // 10), MOST_HELD_OUT)
 
+    @property
+    def train_rows(self) -> int:
+        """Rows of training."""
+        return self.rows - 2 * self.held_out
+
+    @property
+    def epoch_rows(self) -> int:
+        """Rows of an epoch."""
+        part = max(EPOCH_ROWS, math.ceil(self.train_rows / MOST_PARTS))
+        return self.train_rows if self.address is None else min(self.train_rows, part)
+
     @cached_property
     def latent_dim(self) -> int:
         """Dimensions of z."""
@@ -111,12 +124,12 @@ class Draft:
     @cached_property
     def schedule(self) -> Schedule:
         """Training of the first run."""
-        return _schedule(self.rows - 2 * self.held_out, self.guesses)
+        return _schedule(self.train_rows, self.epoch_rows, self.guesses)
 
     @property
     def steps(self) -> int:
         """Optimizer steps of the first run."""
-        return self.schedule.epochs * math.ceil((self.rows - 2 * self.held_out) / self.schedule.batch)
+        return self.schedule.epochs * math.ceil(self.epoch_rows / self.schedule.batch)
 
     def network(self, guess: Guess) -> dict[str, Any]:
         """Network of a modality."""
@@ -160,6 +173,8 @@ class Draft:
         else:
             _add(table, "source", "dataset")
             _add(table, "address", self.address, "a path is seen from where the command runs")
+            if self.epoch_rows < self.train_rows:
+                _add(table, "epoch_rows", self.epoch_rows, "the run is validated and saved after so many")
         if self.key:
             _add(table, "key", self.key, "rows with the same value belong together")
         if self.marks.everywhere:
@@ -268,7 +283,7 @@ class Schedule:
     hides: bool
 
 
-def _schedule(rows: int, guesses: Sequence[Guess]) -> Schedule:
+def _schedule(rows: int, epoch_rows: int, guesses: Sequence[Guess]) -> Schedule:
     """Chooses steps, rate and depth by the number of training rows and by what is learned.
 
     On tables of a few hundred rows (pbc, breast, weak views; three splits) one hidden layer at 3e-3 with
@@ -283,7 +298,7 @@ def _schedule(rows: int, guesses: Sequence[Guess]) -> Schedule:
         steps, rate, layers = TABLE_STEPS if rows < LARGE_TABLE else LARGE_TABLE_STEPS, 3e-3, 1
     else:
         batch, steps, rate, layers = min(128, max(8, rows // 16)), STEPS, 1e-3, 2
-    epochs = min(300, max(1, math.ceil(steps / math.ceil(rows / batch))))
+    epochs = min(300, max(math.ceil(rows / epoch_rows), math.ceil(steps / math.ceil(epoch_rows / batch))))
     return Schedule(epochs, batch, rate, layers, objective, hides=tabular and rows < LARGE_TABLE)
 
 

@@ -113,6 +113,21 @@ def test_an_order_follows_from_seed_and_epoch_and_mixes_files(prepared: Prepared
     assert np.mean([len(some) for some in pieces]) > 1.5
 
 
+def test_epochs_may_be_parts_that_have_every_row_once(folder: Path) -> None:
+    prepared = data.prepare(experiment_of(folder, epoch_rows=130))
+    assert prepared.epoch_rows == 135
+    first, second, third, fourth = (ids(batches(prepared, epoch)) for epoch in (1, 2, 3, 4))
+    assert (
+        sorted(first + second)
+        == sorted(third + fourth)
+        == sorted(ids(batches(data.prepare(experiment_of(folder)), 1)))
+    )
+    assert first not in (third, fourth)
+    assert min(map(len, (first, second, third, fourth))) > 0
+    assert [len(prepared.in_epoch(epoch)) for epoch in (1, 2)] == [len(first), len(second)]
+    assert data.prepare(experiment_of(folder, epoch_rows=1)).epoch_rows >= 60 + GROUP
+
+
 def test_no_more_than_a_window_is_read_at_a_time(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = list[int]()
     read = RowStream.read
@@ -167,14 +182,15 @@ def test_a_process_opens_the_row_groups_of_its_part_alone(
 
 @pytest.mark.slow
 def test_losses_are_equal_for_two_processes_and_after_a_stop(folder: Path, tmp_path: Path) -> None:
-    experiment = experiment_of(folder)
+    experiment = experiment_of(folder, epoch_rows=130)
     fit(experiment, data.prepare(experiment), tmp_path / "one")
     with pytest.raises(KeyboardInterrupt):
         fit(experiment, data.prepare(experiment), tmp_path / "stopped", stopped_after(1))
     fit(experiment, data.prepare(experiment), tmp_path / "stopped", resume=True)
     assert losses(tmp_path / "stopped") == losses(tmp_path / "one")
     file = tmp_path / "rows.toml"
-    file.write_text(TEXT.replace("ADDRESS", str(folder)))
+    text = TEXT.replace("ADDRESS", str(folder))
+    file.write_text(text.replace("buffer = 60", "buffer = 60\nepoch_rows = 130"))
     two = begin(torchrun(tmp_path, "tests.training.run_fit", file, tmp_path / "two"), tmp_path)
     two.communicate()
     assert two.returncode == 0

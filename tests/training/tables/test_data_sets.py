@@ -18,6 +18,7 @@ from training import data
 from training.config import Experiment, ModalityChoice
 from training.errors import DataError, ExperimentError
 from training.tables.dataset import DataSetFile, is_data_set
+from training.tables.draft import Draft, Guess
 from training.tables.files import is_numeric, numbers, texts
 from training.tables.guess import guess
 from training.tables.opening import open_file
@@ -39,6 +40,14 @@ def test_init_writes_an_experiment_of_a_data_set(folder: Path, tmp_path: Path) -
         guess([str(folder), folder / "a.parquet"], tmp_path / "e.toml")
     with pytest.raises(ExperimentError, match="is a data set of many files, whose rows are not joined"):
         guess([str(folder)], tmp_path / "e.toml", key="id")
+
+
+def test_a_large_data_set_is_saved_after_parts_of_it(folder: Path, tmp_path: Path) -> None:
+    columns = Guess("x", "vector", {"columns": [{"name": "x"}]}, (1,), "")
+    for rows, expected in ((500_000, (None, 3)), (10_020_000, (1_000_000, 10)), (10**9, (9_999_800, 100))):
+        draft = Draft([folder], tmp_path / "e.toml", {}, None, rows, [columns], {}, address=str(folder))
+        settings = tomllib.loads(draft.text())
+        assert (settings["data"].get("epoch_rows"), settings["fit"]["epochs"]) == expected
 
 
 def test_files_with_the_same_columns_may_be_parts_of_one_table(tmp_path: Path) -> None:
