@@ -248,13 +248,14 @@ class ArrayFile(File):
     def _unusable(member: Any, rows: int) -> str | None:
         """Why a member of the archive cannot be learned; None where it can."""
         if not isinstance(member, np.ndarray):
-            return "it is no array of numbers or text"
+            return "it is no array of numbers or text; save text with astype(str)"
         if not member.ndim or len(member) != rows:
             return f"it has {len(member) if member.ndim else 'no'} rows, others have {rows}"
         if not member[:1].size:
             return "its rows are empty"
         if member.dtype.kind not in "biufUS":
-            return f"it must hold numbers or text, got {member.dtype}"
+            fields = "; save each of its fields as an array" if member.dtype.names else ""
+            return f"it must hold numbers or text, got {member.dtype}{fields}"
         return None
 
     @property

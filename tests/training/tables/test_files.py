@@ -127,7 +127,15 @@ def test_pickled_arrays_beside_others_are_left_out(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=np.arange(20.0), objects=objects)
     file = open_file(tmp_path / "x.npz")
     assert dict(file.shapes) == {"x": ()}
-    assert "'objects' is left out: it is no array of numbers or text" in file.report
+    assert (
+        "'objects' is left out: it is no array of numbers or text; save text with astype(str)" in file.report
+    )
+
+
+def test_an_array_with_fields_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", t=np.zeros(20, [("height", "f4"), ("sex", "U1")]))
+    with pytest.raises(DataError, match="save each of its fields as an array"):
+        open_file(tmp_path / "x.npz")
 
 
 def test_arrays_of_different_lengths_are_refused(tmp_path: Path) -> None:
