@@ -235,7 +235,7 @@ class ColumnSurvey:
     def is_numeric(self, decimal: str) -> bool:
         """Whether the cells that are not missing are numbers, but for few words."""
         numbers = self.commas if decimal == "," else self.points
-        if not numbers or self.has_codes:
+        if not numbers or self.has_codes or numbers < 2 * (self.figures - numbers):
             return False
         plain = {word: n for word, n in self.words.items() if word not in PERHAPS}
         if not plain:

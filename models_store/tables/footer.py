@@ -23,6 +23,8 @@ LONGEST = 40
 """Most characters of that cell."""
 FEWEST_ROWS = 3
 """Fewest rows above a footer that is recognised by its words."""
+FEWEST_EMPTY = 3
+"""Fewest empty lines at the end of a text that are no rows."""
 FEWEST_SUMMED = 10
 """Fewest rows above a last line that is recognised as the sums of the columns."""
 _SUMMARIES = re.compile(
@@ -58,7 +60,7 @@ def above_footer(source: Source, lines: Callable[[], Iterator[Line]]) -> Iterato
         return
     seen, held, above = set(source.labels), list[Line](), 0
     words: list[str] = []
-    for line in lines():
+    for line in _without_empty_end(source, lines()):
         word = _word(line)
         if held and len(held) <= MOST_LINES and _is_below(line, word, held, len(source.headers), seen):
             held.append(line)
@@ -69,7 +71,7 @@ def above_footer(source: Source, lines: Callable[[], Iterator[Line]]) -> Iterato
         yield from held
         above += len(held)
         held = [line]
-    size = _lines_of_footer(held, above, len(source.headers), lines)
+    size = _lines_of_footer(held, above, len(source.headers), lines) if held else 0
     source.footer = held[len(held) - size :]
     yield from held[: len(held) - size]
 
@@ -81,6 +83,21 @@ def _without_last(source: Source, lines: Iterator[Line]) -> Iterator[Line]:
         held.append(line)
         yield held.popleft()
     source.footer = list(held)
+
+
+def _without_empty_end(source: Source, lines: Iterator[Line]) -> Iterator[Line]:
+    """Lines without empty ones at their end, as formatted cells leave them in a sheet and in a text of it."""
+    empty: list[Line] = []
+    for line in lines:
+        if all(map(_is_empty, line)):
+            empty.append(line)
+            continue
+        yield from empty
+        empty = []
+        yield line
+    is_end = len(empty) >= (1 if source.typed else FEWEST_EMPTY)
+    source.empty_lines = len(empty) * is_end
+    yield from [] if is_end else empty
 
 
 def _lines_of_footer(
@@ -184,6 +201,10 @@ def _value(cell: Any, mark: str) -> float | None:
 
 def _is_number(cell: Any) -> bool:
     return any(_value(cell, mark) is not None for mark in ".,")
+
+
+def _is_empty(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
 def _is_blank(cell: Any) -> bool:

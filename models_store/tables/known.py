@@ -110,11 +110,12 @@ def _split(lines: Sequence[str], delimiter: str, quote: str, line_end: str) -> I
 
 @dataclass
 class _Marks:
-    """How the numbers of a column are written."""
+    """How the numbers of a column are written; floats of a format with types have a point."""
 
     decimal: Counter[DecimalMark] = field(default_factory=Counter)
     cells: list[str] = field(default_factory=list)
     affixes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    has_floats: bool = False
 
     def see(self, text: str) -> None:
         if parts := split_affixes(text):
@@ -176,6 +177,8 @@ def _marks(source: Source, content: Sequence[Content]) -> dict[int, _Marks]:
         for at, mark in marks.items():
             if row[at] and isinstance(row[at], str):
                 mark.see(row[at].strip())
+            elif isinstance(row[at], float) and not row[at].is_integer():
+                mark.has_floats = True
     return {at: mark for at, mark in marks.items() if mark.cells or not source.typed}
 
 
@@ -211,6 +214,7 @@ def _same_unit(first: tuple[str, str], second: tuple[str, str]) -> bool:
 def _marked(column: ColumnDialect, marks: _Marks, usual: DecimalMark, before: StoredColumn) -> ColumnDialect:
     points, commas = marks.decimal["."], marks.decimal[","]
     decimal = usual if points == commas else "," if commas > points else "."
+    decimal = "." if marks.has_floats else decimal
     groups = {thousands_mark(cell, decimal) for cell in marks.cells} - {None}
     unit = (before.prefix or "", before.suffix or "")
     spellings = [pair for pair, _ in marks.affixes.most_common() if _same_unit(pair, unit)]

@@ -31,6 +31,28 @@ Opener: TypeAlias = Callable[[], BinaryIO]
 DAMAGED = (OSError, EOFError, zlib.error, zstandard.ZstdError, ValueError)
 
 
+_LABELS = "save it as CSV, with labels instead of codes where they are categories"
+OTHER_FORMATS = {
+    b"\xd0\xcf\x11\xe0": "an old Excel book (.xls), or one with a password; save it without, as .xlsx or CSV",
+    b"SQLite format 3\0": "a database of SQLite; export its table as CSV or Parquet",
+    b"%PDF-": "a PDF; save its table as CSV",
+    b"ARROW1\0": "an Arrow or Feather file; save it as Parquet",
+    b"Obj\x01": "an Avro file; save it as Parquet",
+    b"$FL2@(#)": f"an SPSS file (.sav); {_LABELS}",
+    b"$FL3@(#)": f"an SPSS file (.zsav); {_LABELS}",
+    b"<stata_dta>": f"a Stata file (.dta); {_LABELS}",
+    b"HEADER RECORD*******": "a SAS transport file; save it as CSV",
+    b"\0" * 12 + b"\xc2\xea\x81\x60": "a SAS file (.sas7bdat); save it as CSV",
+    b"MATLAB 5.0 MAT-file": "a MATLAB file; save its arrays by scipy.io.loadmat and numpy.savez",
+    b"RDX3\n": "an R file; save its table by write.csv",
+    b"X\n\0\0": "an R file; save its table by write.csv",
+    b"\x80\x04": "a pickle; save its table as Parquet, or its arrays as .npz",
+    b"\x80\x05": "a pickle; save its table as Parquet, or its arrays as .npz",
+    b"\x89HDF": "an HDF5 file; save its table as CSV or Parquet",
+    b"MuData (": "a MuData file, which training alone reads; save its table as CSV or Parquet",
+    b"\x93NUMPY": "an array (.npy); save its table as CSV or Parquet",
+}
+"""By first bytes, what a file is that is no table, and the remedy."""
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 OTHER_TEXTS = {
     "ARFF": rb"(?i)(%[^\n]*\n\s*)*@relation\b",
@@ -124,10 +146,8 @@ def _format(start: bytes, opener: Opener, where: str) -> Format:
         return "parquet"
     if start.startswith(b"PK\x03\x04"):
         return _archive(opener, where)
-    if start.startswith(b"\xd0\xcf\x11\xe0"):
-        raise UnreadableFile(f"{where} is an old Excel book (.xls); save it as .xlsx or CSV")
-    if start.startswith((b"\x89HDF", b"MuData (", b"SQLite", b"%PDF", b"\x93NUMPY", b"ARROW1", b"Obj\x01")):
-        raise UnreadableFile(f"{where} is no table of text: it begins with {start[:8]!r}; save it as CSV")
+    if other := next((name for magic, name in OTHER_FORMATS.items() if start.startswith(magic)), None):
+        raise UnreadableFile(f"{where} is {other}")
     if start.startswith(UTF16) and start.decode("utf-16", "ignore").lstrip()[:1] in ("[", "{"):
         raise UnreadableFile(f"{where} is JSON in UTF-16; save it as UTF-8")
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -155,6 +175,8 @@ def _archive(opener: Opener, where: str) -> Format:
         raise UnreadableFile(f"{where} is a damaged archive; make it again") from None
     if any(name.startswith("xl/") for name in names):
         return "excel"
+    if "mimetype" in names and "content.xml" in names:
+        raise UnreadableFile(f"{where} is an OpenDocument file; save it as .xlsx or CSV")
     raise UnreadableFile(f"{where} is an archive of {listed(names[:5])}; unpack it and name the table in it")
 
 

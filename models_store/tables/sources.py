@@ -32,6 +32,7 @@ class Source(ABC):
         typed: Whether cells are values of a type instead of text; :func:`as_cell` makes cells of them.
         footer: Lines below the last row, such as totals and notes, once all rows have been read.
         footer_lines: Number of these lines; None: by what they hold.
+        empty_lines: Number of empty lines at the end, which are no rows, once all rows have been read.
         labels: Words in lower case that rows may have, also where they read like a total.
     """
 
@@ -40,6 +41,7 @@ class Source(ABC):
     typed: bool = True
     footer: Sequence[Sequence[Any]] = ()
     footer_lines: int | None = None
+    empty_lines: int = 0
     labels: frozenset[str] = frozenset()
 
     @abstractmethod

@@ -72,7 +72,10 @@ def _describe(
     for column in columns:
         votes.update(column.votes)
     usual = "," if votes[","] > votes["."] else "."
-    decimals = [decimal or column.decimal(usual) for column in columns]
+    points = source.typed  # a number of a format with types has a point
+    decimals = [
+        decimal or ("." if points and column.votes["."] else column.decimal(usual)) for column in columns
+    ]
     numeric = [column.is_numeric(mark) for column, mark in zip(columns, decimals, strict=True)]
     used = {word for column, yes in zip(columns, numeric, strict=True) if yes for word in column.words}
     described, report = [], list[str]()

@@ -225,6 +225,9 @@ def _remarks(source: Source, dialect: Dialect) -> Iterator[str]:
     if dialect.descriptions:
         shown = listed(text for text in dialect.descriptions[0] if text.strip())
         yield f"{_lines(len(dialect.descriptions))} no row below the header: {shown[:LONGEST_SHOWN]}"
+    if source.empty_lines:
+        lines = "1 empty line" if source.empty_lines == 1 else f"{source.empty_lines} empty lines"
+        yield f"{lines} at the end of the sheet or text left out"
     if source.footer:
         yield _below(source.footer)
 

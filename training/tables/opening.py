@@ -9,6 +9,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from models_store.tables.dialect import FileDialect
+from models_store.tables.opening import OTHER_FORMATS
 from training.errors import DataError
 from training.tables.files import LARGE_PARQUET, ArrayFile, File, ParquetFile, TableFile, reading
 from training.tables.marks import NO_MARKS, Marks
@@ -16,6 +17,8 @@ from training.tables.mudata import MuDataFile
 
 TEXT_WITH_ZEROS = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xff\xfe", b"\xfe\xff")
 """Starts of gzip, zstd and UTF-16."""
+ARRAYS = {b"\x93NUMPY", b"\x89HDF", b"MuData ("}
+"""Starts of files of arrays, which training reads."""
 MOSTLY = 0.9
 """Share of a text that its printable bytes are at least."""
 TABLES = (".csv", ".tsv", ".parquet")
@@ -44,7 +47,7 @@ def open_file(path: Path, how: FileDialect | None = None, marks: Marks = NO_MARK
     with reading(path):
         if start.startswith(b"PAR1"):
             return ParquetFile(path, marks) if _cells(path) > LARGE_PARQUET else TableFile(path, how, marks)
-        if _is_workbook(path, start):
+        if _is_workbook(path, start) or start.startswith(tuple(OTHER_FORMATS.keys() - ARRAYS)):
             return TableFile(path, how, marks)
         if start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
             return ArrayFile(path, marks, zipped=start.startswith(b"PK"))
@@ -74,12 +77,12 @@ def _cells(path: Path) -> int:
 
 
 def _is_workbook(path: Path, start: bytes) -> bool:
-    """Whether this is an archive that holds an Excel workbook."""
+    """Whether this is an archive that holds a workbook, of Excel or OpenDocument."""
     if not start.startswith(b"PK\x03\x04"):
         return False
     try:
         with zipfile.ZipFile(path) as archive:
-            return "xl/workbook.xml" in archive.namelist()
+            return not {"xl/workbook.xml", "content.xml"}.isdisjoint(archive.namelist())
     except (zipfile.BadZipFile, OSError):
         return False
 

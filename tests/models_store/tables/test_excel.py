@@ -73,3 +73,17 @@ def test_names_below_groups_of_columns_in_text() -> None:
         "",
     ]
     assert list(read_table("\n".join(index).encode()).dialect.headers) == ["", *HEADER]
+
+
+def test_empty_lines_below_the_table_are_no_rows() -> None:
+    """Formatted cells leave them, by the hundred."""
+    table = read({"Data": [HEADER, *ROWS, *[[None, None, None]] * 400, [None, " ", None]]})
+    assert table.rows == len(ROWS)
+    assert table.report == ("401 empty lines at the end of the sheet or text left out",)
+
+
+def test_a_column_of_numbers_and_texts_with_commas_is_text() -> None:
+    """``1.125`` beside the text ``1,5`` was read as 1125."""
+    lines = [[f"{at},5" if at % 2 else at + 0.125, at / 4] for at in range(40)]
+    table = read({"Data": [["size", "x"], *lines]})
+    assert [column.content for column in table.dialect.columns] == ["text", "number"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -85,3 +88,49 @@ def test_nan_in_json_is_missing() -> None:
 def test_infinity_in_json_is_refused_with_a_remedy(content: str, constant: str) -> None:
     with pytest.raises(UnreadableFile, match=f"{constant} is no value of a table; write null"):
         read_table(content.format(constant).encode())
+
+
+@pytest.mark.parametrize(
+    ("start", "sentence"),
+    [
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+            r"old Excel book \(.xls\), or one with a password",
+        ),
+        (b"SQLite format 3\0", "database of SQLite; export its table as CSV"),
+        (b"ARROW1\0\0", "an Arrow or Feather file; save it as Parquet"),
+        (
+            b"$FL2@(#) IBM SPSS STATISTICS",
+            r"an SPSS file \(.sav\); save it as CSV, with labels",
+        ),
+        (b"<stata_dta><header>", r"a Stata file \(.dta\); save it as CSV, with labels"),
+        (b"\x80\x04\x95", "a pickle; save its table as Parquet"),
+        (b"RDX3\nX\n", "an R file; save its table by write.csv"),
+    ],
+)
+def test_binary_formats_are_refused_by_name_with_a_remedy(start: bytes, sentence: str) -> None:
+    with pytest.raises(UnreadableFile, match=sentence):
+        read_table(start + bytes(99))
+
+
+def test_open_document_is_refused_by_name() -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr("content.xml", "<office/>")
+    with pytest.raises(UnreadableFile, match=r"is an OpenDocument file; save it as .xlsx or CSV"):
+        read_table(stream.getvalue())
+
+
+@pytest.mark.parametrize("header", ["ORC", "FEA1", "RDX", "$FL"])
+def test_headers_like_the_start_of_other_formats_are_headers(header: str) -> None:
+    rows = [f"{at},{at}.5" for at in range(9)]
+    assert read_table("\n".join([f"{header},x", *rows]).encode()).dialect.headers == (header, "x")
+
+
+@pytest.mark.parametrize(("empty", "rows"), [(1, 41), (2, 42), (3, 40), (400, 40)])
+def test_empty_lines_at_the_end_of_a_text_of_a_sheet_are_no_rows(empty: int, rows: int) -> None:
+    lines = ["a,b", *(f"{at},{at}.5" for at in range(40)), *["," for _ in range(empty)]]
+    table = read_table("\n".join([*lines, ""]).encode())
+    assert table.rows == rows
+    assert ("empty lines at the end" in "\n".join(table.report)) == (rows == 40)
