@@ -90,7 +90,7 @@ def _refuse(settings: Data) -> None:
 
 
 def _view(experiment: Experiment, name: str, file: DataSetFile) -> View:
-    """How a modality is read.
+    """Finds the fields of a modality, and the function that reads them.
 
     Raises:
         ExperimentError: Its fields are not there, or it is one of files that a column names.

@@ -158,7 +158,7 @@ def read_rows(view: View, block: Block, where: str | Path | None = None) -> tupl
 
 
 def view_of(name: str, choice: ModalityChoice, files: Sequence[File], paths: Sequence[Path | str]) -> View:
-    """How a modality of an experiment is read from its file.
+    """Finds the fields of a modality of an experiment, and the function that reads them.
 
     Raises:
         ExperimentError: A field is not there, or the settings of the modality are inconsistent.
