@@ -7,6 +7,15 @@ from collections.abc import Sequence
 
 from models_store.tables.cells import CENSORED, EMPTY, PERHAPS, number
 
+_ABSENT = frozenset(
+    [
+        *("missing", "unknown", "not available", "not known", "not done", "not measured", "no data"),
+        *("refused", "nd", "n.d", "n/d", "fehlt", "unbekannt", "k.a", "k. a", "keine angabe", "manquant"),
+        *("inconnu", "non disponible", "desconocido", "faltante", "sin datos", "sconosciuto", "mancante"),
+        *("desconhecido", "onbekend", "saknas", "okänd", "brak", "нет данных", "неизвестно", "未知", "缺失"),
+    ]
+)
+"""Words for a missing value, which are no units and no names."""
 MOST_DESCRIPTIONS = 2
 """Lines of texts below the header, as survey programs write them."""
 IDENTIFIERS = '{"ImportId":'
@@ -75,7 +84,9 @@ def units_below(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
         for header, cell, column in zip(rows[0], rows[1], columns, strict=False)
         if _mostly_numbers(column) and not _is_bound(header, rows[0])
     ]
-    words = [cell for cell in at_numbers if cell and cell not in EMPTY | PERHAPS]
+    words = [cell for cell in at_numbers if cell and not _is_absent(cell)]
+    if any(cell and _is_absent(cell) for cell in at_numbers):
+        return ()
     if not all(_UNIT.fullmatch(cell) and _NO_DIGIT.search(cell) and not is_number(cell) for cell in words):
         return ()
     return tuple(rows[1]) if words and 2 * len(words) > len(at_numbers) else ()
@@ -117,9 +128,14 @@ def _is_bound(name: str, header: Sequence[str]) -> bool:
     return match is not None and match[1] in header
 
 
+def _is_absent(cell: str) -> bool:
+    """Whether a cell means a missing value."""
+    return cell in EMPTY | PERHAPS or cell.casefold().rstrip(".") in _ABSENT
+
+
 def _is_word(cell: str) -> bool:
     return (
-        cell not in EMPTY | PERHAPS
+        not _is_absent(cell)
         and not CENSORED.fullmatch(cell)
         and not is_number(cell)
         and bool(_NO_DIGIT.search(cell))

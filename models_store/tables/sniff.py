@@ -142,7 +142,7 @@ def _is_commented_header(
     above: Sequence[str], lines: Sequence[str], marks: tuple[str, str], line_end: str
 ) -> bool:
     """Whether the comment above a table that has no header names its columns."""
-    if not above or not above[-1].startswith("#"):
+    if not above or not above[-1].startswith("#") or marks[0] == " ":
         return False
     names, *_ = split_lines([above[-1][1:]], *marks, line_end) or [[]]
     rows = split_lines(lines, *marks, line_end)

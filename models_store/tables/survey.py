@@ -184,9 +184,8 @@ def _textual(
     """A word such as NA is a label, unless columns of numbers use it for missing or nothing else is there."""
     doubtful = Counter({word: n for word, n in seen.words.items() if word in PERHAPS or word in used})
     only_one = len(seen.words) == 1 and not seen.values
-    absent = Counter(
-        {word: n for word, n in doubtful.items() if word in PERHAPS and (word in used or only_one)}
-    )
+    sure = only_one or seen.has_codes
+    absent = Counter({word: n for word, n in doubtful.items() if word in PERHAPS and (word in used or sure)})
     if absent or seen.odd:
         report.append(f"'{base.header}': taken as missing: {_counts(absent + seen.odd)}")
     if seen.has_codes:

@@ -192,6 +192,8 @@ def remedy(example: str) -> str:
 
 def _identifies(field: Field) -> str | None:
     """Reason why whole numbers are taken for keys of the rows."""
+    if field.numeric and field.low >= MOST_EXACT and _KEY.search(field.name.lower()):
+        return "looks like an identifier"
     if not field.numeric or not field.whole or field.present < FEWEST_KEYS:
         return None
     if field.steps:

@@ -35,3 +35,21 @@ def test_percent_signs_on_some_numbers_are_named() -> None:
     rows = [f"{at}%,{at}" if at % 4 else f"{at / 100},{at}" for at in range(ROWS)]
     (line,) = read_table("\n".join(["share,y", *rows, ""]).encode()).report
     assert line.startswith("'share' has 30 numbers with a percent sign, 10 without one; all are read alike")
+
+
+def test_words_for_missing_in_the_first_row_are_no_units() -> None:
+    rows = ["missing,unknown,f", *(f"{at}.5,{at},m" for at in range(ROWS))]
+    table = read_table("\n".join(["height,weight,sex", *rows, ""]).encode())
+    assert (table.rows, table.dialect.units) == (ROWS + 1, ())
+    assert "'height' is a column of numbers; taken as missing: 'missing' (1)" in table.report
+
+
+def test_na_among_codes_is_missing() -> None:
+    rows = [f"{'NA' if at % 5 == 0 else f'{at % 9:03d}'},{at}.5" for at in range(ROWS)]
+    table = read_table("\n".join(["icd,x", *rows, ""]).encode())
+    assert labels(table, "icd")[:2] == [None, "001"]
+
+
+def test_a_comment_above_columns_in_blanks_is_no_header() -> None:
+    table = read_table("\n".join(["# h w", *(f"{at}.5 {at}" for at in range(ROWS)), ""]).encode())
+    assert (table.rows, table.dialect.headers) == (ROWS, ("column 1", "column 2"))

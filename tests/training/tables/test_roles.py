@@ -101,6 +101,7 @@ def test_many_answers_on_one_scale_are_one_view_of_numbers(tmp_path: Path) -> No
         ("stay", [f"{i % 5}h {i}m" for i in range(N)], "holds dates or times"),
         ("delay", [f"PT{i}M" for i in range(N)], "holds dates or times"),
         ("ticked", ["x" if i % 3 else None for i in range(N)], "always 'x' or empty; write a word for empty"),
+        ("post_id", [10**18 + 977 * 2**i for i in range(N)], "looks like an identifier"),
         ("post", [2**60 + i for i in range(N)], "numbers of over 15 digits are equal as floats"),
         ("error", [f"{i / 4} ± 0.5" for i in range(N)], "numbers in a cell, such as '0.0 ± 0.5'"),
         (
