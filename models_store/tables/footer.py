@@ -86,16 +86,20 @@ def _without_last(source: Source, lines: Iterator[Line]) -> Iterator[Line]:
 
 
 def _without_empty_end(source: Source, lines: Iterator[Line]) -> Iterator[Line]:
-    """Lines without empty ones at their end, as formatted cells leave them in a sheet and in a text of it."""
-    empty: list[Line] = []
+    """Lines without empty ones at their end, as formatted cells leave them in a sheet and in a text of it.
+
+    Where all are empty, they are rows without a value.
+    """
+    empty, is_end = list[Line](), False
     for line in lines:
         if all(map(_is_empty, line)):
             empty.append(line)
             continue
+        is_end = True
         yield from empty
         empty = []
         yield line
-    is_end = len(empty) >= (1 if source.typed else FEWEST_EMPTY)
+    is_end = is_end and len(empty) >= (1 if source.typed else FEWEST_EMPTY)
     source.empty_lines = len(empty) * is_end
     yield from [] if is_end else empty
 
