@@ -13,6 +13,8 @@ from typing import cast
 
 import uvloop
 
+LAST_CHUNK = b"\r\n0\r\n\r\n"
+
 
 @dataclass(frozen=True)
 class Load:
@@ -77,7 +79,13 @@ class _Client(asyncio.Protocol):
             if not head.startswith(b"HTTP/1.1 200"):
                 self._finish(RuntimeError(self._head.decode(errors="replace")))
                 return
-            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+            lower = head.lower()
+            if b"\r\ntransfer-encoding: chunked" in lower:
+                if self._head.endswith(LAST_CHUNK):
+                    self._head = b""
+                    self._answered()
+                return
+            length = lower.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
             self._head = b""
             self._left = int(length) - len(rest)
         else:

@@ -79,14 +79,25 @@ def rival(name: str, folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
+def other(python: str, module: str, folder: Path) -> Iterator[Server]:
+    """Another server of the Open Inference Protocol, in an environment of its own."""
+    with _running(["-m", module], "/v2/health/ready", str(folder), python=python) as server:
+        yield server
+
+
+@contextmanager
 def _running(
-    arguments: list[str], path: str, *more: str, cores: Collection[int] = (SERVER_CORE,)
+    arguments: list[str],
+    path: str,
+    *more: str,
+    cores: Collection[int] = (SERVER_CORE,),
+    python: str = sys.executable,
 ) -> Iterator[Server]:
     port = free_port()
     start = time.perf_counter()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 - our own programs
-            [sys.executable, *arguments, str(port), *more],
+            [python, *arguments, str(port), *more],
             stdout=log,
             stderr=log,
             start_new_session=True,
