@@ -55,7 +55,10 @@ def main(arguments: Sequence[str]) -> None:
     )
     catalog = Catalog(settings)
     try:
-        catalog.refresh()
+        if options.model is None:
+            catalog.refresh()
+        else:
+            catalog.load(options.model)
         progress = Progress(sys.stderr)
         try:
             model = _model(catalog, options.model)

@@ -89,7 +89,7 @@ REFUSED: dict[str, tuple[str, list[str], list[str], str]] = {
     "a short line": ("height,mass", ["1,2", "1"], [], "row 1 (counted from 0) has 1 cells, the header has 2"),
     "no rows": ("height", [], [], "has no rows below its header"),
     "nothing but keys": ("key", ["1"], ["--keep", "key"], "unknown column 'key' of the table"),
-    "another model": ("height", ["1"], ["--model", "digits"], "no model 'digits' is loaded; there is"),
+    "another model": ("height", ["1"], ["--model", "digits"], "no model 'digits' is in the store; there is"),
     "no table": ("height", ["1"], ["--gen-mod", "image"], "but 'image' is none of them"),
 }  # fmt: skip
 
