@@ -23,6 +23,8 @@ from service.formats import pixels
 
 BYTES_OF_VALUE = 40
 """Memory of a value: a number of Python, and its place in a list and in an array."""
+COUNTED_BYTES = 2**16
+"""Length of a document from which its values are counted, which takes as long as to parse it."""
 NOT_FINITE = re.compile(r"(?<![\w\"])-?(NaN|nan|Infinity|None)(?![\w\"])")
 """Words of JSON-like texts for numbers that are not finite or missing."""
 
@@ -41,7 +43,7 @@ def columns(rules: Rules, body: bytes, allowance: Allowance | None = None) -> di
         WrongInput: The document has another structure, a modality is unknown, or a value does not fit.
         TooLarge: There are too many rows.
     """
-    if allowance is not None:
+    if allowance is not None and len(body) > COUNTED_BYTES:
         allowance.take(memory(body))
     try:
         document = orjson.loads(body)

@@ -29,6 +29,8 @@ LONGEST_NAME = 80
 """Characters that an error shows of a name that was sent."""
 LONGEST_KEPT = 4096
 """Largest JSON of a request that is kept parsed, in bytes."""
+JSON_ON_LOOP = 2**16
+"""Bytes of JSON that are read on the event loop: lists of numbers, in some 1 ms."""
 BYTES_OF_TENSORS = 2
 """Memory of one byte of binary tensors: their rows may be copied."""
 UNSUPPORTED = ("sequence_id", "sequence_start", "sequence_end", "priority")
@@ -135,15 +137,17 @@ def parse(
         TooLarge: There are too many rows.
     """
     length = _length(header_length, len(body))
-    if allowance is not None:
+    if allowance is None:
+        if length > JSON_ON_LOOP or len(body) > FEW * COPIED:
+            raise Costly
+    elif len(body) > document.COUNTED_BYTES:
         allowance.take(document.memory(body, length) + BYTES_OF_TENSORS * (len(body) - length))
-    elif length > FEW or len(body) > FEW * COPIED:
-        raise Costly
     cacheable = header_length is not None and length <= LONGEST_KEPT
     head = (_read_once if cacheable else _read)(body[:length])
     if allowance is None and len(body) > FEW and any(one.datatype == tensors.BYTES for one in head.inputs):
         raise Costly  # an object for each element
-    sent = _tensors(head.inputs, memoryview(body)[length:])
+    booleans = body.find(b"true", 0, length) >= 0 or body.find(b"false", 0, length) >= 0
+    sent = _tensors(head.inputs, memoryview(body)[length:], booleans)
     return InferenceRequest(head, observations(rules, sent, allowance))
 
 
@@ -261,13 +265,13 @@ def _sent(item: dict[str, Any], others: Collection[str]) -> Sent:
     return Sent(name, where, item.get("datatype"), shape, size, item.get("data"))
 
 
-def _tensors(inputs: Sequence[Sent], rest: memoryview) -> dict[str, Array]:
-    """Returns the tensors of a request by name."""
+def _tensors(inputs: Sequence[Sent], rest: memoryview, booleans: bool) -> dict[str, Array]:
+    """Returns the tensors of a request by name; without booleans in the JSON, none is looked for in lists."""
     arrays: dict[str, Array] = {}
     start = 0
     for sent in inputs:
         if sent.size is None:
-            arrays[sent.name] = tensors.from_json(sent.where, sent.datatype, sent.shape, sent.data)
+            arrays[sent.name] = tensors.from_json(sent.where, sent.datatype, sent.shape, sent.data, booleans)
             continue
         stop = start + sent.size
         if stop > len(rest):

@@ -78,8 +78,15 @@ def from_bytes(where: str, datatype: str, shape: tuple[int, ...], content: memor
     return numbers if numbers.flags.aligned else numbers.copy()  # the JSON before may have an odd length
 
 
-def from_json(where: str, datatype: str, shape: tuple[int, ...], values: Any) -> Array:
+def from_json(where: str, datatype: str, shape: tuple[int, ...], values: Any, booleans: bool = True) -> Array:
     """Reads a tensor that was sent as a list, flat or nested; null among floats is NaN.
+
+    Arguments:
+        where: Name of the tensor in error messages.
+        datatype: Datatype of the protocol.
+        shape: Shape that was sent.
+        values: The list.
+        booleans: Whether it may hold booleans, which takes longer to find than to read its numbers.
 
     Raises:
         WrongInput: The datatype is unknown, a value does not fit it, or their number does not fit the shape.
@@ -89,7 +96,7 @@ def from_json(where: str, datatype: str, shape: tuple[int, ...], values: Any) ->
     if datatype == BYTES:
         return as_objects(where, shape, _flat_texts(where, values))
     dtype = dtype_of(where, datatype)
-    if dtype == np.uint8 and (array := _from_octets(values)) is not None:
+    if dtype == np.uint8 and (array := _from_octets(values, booleans)) is not None:
         return shaped(where, shape, array)
     try:
         sent = np.asarray(values)
@@ -106,13 +113,13 @@ def from_json(where: str, datatype: str, shape: tuple[int, ...], values: Any) ->
     return shaped(where, shape, sent.astype(dtype))
 
 
-def _from_octets(values: list[Any]) -> Array | None:
+def _from_octets(values: list[Any], booleans: bool) -> Array | None:
     """Reads a flat list of integers from 0 to 255, a third of the time of numpy; None for another list."""
-    if set(map(type, values)) != {int}:  # bytes() reads true as 1
+    if booleans and set(map(type, values)) != {int}:  # bytes() reads true as 1
         return None
     try:
         return np.frombuffer(bytes(values), np.uint8)
-    except ValueError:
+    except (TypeError, ValueError):
         return None
 
 

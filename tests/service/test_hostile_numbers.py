@@ -78,7 +78,7 @@ def test_many_texts_and_long_json_are_read_in_a_thread() -> None:
     }
     head = json.dumps({"inputs": [texts]}).encode()
     rules: Any = None
-    for body, length in ((head + bytes(4 * FEW), str(len(head))), (b" " * (FEW + 1), None)):
+    for body, length in ((head + bytes(4 * FEW), str(len(head))), (b" " * (requests.JSON_ON_LOOP + 1), None)):
         with pytest.raises(Costly):
             requests.parse(rules, body, length)
 
