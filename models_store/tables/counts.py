@@ -227,8 +227,8 @@ class ColumnSurvey:
         """Whether the numbers are codes: whole ones of one length, of which some begin with a zero."""
         texts = self.values
         return (
-            len(set(map(len, texts))) == 1
-            and all(map(str.isdecimal, texts))
+            all(map(str.isdecimal, texts))
+            and len(set(map(len, texts))) == 1
             and any(len(text) > 1 and text[0] == "0" for text in texts)
         )
 
