@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -144,8 +145,11 @@ def parse(
         allowance.take(document.memory(body, length) + BYTES_OF_TENSORS * (len(body) - length))
     cacheable = header_length is not None and length <= LONGEST_KEPT
     head = (_read_once if cacheable else _read)(body[:length])
-    if allowance is None and len(body) > FEW and any(one.datatype == tensors.BYTES for one in head.inputs):
+    texts = [one for one in head.inputs if one.datatype == tensors.BYTES]
+    if texts and allowance is None and len(body) > FEW:
         raise Costly  # an object for each element
+    for one in texts:
+        rules.check_rows(math.prod(one.shape))
     booleans = body.find(b"true", 0, length) >= 0 or body.find(b"false", 0, length) >= 0
     sent = _tensors(head.inputs, memoryview(body)[length:], booleans)
     return InferenceRequest(head, observations(rules, sent, allowance))

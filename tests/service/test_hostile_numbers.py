@@ -83,6 +83,15 @@ def test_many_texts_and_long_json_are_read_in_a_thread() -> None:
             requests.parse(rules, body, length)
 
 
+def test_more_texts_than_rows_are_refused_before_they_are_read() -> None:
+    """Ten million empty texts take 40 MB, and took a minute."""
+    sent = {"name": "category", "datatype": "BYTES", "shape": [11], "parameters": {"binary_data_size": 44}}
+    head, rules = json.dumps({"inputs": [sent]}).encode(), Rules(manifest(), Limits(10, 10, 10))
+    read = patch("service.oip.tensors.from_bytes", Mock(side_effect=AssertionError("they were read")))
+    with read, pytest.raises(TooLarge, match="11 rows are more than the 10"):
+        requests.parse(rules, head + bytes(44), str(len(head)))
+
+
 def npy_of(shape: str) -> bytes:
     header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
     return b"\x93NUMPY\x02\x00" + len(header).to_bytes(4, "little") + header
