@@ -50,7 +50,9 @@ needs_compiler = pytest.mark.skipif(
 def test_rows_lie_where_the_model_is_if_they_take_less_than_half_of_what_is_free() -> None:
     rows = Rows(incomplete_rows(10, 0).data)
     assert rows.size_in_bytes == 10 * (12 + 5 * 4 + 8)
-    assert Placement(ELSEWHERE, free=lambda _: 801)(rows).device == ELSEWHERE
+    moved = Placement(ELSEWHERE, free=lambda _: 801)(rows)
+    assert isinstance(moved, Rows)
+    assert moved.device == ELSEWHERE
     assert Placement(ELSEWHERE, free=lambda _: 800)(rows) is rows
     assert Placement(torch.device("cpu"))(rows) is rows
 
