@@ -1,14 +1,16 @@
 """Measures ``anyview-serve impute`` of a data set that does not fit in memory: ``make bench-impute``.
 
 Writes files of 8 columns with a fifth of the cells empty, trains a small model of them, and fills the data
-set. Reports rows per second of wall time and of processor time, and the largest memory of all processes
-together: the sum of their proportional set sizes, sampled twice a second.
+set. Reports rows per second of wall time and of processor time, the largest memory of all processes together
+(the sum of their proportional set sizes, sampled twice a second), and a digest of the filled files, which is
+the same for any engine.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import os
 import resource
 import subprocess
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=500_000, help="rows of each file; default: 500000")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--engine", choices=["local", "ray"], default="local")
+    parser.add_argument("--K", type=int, default=100, help="draws behind each filled cell; default: 100")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -103,7 +106,7 @@ def trained(folder: Path) -> Path:
 
 
 def measure(folder: Path, store: Path, options: argparse.Namespace) -> None:
-    files = [str(folder / "rows"), "--output", str(folder / "filled"), "--seed", "1"]
+    files = [str(folder / "rows"), "--output", str(folder / "filled"), "--seed", "1", "--K", str(options.K)]
     engine = ["--workers", str(options.workers), "--engine", options.engine]
     command = [sys.executable, "-m", "service", "impute", *files, "--store", str(store), *engine]
     before, start = _processor_seconds(), time.perf_counter()
@@ -125,6 +128,16 @@ def measure(folder: Path, store: Path, options: argparse.Namespace) -> None:
     if options.engine == "local":
         print(f"{rows / processor:.0f} rows per second of processor time")
     print(f"{max(peak):.0f} MB at most in all processes")
+    print(f"sha256 of the filled files: {_digest(folder / 'filled')}")
+
+
+def _digest(folder: Path) -> str:
+    """A digest of the Parquet files of a folder, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.parquet")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _processor_seconds() -> float:
