@@ -94,9 +94,8 @@ def memory(body: bytes, length: int | None = None) -> int:
     end = len(body) if length is None else length
     if (values := table.json_values(body, end)) > table.MOST_VALUES:
         raise TooLarge(
-            f"a request may have {table.MOST_VALUES} values in JSON, this one has {values}, where a list or "
-            f"object counts as {table.NESTED_WEIGHT} and a name in an object as {table.NAME_WEIGHT}; "
-            "send npz or binary tensors, or fewer rows at a time"
+            f"a request may have {table.MOST_VALUES} values in JSON, and this one has more; a text, list or "
+            "object counts as 3, a name in an object as 5; send npz or binary tensors, or fewer rows"
         )
     return end + BYTES_OF_VALUE * values
 

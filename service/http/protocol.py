@@ -33,7 +33,7 @@ LINGER_SECONDS = 0.5
 RESERVED_FILES = 64
 """File descriptors that connections leave to graphs, logs and health checks."""
 HEALTH_PATHS = (b"/livez", b"/readyz", b"/v2/health/live", b"/v2/health/ready")
-MAX_CHUNK_OVERHEAD = 8
+MAX_CHUNK_OVERHEAD = 2
 """Bytes of chunk sizes and extensions for each byte of a body, above MAX_HEAD_BYTES."""
 SLICE = 2048
 """Bytes that are parsed at a time; the shortest request has 18."""

@@ -123,12 +123,13 @@ def test_an_archive_of_very_many_members_is_refused_before_its_directory_is_read
         {"inputs": {str(i): 1 for i in range(400_000)}},
         {"inputs": {"label": [{"a": 1}] * 300_000}},
         {"inputs": {"image": [[]] * 600_000}},
+        {"inputs": {"image": ["a"] * 800_000}},
     ],
-    ids=["names", "objects", "lists"],
+    ids=["names", "objects", "lists", "texts"],
 )
 def test_names_and_lists_of_a_document_count_for_more_than_numbers(document: Any) -> None:
     """Of numbers, a request may have as many, and more: the parser takes several times as long for these."""
-    with pytest.raises(TooLarge, match="a list or object counts as 3 and a name in an object as 5"):
+    with pytest.raises(TooLarge, match="a text, list or object counts as 3, a name in an object as 5"):
         memory(orjson.dumps(document))
     assert memory(orjson.dumps({"inputs": {"label": [1] * 1_000_000}})) > 0
 
