@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from models_store.kinds.table import MOST_CHARACTERS
 from models_store.tables.matching import full_names
 from service.engine.rules import Rules
 from service.errors import TooLarge
@@ -22,6 +23,8 @@ def check(rules: Rules, content: bytes) -> None:
     columns = sum(len(full_names(one)) for one in manifest.modalities if one.traits.tabular)
     columns += sum(len(table.columns) for table in manifest.tables)
     check_cells(content, rules.limits.rows * (columns + 1))
+    if len(content) > MOST_CHARACTERS and max(map(len, content.splitlines())) > MOST_CHARACTERS:
+        raise TooLarge(f"a line of the table has more than the {MOST_CHARACTERS} bytes that it may have")
     many = [mark for mark in MARKS if content.count(mark) >= MOST_CELLS]
     widest = max((line.count(mark) for mark in many for line in content.splitlines()), default=0) + 1
     if widest > MOST_CELLS:

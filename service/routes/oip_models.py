@@ -21,6 +21,9 @@ from service.routes.dependencies import CurrentCatalog
 from service.routes.models import check_changeable
 from service.routes.oip import MODEL, VERSION, current
 
+MOST_BYTES = 2**16
+"""Bytes of a request about the repository, which is parsed on the event loop."""
+
 router = APIRouter(prefix="/v2", include_in_schema=False)
 
 READY, UNAVAILABLE = "READY", "UNAVAILABLE"
@@ -166,7 +169,8 @@ UNSUPPORTED = {
 
 async def _document(request: Request, catalog: Catalog) -> dict[str, Any]:
     """Reads the body as an object; it may be empty, and needs no content type."""
-    body = await bodies.read(request.receive, catalog.settings.max_body_bytes, catalog.budget)
+    limit = min(MOST_BYTES, catalog.settings.max_body_bytes)
+    body = await bodies.read(request.receive, limit, catalog.budget)
     try:
         document = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:

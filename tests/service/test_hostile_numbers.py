@@ -21,7 +21,7 @@ from service.engine.budget import Costly
 from service.engine.rules import Limits, Rules
 from service.engine.workers import FEW
 from service.errors import TooLarge
-from service.formats import archive
+from service.formats import archive, table_size
 from service.formats.document import columns, memory
 from service.oip import requests, tensors
 from tests.models_store.examples import manifest
@@ -141,6 +141,20 @@ def test_more_rows_than_allowed_are_refused_before_any_file_of_them_is_read() ->
     body = b'{"inputs":{"image":[%s]}}' % b",".join([b'"AAAA"'] * 11)
     with patch("service.formats.pixels.check", read), pytest.raises(TooLarge, match="11 rows"):
         columns(rules, body)
+
+
+def test_a_request_about_the_repository_is_short(client: TestClient) -> None:
+    """It is parsed on the event loop."""
+    for size, status in ((60_000, 200), (70_000, 413)):
+        response = client.post("/v2/repository/index", content=b'{"ready":false,"a":"%b"}' % (b"x" * size))
+        assert response.status_code == status
+
+
+def test_a_table_with_a_very_long_line_is_refused_before_it_is_decoded() -> None:
+    rules = Rules(manifest(), Limits(10, 10, 10))
+    table_size.check(rules, (b"x" * 2**21 + b"\n") * 3)
+    with pytest.raises(TooLarge, match="a line of the table has more than the 4194304 bytes"):
+        table_size.check(rules, b"a\n" + b"x" * (2**22 + 1))
 
 
 def test_a_long_name_that_is_unknown_is_cut_in_the_message(client: TestClient) -> None:
