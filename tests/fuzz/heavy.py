@@ -47,11 +47,11 @@ LABELLED = {"name": "label", "datatype": "INT64", "shape": [1], "data": [7]}
 Maker = Callable[[], bytes]
 
 
-def http(path: str, body: bytes, media: str = JSON, method: str = "POST", **headers: str) -> bytes:
+def http(path: str, body: bytes, media: str = JSON, **headers: str) -> bytes:
     """The bytes of a request."""
     fields = {"content-type": media, "content-length": f"{len(body)}", "connection": "close", **headers}
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
-    head = "\r\n".join([f"{method} {path} HTTP/1.1", "host: localhost", *lines, "", ""])
+    head = "\r\n".join([f"POST {path} HTTP/1.1", "host: localhost", *lines, "", ""])
     return head.encode() + body
 
 
