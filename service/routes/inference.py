@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
@@ -79,7 +78,9 @@ async def encode(request: Inference) -> Reply:
         robust=query.robust,
     )
     write = partial(render.encoded, model.manifest, media, rows.n, seed, encoded, query.flatten, fields)
-    return write() if encoded.z.size + 2 * encoded.mu.size <= FEW else await asyncio.to_thread(write)
+    if encoded.z.size + 2 * encoded.mu.size <= FEW:
+        return write()
+    return await in_thread(model.budget, lambda _: write())
 
 
 async def generate(request: Inference) -> Reply:
