@@ -180,7 +180,9 @@ def read_head(head: Mapping[str, Any]) -> Head:
         raise WrongInput(f"'id' must be text, got {shown(name)}")
     outputs: dict[str, RequestedOutput] = {}
     for item in _list("outputs", head):
-        output = _requested_output(item, parameters.binary_data_output, outputs)
+        output = _requested_output(item, parameters.binary_data_output)
+        if output.name in outputs:
+            raise WrongInput(f"output {listed([output.name])} is requested twice")
         outputs[output.name] = output
     return Head(name, parameters, tuple(inputs.values()), tuple(outputs.values()))
 
@@ -235,12 +237,11 @@ def _parameters(sent: Any) -> Parameters:
         ) from None
 
 
-def _requested_output(output: dict[str, Any], binary: bool, others: Collection[str]) -> RequestedOutput:
+def _requested_output(output: dict[str, Any], binary: bool) -> RequestedOutput:
     name, parameters = output.get("name"), output.get("parameters", {})
-    if not isinstance(name, str) or name in others or not isinstance(parameters, dict):
+    if not isinstance(name, str) or not isinstance(parameters, dict):
         raise WrongInput(
-            "every output must have a 'name' of its own, and 'parameters' only as an object, "
-            f"got {shown(output)}"
+            f"every output must have a 'name', and 'parameters' only as an object, got {shown(output)}"
         )
     where = f"output '{name[:LONGEST_NAME]}'"
     _refuse_shared_memory(where, parameters)

@@ -184,7 +184,7 @@ ILL_FORMED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
         head()[:-1] + b', "outputs": [{"name": "mu"}, {"name": "mu"}]}',
         {},
         422,
-        "a 'name' of its own",
+        "output 'mu' is requested twice",
     ),
     "bytes that are missing": (binary(8), {}, 422, "at most the 0 bytes that are left"),
     "bytes that are not enough": (
