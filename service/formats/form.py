@@ -166,15 +166,19 @@ def _read_parts(body: bytes, boundary: bytes | None, most: int) -> dict[str, lis
         parts = _parse(body, boundary)
     contents: dict[str, list[bytes]] = {}
     named = [(_name(disposition), content) for disposition, content in parts]
-    for one, content in sorted(named, key=lambda part: part[0].position):
+    if len(named) > 1:
+        named.sort(key=lambda part: part[0].position)
+    for one, content in named:
+        if content[:5].lower() == b"data:":
+            content = _without_prefix(content)
         if content or one.has_file:
-            contents.setdefault(one.name, []).append(_without_prefix(content))
+            contents.setdefault(one.name, []).append(content)
     return contents
 
 
 def _without_prefix(content: bytes) -> bytes:
     """A file that was sent as the text of a data URL; any other content as it is."""
-    if content[:5].lower() != b"data:" or not DATA_URL.match(start := content[:250].decode("latin-1")):
+    if not DATA_URL.match(start := content[:250].decode("latin-1")):
         return content
     return located(f"a part that begins with {start[:20]!r}", from_base64, content.decode("latin-1"))
 

@@ -49,7 +49,7 @@ def _numbers(answer: Answer) -> int:
             total += value.size
         elif kind is dict:
             total += _numbers(value)
-        elif kind is list and _is_list_of_mappings(value):
+        elif kind is list and value and type(value[0]) is dict:
             total += sum(map(_numbers, value))
     return total
 

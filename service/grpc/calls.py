@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import grpc
@@ -28,7 +28,7 @@ SILENCE_SECONDS = 0.1
 """At the end of the service, a stream ends once it was silent for so long."""
 
 Rpc: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Headers = tuple[tuple[bytes, bytes], ...]
+Headers = Mapping[bytes, bytes]
 
 
 class Call(NamedTuple):
@@ -191,7 +191,7 @@ class Record:
     def __enter__(self) -> RequestContext:
         CURRENT.set(self.context.phases)
         if self._calls.tracer is not None:
-            self._calls.tracer.begin(self.context, {"headers": self._headers})
+            self._calls.tracer.begin(self.context, self._headers)
         return self.context
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
@@ -213,12 +213,10 @@ def _status(error: BaseException | None) -> int:
 
 def headers_of(rpc: Rpc) -> Headers:
     """Returns the metadata of a call as HTTP's headers."""
-    return tuple(
-        [
-            (name.encode(), value if isinstance(value, bytes) else value.encode("latin1", "replace"))
-            for name, value in rpc.invocation_metadata() or ()
-        ]
-    )
+    return {
+        name.encode(): value if isinstance(value, bytes) else value.encode("latin1", "replace")
+        for name, value in rpc.invocation_metadata() or ()
+    }
 
 
 async def abort(rpc: Rpc, status: Failure, identifier: str) -> NoReturn:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import zstandard
 from starlette.datastructures import MutableHeaders
-from starlette.types import Message, Scope
+from starlette.types import Message
 
 from service.engine.workers import aside
 from service.http.response import weighted
@@ -70,13 +70,13 @@ def preferred(accepted: str) -> str | None:
     return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
 
 
-def acceptable(scope: Scope, start: Message, body: Message) -> str | None:
+def acceptable(sent: Mapping[bytes, bytes], start: Message, body: Message) -> str | None:
     """Returns the codings that a client accepts of a response; None where it is sent as it is.
 
     The response says that it depends on them. A body that is sent in several messages is sent as it is.
 
     Arguments:
-        scope: ASGI scope of the request.
+        sent: Headers of the request.
         start: ASGI message with the headers, a list.
         body: ASGI message with the body.
     """
@@ -88,10 +88,8 @@ def acceptable(scope: Scope, start: Message, body: Message) -> str | None:
         MutableHeaders(raw=start["headers"]).add_vary_header("Accept-Encoding")
     else:
         start["headers"].append(VARY)
-    for name, value in scope["headers"]:
-        if name == b"accept-encoding":
-            return str(value, "latin1")
-    return None
+    accepted = sent.get(b"accept-encoding")
+    return None if accepted is None else str(accepted, "latin1")
 
 
 async def compressed(accepted: str, start: Message, body: Message) -> Message:

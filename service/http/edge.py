@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -74,13 +74,14 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        context = RequestContext(request_id(scope["headers"]))
         state = scope.setdefault("state", {})
+        headers = state["headers"] = dict(scope["headers"])  # once: each layer looks for some
+        context = RequestContext(request_id(headers))
         state["request_id"], state["context"] = context.request_id, context
         path = state["path"] = _path_below_root(scope)
         CURRENT.set(context.phases)
         if self._tracer is not None:
-            self._tracer.begin(context, scope)
+            self._tracer.begin(context, headers)
 
         start: Message | None = None
 
@@ -96,7 +97,7 @@ class Edge:
             if start is not None:
                 head, start = start, None
                 if len(message.get("body", b"")) >= WORTH_ENCODING and (
-                    accepted := acceptable(scope, head, message)
+                    accepted := acceptable(headers, head, message)
                 ):
                     message = await compressed(accepted, head, message)
                 await send(head)
@@ -144,11 +145,11 @@ def _path_below_root(scope: Scope) -> str:
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
-def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+def request_id(headers: Mapping[bytes, bytes]) -> str:
     """Returns the request's own id if it is valid, else a new one."""
-    for name, value in headers:
-        if name == b"x-request-id" and VALID_ID.fullmatch(value):
-            return str(value, "ascii")
+    sent = headers.get(b"x-request-id")
+    if sent is not None and VALID_ID.fullmatch(sent):
+        return str(sent, "ascii")
     return f"{random.getrandbits(128):032x}"
 
 

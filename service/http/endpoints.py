@@ -111,8 +111,9 @@ class EndpointTable:
         try:
             if scope["method"] != "POST":
                 raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
-            headers, deadlines = dict(scope["headers"]), state["deadlines"]
-            request = EndpointRequest(scope, receive, parameters, headers, context, deadlines)
+            request = EndpointRequest(
+                scope, receive, parameters, state["headers"], context, state["deadlines"]
+            )
             reply = await endpoint.respond(request)
         except Exception as error:
             await self._respond_to_error(error, scope, receive, send)

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-from collections.abc import Awaitable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -74,7 +74,7 @@ class Keys:
         self._accepts = KeyDigests(keys).accepts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        authorized = scope["type"] != "http" or self._accepts(bearer(scope["headers"]))
+        authorized = scope["type"] != "http" or self._accepts(bearer(scope["state"]["headers"]))
         if authorized or _is_open(scope):
             scope["state"]["stranger"] = not authorized
             await self._app(scope, receive, send)
@@ -90,13 +90,10 @@ def _is_open(scope: Scope) -> bool:
     return scope["method"] in ("GET", "HEAD") and (path in OPEN or path.startswith(STATIC))
 
 
-def bearer(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+def bearer(headers: Mapping[bytes, bytes]) -> bytes:
     """Returns the key in the headers of a request, empty without one."""
-    for name, value in headers:
-        if name == b"authorization":
-            scheme, _, key = value.partition(b" ")
-            return key.strip() if scheme.lower() == b"bearer" else b""
-    return b""
+    scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
+    return key.strip() if scheme.lower() == b"bearer" else b""
 
 
 class Origins:
@@ -126,7 +123,8 @@ class Origins:
         return answer(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[HTTPStatus, str] | None:
-        host, origin = _host_and_origin(scope)
+        headers: Mapping[bytes, bytes] = scope["state"]["headers"]
+        host, origin = (headers.get(name, b"").decode("latin1").lower() for name in (b"host", b"origin"))
         name = host.rpartition(":")[0] if _has_port(host) else host
         if not self._answers_for(name):
             return HTTPStatus.MISDIRECTED_REQUEST, (
@@ -148,17 +146,6 @@ class Origins:
 
     def _answers_for(self, name: str) -> bool:
         return not name or name == LOOPBACK or name in self._hosts or ANY in self._hosts or _is_address(name)
-
-
-def _host_and_origin(scope: Scope) -> tuple[str, str]:
-    """Returns Host and Origin in lower case, empty where they are missing."""
-    host = origin = ""
-    for name, value in scope["headers"]:
-        if name == b"host":
-            host = value.decode("latin1").lower()
-        elif name == b"origin":
-            origin = value.decode("latin1").lower()
-    return host, origin
 
 
 def _has_port(host: str) -> bool:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-
-from starlette.types import Scope
 
 from service.telemetry.context import RequestContext
 
@@ -71,15 +70,15 @@ class Tracer:
         self._provider.add_span_processor(processor(exporter))
         self._tracer = self._provider.get_tracer("anyview")
 
-    def begin(self, context: RequestContext, scope: Scope) -> None:
+    def begin(self, context: RequestContext, headers: Mapping[bytes, bytes]) -> None:
         """Starts the span of a request, below that of its client if it has one (``traceparent``)."""
         from opentelemetry.trace import SpanKind, format_trace_id
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         carrier = {
-            name.decode("latin1"): value.decode("latin1")
-            for name, value in scope["headers"]
-            if name in (b"traceparent", b"tracestate")
+            name: headers[name.encode()].decode("latin1")
+            for name in ("traceparent", "tracestate")
+            if name.encode() in headers
         }
         parent = TraceContextTextMapPropagator().extract(carrier)
         span = self._tracer.start_span("request", context=parent, kind=SpanKind.SERVER)
