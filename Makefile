@@ -27,8 +27,9 @@ test: export OMP_NUM_THREADS ?= 1
 test: $(FULL)/.done  ## Run all tests, or those of TESTS=tests/service WORKERS=0 in one process
 	$(FULL)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
-reference: $(FULL)/.done  ## Install MultiVae, for the tests that compare with it
+reference: $(FULL)/.done  ## Install MultiVae and Ray, for the tests that compare with them
 	$(FULL)/bin/pip install $(PIP_FLAGS) --no-compile --no-deps multivae pythae tqdm
+	$(FULL)/bin/pip install $(PIP_FLAGS) --no-compile -e '.[ray]'
 
 lint: $(FULL)/.done  ## Lint, format check, types, import contracts, Dockerfile, workflow
 	$(FULL)/bin/ruff check .

@@ -307,6 +307,19 @@ def test_repetitions_are_bounded(
     assert (busy.sent, raised.value.status) == (sent, status)
 
 
+def test_a_request_whose_connection_closed_is_sent_again() -> None:
+    outcomes = iter([httpx.RemoteProtocolError("Server disconnected without sending a response."), None])
+
+    def respond(_request: httpx.Request) -> httpx.Response:
+        if error := next(outcomes):
+            raise error
+        return httpx.Response(200, json={"models": []})
+
+    transport = httpx.MockTransport(respond)
+    with Client("http://test", transport=transport, retries=Retries(first=0.0)) as client:
+        assert client.models() == []
+
+
 def test_a_service_that_is_not_there_is_given_up() -> None:
     busy = Busy(*[None] * 9)
     with busy.client(attempts=2) as client, pytest.raises(httpx.ConnectError):

@@ -37,7 +37,7 @@ def main(folder: Path, bundle: Path) -> None:
     shutil.copytree(bundle.parents[1], folder / "store")
     os.environ |= environment(folder)
     begin(folder)
-    callers = Callers(ADDRESS)
+    callers = Callers(ADDRESS, attempts=2)  # HAProxy closes connections without a request when it reloads
     threads = [threading.Thread(target=callers.run, args=(n,)) for n in range(CONNECTIONS)]
     for thread in threads:
         thread.start()

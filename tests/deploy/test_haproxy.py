@@ -36,9 +36,15 @@ pytestmark = [
 
 @dataclass
 class Callers:
-    """Threads that send requests of several media types until the event that stops them."""
+    """Threads that send requests of several media types until the event that stops them.
+
+    Arguments:
+        address: Address of the balancer.
+        attempts: Times that a request is sent whose connection closes without a response.
+    """
 
     address: str
+    attempts: int = 1
     answered: int = 0
     failures: list[str] = field(default_factory=list)
     versions: set[str] = field(default_factory=set)
@@ -57,12 +63,15 @@ class Callers:
     def _send(
         self, client: httpx2.Client, path: str, options: dict[str, Any], expected: dict[str, Array]
     ) -> None:
-        try:
-            response = client.post(path, **options)
-        except httpx2.TransportError as error:
-            with self.lock:
-                self.failures.append(repr(error))
-            return
+        for left in reversed(range(self.attempts)):
+            try:
+                response = client.post(path, **options)
+                break
+            except httpx2.TransportError as error:
+                if not left or not isinstance(error, httpx2.RemoteProtocolError):
+                    with self.lock:
+                        self.failures.append(repr(error))
+                    return
         with self.lock:
             self.answered += 1
             if response.status_code != 200:

@@ -15,7 +15,7 @@ import httpx
 from anyview_client import calls
 from anyview_client.calls import Call
 from anyview_client.errors import ServiceError
-from anyview_client.retries import Retries
+from anyview_client.retries import UNANSWERED, Retries
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,7 +109,7 @@ class Client:
             attempt += 1
             try:
                 response = self._http.request(**request)
-            except httpx.ConnectError:
+            except UNANSWERED:
                 if (wait := self._settings.retries.wait(attempt, None)) is None:
                     raise
             else:
@@ -169,7 +169,7 @@ class AsyncClient:
             attempt += 1
             try:
                 response = await self._http.request(**request)
-            except httpx.ConnectError:
+            except UNANSWERED:
                 if (wait := self._settings.retries.wait(attempt, None)) is None:
                     raise
             else:

@@ -11,13 +11,16 @@ import httpx
 
 REPEATED = (429, 503)
 """Statuses of a request that was not carried out, and may be soon."""
+UNANSWERED = (httpx.ConnectError, httpx.RemoteProtocolError)
+"""No connection could be made, or it closed before a response, as when a balancer reloads. Requests to models
+change nothing: they may be repeated (RFC 9110, section 9.2.2)."""
 
 
 @dataclass(frozen=True)
 class Retries:
     """Bounds of repeated requests.
 
-    A request is repeated after status 429 and 503, and where no connection could be made.
+    A request is repeated after status 429 and 503, and after the errors of ``UNANSWERED``.
 
     Arguments:
         attempts: Most times that a request is sent.
@@ -35,7 +38,7 @@ class Retries:
 
         Arguments:
             attempt: Number of attempts so far.
-            response: The last response; None: no connection could be made.
+            response: The last response; None: there was none.
         """
         if attempt >= self.attempts or (response is not None and response.status_code not in REPEATED):
             return None
