@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import torch
 from safetensors import safe_open
@@ -62,11 +62,13 @@ class SavedState(TypedDict):
 
     Arguments:
         experiment: Settings of the run, by :func:`experiment_of`.
+        data: Digest of the rows; missing in runs of older versions.
         factor: Multiplier of the learning rate.
         reports: Fields of each finished epoch's :class:`EpochReport`.
     """
 
     experiment: dict[str, Any]
+    data: NotRequired[str]
     factor: float
     reports: list[dict[str, Any]]
 
@@ -79,6 +81,7 @@ class State:
         model: The weights that are trained.
         averaged: Their moving average, if the experiment configures one.
         optimizer: Adam.
+        data: Digest of the rows.
         factor: Multiplier of the learning rate; halved after each NaN or infinity.
         reports: Reports of the finished epochs.
     """
@@ -86,6 +89,7 @@ class State:
     model: MVAE
     averaged: MVAE | None
     optimizer: torch.optim.Optimizer
+    data: str
     factor: float = 1.0
     reports: list[EpochReport] = field(default_factory=list)
 
@@ -120,6 +124,7 @@ def save(state: State, workdir: Path, experiment: Experiment) -> None:
         _replace(workdir / BEST, weights, {"epoch": str(len(state.reports))})
     saved: SavedState = {
         "experiment": experiment_of(experiment),
+        "data": state.data,
         "factor": state.factor,
         "reports": [vars(report) for report in state.reports],
     }
@@ -135,11 +140,16 @@ class Saved(NamedTuple):
     tensors: dict[str, Tensor]
 
 
-def read(workdir: Path, experiment: Experiment) -> Saved:
+def read(workdir: Path, experiment: Experiment, data: str) -> Saved:
     """Reads the state of the run in ``workdir``.
 
+    Arguments:
+        workdir: Folder of the run.
+        experiment: Settings of the run that continues.
+        data: Digest of its rows.
+
     Raises:
-        TrainingError: ``workdir`` holds no run, or a run of another experiment.
+        TrainingError: ``workdir`` holds no run, or a run of another experiment or of other rows.
     """
     path = workdir / LAST
     if not path.is_file():
@@ -149,6 +159,11 @@ def read(workdir: Path, experiment: Experiment) -> Saved:
     if saved["experiment"] != experiment_of(experiment):
         raise TrainingError(
             f"the run in {workdir} is of another experiment, or this one has been changed since"
+        )
+    if saved.get("data", data) != data:
+        raise TrainingError(
+            f"the data have changed since the run in {workdir} began: put them back as they were, "
+            "or start a new run in another folder"
         )
     return Saved(saved, load_file(path))
 

@@ -144,8 +144,8 @@ def fit(
     module = fabric.setup_module(model)
     if settings.compile:
         compile_loss(model, fabric.device)
-    state = State(model, averaged, adam(model, settings.learning_rate))
-    read_state = partial(from_leader, fabric, lambda: checkpoint.read(workdir, experiment))
+    state = State(model, averaged, adam(model, settings.learning_rate), prepared.digest)
+    read_state = partial(from_leader, fabric, lambda: checkpoint.read(workdir, experiment, state.data))
     if resume:
         checkpoint.restore(state, read_state())
         progress.resumed(state.reports)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -120,6 +121,18 @@ def test_a_run_of_another_experiment_is_not_gone_on_with(
         fit(changed(experiment, epochs=2), prepared, tmp_path, stopped_after(1))
     with pytest.raises(TrainingError, match="is of another experiment, or this one has been changed since"):
         fit(changed(experiment, epochs=3), prepared, tmp_path, resume=True)
+
+
+def test_a_run_of_other_rows_is_not_continued(
+    experiment: Experiment, prepared: Prepared, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(experiment, prepared, tmp_path, stopped_after(1))
+    name, values = next(iter(prepared.validation.data.items()))
+    rows = replace(prepared.validation, data={**prepared.validation.data, name: values.flip(0)})
+    for other in (replace(prepared, validation=rows), replace(prepared, train=prepared.train.head(40))):
+        with pytest.raises(TrainingError, match="the data have changed since the run in"):
+            fit(experiment, other, tmp_path, resume=True)
 
 
 def test_where_nothing_was_trained_there_is_nothing_to_go_on_with(

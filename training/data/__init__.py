@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from lightning_fabric import Fabric
@@ -61,6 +62,17 @@ class Prepared:
     def epoch_rows(self) -> int:
         """Number of the training rows of an epoch; of a part of a data set about that number."""
         return self.train_rows // (1 if self.stream is None else self.stream.parts)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the number of training rows, and of all rows that are held together."""
+        digest = hashlib.sha256(str(self.train_rows).encode())
+        for rows in (self.train, self.validation, self.test):
+            for part in (rows.data, rows.masks):
+                for name, values in part.items():
+                    digest.update(name.encode())
+                    digest.update(values.contiguous().numpy())  # type: ignore[arg-type]  # it is a buffer
+        return digest.hexdigest()
 
     def cells(self, name: str) -> Tensor | CellStatistics:
         """Training rows of a modality, (n, *shape), or their statistics."""
