@@ -297,7 +297,7 @@ def column_of(kind: str, rng: np.random.Generator, decimal: str, mark: str) -> l
             return with_gaps(rng, choose("1", "2", "3"), mark)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     headers=st.lists(st.sampled_from(HEADERS), min_size=2, max_size=6, unique=True),

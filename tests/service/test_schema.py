@@ -42,7 +42,7 @@ def with_all_forms(node: Any) -> Any:
 CONFIG = schemathesis.Config.from_dict(
     {
         "seed": 0,
-        "generation": {"max-examples": 20, "deterministic": True, "database": "none"},
+        "generation": {"max-examples": 8, "deterministic": True, "database": "none"},
         # A body or an answer that is too large is refused with a status that the check does not know.
         "checks": {"negative_data_rejection": {"expected-statuses": [400, 404, 405, 406, 413, 415, 422]}},
         "operations": [

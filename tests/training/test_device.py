@@ -138,11 +138,11 @@ def small(compiled: bool) -> Experiment:
 
 
 def rows_with_gaps() -> Prepared:
-    """Three batches, the last a smaller one, in which cells and modalities are missing."""
+    """Two batches, in which cells and modalities are missing."""
     torch.manual_seed(0)
-    x = {"measured": torch.randn(72, 2), "label": torch.arange(72) % 3}
+    x = {"measured": torch.randn(64, 2), "label": torch.arange(64) % 3}
     x["measured"][::5, 1] = torch.nan
-    rows = Rows(x, {"label": torch.arange(72) % 4 > 0})
+    rows = Rows(x, {"label": torch.arange(64) % 4 > 0})
     return Prepared((array("vector", 2), category("a", "b", "c")), rows, rows.take(slice(0)), rows)
 
 
