@@ -75,8 +75,10 @@ _INDIAN = r",\d\d(?:,\d\d)*,\d{3}"
 """Groups of two digits before the last three, as in 12,34,567."""
 _BLANKS = r"(?:[ \u00a0\u202f]\d{3})+"
 _GROUPED = {
-    ".": re.compile(rf"[+-]?\d{{1,3}}(?:(?:,\d{{3}})+|{_INDIAN}|(?:'\d{{3}})+|{_BLANKS})(\.\d+)?", re.ASCII),
-    ",": re.compile(rf"[+-]?\d{{1,3}}(?:(?:\.\d{{3}})+|(?:'\d{{3}})+|{_BLANKS})(,\d+)?", re.ASCII),
+    ".": re.compile(
+        rf"[+-]?[1-9]\d{{0,2}}(?:(?:,\d{{3}})+|{_INDIAN}|(?:'\d{{3}})+|{_BLANKS})(\.\d+)?", re.ASCII
+    ),
+    ",": re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:(?:\.\d{{3}})+|(?:'\d{{3}})+|{_BLANKS})(,\d+)?", re.ASCII),
 }
 _FORTRAN = str.maketrans("dD", "eE")
 _GROUPS = re.compile(r"[' \u00a0\u202f]")

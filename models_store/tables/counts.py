@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-
-import numpy as np
 
 from models_store.tables.affixes import split_affixes, units_of
 from models_store.tables.cells import CENSORED, EMPTY, PERHAPS, decimal_vote, number
@@ -22,7 +21,7 @@ SENTINELS = frozenset(
     | {"-1", "-7", "-8", "-9"}
 )
 """Numbers that often stand for a missing value."""
-_CODES = np.array(sorted(map(float, SENTINELS)))
+_CODES = frozenset(map(float, SENTINELS))
 FEWEST_CODES = 3
 """Cells from which on a number is taken for a code, ..."""
 FAR = 0.5
@@ -30,9 +29,10 @@ FAR = 0.5
 REMEMBERED = 200
 _OF_NUMBERS = ("figures", "points", "commas", "votes", "codes", "lowest", "highest", "values")
 _NO_NUMBERS = EMPTY | PERHAPS | {None}
-_PLAIN = re.compile(r"[+-]?\d{1,300}(?:\.\d+)?(?:\n[+-]?\d{1,300}(?:\.\d+)?)*", re.ASCII)
-_EITHER = re.compile(r"^[+-]?(?:\d+|[1-9]\d{0,2}(?:\.\d{3})+)$", re.ASCII | re.MULTILINE)
-"""Numbers under either decimal mark: whole ones, and groups of three."""
+_OF_PLAIN_NUMBERS = b"0123456789.+-"
+_THREE = re.compile(r"\.\d{3}$", re.ASCII | re.MULTILINE)
+_GROUPED = re.compile(r"^[+-]?[1-9]\d{0,2}\.\d{3}$", re.ASCII | re.MULTILINE)
+"""Numbers with a point whose digits may also be groups of three."""
 
 
 @dataclass
@@ -99,33 +99,44 @@ class ColumnSurvey:
         if not set(map(type, cells)) <= {str, type(None)}:
             return False
         values = [cell for cell in cells if cell not in _NO_NUMBERS]
-        if not self._see_plain_numbers(values):
+        if not values or not self._see_plain_numbers(values):  # type: ignore[arg-type]
             return False
-        if len(values) < len(cells):
-            gaps = Counter(cell or "" for cell in cells if cell in _NO_NUMBERS)
-            for text, times in gaps.items():
+        blank = cells.count("") + cells.count(None)
+        if blank:
+            self._see_text("", blank, ())
+        if len(values) + blank < len(cells):
+            for text, times in Counter(cell for cell in cells if cell and cell in _NO_NUMBERS).items():
                 self._see_text(str(text), times, ())
         return True
 
-    def _see_plain_numbers(self, cells: Sequence[Cell]) -> bool:
-        """Counts cells that all are finite numbers with points, quickly; False where they are not."""
-        if set(map(type, cells)) != {str}:
+    def _see_plain_numbers(self, cells: Sequence[str]) -> bool:
+        """Counts cells that all are finite numbers with points, quickly; False where they are not.
+
+        Without numpy, which is slow for the few rows of a wide table that are in memory.
+        """
+        lines = "\n".join(cells)
+        breaks = b"\n" * (len(cells) - 1)
+        if not lines.isascii() or lines.encode().translate(None, _OF_PLAIN_NUMBERS) != breaks:
             return False
-        joined = "\n".join(cells)  # type: ignore[arg-type]
-        if not _PLAIN.fullmatch(joined):
+        try:
+            values = list(map(float, cells))
+        except ValueError:
             return False
-        values = np.array(cells, dtype=float)
-        either = len(_EITHER.findall(joined))
+        low, high = min(values), max(values)
+        if not math.isfinite(high - low):
+            return False
+        grouped = len(_GROUPED.findall(lines)) if _THREE.search(lines) else 0
+        pointed = lines.count(".") - grouped
         self.figures, self.points = self.figures + len(cells), self.points + len(cells)
-        self.commas += either
-        self.votes["."] += len(cells) - either
-        is_code = _CODES.take(_CODES.searchsorted(values), mode="clip") == values
-        if not is_code.all():
-            self._see_range(values[~is_code].min(), values[~is_code].max())
-        if is_code.any():
-            self.codes.update(f"{value:g}" for value in values[is_code].tolist())
+        self.commas += len(cells) - pointed
+        self.votes["."] += pointed
+        if not _CODES.isdisjoint(values):
+            self.codes.update(f"{value:g}" for value in values if value in _CODES)
+            others = [value for value in values if value not in _CODES]
+            low, high = min(others, default=math.inf), max(others, default=-math.inf)
+        self._see_range(low, high)
         if len(self.values) < REMEMBERED:
-            self.values.update(cells)  # type: ignore[arg-type]
+            self.values.update(cells)
         return True
 
     def _see_range(self, low: float, high: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cached_property
+from statistics import mode
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
@@ -195,8 +196,8 @@ def layout_of(dialect: Dialect) -> TableLayout:
             "encoding": dialect.encoding,
             "delimiter": dialect.delimiter,
             "quote": dialect.quote,
-            "decimal": max(decimals, key=decimals.count, default="."),
-            "thousands": max(thousands, key=thousands.count, default=""),
+            "decimal": mode(decimals or ["."]),
+            "thousands": mode(thousands or [""]),
             "title_lines": len(dialect.preamble),
             "header": dialect.has_header,
         }

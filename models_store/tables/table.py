@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -133,6 +132,7 @@ class Table:
         report: What was taken as missing, and what cannot be read, a line each.
         source: Of its rows.
         remedy: What to do about a cell that is no number.
+        rows: Number of rows; 0 where they have not been counted.
     """
 
     where: str
@@ -140,6 +140,7 @@ class Table:
     report: tuple[str, ...]
     source: Source
     remedy: str = "name it in missing, or correct it"
+    rows: int = 0
 
     def blocks(self, rows: int | None = None) -> Iterator[Block]:
         """All rows in the order of the file; a block has so many, or what fits in memory."""
@@ -152,11 +153,6 @@ class Table:
                 start, taken = start + size, []
         if taken:
             yield Block(self, start, taken)
-
-    @cached_property
-    def rows(self) -> int:
-        """The number of rows."""
-        return sum(1 for _ in self.source.rows())
 
     def column(self, header: str) -> int:
         """The position of a column, by its header or its name.
@@ -206,7 +202,8 @@ def read_table(
             *report,
         )
     report = (*report, *_remarks(source, dialect))
-    return Table(where, dialect.model_copy(update={"columns": matches.columns}), report, source)
+    dialect = dialect.model_copy(update={"columns": matches.columns})
+    return Table(where, dialect, report, source, rows=matches.rows)
 
 
 def _lines(count: int) -> str:

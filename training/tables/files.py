@@ -106,7 +106,7 @@ class TableFile(File):
             for name, at in self._at.items()
         }
 
-    @cached_property
+    @property
     def rows(self) -> int:
         return self._table.rows
 

@@ -46,7 +46,8 @@ def _one_hot_groups(fields: Sequence[Field]) -> Iterator[list[Field]]:
     start = 0
     while start < len(fields):
         group, total = list[Field](), np.zeros(len(fields[start].sample))
-        for one in fields[start:]:
+        for at in range(start, len(fields)):
+            one = fields[at]
             if not (one.whole and (one.low, one.high) == (0, 1)):
                 break
             group.append(one)
@@ -97,8 +98,9 @@ def _copies(fields: Sequence[Field]) -> tuple[list[str], set[str]]:
     for one in fields:
         values = one.sample + 0.0  # -0 as 0
         order = _ranks(values)
+        falling = np.where(order > 0, order.max() + 1 - order, 0)
         first = equal.setdefault(values.tobytes(), one)
-        alike = [ranked.get(order.tobytes()), ranked.get(_ranks(-values).tobytes())]
+        alike = [ranked.get(order.tobytes()), ranked.get(falling.tobytes())]
         ranked.setdefault(order.tobytes(), one)
         if first is not one:
             lines.append(f"'{one.name}' is equal to '{first.name}'")
