@@ -68,8 +68,9 @@ def check_same_dialect(before: MatchedTable, after: MatchedTable) -> None:
     """How a table is written is as before, but for the columns that follow."""
     kept, new = before.table.dialect, after.table.dialect
     assert new.headers[: len(kept.headers)] == kept.headers
-    described = {"columns", "units", "descriptions"}
+    described = {"columns", "units", "descriptions", *(["preamble", "groups"] if kept.groups else [])}
     assert new.model_dump(exclude=described) == kept.model_dump(exclude=described)
+    assert new.groups[: len(kept.groups)] == kept.groups
     assert new.units[: len(kept.units)] == kept.units
     below = [line[: len(kept.headers)] for line in new.descriptions]
     assert tuple(below) == kept.descriptions

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.round_trip import cells, csv_text
+from tests.round_trip import cells, check_law, csv_text, publish_for
 from tests.test_round_trip import ROWS, columns, law
 from training.tables.guess import guess
 
@@ -54,6 +54,25 @@ def test_lines_below_the_rows_come_back(below: str) -> None:
     for line, after in zip(lines, filled[-len(lines) :], strict=True):
         assert after.startswith(line)
         assert not after.removeprefix(line).strip(",")
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.xlsx"])
+def test_two_lines_of_names(name: str) -> None:
+    """The second repeats names, and both come back; a further column stands in the first."""
+    numbers = [*columns().values()][:2] * 2
+    lines = [["before", "", "after", ""], ["mean", "sd"] * 2, *map(list, zip(*numbers, strict=True))]
+    lines[9] = [""] * 4
+    if name == "x.xlsx":
+        book = pytest.importorskip("openpyxl").Workbook()
+        for line in lines:
+            book.active.append([float(cell) if cell[:1].isdigit() else cell or None for cell in line])
+        book.save(name)
+        check_law(publish_for(Path.cwd(), [Path(name)]), Path(name))
+    else:
+        law("\n".join([*map(",".join, lines), ""]).encode())
+        groups, names = Path("filled-x.csv").read_text().splitlines()[:2]
+        assert groups.startswith("before,,after,,before mean.low,")
+        assert names.rstrip(",") == "mean,sd,mean,sd"
 
 
 def test_the_lines_of_an_excel_sheet_come_back() -> None:

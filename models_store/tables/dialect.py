@@ -73,6 +73,8 @@ class Dialect(BaseModel):
         line_end: Of a line of text.
         preamble: Lines before the header: titles, comments, ``sep=;``.
         has_header: Whether the first line after the preamble names the columns.
+        groups: Of each column, the group that the last line of the preamble names, where names repeat; a
+            header is the group, a blank and the name in it.
         row_names: The header lacks a cell for the first column, as R writes it.
         units: Cells of a line of units below the header; none where there is no such line.
         descriptions: Lines of texts below the header that describe the columns.
@@ -92,6 +94,7 @@ class Dialect(BaseModel):
     line_end: str = "\n"
     preamble: tuple[str, ...] = ()
     has_header: bool = True
+    groups: tuple[str, ...] = ()
     row_names: bool = False
     units: tuple[str, ...] = ()
     descriptions: tuple[tuple[str, ...], ...] = ()

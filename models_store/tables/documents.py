@@ -13,9 +13,16 @@ import orjson
 
 from models_store.errors import UnreadableFile, listed
 from models_store.tables.footer import above_footer
-from models_store.tables.headers import descriptions_below, names_stand_below, units_below
+from models_store.tables.headers import (
+    descriptions_below,
+    groups_above,
+    names_stand_below,
+    units_below,
+    with_groups,
+)
 from models_store.tables.output import Label, Plan, Writer, text_for, values_for
 from models_store.tables.sources import ABSENT, Source
+from models_store.tables.stacked import of_one_table
 
 LINES_SEEN = 200
 """Lines of a sheet in which its header is looked for."""
@@ -152,6 +159,8 @@ class ExcelSource(Source):
 
     titles: Sequence[Sequence[Any]]
     """Lines above the header."""
+    groups: tuple[str, ...]
+    """Group of each column, from the line above names that repeat; none where there is no such line."""
     units: tuple[str, ...]
     """Cells of a line of units below the header; none where there is no such line."""
     descriptions: tuple[tuple[str, ...], ...]
@@ -167,14 +176,14 @@ class ExcelSource(Source):
         if above == len(start):
             raise UnreadableFile(f"{where} is an empty Excel sheet; a table needs a line of headers")
         self.titles = start[:above]
-        first = start[above]
-        filled = [at for at, cell in enumerate(first) if cell is not None]
-        self.headers = tuple(
-            "" if cell is None else str(cell) for cell in self.cells(first[: filled[-1] + 1])
-        )
-        texts = _texts(start[above:], len(self.headers))
+        width = _width(start[above])
+        both = max(width, _width(start[above - 1])) if above else width
+        self.groups = groups_above(_texts(start[above - 1 :], both)) if above else ()
+        width = both if self.groups else width
+        texts = _texts(start[above:], width)
+        self.headers = with_groups(self.groups, texts[0]) if self.groups else tuple(texts[0])
         self.units = units_below(texts)
-        self.descriptions = () if self.units else descriptions_below(texts)
+        self.descriptions = () if self.units else descriptions_below(texts, bool(self.groups))
 
     def rows(self) -> Iterator[Sequence[Any]]:
         return above_footer(self, self._body)
@@ -182,7 +191,12 @@ class ExcelSource(Source):
     def _body(self) -> Iterator[Sequence[Any]]:
         """Lines below the header."""
         width = len(self.headers)
-        for line in islice(self._lines(), self._above_rows(), None):
+        numbered = islice(enumerate(self._lines(), 1), self._above_rows(), None)
+        if self.footer_lines is None:
+            lines = of_one_table(numbered, self.headers, self._where)
+        else:
+            lines = (line for _, line in numbered)
+        for line in lines:
             values = list(line[:width])
             yield values + [None] * (width - len(values))
 
@@ -237,6 +251,11 @@ class ExcelSource(Source):
                 ) from None
 
 
+def _width(line: Sequence[Any]) -> int:
+    """The number of cells up to the last one that is filled."""
+    return max((at + 1 for at, cell in enumerate(line) if cell is not None), default=0)
+
+
 def _texts(lines: Sequence[Sequence[Any]], width: int) -> list[list[str]]:
     """Lines as text, all of one width."""
     return [[text_for(cell) for cell in (*line[:width], *[None] * (width - len(line)))] for line in lines]
@@ -276,13 +295,18 @@ class ExcelWriter(Writer):
         source = plan.source if isinstance(plan.source, ExcelSource) else None
         self._sheet = self._book.create_sheet(source.sheet if source else None)
         self._cell, self._illegal = openpyxl.cell.WriteOnlyCell, openpyxl.cell.cell.ILLEGAL_CHARACTERS_RE
-        for line in source.titles if source else ():
-            self._append(line)
-        self._append(plan.headers)
+        self._append_titles(source.titles if source else ())
+        self._append([name or None for name in plan.names])
         if source and source.units:
             self._append([unit or None for unit in source.units])
         for texts in source.descriptions if source else ():
             self._append([text or None for text in texts])
+
+    def _append_titles(self, titles: Sequence[Sequence[Any]]) -> None:
+        width = len(self.plan.columns)
+        for at, line in enumerate(titles, 1):
+            beside = self.plan.beside_groups if at == len(titles) else []
+            self._append([*line[:width], *[None] * (width - len(line)), *beside] if beside else line)
 
     def append(self, row: Sequence[Any], fills: Mapping[int, Any], added: Sequence[Any]) -> None:
         values = values_for(self.plan, row, fills, added)

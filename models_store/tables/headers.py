@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate, zip_longest
 
 from models_store.tables.cells import CENSORED, EMPTY, PERHAPS, number
 
@@ -27,13 +28,53 @@ _UNIT = re.compile(r"[A-Za-zµμ°%/²³^*·. \d\[\]()-]{1,15}")
 
 
 def names_stand_below(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first line names groups of columns, some cells empty, and the second each column."""
-    if len(rows) < 4 or len(rows[1]) != len(rows[0]) or all(cell.strip() for cell in rows[0]):
+    """Whether the first line names groups of columns, and the second the columns."""
+    if groups_above(rows):
+        return True
+    if len(rows) < 4 or len(rows[1]) != len(rows[0]) or _are_names(rows[0]):
         return False
     names = [cell.strip() for cell in rows[1]]
     words = all(name not in EMPTY | PERHAPS and not is_number(name) for name in names)
     below = zip(*(row for row in rows[2:] if len(row) == len(names)), strict=True)
     return words and len({*names}) == len(names) and any(map(_mostly_numbers, below))
+
+
+def groups_above(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Groups of the columns, from a first line above names that are not unique without them; else nothing.
+
+    The name of a group stands above its first column, as in merged cells, or above each, as pandas writes it.
+    A column may have no name but that of its group.
+    """
+    if len(rows) < 4 or len(rows[1]) != len(rows[0]):
+        return ()
+    first, names = ([cell.strip() for cell in row] for row in rows[:2])
+    groups = filled_groups(first)
+    headers = with_groups(groups, names)
+    below = zip(*(row for row in rows[2:] if len(row) == len(names)), strict=True)
+    numbers = [at for at, column in enumerate(below) if _mostly_numbers(column)]
+    named = [bool(names[at]) for at in numbers if headers[at]]
+    if _are_names(first) or _are_names(names) or len({*filter(None, first)}) < 2 or not any(named):
+        return ()
+    words = all(_is_word(cell) for at in numbers for cell in (first[at], names[at]) if cell)
+    own = all(name or first[at] or not groups[at] for at, name in enumerate(names))
+    return groups if words and own and _are_names([*filter(None, headers)]) else ()
+
+
+def _are_names(cells: Sequence[str]) -> bool:
+    """Whether all cells hold something, and all differ."""
+    texts = {cell.strip() for cell in cells}
+    return len(texts) == len(cells) and "" not in texts
+
+
+def filled_groups(cells: Sequence[str]) -> tuple[str, ...]:
+    """Names of groups, each repeated up to the next one."""
+    return tuple(accumulate((cell.strip() for cell in cells), lambda before, cell: cell or before))
+
+
+def with_groups(groups: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Headers of columns: the name of the group, a blank, and the name in it."""
+    pairs = zip_longest(groups, names, fillvalue="")
+    return tuple(f"{group} {name.strip()}".strip() for group, name in pairs)
 
 
 def has_row_names(rows: Sequence[Sequence[str]]) -> bool:
@@ -92,13 +133,17 @@ def units_below(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
     return tuple(rows[1]) if words and 2 * len(words) > len(at_numbers) else ()
 
 
-def descriptions_below(rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+def descriptions_below(rows: Sequence[Sequence[str]], is_second: bool = False) -> tuple[tuple[str, ...], ...]:
     """Lines below the header with words in every column that below holds numbers, of which there are several.
 
     Survey programs write the questions there, and identifiers below them.
+
+    Arguments:
+        rows: The header and the lines below it.
+        is_second: The header has two lines.
     """
     count = 0
-    while count < MOST_DESCRIPTIONS and _describes(rows[0], rows[1 + count :], count > 0):
+    while count < MOST_DESCRIPTIONS and _describes(rows[0], rows[1 + count :], is_second or count > 0):
         count += 1
     return tuple(tuple(row) for row in rows[1 : 1 + count])
 
@@ -106,7 +151,7 @@ def descriptions_below(rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], 
 def _describes(header: Sequence[str], rows: Sequence[Sequence[str]], is_second: bool) -> bool:
     """Whether the first of some lines below a header describes the columns.
 
-    The second such line may also name the first column alone, as pandas names an index.
+    The second such line may also name the first column alone, as pandas names an index, or be empty.
     """
     if len(rows) < 4 or len(rows[0]) != len(header):
         return False
@@ -116,8 +161,9 @@ def _describes(header: Sequence[str], rows: Sequence[Sequence[str]], is_second: 
         for name, cell, column in zip(header, rows[0], columns, strict=False)
         if name.strip() and _mostly_numbers(column) and not _is_bound(name, header)
     ]
-    if is_second and not header[0].strip() and not any(cell for cell, _ in at_numbers):
-        return bool(rows[0][0].strip()) and rows[0][0] not in columns[0]
+    is_index = not header[0].strip() or _mostly_numbers(columns[0])
+    if is_second and is_index and not any(map(str.strip, rows[0][1:])):
+        return not is_number(rows[0][0]) and rows[0][0] not in columns[0]
     words = [cell not in column and _is_word(cell) for cell, column in at_numbers]
     return all(words) and (len(words) > 1 or any(cell.startswith(IDENTIFIERS) for cell in rows[0]))
 

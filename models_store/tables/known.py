@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, TypeAlias
@@ -19,7 +19,7 @@ from models_store.tables.dialect import (
     TrainingTable,
     normal,
 )
-from models_store.tables.headers import is_header
+from models_store.tables.headers import filled_groups, is_header, with_groups
 from models_store.tables.sniff import (
     DELIMITERS,
     MOST_PREAMBLE,
@@ -67,23 +67,37 @@ def recognise(sample: str, encoding: str, model_tables: KnownTables) -> Dialect:
     backslashes, sample = with_doubled_quotes(sample)
     line_end, lines = lines_of(sample)
     stated = dict.fromkeys(table.delimiter for table in model_tables.tables if table.delimiter)
-    best, matched = (0, next(iter(stated), ",")), 0
+    best, matched = (0, next(iter(stated), ","), tuple[str, ...]()), 0
     for delimiter in dict.fromkeys([*stated, *DELIMITERS]):
-        for start, line in enumerate(lines[:MOST_PREAMBLE]):
-            if delimiter not in line and matched:
-                continue
-            header = next(_split(lines[start:], delimiter, quote_of([line], delimiter), line_end), [])
-            headers = {normal(cell) for cell in header if not start or number(cell) is None}
-            count = len(headers & model_tables.names)
+        starts = (at for at, line in enumerate(lines[:MOST_PREAMBLE]) if delimiter in line or not matched)
+        for start, groups, headers in _possible_headers(lines, starts, delimiter, line_end):
+            count = len({normal(header) for header in headers} & model_tables.names)
             if count > matched:
-                best, matched = (start, delimiter), count
-    start, delimiter = best
+                best, matched = (start, delimiter, groups), count
+    start, delimiter, groups = best
     quote = quote_of(lines[start:], delimiter)
     if matched:
         dialect = assembled(lines, line_end, encoding, start, (delimiter, quote), True)
+        dialect = dialect.model_copy(update={"groups": groups})
     else:
         dialect = _without_header(lines, line_end, encoding, model_tables)
     return dialect.model_copy(update={"backslashes": backslashes})
+
+
+def _possible_headers(
+    lines: Sequence[str], starts: Iterable[int], delimiter: str, line_end: str
+) -> Iterator[tuple[int, tuple[str, ...], Sequence[str]]]:
+    """Lines that may be the header, their groups, and the headers: alone and below the line before them."""
+    groups, after = tuple[str, ...](), 0
+    for start in starts:
+        quote = quote_of([lines[start]], delimiter)
+        names = next(_split(lines[start:], delimiter, quote, line_end), [])
+        words = [name for name in names if not start or number(name) is None]
+        is_of_words = len(words) == len(names)
+        yield start, (), words
+        if start == after and groups and is_of_words:
+            yield start, groups, with_groups(groups, names)
+        groups, after = filled_groups(names) if is_of_words else (), start + 1
 
 
 def _without_header(lines: Sequence[str], line_end: str, encoding: str, model_tables: KnownTables) -> Dialect:

@@ -35,6 +35,10 @@ _LABELS = "save it as CSV, with labels instead of codes where they are categorie
 OTHER_FORMATS = {
     b"\xd0\xcf\x11\xe0": "an old Excel book (.xls), or one with a password; save it without, as .xlsx or CSV",
     b"SQLite format 3\0": "a database of SQLite; export its table as CSV or Parquet",
+    b"BZh9": "compressed by bzip2; unpack it, or compress it by gzip",
+    b"\xfd7zXZ\0": "compressed by xz; unpack it, or compress it by gzip",
+    b"7z\xbc\xaf\x27\x1c": "an archive of 7-Zip; unpack it and name the table in it",
+    b"Rar!\x1a\x07": "an archive of RAR; unpack it and name the table in it",
     b"%PDF-": "a PDF; save its table as CSV",
     b"ARROW1\0": "an Arrow or Feather file; save it as Parquet",
     b"Obj\x01": "an Avro file; save it as Parquet",
@@ -113,7 +117,7 @@ def open_source(
         book = ExcelSource(where, partial(_seekable, opener))
         book.footer_lines = footer_lines(layout)
         dialect = Dialect(format=kind, compression=compression, units=book.units)
-        return dialect.model_copy(update={"descriptions": book.descriptions}), book
+        return dialect.model_copy(update={"descriptions": book.descriptions, "groups": book.groups}), book
     if kind in ("json", "jsonl"):
         dialect = Dialect(format=kind, compression=compression)
         return dialect, JsonSource(where, opener, lines=kind == "jsonl")

@@ -64,6 +64,19 @@ class Plan:
         """Headers of all columns of the new file."""
         return [*self.dialect.headers, *(column.header for column in self.added)]
 
+    @property
+    def names(self) -> list[str]:
+        """The line of names: headers without their groups; the line of groups holds further headers."""
+        if not self.dialect.groups:
+            return self.headers
+        pairs = zip(self.dialect.headers, self.dialect.groups, strict=True)
+        return [*(header[len(group) :].lstrip() for header, group in pairs), *("" for _ in self.added)]
+
+    @property
+    def beside_groups(self) -> list[str]:
+        """What follows the line of groups."""
+        return [column.header for column in self.added] if self.dialect.groups else []
+
     def footer(self) -> Iterator[list[Any]]:
         """Lines below the last row; those as wide as the table have empty cells in the added columns."""
         for line in self.source.footer:

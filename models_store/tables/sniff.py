@@ -7,7 +7,7 @@ import csv
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import BinaryIO
 from models_store.tables.dialect import Dialect, TableLayout
 from models_store.tables.headers import (
     descriptions_below,
+    groups_above,
     has_row_names,
     is_header,
     is_number,
@@ -167,7 +168,21 @@ def lines_of(sample: str) -> tuple[str, list[str]]:
     """The line end of a text, and its lines without a last one that is cut."""
     line_end = "\r\n" if "\r\n" in sample else "\r" if "\r" in sample and "\n" not in sample else "\n"
     lines = sample.split(line_end)
+    if line_end == "\r\n":
+        lines = [part for line in lines for part in _at_breaks(line)]
     return line_end, lines[:-1] if len(sample) >= SAMPLE and len(lines) > 1 else lines
+
+
+def _at_breaks(line: str) -> Iterator[str]:
+    """Parts of a line between line feeds outside quotes, as where files of two systems were joined."""
+    part, *others = line.split("\n")
+    for other in others:
+        if part.count('"') % 2:
+            part = f"{part}\n{other}"
+        else:
+            yield part
+            part = other
+    yield part
 
 
 def assembled(
@@ -191,6 +206,8 @@ def assembled(
     delimiter, quote = marks
     rows = split_lines(lines[start:], delimiter, quote, line_end)
     has_header = is_header(rows) if has_header is None else has_header
+    above = split_lines(lines[start - 1 :], delimiter, quote, line_end) if start and has_header else []
+    groups = groups_above(above)
     units = units_below(rows) if has_header else ()
     return Dialect(
         encoding=encoding,
@@ -200,9 +217,10 @@ def assembled(
         line_end=line_end,
         preamble=tuple(lines[:start]),
         has_header=has_header,
+        groups=groups,
         row_names=has_header and has_row_names(rows),
         units=units,
-        descriptions=descriptions_below(rows) if has_header and not units else (),
+        descriptions=descriptions_below(rows, bool(groups)) if has_header and not units else (),
     )
 
 

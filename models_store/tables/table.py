@@ -219,7 +219,7 @@ def _remarks(source: Source, dialect: Dialect) -> Iterator[str]:
         yield from source.remarks()
     if isinstance(source, TextSource) and source.repeated_headers:
         yield f"{_lines(source.repeated_headers)} left out: equal to the header"
-    if dialect.descriptions:
+    if any(map("".join, dialect.descriptions)):
         shown = listed(text for text in dialect.descriptions[0] if text.strip())
         yield f"{_lines(len(dialect.descriptions))} no row below the header: {shown[:LONGEST_SHOWN]}"
     if source.empty_lines:

@@ -13,10 +13,12 @@ from typing import Any, BinaryIO, TextIO
 from models_store.errors import UnreadableFile
 from models_store.tables.dialect import ColumnDialect, TableLayout, footer_lines
 from models_store.tables.footer import above_footer
+from models_store.tables.headers import with_groups
 from models_store.tables.known import KnownTables, recognise
 from models_store.tables.output import Label, Plan, Writer, spelled, text_for
 from models_store.tables.sniff import SAMPLE, encoding_of, protected, sniff
 from models_store.tables.sources import Source
+from models_store.tables.stacked import of_one_table
 
 LONGEST_CELL = 2**24
 END_OF_FILE = "\x1a"
@@ -37,6 +39,8 @@ class TextSource(Source):
 
     typed = False
     repeated_headers = 0
+    _line = 0
+    """Number of the line that was read last, counted from 1."""
 
     def __init__(
         self,
@@ -54,7 +58,9 @@ class TextSource(Source):
         else:
             self.dialect = sniff(sample, encoding, layout)
         first = next(self._lines(), [])
-        if self.dialect.has_header:
+        if self.dialect.groups:
+            self.headers = with_groups(self.dialect.groups, first)
+        elif self.dialect.has_header:
             self.headers = ("", *first) if self.dialect.row_names else tuple(first)
         else:
             self.headers = tuple(f"column {at + 1}" for at in range(len(first)))
@@ -96,7 +102,10 @@ class TextSource(Source):
         width = len(self.headers)
         dialect, header, self.repeated_headers = self.dialect, list(self.headers), 0
         above = dialect.has_header + bool(dialect.units) + len(dialect.descriptions)
-        for row in islice(self._lines(), above, None):
+        lines: Iterator[Sequence[str]] = islice(self._lines(), above, None)
+        if self.footer_lines is None:
+            lines = of_one_table(((self._line, row) for row in lines), header, self._where)
+        for row in lines:
             if not row or row == [END_OF_FILE]:
                 if width == 1 and not row:
                     yield [""]
@@ -112,14 +121,17 @@ class TextSource(Source):
         with closing(self._text(dialect.encoding)) as text:
             for _ in dialect.preamble:
                 text.readline()
+            reader = csv.reader(
+                map(protected, text) if dialect.backslashes else text,
+                delimiter=dialect.delimiter,
+                quotechar=dialect.quote,
+                escapechar="\\" if dialect.backslashes else None,
+                skipinitialspace=dialect.delimiter == " ",
+            )
             try:
-                yield from csv.reader(
-                    map(protected, text) if dialect.backslashes else text,
-                    delimiter=dialect.delimiter,
-                    quotechar=dialect.quote,
-                    escapechar="\\" if dialect.backslashes else None,
-                    skipinitialspace=dialect.delimiter == " ",
-                )
+                for row in reader:
+                    self._line = len(dialect.preamble) + reader.line_num
+                    yield row
             except csv.Error as error:
                 raise UnreadableFile(f"{self._where} cannot be read as a table: {error}") from None
             except UnicodeError:
@@ -143,7 +155,6 @@ class TextWriter(Writer):
         super().__init__(plan)
         dialect = plan.dialect
         self._text = io.TextIOWrapper(stream, dialect.encoding, newline="", errors="backslashreplace")
-        self._text.writelines(line + dialect.line_end for line in dialect.preamble)
         writer = partial(
             csv.writer,
             self._text,
@@ -153,10 +164,15 @@ class TextWriter(Writer):
         )
         self._quoting = writer(quoting=csv.QUOTE_ALL)
         self._writer = self._quoting if dialect.quote_all else writer()
+        for at, line in enumerate(dialect.preamble, 1):
+            beside = plan.beside_groups if at == len(dialect.preamble) else []
+            self._text.write(line + (dialect.delimiter if beside else dialect.line_end))
+            if beside:
+                self._writer.writerow(beside)
         if dialect.has_header:
-            self._writer.writerow(plan.headers[dialect.row_names :])
-        for line in filter(None, [dialect.units, *dialect.descriptions]):
-            self._write_cells([*line, *("" for _ in plan.added)])
+            self._writer.writerow(plan.names[dialect.row_names :])
+        for below in filter(None, [dialect.units, *dialect.descriptions]):
+            self._write_cells([*below, *("" for _ in plan.added)])
 
     def append(self, row: Sequence[Any], fills: Mapping[int, Any], added: Sequence[Any]) -> None:
         cells = [text_for(cell) for cell in row] if self.plan.source.typed else list(row)

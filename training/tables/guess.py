@@ -86,7 +86,7 @@ def guess(
         table: Whether columns of numbers, counts and labels become views of the kind ``table``.
 
     Raises:
-        DataError: A file cannot be read, or there are too few rows.
+        DataError: A file cannot be read, there are too few rows, or a number that is learned is infinite.
         ExperimentError: Several files do not fit together, or nothing in them can be learned.
     """
     files = [_opened(path, marks) for path in paths]
@@ -109,6 +109,7 @@ def guess(
         raise ExperimentError(f"nothing in {joined(paths)} can be learned ({'; '.join(left_out)})")
     guesses = [*tables, *_modalities(views, fields, taken)]
     used = [one.field for one in decisions if not one.reason]
+    _check_finite(used)
     notes = {
         "left out": left_out,
         "how cells were read": [f"{file.path.name}: {line}" for file in files for line in file.report],
@@ -123,6 +124,14 @@ def guess(
     places = [file.path if address else Path(path) for file, path in zip(files, paths, strict=True)]
     draft = Draft(places, output, dialects, key, rows, guesses, notes, marks, address)
     return Guessed(draft.text(), report_lines(draft, files, fields, cases, decisions))
+
+
+def _check_finite(fields: Sequence[Field]) -> None:
+    if wrong := next((one for one in fields if one.infinite), None):
+        raise DataError(
+            f"{wrong.file.path}: '{wrong.name}': numbers must be finite within float32, got an infinity; "
+            "write NaN where a value is missing"
+        )
 
 
 def _opened(path: Path | str, marks: Marks) -> File:

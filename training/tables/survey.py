@@ -47,6 +47,7 @@ class Field:
         example: First text.
         skew: Skewness of the numbers.
         log_skew: Skewness of their logarithms; NaN where one is not above 0.
+        infinite: Whether a number is infinite.
         one_hot: Whether each row of an array holds a single 1 among zeros.
         sample: Numbers of the first rows, NaN where missing.
     """
@@ -71,6 +72,7 @@ class Field:
     example: str | None = None
     skew: float = np.nan
     log_skew: float = np.nan
+    infinite: bool = False
     one_hot: bool = False
     sample: Array = field(default_factory=lambda: np.empty(0))
 
@@ -92,6 +94,7 @@ class _Numbers:
         self.present, self.zeros = np.zeros(width, int), np.zeros(width, int)
         self.low, self.high = np.full(width, np.nan), np.full(width, np.nan)
         self.whole, self.steps, self.rises = (np.ones(width, bool) for _ in range(3))
+        self.infinite = np.zeros(width, bool)
         self.pattern = np.zeros(width, np.uint64)
         self.values: list[Counter[float] | None] = [Counter() for _ in range(width)]
         self.keys: list[Array | None] = [np.empty(0) for _ in range(width)]
@@ -106,6 +109,7 @@ class _Numbers:
         self._sample(cells)
         self.pattern += _weights(self.rows, len(cells)) @ there.astype(np.uint64)
         self.present += there.sum(0)
+        self.infinite |= (there & ~finite).any(0)
         bounded = np.where(finite, cells, np.nan)
         self.low = np.fmin(self.low, np.fmin.reduce(bounded, axis=0))
         self.high = np.fmax(self.high, np.fmax.reduce(bounded, axis=0))
@@ -186,6 +190,7 @@ class _Numbers:
                 pattern=int(self.pattern[at]),
                 skew=float(skew[0, at]),
                 log_skew=float(skew[1, at]),
+                infinite=bool(self.infinite[at]),
                 sample=sample[:, at],
             )
 
@@ -242,11 +247,13 @@ class _Rows:
         self.shape = shape
         self.rows = self.present = self.zeros = 0
         self.whole = self.one_hot = True
+        self.infinite = False
         self.low, self.high = np.inf, -np.inf
 
     def see(self, cells: Array) -> None:
         """Takes account of consecutive rows, (n, *shape)."""
         finite = cells[np.isfinite(cells)]
+        self.infinite |= bool(np.isinf(cells).any())
         flat = cells.reshape(len(cells), -1)
         self.rows += len(cells)
         self.present += int((~np.isnan(flat)).any(1).sum()) if cells.dtype.kind == "f" else len(cells)
@@ -269,6 +276,7 @@ class _Rows:
             whole=self.whole,
             low=self.low,
             high=self.high,
+            infinite=self.infinite,
             one_hot=self.one_hot and len(self.shape) == 1 and self.shape[0] > 1,
         )
 

@@ -75,6 +75,35 @@ def test_names_below_groups_of_columns_in_text() -> None:
     assert list(read_table("\n".join(index).encode()).dialect.headers) == ["", *HEADER]
 
 
+GROUPED = [
+    (["id", "before", None, "after", None, "sex"], [None, "mean", "sd", "mean", "sd", None]),
+    (["id", "before", "before", "after", "after", "sex"], ["", "mean", "sd", "mean", "sd", ""]),
+]
+GROUPED_HEADER = ["id", "before mean", "before sd", "after mean", "after sd", "sex"]
+GROUPED_ROWS = [[f"p{row}", *(row % 7 + at + 0.5 for at in range(4)), "fm"[row % 2]] for row in range(20)]
+
+
+@pytest.mark.parametrize("above", [[], [["Report"], []]])
+@pytest.mark.parametrize("lines", GROUPED)
+def test_names_that_repeat_are_known_by_their_group(
+    above: Sequence[Sequence[Any]], lines: Sequence[Sequence[Any]]
+) -> None:
+    sheet = [*above, *lines, *GROUPED_ROWS]
+    text = "\n".join(",".join("" if cell is None else str(cell) for cell in line) for line in sheet)
+    for table in (read({"Data": sheet}), read_table(f"{text}\n".encode())):
+        assert (list(table.dialect.headers), table.rows) == (GROUPED_HEADER, 20)
+        (block,) = table.blocks()
+        assert block.numbers(3)[:2].tolist() == [2.5, 3.5]
+
+
+@pytest.mark.parametrize("below", [[], ["id,,,,,"], [",,,,,"]])
+def test_headers_of_several_levels_that_pandas_writes(below: list[str]) -> None:
+    lines = [",before,before,after,after,sex", ",mean,sd,mean,sd,"]
+    rows = [f"{at},{','.join(map(str, row[1:]))}" for at, row in enumerate(GROUPED_ROWS)]
+    table = read_table("\n".join([*lines, *below, *rows, ""]).encode())
+    assert (list(table.dialect.headers), table.rows) == (["", *GROUPED_HEADER[1:]], 20)
+
+
 def test_empty_lines_below_the_table_are_no_rows() -> None:
     """Formatted cells leave them, by the hundred."""
     table = read({"Data": [HEADER, *ROWS, *[[None, None, None]] * 400, [None, " ", None]]})

@@ -106,6 +106,8 @@ def test_infinity_in_json_is_refused_with_a_remedy(content: str, constant: str) 
         (b"<stata_dta><header>", r"a Stata file \(.dta\); save it as CSV, with labels"),
         (b"\x80\x04\x95", "a pickle; save its table as Parquet"),
         (b"RDX3\nX\n", "an R file; save its table by write.csv"),
+        (b"BZh91AY&SY", "compressed by bzip2; unpack it, or compress it by gzip"),
+        (b"\xfd7zXZ\0\0", "compressed by xz; unpack it, or compress it by gzip"),
     ],
 )
 def test_binary_formats_are_refused_by_name_with_a_remedy(start: bytes, sentence: str) -> None:
@@ -134,3 +136,14 @@ def test_empty_lines_at_the_end_of_a_text_of_a_sheet_are_no_rows(empty: int, row
     table = read_table("\n".join([*lines, ""]).encode())
     assert table.rows == rows
     assert ("empty lines at the end" in "\n".join(table.report)) == (rows == 40)
+
+
+@pytest.mark.parametrize("ends", ["\r\n|\n|\r\n", "\n|\r\n|\r\n", "\r\n|\n|\n"])
+def test_lines_that_end_in_different_ways(ends: str) -> None:
+    """As files of two systems that were joined; a break within quotes is part of its cell."""
+    header, *others = ends.split("|")
+    rows = [f'{at}.5,{at % 7}.25,"f\n{at % 2}"{others[at % 2]}' for at in range(40)]
+    table = read_table("".join([f"size,dose,note{header}", *rows]).encode())
+    assert (table.dialect.headers, table.rows) == (("size", "dose", "note"), 40)
+    (block,) = table.blocks()
+    assert (block.numbers(0)[39], block.texts(2)[39]) == (39.5, "f\n1")

@@ -12,7 +12,7 @@ import torch
 
 from training.config import read_experiment
 from training.data import Prepared, prepare
-from training.errors import TrainingError
+from training.errors import DataError, TrainingError
 from training.tables.guess import experiment_for, guess
 
 N = 120
@@ -108,6 +108,15 @@ def test_numbers_beyond_whole_ones_are_measures(tmp_path: Path, unit: float) -> 
 
     (name,) = [name for name, one in modalities.items() if one["kind"] == "vector" and name != "x"]
     assert every_value(prepared, name).unique().tolist() == np.unique(np.float32(unit * LABELS)).tolist()
+
+
+@pytest.mark.parametrize("shape", [(N,), (N, 4), (N, 9, 12)])
+def test_an_infinite_number_is_refused_by_init_as_by_fit(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(3).normal(size=shape)
+    values.flat[7] = -np.inf
+    np.savez(tmp_path / "some.npz", x=values, y=LABELS)
+    with pytest.raises(DataError, match=r"some\.npz: 'x': numbers must be finite within float32, got an inf"):
+        guess([tmp_path / "some.npz"], tmp_path / "e.toml")
 
 
 U = np.random.default_rng(2).random((N, 9, 12))
