@@ -89,6 +89,9 @@ def rows(modality: ModalityFields, values: Sequence[Any]) -> Array:
     return np.array([index_of(value, labels) for value in values], modality.numpy_dtype)
 
 
+TRUTHS = {False: "false", True: "true"}
+
+
 class _Lookup(NamedTuple):
     """Indices by the label and by its integer; an integer that several labels read as is left out."""
 
@@ -98,17 +101,21 @@ class _Lookup(NamedTuple):
     """Every label reads as an integer."""
     are_indices: bool
     """The integer of every label is its index."""
+    truths: Mapping[bool, int]
+    """Indices of the labels that read as truth values, such as ``True``."""
 
 
 @lru_cache(maxsize=256)
 def _lookup(labels: tuple[str, ...]) -> _Lookup:
     codes = integers(labels)
+    words = [label.casefold() for label in labels]
     single = {code for code, count in Counter(codes).items() if count == 1}
     return _Lookup(
         {label: index for index, label in enumerate(labels)},
         {code: index for index, code in enumerate(codes) if code in single},
         all(_integer(label) is not None for label in labels),
         codes == tuple(range(len(labels))),
+        {truth: words.index(word) for truth, word in TRUTHS.items() if words.count(word) == 1},
     )
 
 
@@ -127,14 +134,16 @@ def _as_integer(value: Any) -> int | None:
 
 
 def index_of(value: Any, labels: tuple[str, ...]) -> int:
-    """Index of a label, given as text or as its integer; see :func:`integers`.
+    """Index of a label, given as text, as its integer (see :func:`integers`) or as its truth value.
 
     Raises:
         WrongValue: The value stands for no label, or an integer for several.
     """
     lookup = _lookup(labels)
     index = lookup.texts.get(value) if isinstance(value, str) else None
-    if index is None:
+    if isinstance(value, bool):
+        index = lookup.truths.get(value)
+    elif index is None:
         number = value if type(value) is int else _as_integer(value) if lookup.all_read else None
         index = None if number is None else lookup.integers.get(number)
     if index is None:
@@ -193,6 +202,8 @@ class CategoryKind(Kind):
     def rows(self, modality: ModalityFields, array: Array) -> Array:
         if arrays.holds_text(array):
             return self._from_texts(modality, arrays.texts(array))
+        if array.dtype.kind == "b" and _lookup(modality.labels or ()).truths:
+            return rows(modality, array.tolist())
         return _from_array(modality, array, super().rows(modality, array))
 
     @staticmethod

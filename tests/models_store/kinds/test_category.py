@@ -69,6 +69,15 @@ def test_an_integer_is_an_index_where_any_label_is_no_integer() -> None:
     assert read_values(category("1e3", "2.5"), [1]).tolist() == [1]
 
 
+@pytest.mark.parametrize("labels", [("false", "true"), ("TRUE", "FALSE", "unknown")])
+def test_a_truth_value_is_the_label_that_reads_so(labels: tuple[str, ...]) -> None:
+    """Tables of Parquet and JSON hold such, and the rows that are sent later do too."""
+    words = [label.casefold() for label in labels]
+    expected = [words.index("true"), words.index("false")]
+    assert read_values(category(*labels), [True, False]).tolist() == expected
+    assert rows(category(*labels), np.array([True, False])).tolist() == expected
+
+
 def test_samples_are_what_a_client_sends() -> None:
     assert samples_as_integers(LIKERT, np.array([[0, 4], [1, 0]])).tolist() == [[1, 5], [2, 1]]
     assert samples_as_integers(ANIMALS, np.array([0, 2])).tolist() == [0, 2]
