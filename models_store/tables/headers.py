@@ -56,8 +56,8 @@ def groups_above(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
     if _are_names(first) or _are_names(names) or len({*filter(None, first)}) < 2 or not any(named):
         return ()
     words = all(_is_word(cell) for at in numbers for cell in (first[at], names[at]) if cell)
-    own = all(name or first[at] or not groups[at] for at, name in enumerate(names))
-    return groups if words and own and _are_names([*filter(None, headers)]) else ()
+    complete = all(name or first[at] or not groups[at] for at, name in enumerate(names))
+    return groups if words and complete and _are_names([*filter(None, headers)]) else ()
 
 
 def _are_names(cells: Sequence[str]) -> bool:
