@@ -7,6 +7,8 @@ import io
 import re
 import string
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -20,7 +22,8 @@ LFS_POINTER = b"version https://git-lfs."
 DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 """Prefix of a file in a URL (RFC 2397)."""
 BASE64_AT_ONCE = 2**20
-"""Characters of base64 that are decoded at a time, a multiple of 4."""
+"""Characters of base64 that are decoded at a time."""
+BLANKS = string.whitespace.encode()
 STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
 """From the URL-safe alphabet (RFC 4648, section 5)."""
 
@@ -167,24 +170,31 @@ def from_base64(text: str) -> bytes:
     Raises:
         UnreadableFile: The text is no base64.
     """
+    if len(text) <= BASE64_AT_ONCE:
+        with suppress(ValueError):  # as most are
+            return binascii.a2b_base64(text, strict_mode=True)
+    prefix = DATA_URL.match(text)
     try:
-        return _decoded(text.encode("ascii"))
-    except ValueError:
-        plain = text.partition(",")[2] if DATA_URL.match(text) else text
-    try:  # bytes are translated in a hundredth of the time of text, while no other thread runs
-        stripped = plain.encode("ascii").translate(STANDARD_ALPHABET, string.whitespace.encode()).rstrip(b"=")
-        return _decoded(stripped + b"=" * (-len(stripped) % 4))
+        return b"".join(_decoded(text, prefix.end() if prefix else 0))
     except ValueError:
         raise UnreadableFile(f"text must be base64 of a file, got {text[:20]!r}") from None
 
 
-def _decoded(content: bytes) -> bytes:
-    """Decodes strict base64 in pieces, between which other threads run.
+def _decoded(text: str, begin: int) -> Iterator[bytes]:
+    """Decodes base64 in pieces, between which other threads run.
 
     Raises:
         ValueError: It is no base64.
     """
-    pieces = [content[start : start + BASE64_AT_ONCE] for start in range(0, len(content), BASE64_AT_ONCE)]
-    if any(piece.endswith(b"=") for piece in pieces[:-1]):
-        raise ValueError("padding before the end")
-    return b"".join([binascii.a2b_base64(piece, strict_mode=True) for piece in pieces])
+    rest, padded = b"", False
+    for start in range(begin, len(text), BASE64_AT_ONCE):
+        piece = text[start : start + BASE64_AT_ONCE].encode("ascii").translate(STANDARD_ALPHABET, BLANKS)
+        characters = piece.rstrip(b"=")
+        if padded and characters:
+            raise ValueError("padding before the end")
+        padded = padded or len(characters) < len(piece)
+        rest += characters
+        whole = len(rest) // 4 * 4
+        yield binascii.a2b_base64(rest[:whole], strict_mode=True)
+        rest = rest[whole:]
+    yield binascii.a2b_base64(rest + b"=" * (-len(rest) % 4), strict_mode=True)

@@ -87,6 +87,8 @@ class Budget:
         executor: Executor | None = None,
     ) -> None:
         self.executor = executor
+        self.one_large = asyncio.Lock()
+        """Held while a large body is converted: a step of it holds the interpreter's lock for up to 0.1 s."""
         self.total = math.inf if total is None else total
         self.share = self.total if total is None else total // SHARE
         self.taken = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import lru_cache, partial
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from models_store.errors import listed
 from service.engine.budget import SMALL, Allowance, Budget, Costly, in_thread
 from service.engine.observations import Column, Observations
 from service.engine.rules import Rules
-from service.engine.workers import FEW
+from service.engine.workers import COPIED, FEW, aside
 from service.errors import ClientDisconnected, TooLarge, UnknownMediaType, WrongInput
 from service.formats import archive, document, form, tables
 from service.http import encoding
@@ -35,15 +35,18 @@ USUAL_RATIO = 16
 """Bytes that one byte of a compressed body rarely exceeds."""
 BYTES_OF_TABLE = 16
 """Memory of one byte of a table while it is read, in bytes."""
+LARGE = 2**23
+"""Bytes from which a body is converted while no other large one is."""
 TABLE_ON_LOOP = 2000
 """Bytes of a table that may be read on the event loop: its dialect is detected first."""
 
 
-async def by_cost(budget: Budget, small: bool, function: Callable[[Allowance | None], T]) -> T:
+async def by_cost(budget: Budget, size: int, small: bool, function: Callable[[Allowance | None], T]) -> T:
     """Calls a function on the event loop if that takes little time, else in a thread.
 
     Arguments:
         budget: Budget of the process.
+        size: Bytes of the body; large ones are converted one at a time.
         small: Whether to try it on the event loop.
         function: Function of the allowance of this request, or of None on the event loop; there it raises
             ``Costly`` if its work takes too long.
@@ -53,7 +56,8 @@ async def by_cost(budget: Budget, small: bool, function: Callable[[Allowance | N
             return function(None)
         except Costly:
             pass
-    return await in_thread(budget, function)
+    async with budget.one_large if size > LARGE else nullcontext():
+        return await in_thread(budget, function)
 
 
 async def observations(
@@ -78,7 +82,8 @@ async def observations(
         TooBusy: Other requests hold the memory.
         Exception: As for :func:`parse`.
     """
-    return await by_cost(budget, len(body) <= FEW, partial(parse, rules, content_type, body, limit, accepted))
+    work = partial(parse, rules, content_type, body, limit, accepted)
+    return await by_cost(budget, len(body), len(body) <= FEW, work)
 
 
 async def read(receive: Receive, limit: int, budget: Budget) -> bytes:
@@ -108,7 +113,7 @@ async def read(receive: Receive, limit: int, budget: Budget) -> bytes:
             taken = size
         chunks.append(chunk)
         more = message.get("more_body", False)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else await aside(size // COPIED, b"".join, chunks)
 
 
 async def decoded(body: bytes, coding: str, limit: int, budget: Budget) -> bytes:

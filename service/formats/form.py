@@ -53,6 +53,10 @@ HEADERS = re.compile(rb"(\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*)+")
 ELEMENT = re.compile(r"(.+)\[([0-9]{0,9})\]")
 FIRST_LINE = re.compile(rb"--([0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-])\r\n")
 """Boundary of RFC 2046, on a line of its own."""
+LONGEST_LABELS = 2**20
+"""Bytes of a list of labels."""
+SEARCHED_AT_ONCE = 2**20
+"""Bytes in which a boundary is searched at a time."""
 MAX_PART_HEAD = 8 * 1024
 """Bytes of the headers of one part; those of many parts are kept parsed."""
 
@@ -87,6 +91,7 @@ def columns(
             if allowance is not None:
                 allowance.check()
             if _is_text(rules, modality, content):
+                table_size.check_lines(rules, content)
                 if "columns" in modality.traits.fields:
                     rules.check_rows(content.rstrip().count(b"\n"))  # the header is not a row
                 table_size.check_cells(content, rules.limits.rows * (math.prod(modality.shape) + 1))
@@ -129,10 +134,12 @@ def _labels(rules: Rules, labels: tuple[str, ...], files: list[bytes]) -> list[b
     """Returns a label for each row; a part may be a list of several.
 
     Raises:
-        TooLarge: A list has too many labels; its commas are counted before it is read.
+        TooLarge: A list is too long, or has too many labels; its commas are counted before it is read.
     """
     for content in files:
         if not content.startswith(arrays.MAGIC):
+            if len(content) > LONGEST_LABELS:
+                raise TooLarge(f"a list of labels may have {LONGEST_LABELS} bytes, got {len(content)}")
             rules.check_rows(content.count(b","))
     return [label for content in files for label in category.split(content, labels)]
 
@@ -159,11 +166,9 @@ def _read_parts(body: bytes, boundary: bytes | None, most: int) -> dict[str, lis
         TooLarge: It has too many parts.
     """
     boundary = boundary or _first_boundary(body)
-    if (count := body.count(b"--" + boundary) - 1) > most:
-        raise TooLarge(f"{count} parts of a form are more than the {most} that one request may have")
-    parts = _split(body, boundary)
+    parts = _split(body, boundary, most)
     if parts is None:
-        parts = _parse(body, boundary)
+        parts = _parse(body, boundary, most)
     contents: dict[str, list[bytes]] = {}
     named = [(_name(disposition), content) for disposition, content in parts]
     if len(named) > 1:
@@ -195,28 +200,43 @@ def _first_boundary(body: bytes) -> bytes:
     return match[1]
 
 
-def _split(body: bytes, boundary: bytes) -> list[Part] | None:
+def _split(body: bytes, boundary: bytes, most: int) -> list[Part] | None:
     """Splits a form at its boundaries; returns None for unusual forms, which the parser reads.
 
     The parser makes a call for every piece of every header, which takes longer than the rest of a small
     request. Splitting is correct where the whole form is in memory and is written as common clients do.
+    Each step takes one part, or a piece of it; between two steps other threads run.
     """
     delimiter = b"\r\n--" + boundary
-    first, *pieces = (b"\r\n" + body).split(delimiter)
-    if first or not pieces or pieces.pop() not in (b"--", b"--\r\n"):
+    if not body.startswith(delimiter[2:]):
         return None
-    parts = []
-    for piece in pieces:
-        head, end, content = piece.partition(b"\r\n\r\n")
-        if len(head) > MAX_PART_HEAD:
-            raise Unparsable(
-                f"the headers of a part of a form may have {MAX_PART_HEAD} bytes, got {len(head)}"
-            )
-        disposition = _disposition(head) if end else None
+    parts: list[Part] = []
+    start = len(delimiter) - 2
+    while (stop := _find(body, delimiter, start)) >= 0:
+        _check_count(parts, most)
+        end = body.find(b"\r\n\r\n", start, min(stop, start + MAX_PART_HEAD + 4))
+        if end < 0 and stop - start > MAX_PART_HEAD:
+            raise Unparsable(f"the headers of a part of a form may have {MAX_PART_HEAD} bytes, got more")
+        disposition = _disposition(body[start:end]) if end >= 0 else None
         if disposition is None:
             return None
-        parts.append((disposition, content))
-    return parts
+        parts.append((disposition, body[end + 4 : stop]))
+        start = stop + len(delimiter)
+    return parts if parts and body[start : start + 5] in (b"--", b"--\r\n") else None
+
+
+def _find(body: bytes, delimiter: bytes, start: int) -> int:
+    """Returns the position of a delimiter, -1 if there is none; searches a long body in pieces."""
+    for begin in range(start, len(body), SEARCHED_AT_ONCE):
+        stop = body.find(delimiter, begin, begin + SEARCHED_AT_ONCE + len(delimiter) - 1)
+        if stop >= 0:
+            return stop
+    return -1
+
+
+def _check_count(parts: list[Part], most: int) -> None:
+    if len(parts) >= most:
+        raise TooLarge(f"the parts of a form are more than the {most} that one request may have")
 
 
 @lru_cache(maxsize=256)
@@ -247,8 +267,8 @@ def name_and_position(name: str) -> tuple[str, int]:
     return (match[1], int(match[2] or 0)) if match else (name, 0)
 
 
-def _parse(body: bytes, boundary: bytes) -> list[Part]:
-    form = _Form()
+def _parse(body: bytes, boundary: bytes, most: int) -> list[Part]:
+    form = _Form(most)
     try:
         parser = MultipartParser(boundary, form.callbacks())
         parser.write(body)
@@ -263,8 +283,9 @@ def _parse(body: bytes, boundary: bytes) -> list[Part]:
 class _Form:
     """Collects the parts that the parser reports."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.parts: list[Part] = []
+        self._most = most
         self.ended = False
         self._header = self._value = self._disposition = b""
         self._is_base64 = False
@@ -301,6 +322,7 @@ class _Form:
         self._content.append(data[start:end])
 
     def _on_part(self) -> None:
+        _check_count(self.parts, self._most)
         content = b"".join(self._content)
         if self._is_base64:
             where = f"the part {self._disposition.decode(errors='replace')}"

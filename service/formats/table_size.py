@@ -9,6 +9,8 @@ from service.errors import TooLarge
 
 MARKS = (b",", b";", b"\t", b"|")
 """Delimiters of cells."""
+EMPTY_LINES = 1000
+"""Lines of a table beside those of rows."""
 MOST_CELLS = 2**16
 """Most cells of a line; each is matched with the columns of the model."""
 
@@ -19,6 +21,7 @@ def check(rules: Rules, content: bytes) -> None:
     Raises:
         TooLarge: There are more than one request may have.
     """
+    check_lines(rules, content)
     manifest = rules.manifest
     columns = sum(len(full_names(one)) for one in manifest.modalities if one.traits.tabular)
     columns += sum(len(table.columns) for table in manifest.tables)
@@ -29,6 +32,17 @@ def check(rules: Rules, content: bytes) -> None:
     widest = max((line.count(mark) for mark in many for line in content.splitlines()), default=0) + 1
     if widest > MOST_CELLS:
         raise TooLarge(f"a line of the table has {widest} cells, more than the {MOST_CELLS} that it may have")
+
+
+def check_lines(rules: Rules, content: bytes) -> None:
+    """Refuses a text of more lines than rows and some empty lines need; each is read, empty ones too.
+
+    Raises:
+        TooLarge: There are more.
+    """
+    lines = max(content.count(b"\n"), content.count(b"\r"))
+    if lines > (most := rules.limits.rows + EMPTY_LINES):
+        raise TooLarge(f"the table has {lines} lines, more than the {most} that one request may have")
 
 
 def check_cells(content: bytes, most: int) -> None:

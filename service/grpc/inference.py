@@ -68,7 +68,7 @@ class Inference:
 
     async def _answer(self, call: Call, parts: messages.Parts, loaded: Loaded, came: int) -> Any:
         budget, parse = call.catalog.budget, partial(messages.parse, loaded.model.rules, parts)
-        parsed = await bodies.by_cost(budget, len(call.content) <= FEW, parse)
+        parsed = await bodies.by_cost(budget, len(call.content), len(call.content) <= FEW, parse)
         await self._waves.join()
         record_body(call.context, loaded, parsed.observed)
         call.catalog.admit()  # other requests may have filled the queues during the upload

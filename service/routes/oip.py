@@ -49,7 +49,7 @@ async def infer(request: EndpointRequest) -> Reply:
                 body = await bodies.decoded(body, coding, limit, catalog.budget)
             length = request.header(b"inference-header-content-length")
             parse = partial(requests.parse, loaded.model.rules, body, length)
-            parsed = await bodies.by_cost(catalog.budget, True, parse)
+            parsed = await bodies.by_cost(catalog.budget, len(body), True, parse)
             observed = parsed.observed
             record_body(request.context, loaded, observed)
             catalog.admit()  # other requests may have filled the queues during the upload
