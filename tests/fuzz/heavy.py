@@ -113,6 +113,7 @@ HEAVY: dict[str, Maker] = {
     "base64 with line breaks": lambda: http(
         ENCODE, inputs("image", b'"data:image/png;base64,' + b"A\\n" * 10_000_000 + b'"')
     ),
+    "base64 of 54 MB": lambda: http(ENCODE, inputs("image", repeated(b'"%b"' % (b"QUJD" * 13_500), 1000))),
     "a million names": lambda: http(ENCODE, b'{"inputs":{%b}}' % numbered(b'"k%d":[1]', 1_000_000)),
     "a million objects": lambda: http(ENCODE, inputs("image", repeated(b'{"a":1,"b":2}', 1_000_000))),
     "a table of a million columns": lambda: http(
@@ -126,6 +127,9 @@ HEAVY: dict[str, Maker] = {
     "900 parts of JSON": lambda: http(
         ENCODE, form("image", *[b"[" + repeated(b"0", 784) + b"]"] * 900), FORM
     ),
+    "1,000 parts of 54 KB": lambda: http(ENCODE, form("image", *[b"1," * 27_000] * 1000), FORM),
+    "a label of 54 MB": lambda: http(ENCODE, form("label", "é".encode() * 27_000_000), FORM),
+    "a part of 54 million lines": lambda: http("/models/mfeat/encode", form("fou", b"\n" * 54_000_000), FORM),
     "a part of 2 million cells": lambda: http("/models/mfeat/encode", form("fou", b"1," * 2_000_000), FORM),
     "20,000 equal outputs": lambda: http(INFER, tensor(outputs=[{"name": "mu"}] * 20_000)),
     "200,000 equal outputs": lambda: http(INFER, tensor(outputs=[{"name": "mu"}] * 200_000)),
