@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from models_store import golden
 from models_store.errors import BundleRefused, ManifestError, UnknownModel, VersionExists
 from models_store.manifest import FileEntry, Manifest, decoder_file, encoder_file
-from models_store.onnx_wire import has_external_data
+from models_store.protobuf import has_external_data
 
 SHIPPED = Path(__file__).parent / "bundles"
 """The models that come with the project."""

@@ -124,12 +124,14 @@ class Calls:
 
     async def _answer(self, method: Method, rpc: Rpc) -> bytes:
         headers = headers_of(rpc)
-        record = Record(self, method.operation, headers)
+        record, reason = Record(self, method.operation, headers), None
         try:
             with record as context:
                 content = await self._respond(method, headers, rpc, context)
         except Exception as error:
-            await abort(rpc, failure(error), record.context.request_id)
+            reason = failure(error)
+        if reason is not None:  # not above: the call keeps the exception of `abort`, and so all that it names
+            await abort(rpc, reason, record.context.request_id)
         rpc.set_trailing_metadata((("x-request-id", record.context.request_id),))
         return content
 

@@ -11,7 +11,7 @@ from typing import Any
 import grpc.aio
 
 from service.engine.budget import SMALL
-from service.engine.workers import FEW, aside
+from service.engine.workers import FEW
 from service.errors import NotReady
 from service.formats import bodies
 from service.grpc import messages
@@ -54,7 +54,8 @@ class Inference:
         came, catalog, content = time.monotonic_ns(), call.catalog, call.content
         if len(content) > SMALL:
             await catalog.budget.take(2 * len(content))  # the message as it came, and parsed
-        parts = await aside(len(content), messages.split, content, in_stream)
+        split = partial(messages.split, content, in_stream)
+        parts = await bodies.by_cost(catalog.budget, len(content), len(content) <= FEW, split)
         loaded = current(catalog, parts.model, parts.version)
         try:
             with self._waves:
@@ -115,16 +116,8 @@ class InferStreams:
                 response = StreamResponse(infer_response=message)
         except Exception as error:
             response = StreamResponse(error_message=failure(error).detail)
-            response.infer_response.id = _id_of(content)
+            response.infer_response.id = messages.identifier(content)
         if before is not None:
             await asyncio.wait({before})
         with suppress(grpc.aio.BaseError):  # the client disconnected, so its stream ends
             await rpc.write(response.SerializeToString())
-
-
-def _id_of(content: bytes) -> str:
-    """Returns the id of a request, empty of a damaged one."""
-    try:
-        return messages.split(content).id
-    except Exception:
-        return ""

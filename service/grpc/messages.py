@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from models_store import protobuf
 from models_store.arrays import Array
 from models_store.errors import listed, shown
 from models_store.manifest import Manifest
 from service.engine.budget import Allowance
 from service.engine.rules import Rules
-from service.errors import Unparsable, WrongInput
+from service.errors import TooLarge, Unparsable, WrongInput
 from service.grpc.schema import InferRequest, InferResponse
 from service.oip import requests, tensors
 from service.oip.answers import values_of
@@ -36,6 +39,12 @@ BYTES_OF_RAW = 3
 """Memory of one byte of ``raw_input_contents``: parsed, as an object, and as rows."""
 BYTES_OF_TYPED = 48
 """Memory of one byte of other fields: a value of one byte is parsed, listed as an object, and in an array."""
+MOST_HEAD_BYTES = 2**22
+"""Bytes of a message outside of its raw tensors, which are parsed to single values."""
+MOST_FIELDS = 10_000
+"""Fields of a message: raw tensors, inputs, outputs and parameters together."""
+ID, RAW = 3, 7
+"""Numbers of the fields ``id`` and ``raw_input_contents``."""
 FINAL = ("triton_enable_empty_final_response", "triton_final_response")
 """Parameter of a request in a stream that marks the last response to it, and the mark."""
 
@@ -60,16 +69,24 @@ class Parts(NamedTuple):
     final: bool = False
 
 
-def split(content: bytes, in_stream: bool = False) -> Parts:
+def split(content: bytes, in_stream: bool = False, allowance: Allowance | None = None) -> Parts:
     """Parses a serialized ``ModelInferRequest``, of a stream or not.
+
+    Arguments:
+        content: The message.
+        in_stream: Whether it is a message of a stream.
+        allowance: Memory for this work in a thread; None on the event loop.
 
     Raises:
         Unparsable: The message is damaged.
+        TooLarge: It has too many fields, or too many bytes outside of raw tensors.
     """
+    if allowance is not None:
+        allowance.take(BYTES_OF_TYPED * _head_bytes(content))
     try:
         message = InferRequest.FromString(content)
     except DecodeError:
-        raise Unparsable("the message is not a ModelInferRequest: it is damaged") from None
+        raise _damaged() from None
     final = in_stream and FINAL[0] in message.parameters and message.parameters.pop(FINAL[0]).bool_param
     raw, identifier = tuple(message.raw_input_contents), message.id
     message.ClearField("raw_input_contents")
@@ -77,6 +94,42 @@ def split(content: bytes, in_stream: bool = False) -> Parts:
     # Serialized in one order, so that the requests of a client are alike.
     head = message.SerializeToString(deterministic=True)
     return Parts(message.model_name, message.model_version or None, identifier, head, raw, final)
+
+
+def _head_bytes(content: bytes) -> int:
+    """Counts the bytes of a message outside of its raw tensors, before it is parsed.
+
+    Raises:
+        Unparsable: The message is damaged.
+        TooLarge: It has too many fields, or too many such bytes.
+    """
+    raw = 0
+    try:
+        for count, (number, value) in enumerate(protobuf.fields(memoryview(content)), 1):
+            raw += len(value) if number == RAW else 0
+            if count > MOST_FIELDS:
+                raise TooLarge(f"a message may have {MOST_FIELDS} fields, and this one has more")
+    except ValueError:
+        raise _damaged() from None
+    if (head := len(content) - raw) > MOST_HEAD_BYTES:
+        raise TooLarge(
+            f"a message may have {MOST_HEAD_BYTES} bytes outside of 'raw_input_contents', got {head}; "
+            "send raw tensors, or fewer rows"
+        )
+    return head
+
+
+def _damaged() -> Unparsable:
+    return Unparsable("the message is not a ModelInferRequest: it is damaged")
+
+
+def identifier(content: bytes) -> str:
+    """Returns the id of a request; empty if it has none near its begin, or is damaged."""
+    with suppress(ValueError):
+        for number, value in islice(protobuf.fields(memoryview(content)), MOST_FIELDS):
+            if number == ID:
+                return bytes(value).decode()
+    return ""
 
 
 def parse(rules: Rules, parts: Parts, allowance: Allowance | None = None) -> InferenceRequest:
@@ -91,8 +144,7 @@ def parse(rules: Rules, parts: Parts, allowance: Allowance | None = None) -> Inf
         Costly, Unparsable, WrongInput, RequestValidationError, TooLarge: As for :func:`requests.parse`.
     """
     if allowance is not None:
-        raw = sum(map(len, parts.raw))
-        allowance.take(BYTES_OF_RAW * raw + BYTES_OF_TYPED * len(parts.head))
+        allowance.take(BYTES_OF_RAW * sum(map(len, parts.raw)))
     head = (_read_once if len(parts.head) <= LONGEST_KEPT else _read)(parts.head)
     arrays = _from_raw(head.inputs, parts.raw) if parts.raw else _from_contents(head.inputs)
     head = head._replace(id=parts.id)

@@ -1,7 +1,7 @@
-"""Detects references of an ONNX file to other files, before a runtime opens it.
+"""Reads fields of protobuf messages before a library parses them: their sizes, and references of ONNX files.
 
-A tensor may name another file that holds its numbers. The module reads only the protobuf fields on the path
-to a tensor, so that serving needs no ONNX package.
+A tensor of an ONNX file may name another file that holds its numbers. Only the fields on the path to a tensor
+are read, so that serving needs no ONNX package.
 
 References:
     | onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
@@ -22,6 +22,8 @@ CHILDREN: Mapping[str, Mapping[int, str]] = {
     "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "Sparse", 23: "Sparse"},
     "Sparse": {1: "Tensor", 2: "Tensor"},
 }
+MOST_BITS = 70
+"""Bits of a number in a message: ten bytes of seven."""
 EXTERNAL_DATA = 13
 """Field of a Tensor that names the location of its numbers."""
 
@@ -35,7 +37,7 @@ def has_external_data(content: bytes) -> bool:
     waiting = [("Model", memoryview(content))]
     while waiting:
         message, data = waiting.pop()
-        for number, value in _fields(data):
+        for number, value in fields(data):
             if message == "Tensor" and number == EXTERNAL_DATA:
                 return True
             child = CHILDREN.get(message, {}).get(number)
@@ -44,13 +46,18 @@ def has_external_data(content: bytes) -> bool:
     return False
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Yield the length-delimited fields of one message; skip the others."""
+def fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Yield the fields of one message, with no content where they are not length-delimited.
+
+    Raises:
+        ValueError: The bytes are no protobuf message.
+    """
     position = 0
     while position < len(data):
         key, position = _varint(data, position)
         if not 8 <= key < 2**32:  # a runtime would truncate it to 32 bits and read another field
             raise ValueError(f"impossible field number {key >> 3}")
+        start = stop = position
         match key & 7:
             case 0:
                 _, position = _varint(data, position)
@@ -59,22 +66,22 @@ def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
             case 5:
                 position += 4
             case 2:
-                size, position = _varint(data, position)
-                yield key >> 3, data[position : position + size]
-                position += size
+                size, start = _varint(data, position)
+                stop = position = start + size
             case kind:
                 raise ValueError(f"unknown wire type {kind}")
+        yield key >> 3, data[start:stop]
     if position != len(data):
         raise ValueError("a field ends beyond its message")
 
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:
     value = shift = 0
-    while position < len(data):
+    while position < len(data) and shift < MOST_BITS:
         byte = data[position]
         position += 1
         value |= (byte & 127) << shift
         shift += 7
         if byte < 128:
             return value, position
-    raise ValueError("a number ends beyond its message")
+    raise ValueError("a number ends beyond its message, or has more than 10 bytes")
