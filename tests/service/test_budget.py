@@ -8,6 +8,7 @@ import gc
 import gzip
 import subprocess
 import sys
+import threading
 import weakref
 from contextlib import suppress
 from functools import partial
@@ -133,6 +134,31 @@ def test_more_than_the_share_is_refused_and_more_than_the_total_is_busy() -> Non
             await budget.take(1)
         done.set()
         await asyncio.gather(*holders)
+
+    asyncio.run(check())
+
+
+def test_large_bodies_are_converted_one_at_a_time() -> None:
+    """Each step of one holds the interpreter's lock for some time; a small body does not wait for them."""
+
+    async def check() -> None:
+        budget, go, began = Budget(1000), threading.Event(), list[str]()
+
+        def work(name: str, _: Allowance | None) -> None:
+            began.append(name)
+            if name != "small":
+                assert go.wait(60)
+
+        def converted(name: str, size: int) -> asyncio.Task[None]:
+            return asyncio.create_task(bodies.by_cost(budget, size, False, partial(work, name)))
+
+        large = [converted("large", bodies.LARGE + 1) for _ in range(3)]
+        await converted("small", bodies.LARGE)
+        assert began.count("large") <= 1
+        large.pop().cancel()  # whose client left before its turn
+        go.set()
+        await asyncio.gather(*large)
+        assert began.count("large") == 2
 
     asyncio.run(check())
 

@@ -59,7 +59,7 @@ def test_a_damaged_form_is_never_cut_into_anything_else(
 
 
 def test_a_long_form_is_cut_as_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A boundary is searched in pieces, so that other threads run meanwhile."""
+    """A boundary is searched in pieces, between which other threads run."""
     contents = [b"a" * 300, b"\r\n--b" * 50, b""]
     body = written(contents, b'content-disposition: form-data; name="image"')
     for piece in range(1, 30):

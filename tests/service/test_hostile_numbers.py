@@ -21,7 +21,7 @@ from service.engine.budget import Costly
 from service.engine.rules import Limits, Rules
 from service.engine.workers import FEW
 from service.errors import TooLarge
-from service.formats import archive, table_size
+from service.formats import archive, form, table_size
 from service.formats.document import columns, memory
 from service.oip import requests, tensors
 from tests.models_store.examples import manifest
@@ -200,3 +200,23 @@ def test_a_damaged_member_of_an_archive_is_refused(client: TestClient, method: i
         response = client.post("/models/tiny/encode", content=bytes(damaged), headers=headers)
         assert response.status_code in (400, 422), response.text
         assert json.loads(response.content)["detail"]
+
+
+def test_a_list_of_labels_is_short() -> None:
+    """It is decoded, parsed and split as a whole."""
+    rules = Rules(manifest(), Limits(10, 10, 10))
+    part = b'--b\r\nContent-Disposition: form-data; name="label"\r\n\r\n%b\r\n--b--\r\n'
+    label = (rules.modality("label").labels or ("",))[0].encode()
+    read = form.columns(rules, part % (b" " * 1000 + label), b"b", Mock())
+    assert read["label"].values.tolist() == [0]
+    with pytest.raises(TooLarge, match="a list of labels may have 1048576 bytes"):
+        form.columns(rules, part % (b" " * form.LONGEST_LABELS + label), b"b", Mock())
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n"])
+def test_empty_lines_of_a_table_are_counted_before_they_are_read(line_end: bytes) -> None:
+    """54 million of them took 14 s."""
+    rules = Rules(manifest(), Limits(10, 10, 10))
+    table_size.check(rules, b"a\n1" + line_end * table_size.EMPTY_LINES)
+    with pytest.raises(TooLarge, match="lines, more than the 1010"):
+        table_size.check(rules, b"a\n1" + line_end * 1011)

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
 from numpy.lib import format as npy
 
 from models_store.errors import InputRefused
-from models_store.kinds import read_file, read_values
+from models_store.kinds import base, read_file, read_values
 from models_store.manifest import Modality
 from tests.models_store.examples import NumpyArray, array, category, image, rows_or_refusal
 
@@ -291,6 +292,20 @@ def test_a_value_of_another_shape_is_refused(row: Any) -> None:
 def test_base64_of_a_file_is_one_row() -> None:
     rows = read_values(VECTOR, [encoded(VALUES[:1]), [3, 4, 5]])
     np.testing.assert_array_equal(rows, VALUES)
+
+
+@given(st.binary(max_size=60), st.integers(1, 20), st.data())
+def test_base64_in_pieces_is_base64_as_a_whole(content: bytes, piece: int, data: st.DataObject) -> None:
+    written = data.draw(st.sampled_from([base64.b64encode, base64.urlsafe_b64encode]))(content).decode()
+    if data.draw(st.booleans()):
+        written = written.rstrip("=")
+    lines = "\n".join(written[at : at + 7] for at in range(0, len(written), 7))
+    with patch.object(base, "BASE64_AT_ONCE", piece):
+        assert base.from_base64(lines) == content
+        assert base.from_base64(f"data:image/png;base64,{written}") == content
+        for damaged in (f"{written}=A", f"{written[:1]}ä", f"A={written}BCDE"):
+            with pytest.raises(InputRefused, match="must be base64"):
+                base.from_base64(damaged)
 
 
 @pytest.mark.parametrize("n", [0, 2])
