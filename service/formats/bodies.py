@@ -134,9 +134,9 @@ async def decoded(body: bytes, coding: str, limit: int, budget: Budget) -> bytes
     usual = min(limit, USUAL_RATIO * len(body) + SMALL)
     await budget.take(2 * usual)
     with suppress(TooLarge):
-        return await in_thread(budget, lambda _: encoding.decoded(body, coding, usual))
+        return await by_cost(budget, usual, False, lambda _: encoding.decoded(body, coding, usual))
     await budget.take(2 * (limit - usual))
-    return await in_thread(budget, lambda _: encoding.decoded(body, coding, limit))
+    return await by_cost(budget, limit, False, lambda _: encoding.decoded(body, coding, limit))
 
 
 def parse(

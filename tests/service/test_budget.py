@@ -155,7 +155,7 @@ def test_large_bodies_are_converted_one_at_a_time() -> None:
         large = [converted("large", bodies.LARGE + 1) for _ in range(3)]
         await converted("small", bodies.LARGE)
         assert began.count("large") <= 1
-        large.pop().cancel()  # whose client left before its turn
+        large.pop().cancel()  # whose client disconnects before its turn
         go.set()
         await asyncio.gather(*large)
         assert began.count("large") == 2
