@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -26,6 +27,8 @@ from models_store.tables.stacked import of_one_table
 
 LINES_SEEN = 200
 """Lines of a sheet in which its header is looked for."""
+MERGED = re.compile(rb'<(?:\w+:)?mergeCell [^>]*?ref="([A-Z]+)(\d+):[A-Z]+(\d+)"')
+"""A range of merged cells in the XML of a sheet: column, first and last row."""
 
 
 class JsonSource(Source):
@@ -204,8 +207,13 @@ class ExcelSource(Source):
         return len(self.titles) + 1 + bool(self.units) + len(self.descriptions)
 
     def remarks(self) -> list[str]:
-        """Sentences on other sheets, and on columns of formulas that no program has computed."""
+        """Sentences on other sheets, on merged cells, and on columns of formulas without results."""
         lines = []
+        if merged := self._merged():
+            lines.append(
+                f"{listed(merged)}: cells are merged over several rows: the first row of each has the value, "
+                "the others are taken as missing; unmerge them and fill them down, unless that is meant"
+            )
         if self._others:
             lines.append(f"the table is in the sheet '{self.sheet}'; not read: {listed(self._others)}")
         start = len(self.titles) + 1
@@ -222,6 +230,21 @@ class ExcelSource(Source):
                 "spreadsheet program and save it"
             )
         return lines
+
+    def _merged(self) -> list[str]:
+        """Headers of the columns in which cells below the header are merged over rows."""
+        number_of = _openpyxl(self._where).utils.column_index_from_string
+        above, columns = self._above_rows(), set()
+        # openpyxl gives merged cells of books alone that it holds in memory as a whole.
+        with self._opened() as book, book[self.sheet]._get_source() as xml:
+            text = b""
+            while piece := xml.read(2**20):
+                text = text[-200:] + piece  # a range may lie across two pieces
+                for match in MERGED.finditer(text):
+                    column, first, last = match.groups()
+                    if int(first) > above and first != last:
+                        columns.add(number_of(column.decode()))
+        return [header for at, header in enumerate(self.headers, 1) if at in columns]
 
     def _sheets(self) -> list[str]:
         """Titles of the sheets, first that with the table."""

@@ -15,14 +15,16 @@ ROWS = [[100 + row % 7 + 0.5, 20 + row % 5, "fm"[row % 2]] for row in range(20)]
 HEADER = ["size", "dose", "sex"]
 
 
-def read(sheets: Mapping[str, Sequence[Sequence[Any]]]) -> Table:
-    """The table in a book of these sheets."""
+def read(sheets: Mapping[str, Sequence[Sequence[Any]]], *merged: str) -> Table:
+    """The table in a book of these sheets; ranges of the last sheet are merged."""
     book, stream = openpyxl.Workbook(), BytesIO()
     book.remove(book.active)
     for title, lines in sheets.items():
         sheet = book.create_sheet(title)
         for line in lines:
             sheet.append(line)
+    for cells in merged:
+        book.worksheets[-1].merge_cells(cells)
     book.save(stream)
     return read_table(stream.getvalue())
 
@@ -49,6 +51,14 @@ def test_formulas_without_results_are_named() -> None:
     assert table.report[-1].startswith(
         "'both': taken as missing: formulas without their results; open the book"
     )
+
+
+def test_cells_that_are_merged_over_rows_are_named() -> None:
+    lines: list[list[Any]] = [["Report", None, None], HEADER, *ROWS]
+    table = read({"Data": lines}, "A1:C1", "C3:C9", "B10:B11", "A12:B12")
+    assert table.rows == len(ROWS)
+    assert table.report[-1].startswith("'dose' and 'sex': cells are merged over several rows: the first row")
+    assert read({"Data": lines}, "A1:C1").report == ()
 
 
 def test_a_line_of_units_below_the_header() -> None:
