@@ -113,7 +113,9 @@ async def read(receive: Receive, limit: int, budget: Budget) -> bytes:
             taken = size
         chunks.append(chunk)
         more = message.get("more_body", False)
-    return chunks[0] if len(chunks) == 1 else await aside(size // COPIED, b"".join, chunks)
+    if len(chunks) == 1:
+        return chunks[0]
+    return b"".join(chunks) if size <= FEW else await aside(size // COPIED, b"".join, chunks)
 
 
 async def decoded(body: bytes, coding: str, limit: int, budget: Budget) -> bytes:
