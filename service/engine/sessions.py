@@ -6,7 +6,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -28,6 +29,8 @@ DTYPES = {
     **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 
+LARGE_FILE = 2**24
+"""Bytes of an ONNX file from which onnxruntime gets a path: it copies bytes under the interpreter's lock."""
 STRIKE_SECONDS = 0.1
 """A run on the event loop that takes longer is ended and repeated in a thread."""
 
@@ -77,7 +80,8 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=[(name, settings)])
+            with _source(content) as source:
+                self._session = onnxruntime.InferenceSession(source, options, providers=[(name, settings)])
         except Exception as error:  # onnxruntime raises a dozen classes without a common one
             raise UnfitGraph(f"does not load: {str(error).splitlines()[0][:200]}") from None
         if (got := self._session.get_providers()[0]) != name:
@@ -125,6 +129,20 @@ class Session:
             if DTYPES.get(given[name].type) != "float32":
                 raise UnfitGraph(f"gives '{name}' of {given[name].type}, tensor(float) is expected")
             _check_rows(name, given[name].shape, row)
+
+
+@contextmanager
+def _source(content: bytes) -> Iterator[bytes | str]:
+    """Yields an ONNX file as onnxruntime reads it: a large one as the path of a file in memory."""
+    if len(content) < LARGE_FILE or not hasattr(os, "memfd_create"):
+        yield content
+        return
+    with os.fdopen(os.memfd_create("graph"), "wb", buffering=0) as file:
+        try:
+            written = file.write(content)
+        except OSError:  # no file may be written, as in the trial of a version
+            written = 0
+        yield f"/proc/self/fd/{file.fileno()}" if written == len(content) else content
 
 
 class TooSlowForLoop(Exception):
