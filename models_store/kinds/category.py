@@ -89,7 +89,7 @@ def rows(modality: ModalityFields, values: Sequence[Any]) -> Array:
     return np.array([index_of(value, labels) for value in values], modality.numpy_dtype)
 
 
-TRUTHS = {False: "false", True: "true"}
+TRUTHS = {"false": False, "true": True}
 
 
 class _Lookup(NamedTuple):
@@ -115,7 +115,7 @@ def _lookup(labels: tuple[str, ...]) -> _Lookup:
         {code: index for index, code in enumerate(codes) if code in single},
         all(_integer(label) is not None for label in labels),
         codes == tuple(range(len(labels))),
-        {truth: words.index(word) for truth, word in TRUTHS.items() if words.count(word) == 1},
+        {truth: words.index(word) for word, truth in TRUTHS.items() if words.count(word) == 1},
     )
 
 
@@ -136,13 +136,16 @@ def _as_integer(value: Any) -> int | None:
 def index_of(value: Any, labels: tuple[str, ...]) -> int:
     """Index of a label, given as text, as its integer (see :func:`integers`) or as its truth value.
 
+    The text of a truth value has no case where it is no label: ``TRUE`` is the label ``True``.
+
     Raises:
         WrongValue: The value stands for no label, or an integer for several.
     """
     lookup = _lookup(labels)
     index = lookup.texts.get(value) if isinstance(value, str) else None
-    if isinstance(value, bool):
-        index = lookup.truths.get(value)
+    truth = TRUTHS.get(value.casefold()) if isinstance(value, str) else value
+    if index is None and isinstance(truth, bool):
+        index = lookup.truths.get(truth)
     elif index is None:
         number = value if type(value) is int else _as_integer(value) if lookup.all_read else None
         index = None if number is None else lookup.integers.get(number)

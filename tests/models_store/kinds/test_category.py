@@ -76,6 +76,16 @@ def test_a_truth_value_is_the_label_that_reads_so(labels: tuple[str, ...]) -> No
     expected = [words.index("true"), words.index("false")]
     assert read_values(category(*labels), [True, False]).tolist() == expected
     assert rows(category(*labels), np.array([True, False])).tolist() == expected
+    assert read_values(category(*labels), ["True", "fAlse"]).tolist() == expected
+    assert read_file(category(*labels), b"true").tolist() == expected[:1]
+
+
+def test_a_label_is_itself_before_it_is_a_truth_value() -> None:
+    labels = category("True", "true", "False")
+    assert read_values(labels, ["true", "True", "FALSE"]).tolist() == [1, 0, 2]
+    for value in ("TRUE", True):
+        with pytest.raises(InputRefused, match="must be a label"):
+            read_values(labels, [value])
 
 
 def test_samples_are_what_a_client_sends() -> None:
