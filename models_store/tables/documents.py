@@ -211,8 +211,8 @@ class ExcelSource(Source):
         lines = []
         if merged := self._merged():
             lines.append(
-                f"{listed(merged)}: cells are merged over several rows: the first row of each has the value, "
-                "the others are taken as missing; unmerge them and fill them down, unless that is meant"
+                f"{listed(merged)}: cells are merged over rows: all but the first row of each are taken as "
+                "missing; unmerge them and fill them down"
             )
         if self._others:
             lines.append(f"the table is in the sheet '{self.sheet}'; not read: {listed(self._others)}")

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -132,7 +133,7 @@ class Table:
         report: What was taken as missing, and what cannot be read, a line each.
         source: Of its rows.
         remedy: What to do about a cell that is no number.
-        rows: Number of rows; 0 where they have not been counted.
+        counted: Number of rows where they have been counted.
     """
 
     where: str
@@ -140,7 +141,7 @@ class Table:
     report: tuple[str, ...]
     source: Source
     remedy: str = "name it in missing, or correct it"
-    rows: int = 0
+    counted: int | None = None
 
     def blocks(self, rows: int | None = None) -> Iterator[Block]:
         """All rows in the order of the file; a block has so many, or what fits in memory."""
@@ -153,6 +154,11 @@ class Table:
                 start, taken = start + size, []
         if taken:
             yield Block(self, start, taken)
+
+    @cached_property
+    def rows(self) -> int:
+        """The number of rows."""
+        return sum(1 for _ in self.source.rows()) if self.counted is None else self.counted
 
     def column(self, header: str) -> int:
         """The position of a column, by its header or its name.
@@ -203,7 +209,7 @@ def read_table(
         )
     report = (*report, *_remarks(source, dialect))
     dialect = dialect.model_copy(update={"columns": matches.columns})
-    return Table(where, dialect, report, source, rows=matches.rows)
+    return Table(where, dialect, report, source, counted=matches.rows)
 
 
 def _lines(count: int) -> str:

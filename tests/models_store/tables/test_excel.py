@@ -57,7 +57,7 @@ def test_cells_that_are_merged_over_rows_are_named() -> None:
     lines: list[list[Any]] = [["Report", None, None], HEADER, *ROWS]
     table = read({"Data": lines}, "A1:C1", "C3:C9", "B10:B11", "A12:B12")
     assert table.rows == len(ROWS)
-    assert table.report[-1].startswith("'dose' and 'sex': cells are merged over several rows: the first row")
+    assert table.report[-1].startswith("'dose' and 'sex': cells are merged over rows: all but the first")
     assert read({"Data": lines}, "A1:C1").report == ()
 
 
