@@ -14,6 +14,7 @@ from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from models_store import latent
 from models_store.folder import publish
+from service.models import trials
 from tests import forking
 from training import data
 from training.config import Experiment, read_experiment
@@ -42,9 +43,14 @@ needs_full_data = pytest.mark.skipif(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Starts the process that is forked for all workers at once, where tests run in several."""
+    """Starts the processes that are forked; those of several workers are the same.
+
+    A service in the process of a test tries new versions in a fork that has the modules of a trial: a new
+    process takes ten times as long. Services in processes of their own start new ones.
+    """
+    trials.COMMAND = (str(forking.python("trials")), *trials.COMMAND[1:])
     if getattr(config.option, "numprocesses", None):
-        os.environ[forking.SHARED] = str(forking.python())
+        forking.python()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,37 +17,46 @@ from typing import Any
 
 OPSET = 20
 """Of the operators that are prepared: training.graphs exports with it."""
-LIBRARIES = (
-    "torch._dynamo",
-    "torch.export",
-    "torch.onnx",
-    "torch.distributed.run",
-    "lightning_fabric",
-    "safetensors.torch",
-    "onnx",
-    "onnx_ir",
-    "scipy.stats",
-    "sklearn.linear_model",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.figure",
-    "pyarrow.parquet",
-    "PIL.Image",
-    "fastapi",
-    "uvicorn",
-    "typer",
-    "rich.progress",
-)
+LIBRARIES = {
+    "training": (
+        "torch._dynamo",
+        "torch.export",
+        "torch.onnx",
+        "torch.distributed.run",
+        "lightning_fabric",
+        "safetensors.torch",
+        "onnx",
+        "onnx_ir",
+        "scipy.stats",
+        "sklearn.linear_model",
+        "matplotlib.backends.backend_agg",
+        "matplotlib.figure",
+        "pyarrow.parquet",
+        "PIL.Image",
+        "fastapi",
+        "uvicorn",
+        "typer",
+        "rich.progress",
+    ),
+    "trials": ("service.models.loading", "multiprocessing.connection"),
+}
 
 
 def main() -> None:
-    for name in LIBRARIES:
+    prepared = sys.argv[1]
+    for name in LIBRARIES[prepared]:
         importlib.import_module(name)
+    if prepared == "training":
+        _prepare_export()
+    _run(_forked(socket.socket(fileno=os.dup(0))))
+
+
+def _prepare_export() -> None:
     from torch.onnx._internal.exporter._registration import ONNXRegistry  # as in tests/conftest.py
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # as training.graphs does
     ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign]
     ONNXRegistry.from_torchlib(opset_version=OPSET)
-    _run(_forked(socket.socket(fileno=os.dup(0))))
 
 
 def _forked(listener: socket.socket) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import pytest
 from tests import forking
 from tests.service.running import until
 
-PROGRAMS = [sys.executable, pytest.param(None, id="forked")]
+PROGRAMS = [None, "training", "trials"]
+"""Python, and what a process that is forked has imported."""
 TOLD = """
 import os, sys
 print(sys.argv[1:], sys.stdin.read(), os.environ["GIVEN"], os.getcwd())
@@ -22,10 +23,10 @@ sys.exit(3)
 """
 
 
-def begin(program: str | None, *arguments: str, folder: Path) -> subprocess.Popen[str]:
+def begin(prepared: str | None, *arguments: str, folder: Path) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
     return subprocess.Popen(  # noqa: S603 - our own program
-        [program or str(forking.python()), *arguments],
+        [str(forking.python(prepared)) if prepared else sys.executable, *arguments],
         env={**os.environ, "GIVEN": "value"},
         stdin=pipe,
         stdout=pipe,
@@ -35,22 +36,22 @@ def begin(program: str | None, *arguments: str, folder: Path) -> subprocess.Pope
     )
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("prepared", PROGRAMS)
 def test_streams_environment_folder_and_status_are_those_of_the_caller(
-    program: str | None, tmp_path: Path
+    prepared: str | None, tmp_path: Path
 ) -> None:
-    process = begin(program, "-c", TOLD, "one", "two", folder=tmp_path)
+    process = begin(prepared, "-c", TOLD, "one", "two", folder=tmp_path)
     printed, errors = process.communicate("input")
     assert printed == f"['one', 'two'] input value {tmp_path.resolve()}\n"
     assert errors == "to the other stream\n"
     assert process.returncode == 3
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("prepared", PROGRAMS)
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_ends_the_process(program: str | None, sent: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_ends_the_process(prepared: str | None, sent: signal.Signals, tmp_path: Path) -> None:
     code = "import os, signal\nprint(os.getpid(), flush=True)\nsignal.pause()"
-    process = begin(program, "-c", code, folder=tmp_path)
+    process = begin(prepared, "-c", code, folder=tmp_path)
     assert process.stdout
     number = int(process.stdout.readline())
     process.send_signal(sent)
