@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections import Counter
 from functools import cache
 from pathlib import Path
 
+import httpcore2
 import pytest
 from filelock import FileLock
 from hypothesis import settings
@@ -33,6 +35,10 @@ settings.load_profile("suite")
 
 # The exporter of torch builds the same table of operators for each graph, half a second of processor time.
 ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign]
+
+# Each client of httpx reads all certificate authorities anew, 60 ms of processor time: once will do.
+ssl.create_default_context = cache(ssl.create_default_context)  # type: ignore[assignment]
+httpcore2.default_ssl_context = cache(httpcore2.default_ssl_context)
 
 DATA = Path(__file__).parent / "data"
 FULL_DATA = Path(os.environ.get("ANYVIEW_DATA", Path(__file__).parents[2] / "shared" / "data"))
