@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import json
 import logging
@@ -11,9 +13,11 @@ import select
 import signal
 import socket
 import sys
+import threading
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 OPSET = 20
 """Of the operators that are prepared: training.graphs exports with it."""
@@ -48,7 +52,9 @@ def main() -> None:
         importlib.import_module(name)
     if prepared == "training":
         _prepare_export()
-    _run(_forked(socket.socket(fileno=os.dup(0))))
+    gc.freeze()  # a fork copies what its own collector looks at
+    request = _forked(socket.socket(fileno=os.dup(0)))
+    _end(_status(request))
 
 
 def _prepare_export() -> None:
@@ -116,6 +122,35 @@ def _supervise(connection: socket.socket, child: int) -> None:
         connection.sendall(str(status).encode())
     finally:
         os._exit(0)
+
+
+def _status(request: dict[str, Any]) -> int:
+    """Runs what the arguments name; returns the exit status that Python would have."""
+    try:
+        _run(request)
+    except SystemExit as left:
+        if left.code is None or isinstance(left.code, int):
+            return left.code or 0
+        print(left.code, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        sys.excepthook(*sys.exc_info())
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
+def _end(status: int) -> NoReturn:
+    """Ends the process as Python does, but frees no module: those of the libraries take 2.5 s."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status & 255)
 
 
 def _run(request: dict[str, Any]) -> None:

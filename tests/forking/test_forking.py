@@ -59,3 +59,23 @@ def test_a_signal_ends_the_process(prepared: str | None, sent: signal.Signals, t
     assert process.wait() == -sent
     process.communicate()
     until(lambda: not Path(f"/proc/{number}").exists())
+
+
+ENDS = {
+    "print('said')": (0, "said\n", ""),
+    "raise SystemExit('why')": (1, "", "why\n"),
+    "raise SystemExit(300)": (300 & 255, "", ""),
+    "import atexit; atexit.register(print, 'last')": (0, "last\n", ""),
+    "from threading import Timer; Timer(0, print, ['late']).start()": (0, "late\n", ""),
+    "raise KeyboardInterrupt": (-signal.SIGINT, "", "KeyboardInterrupt\n"),
+    "raise ValueError('wrong')": (1, "", "ValueError: wrong\n"),
+}
+
+
+@pytest.mark.parametrize("prepared", PROGRAMS)
+def test_a_program_ends_as_in_python(prepared: str | None, tmp_path: Path) -> None:
+    running = [(begin(prepared, "-c", code, folder=tmp_path), end) for code, end in ENDS.items()]
+    for process, (status, printed, error) in running:
+        output, errors = process.communicate()
+        assert (output, process.returncode) == (printed, status)
+        assert errors.endswith(error)
