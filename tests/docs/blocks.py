@@ -113,7 +113,7 @@ def with_commands(folder: Path) -> dict[str, str]:
     for name, line in {
         "anyview-serve": f'exec {forking.python()} -m service "$@"',
         "anyview-train": f'exec {forking.python()} -m training "$@"',
-        "python": f'exec {sys.executable} "$@"',
+        "python": f'exec {forking.python()} "$@"',
         "make": 'exec /usr/bin/env -i PATH=/usr/bin:/bin make --dry-run "$@"',
         "curl": 'PATH=${PATH#*:} exec curl --silent --show-error --fail-with-body "$@"',
         "docker": "PATH=${PATH#*:}\n"
