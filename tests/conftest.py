@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import ssl
 from collections import Counter
@@ -64,6 +65,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     duplicates = [name for name, times in Counter(item.nodeid for item in items).items() if times > 1]
     if duplicates:
         raise pytest.UsageError(f"several tests have the name {duplicates[0]}")
+
+
+def pytest_collection_finish() -> None:
+    """Lets the garbage collector pass over what was imported, of which a look takes half a second."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
