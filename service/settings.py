@@ -97,6 +97,9 @@ class Settings(BaseSettings):
         5.0, ge=0, description="Seconds after SIGTERM in which requests are answered while /readyz fails."
     )
     max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest request body.")
+    max_message_bytes: int = Field(
+        16 * 2**20, gt=0, description="Largest message over gRPC, where it is less than `max_body_bytes`."
+    )
     max_rows: int = Field(10_000, gt=0, description="Most rows in one request.")
     max_draws: int = Field(10_000, gt=0, description="Largest N and K.")
     max_numbers: int = Field(

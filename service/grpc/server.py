@@ -100,7 +100,8 @@ async def serving(settings: Settings, calls: Calls) -> AsyncIterator[int]:
 def _options(settings: Settings) -> Mapping[str, int]:
     return {
         "grpc.so_reuseport": int(settings.workers > 1),  # alone, a taken port is an error
-        "grpc.max_receive_message_length": settings.max_body_bytes,
+        # grpc copies a message on the event loop, whole; HTTP bodies are copied as they arrive.
+        "grpc.max_receive_message_length": min(settings.max_message_bytes, settings.max_body_bytes),
         "grpc.max_send_message_length": -1,  # limited by numbers, as over HTTP
         "grpc.max_concurrent_streams": MAX_STREAMS,
         "grpc.max_allowed_incoming_connections": min(MAX_CONNECTIONS, max_connections()),
