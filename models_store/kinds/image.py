@@ -113,7 +113,8 @@ def _decode(modality: ModalityFields, content: bytes) -> Image.Image:
         maximum = _stated_maximum(picture)
         with _ONE_AT_A_TIME if picture.format in LOCKING_FORMATS else nullcontext():
             picture.load()
-        ImageOps.exif_transpose(picture, in_place=True)
+        if picture.info or picture.format != "PNG":  # a PNG keeps its EXIF there, and has seldom any
+            ImageOps.exif_transpose(picture, in_place=True)
         upright = tiles.eight_bits(picture, maximum)
         channels = _channels(modality)
         if channels != 4 and upright.has_transparency_data:

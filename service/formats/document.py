@@ -64,8 +64,8 @@ def columns(rules: Rules, body: bytes, allowance: Allowance | None = None) -> di
         name: rules.modality(name, len(rows) if isinstance(rows, list) else 0)
         for name, rows in inputs.items()
     }
-    if not rules.media.isdisjoint(inputs):
-        pixels.check(rules, {name: _texts(inputs[name]) for name in rules.media & inputs.keys()}, allowance)
+    if files := {name: texts for name in rules.media & inputs.keys() if (texts := _texts(inputs[name]))}:
+        pixels.check(rules, files, allowance)
     all_empty = [*inputs.values()].count([]) == len(inputs)
     columns = {}
     for name, rows in inputs.items():

@@ -13,6 +13,7 @@ import hmac
 import ipaddress
 import secrets
 from collections.abc import Awaitable, Collection, Iterable, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -31,6 +32,8 @@ STATIC = "/page/"
 NO_KEY = "this service needs one of its keys: Authorization: Bearer KEY"
 LOOPBACK = "localhost"
 ANY = "*"
+LONGEST_KEPT = 256
+"""Longest header Host, in bytes, that is kept read."""
 CHANGES = ("/load", "/unload")
 """Ends of the paths that change which models are loaded."""
 
@@ -124,15 +127,16 @@ class Origins:
 
     def _refusal(self, scope: Scope) -> tuple[HTTPStatus, str] | None:
         headers: Mapping[bytes, bytes] = scope["state"]["headers"]
-        host, origin = (headers.get(name, b"").decode("latin1").lower() for name in (b"host", b"origin"))
-        name = host.rpartition(":")[0] if _has_port(host) else host
+        sent = headers.get(b"host", b"")
+        host, name = _host_once(sent) if len(sent) <= LONGEST_KEPT else _host(sent)
         if not self._answers_for(name):
             return HTTPStatus.MISDIRECTED_REQUEST, (
                 f"without keys this service answers for the host names it was given, not for {shown(name)}; "
                 f"add it to ANYVIEW_ALLOWED_HOSTS"
             )
         changes = scope["method"] == "POST" and scope["path"].endswith(CHANGES)
-        if changes and origin and origin not in self._origins and not self._is_own(origin, host, scope):
+        origin = headers.get(b"origin", b"").decode("latin1").lower() if changes else ""
+        if origin and origin not in self._origins and not self._is_own(origin, host, scope):
             return HTTPStatus.FORBIDDEN, (
                 f"a page of {shown(origin)} may not change which models are loaded; "
                 f"set keys, or add it to ANYVIEW_CORS_ORIGINS"
@@ -146,6 +150,15 @@ class Origins:
 
     def _answers_for(self, name: str) -> bool:
         return not name or name == LOOPBACK or name in self._hosts or ANY in self._hosts or _is_address(name)
+
+
+def _host(sent: bytes) -> tuple[str, str]:
+    """Returns the header Host, and the name in it without the port."""
+    host = sent.decode("latin1").lower()
+    return host, host.rpartition(":")[0] if _has_port(host) else host
+
+
+_host_once = lru_cache(maxsize=256)(_host)
 
 
 def _has_port(host: str) -> bool:

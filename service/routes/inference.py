@@ -41,7 +41,7 @@ LONGEST_KEPT = 1024
 """Longest query that is kept parsed, in bytes."""
 SCORES = 8
 """Numbers and texts of a row in a response to /score."""
-EXPLANATION = ("contributions", "information", "disagreement")
+EXPLANATION = frozenset({"contributions", "information", "disagreement"})
 
 
 class Inference(NamedTuple):
@@ -74,7 +74,7 @@ async def encode(request: Inference) -> Reply:
         draws=query.N if drawn else 0,
         seed=seed,
         return_mean=query.return_mean or not drawn,
-        explained=any(name in fields for name in EXPLANATION),
+        explained=not EXPLANATION.isdisjoint(fields),
         robust=query.robust,
     )
     write = partial(render.encoded, model.manifest, media, rows.n, seed, encoded, query.flatten, fields)
