@@ -220,7 +220,7 @@ class Data(_Frozen):
 class Model(_Frozen):
     """Fields of MVAEConfig that an experiment sets."""
 
-    latent_dim: Positive = 10
+    latent_dim: Annotated[int, Field(gt=0, le=2**16)] = 10
     """D, the number of dimensions of z."""
     objective: str = "coherent"
     """``coherent``, ``matched``, ``conditional``, ``cross`` or ``paper``: see training/README.md."""
@@ -294,7 +294,7 @@ class Experiment(_Frozen):
     """One sentence for the card."""
     licence: str = ""
     """Licence of the weights and of the data."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the initial weights, the order of rows and every draw; determines the model."""
     examples: bool = True
     """Whether real rows may be part of the bundle: as golden inputs, which the service shows as examples,
@@ -355,8 +355,10 @@ def read_experiment(name_or_path: str) -> tuple[Experiment, str]:
         raise ExperimentError(f"{path}: arrays or tables are nested too deeply") from None
     except OSError as error:
         raise ExperimentError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # of TOML, and of numbers with thousands of digits
+    except tomllib.TOMLDecodeError as error:
         raise ExperimentError(f"{path}: {error}") from None
+    except ValueError:
+        raise ExperimentError(f"{path}: an integer has more digits than any setting takes") from None
 
 
 def _first(error: ValidationError) -> str:

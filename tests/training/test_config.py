@@ -34,6 +34,8 @@ def test_every_built_in_experiment_reads_and_is_named_as_its_file(name: str) -> 
         (MINIMAL + "[fit]\nepochs = 0\n", r"fit.epochs: .*greater than 0, got 0"),
         (MINIMAL.replace('"x"', '"X!"'), "name: .*pattern"),
         (MINIMAL + "[fit\n", "x.toml: .*line 5"),
+        ("seed = -5\n" + MINIMAL, "seed: .*greater than or equal to 0, got -5"),
+        (MINIMAL + "[model]\nlatent_dim = 999999999999\n", r"model\.latent_dim: .*65536"),
         ('name = "x"\n', "data: Field required"),
     ],
 )
@@ -47,7 +49,7 @@ def test_a_mistake_is_refused_with_its_place(text: str, message: str, tmp_path: 
     [
         (b'name="\xff"', r"x\.toml must be UTF-8 text: byte 6 is not"),
         (b"a=" + b"[" * 3000 + b"]" * 3000, r"x\.toml: arrays or tables are nested too deeply"),
-        (b"seed=1" + b"0" * 5000, r"x\.toml: Exceeds the limit"),
+        (b"seed=1" + b"0" * 5000, r"x\.toml: an integer has more digits"),
         (MINIMAL.encode() + b"[model]\nbeta = inf\n", r"x\.toml: model\.beta: .*finite number"),
     ],
     ids=["encoding", "nesting", "digits", "infinity"],
