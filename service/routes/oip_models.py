@@ -170,7 +170,8 @@ UNSUPPORTED = {
 async def _document(request: Request, catalog: Catalog) -> dict[str, Any]:
     """Reads the body as an object; it may be empty, and needs no content type."""
     limit = min(MOST_BYTES, catalog.settings.max_body_bytes)
-    body = await bodies.read(request.receive, limit, catalog.budget)
+    with request.state.deadlines.limit(request.receive):
+        body = await bodies.read(request.receive, limit, catalog.budget)
     try:
         document = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:

@@ -177,6 +177,19 @@ def test_a_graph_that_would_end_its_thread_fails_its_request_alone(models: Path)
         assert client.get("/livez").json() == {"status": "alive", "missing": []}
 
 
+@pytest.mark.parametrize("path", ["index", "models/tiny/load"])
+def test_an_upload_to_the_repository_that_never_ends_is_refused_at_the_deadline(
+    models: Path, path: str
+) -> None:
+    service = Service(models, deadline_seconds=0.2, allow_loading=True)
+    with service.serving() as client:
+        address = (client.base_url.host, client.base_url.port or 80)
+        with socket.create_connection(address) as connection:
+            head = f"POST /v2/repository/{path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n"
+            connection.sendall(head.encode() + b"{")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
 def test_sigterm_ends_a_process_in_which_a_graph_hangs(models: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "tests.service.run_hanging", str(models), str(port)]
