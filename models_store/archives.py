@@ -27,10 +27,14 @@ def from_bytes(content: bytes, file: str) -> dict[str, Array]:
         file: Its name in the bundle, for messages.
 
     Raises:
-        BundleRefused: It is no archive of arrays.
+        BundleRefused: It is no archive of arrays of numbers.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+            arrays = {key: archive[key] for key in archive.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise BundleRefused(f"{file} is no archive of arrays: {error}") from None
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+            raise BundleRefused(f"{file}: '{key}' must hold numbers")
+    return arrays

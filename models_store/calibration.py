@@ -148,8 +148,8 @@ class Calibration:
             question = key.removeprefix(f"{ROWS}/")
             target, _, given = question.partition("|")
             names = frozenset(given.split(","))
-            if not {target, *names} <= set(manifest.names) or rows.shape:
-                raise BundleRefused(f"{FILE}: '{key}' does not fit the modalities of the model")
+            if not {target, *names} <= set(manifest.names) or rows.shape or rows.dtype.kind not in "iu":
+                raise BundleRefused(f"{FILE}: '{key}' must be a number of rows, for modalities of the model")
             widths = arrays.get(f"{WIDTHS}/{question}")
             temperature = arrays.get(f"{TEMPERATURE}/{question}")
             _check(manifest.modality(target), question, widths, temperature)
@@ -177,6 +177,8 @@ def _check(modality: Modality, question: str, widths: Array | None, temperature:
     if widths is not None and widths.shape != (len(COVERAGES), factors_of(modality)):
         expected = (len(COVERAGES), factors_of(modality))
         raise BundleRefused(f"{FILE}: '{WIDTHS}/{question}' has the shape {widths.shape}, not {expected}")
+    if temperature is not None and temperature.shape:
+        raise BundleRefused(f"{FILE}: '{TEMPERATURE}/{question}' must be one number")
     if (temperature is not None) != (modality.labels is not None and widths is None):
         raise BundleRefused(f"{FILE}: '{question}' needs widths, or for a category a temperature")
 

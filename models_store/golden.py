@@ -127,13 +127,18 @@ def from_bytes(content: bytes) -> dict[str, Array]:
 
 
 def _check_rows(manifest: Manifest, golden: Golden) -> None:
-    """Check that all values have the same rows, and that presence has a column per modality."""
-    rows = len(_value(golden, "present"))
+    """Check that all values have the same rows, at least one, and that masks have a column per modality."""
+    rows = _value(golden, "present").shape[:1]
+    if rows in ((), (0,)):
+        raise BundleRefused(f"{FILE}: 'present' has no rows")
     for key, value in golden.items():
-        if len(value) != rows:
-            raise BundleRefused(f"{FILE}: '{key}' has {len(value)} rows, 'present' has {rows}")
-    if golden["present"].shape != (rows, len(manifest.names)) or golden["present"].dtype != bool:
-        raise BundleRefused(f"{FILE}: 'present' must be boolean with a column per modality")
+        if value.shape[:1] != rows:
+            raise BundleRefused(
+                f"{FILE}: '{key}' of shape {value.shape} needs {rows[0]} rows, as 'present' has"
+            )
+    for key in {"present", HELD} & golden.keys():
+        if golden[key].shape != (*rows, len(manifest.names)) or golden[key].dtype != bool:
+            raise BundleRefused(f"{FILE}: '{key}' must be boolean with a column per modality")
 
 
 def _value(golden: Golden, key: str) -> Array:

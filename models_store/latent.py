@@ -22,6 +22,8 @@ from models_store.errors import BundleRefused
 from models_store.manifest import Manifest
 
 FILE = "latent.npz"
+MOST_POINTS = 100_000
+"""Most held-out rows on the map, which is one response."""
 LABELS = "labels."
 """Prefix of the name of a category in the file."""
 
@@ -129,6 +131,8 @@ def _check_shapes(latent: Latent, dimension: int) -> None:
         "points": (drawn.points, (points, 2)),
         **{LABELS + name: (index, (points,)) for name, index in drawn.labels.items()},
     }
+    if points > MOST_POINTS:
+        raise BundleRefused(f"{FILE}: 'points' has {points} rows, and may have {MOST_POINTS}")
     for name, (array, shape) in expected.items():
         if array.shape != shape:
             raise BundleRefused(f"{FILE}: '{name}' has the shape {array.shape}, not {shape}")

@@ -129,6 +129,29 @@ def test_a_golden_value_that_is_no_number_is_refused(key: str) -> None:
     assert "golden.npz" in refusal({**GOLDEN, key: np.full_like(GOLDEN[key], math.nan)})
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("present", GOLDEN["present"][:0], "'present' has no rows"),
+        ("present", np.array(True), "'present' has no rows"),
+        ("extra", np.float32(1), r"'extra' of shape \(\) needs 16 rows"),
+        (golden.HELD, np.ones((ROWS, 9), bool), "'held' must be boolean with a column per modality"),
+        (golden.HELD, GOLDEN["present"].astype(float), "'held' must be boolean"),
+    ],
+    ids=["none", "scalar", "extra", "columns", "floats"],
+)
+def test_values_of_another_shape_are_refused(key: str, value: NumpyArray, reason: str) -> None:
+    with pytest.raises(BundleRefused, match=reason):
+        golden.check(MANIFEST, {**GOLDEN, key: value}, LinearGraphs(MANIFEST))
+
+
+@pytest.mark.parametrize("kind", ["U5", "datetime64[s]", "complex64"])
+def test_a_golden_file_holds_nothing_but_numbers(kind: str) -> None:
+    content = golden.to_bytes({**GOLDEN, "z": np.zeros(ROWS).astype(kind)})
+    with pytest.raises(BundleRefused, match="'z' must hold numbers"):
+        golden.from_bytes(content)
+
+
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 @pytest.mark.parametrize("name", MANIFEST.names)
 @pytest.mark.parametrize("drift", [0.1, math.nan])

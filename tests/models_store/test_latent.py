@@ -46,6 +46,7 @@ def test_draws_have_the_moments_of_the_mixture() -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "shape": ({"means": np.zeros((2, 3))}, r"'means' has the shape \(2, 3\), not \(2, 4\)"),
+    "many": ({"points": np.zeros((100_001, 2))}, "'points' has 100001 rows, and may have 100000"),
     "number": ({"centre": np.full(4, np.nan)}, "'centre' must hold finite numbers"),
     "shares": ({"weights": np.array([0.5, 0.1])}, "'weights' must be shares of 1"),
     "category": ({"labels": {"vector": np.zeros(3, int)}}, "the model has no such category"),
