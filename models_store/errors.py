@@ -71,6 +71,16 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
+LONGEST_SENTENCE = 500
+"""Characters of a reason that quotes a file."""
+
+
+def sentence(text: str) -> str:
+    """The text on one line, without control characters, and at most ``LONGEST_SENTENCE`` characters of it."""
+    line = "".join(one if one.isprintable() else " " for one in text[: LONGEST_SENTENCE + 1])
+    return line if len(line) <= LONGEST_SENTENCE else f"{line[: LONGEST_SENTENCE - 1]}…"
+
+
 MOST_LISTED = 40
 """Names that an error message lists."""
 LONGEST_LISTED = 80

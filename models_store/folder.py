@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from models_store import golden
@@ -23,11 +25,16 @@ from models_store.errors import BundleRefused, ManifestError, UnknownModel, Vers
 from models_store.manifest import FileEntry, Manifest, decoder_file, encoder_file
 from models_store.protobuf import has_external_data
 
+log = logging.getLogger("anyview")
+
 SHIPPED = Path(__file__).parent / "bundles"
 """The models that come with the project."""
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 2**26
+REPORT = "report/"
+MAX_REPORT_BYTES = 2**25
+"""Largest file of a report, which is one response."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 READABLE_FOLDER, READABLE_FILE = 0o755, 0o644
@@ -103,6 +110,9 @@ def open_bundle(folder: Path) -> Bundle:
         raise BundleRefused(f"{_label(folder)}: {MANIFEST} says {manifest.name}/{manifest.version}")
     check_listed(_label(folder), manifest, manifest.files)
     for name, entry in manifest.files.items():
+        if name.startswith(REPORT) and entry.bytes > MAX_REPORT_BYTES:
+            size = entry.bytes
+            raise BundleRefused(f"{_label(folder)}: {name} has {size} bytes, and may have {MAX_REPORT_BYTES}")
         content = _read_checked(folder, name, entry)
         if name.endswith(".onnx"):
             _check_self_contained(_label(folder), name, content)
@@ -186,13 +196,23 @@ def names(root: Path) -> list[str]:
 
 
 def versions(root: Path, name: str) -> list[int]:
-    """The published versions of a model, oldest first; none if there is no such model."""
+    """The published versions of a model, oldest first; none if its folder is not there or unreadable."""
     folder = root / name
-    if not folder.is_dir():
+    try:
+        if not folder.is_dir():
+            return []
+        return sorted(
+            int(path.name) for path in folder.iterdir() if VERSION.fullmatch(path.name) and path.is_dir()
+        )
+    except OSError as error:
+        _log_unreadable(folder, error.strerror)
         return []
-    return sorted(
-        int(path.name) for path in folder.iterdir() if VERSION.fullmatch(path.name) and path.is_dir()
-    )
+
+
+@cache
+def _log_unreadable(folder: Path, reason: str) -> None:
+    """Logs, once per folder and reason, that a model is passed over."""
+    log.warning("passed over %s: %s", folder, reason)
 
 
 def newest(root: Path, name: str) -> Path:

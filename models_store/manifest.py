@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
     Field,
+    FiniteFloat,
     ModelWrapValidatorHandler,
     StringConstraints,
     ValidationError,
@@ -147,9 +148,9 @@ class Reference(Frozen):
     K: Annotated[int, Field(ge=1)]
     """Importance samples per score."""
     rows: Annotated[int, Field(ge=1)]
-    quantiles: Annotated[tuple[float, ...], Field(min_length=2)]
+    quantiles: Annotated[tuple[FiniteFloat, ...], Field(min_length=2)]
     """Quantiles of the scores at equally spaced levels, from the lowest to the highest score."""
-    disagreement: tuple[float, ...] | None = None
+    disagreement: tuple[FiniteFloat, ...] | None = None
     """The same quantiles of the disagreement between the experts."""
     estimator: str | None = None
     """Name of the estimator of the scores; only scores of one estimator compare."""

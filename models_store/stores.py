@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
 from models_store.errors import UnknownModel
 from models_store.folder import Bundle, StoredVersion, names, publish, versions
 from models_store.manifest import Manifest
+
+MOST_STAMPED = 10_000
+"""Files of a version that its stamp considers."""
 
 
 class Store(Protocol):
@@ -92,8 +96,9 @@ class Folder:
 
     def stamp(self, name: str, number: int) -> str:
         folder = self._root / name / str(number)
-        files = ((path.relative_to(folder), path.lstat()) for path in sorted(folder.rglob("*")))
-        return repr([(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in files])
+        # Deeper folders, which no bundle needs, may be without end.
+        paths = islice(chain(folder.glob("*"), folder.glob("*/*")), MOST_STAMPED)
+        return repr(sorted((str(path.relative_to(folder)), *_state(path)) for path in paths))
 
     def fetch(self, name: str, number: int) -> StoredVersion:
         return StoredVersion(self._root / name / str(number))
@@ -103,6 +108,15 @@ class Folder:
 
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
         return str(publish(self._root, manifest, files))
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of the last change; zeros for a file that was removed since it was listed."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return (0, 0)
+    return status.st_size, status.st_mtime_ns
 
 
 def store_at(address: str | Path) -> Store:

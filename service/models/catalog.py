@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from models_store import stores
-from models_store.errors import ModelsStoreError, StoreAway, listed
+from models_store.errors import ModelsStoreError, StoreAway, listed, sentence
 from models_store.folder import SHIPPED
 from service.engine.admission import Admission
 from service.engine.batching import Backlog, GraphQueue
@@ -348,7 +348,7 @@ class Catalog:
             raise
         except Exception as error:
             expected = isinstance(error, ModelsStoreError)
-            reason = str(error) if expected else f"{name}/{number}: cannot be loaded: {error!r}"
+            reason = sentence(str(error) if expected else f"{name}/{number}: cannot be loaded: {error!r}")
             log.error("refused %s", reason, exc_info=None if expected else error)
             self._refused[name, number] = (stamp, Refused(name, number, reason))
             return False

@@ -26,7 +26,7 @@ from typing import Any
 
 import orjson
 
-from models_store.errors import ModelsStoreError
+from models_store.errors import ModelsStoreError, sentence
 from models_store.folder import StoredVersion
 from service.models.loading import check
 
@@ -149,7 +149,7 @@ def _try(task: TrialTask, limits: TrialLimits, verdict: multiprocessing.connecti
         reason = f"{label}: needs more than {limits.memory} bytes of memory (ANYVIEW_OPEN_MEMORY_BYTES)"
     except BaseException as error:  # a damaged file may raise anything
         reason = f"{label}: cannot be loaded: {error!r}"
-    verdict.send_bytes(reason.encode(errors="replace")[: 2**12])
+    verdict.send_bytes(sentence(reason).encode(errors="replace"))
     os._exit(0)  # threads of the runtime may hang
 
 

@@ -12,10 +12,11 @@ import pytest
 from pydantic import ValidationError
 
 from models_store import folder
-from models_store.errors import BundleRefused
+from models_store.errors import LONGEST_SENTENCE, BundleRefused, sentence
 from models_store.folder import names, open_bundle, publish
 from models_store.kinds.fields import Spectrogram
-from models_store.manifest import Modality
+from models_store.manifest import Modality, Reference
+from models_store.stores import Folder
 from tests.models_store.bundles import FILES, MODEL, refusal
 
 RECIPE = {
@@ -103,3 +104,47 @@ def test_a_link_to_a_pipe_is_refused(bundle: Path) -> None:
     (bundle / name).symlink_to(bundle / "pipe")
     with pytest.raises(BundleRefused, match="no regular file"):
         open_bundle(bundle)
+
+
+def test_the_stamp_of_a_folder_without_end_is_taken_from_its_first_levels(bundle: Path) -> None:
+    place = Folder(bundle.parents[1])
+    path = bundle
+    for _ in range(40):  # two of these are longer than a path may be
+        path /= "d" * 200
+        if len(str(path)) > 3800:
+            break
+        path.mkdir()
+    before = place.stamp("digits", 1)
+    assert place.stamp("digits", 1) == before
+    (bundle / "report" / "new").touch()
+    assert place.stamp("digits", 1) != before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_model_whose_folder_cannot_be_read_hides_no_other(
+    bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Folder(bundle.parents[1])
+    locked = bundle.parents[1] / "locked"
+    (locked / "1").mkdir(parents=True)
+    locked.chmod(0)
+    try:
+        assert [place.published() for _ in range(2)] == [{"digits": [1]}] * 2
+    finally:
+        locked.chmod(0o700)
+    assert [record.message.endswith("locked: Permission denied") for record in caplog.records] == [True]
+
+
+def test_a_reason_is_one_short_line_without_control_characters() -> None:
+    assert sentence("a\nb\x1b[31m\u202ec é") == "a b [31m c é"
+    assert len(sentence("é" * 10_000)) == LONGEST_SENTENCE
+    assert sentence("é" * LONGEST_SENTENCE) == "é" * LONGEST_SENTENCE
+
+
+@pytest.mark.parametrize("field", ["quantiles", "disagreement"])
+@pytest.mark.parametrize("odd", [float("nan"), float("-inf")])
+def test_quantiles_of_reference_scores_are_finite(field: str, odd: float) -> None:
+    fields = {"K": 100, "rows": 10, "quantiles": (-1.0, 0.0), "disagreement": (0.0, 1.0)}
+    Reference.model_validate(fields)
+    with pytest.raises(ValidationError, match=rf"{field}\.0"):
+        Reference.model_validate({**fields, field: (odd, 1.0)})
