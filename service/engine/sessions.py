@@ -6,7 +6,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -51,7 +51,7 @@ class StoppableGraph(Graph, Protocol):
 
 
 class UnfitGraph(Exception):
-    """A graph that does not load, or whose inputs and outputs are not as they should be."""
+    """A graph that does not load or run, or whose inputs and outputs are not as they should be."""
 
 
 class Session:
@@ -76,6 +76,8 @@ class Session:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # it keeps the largest batch that ever ran, per graph
+        # Without it, the runtime takes some files for its own format, which nothing here has checked.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         options.enable_mem_pattern = False  # batches change their size from call to call
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
@@ -83,7 +85,7 @@ class Session:
             with _source(content) as source:
                 self._session = onnxruntime.InferenceSession(source, options, providers=[(name, settings)])
         except Exception as error:  # onnxruntime raises a dozen classes without a common one
-            raise UnfitGraph(f"does not load: {str(error).splitlines()[0][:200]}") from None
+            raise UnfitGraph(f"does not load: {_reason(error)}") from None
         if (got := self._session.get_providers()[0]) != name:
             raise UnfitGraph(f"does not load on '{provider}': onnxruntime took {got} instead")
         self._outputs = [output.name for output in self._session.get_outputs()]
@@ -92,10 +94,23 @@ class Session:
             raise UnfitGraph(f"must have one input, has {len(inputs)}")
         self._input = inputs[0].name
         self._options = onnxruntime.RunOptions()
+        self._row_shapes: list[tuple[int, ...]] = []
 
     def run(self, rows: Array) -> dict[str, Array]:
+        """Computes; blocks, and may be called from several threads.
+
+        Raises:
+            UnfitGraph: It fails, or an output has another shape than :meth:`check` compared.
+        """
         options = self._options = onnxruntime.RunOptions()
-        values = self._session.run(self._outputs, {self._input: rows}, options)
+        try:
+            values = self._session.run(self._outputs, {self._input: rows}, options)
+        except Exception as error:  # onnxruntime raises a dozen classes without a common one
+            raise UnfitGraph(f"fails: {_reason(error)}") from error
+        # The runtime only warns of shapes that the graph did not state.
+        for name, value, row in zip(self._outputs, values, self._row_shapes, strict=False):
+            if value.shape != (len(rows), *row):
+                raise UnfitGraph(f"gives '{name}' of shape {value.shape} for {len(rows)} rows of {row}")
         return dict(zip(self._outputs, values, strict=True))
 
     def stop(self) -> None:
@@ -129,6 +144,36 @@ class Session:
             if DTYPES.get(given[name].type) != "float32":
                 raise UnfitGraph(f"gives '{name}' of {given[name].type}, tensor(float) is expected")
             _check_rows(name, given[name].shape, row)
+        self._row_shapes = [tuple(outputs[name]) for name in self._outputs]
+
+
+def _reason(error: Exception) -> str:
+    """First line of an error of onnxruntime, without its code."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rpartition("] : ")[2][:400]
+
+
+@contextmanager
+def ended_after(graphs: Collection[StoppableGraph], seconds: float | None) -> Iterator[None]:
+    """Ends all runs of these graphs once so many seconds have passed, until the end of the block.
+
+    Arguments:
+        graphs: The graphs.
+        seconds: Seconds by the clock; None: runs are not ended.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        wait = seconds
+        while not over.wait(wait):
+            wait = STRIKE_SECONDS  # a run may begin just after the one that was ended
+            for graph in graphs:
+                graph.stop()
+
+    threading.Thread(target=watch, name="load", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 @contextmanager

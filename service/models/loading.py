@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from service.engine.batching import BatchSizing, GraphQueue, measure
 from service.engine.budget import BYTES_OF_NUMBER, Budget
 from service.engine.model import Model
 from service.engine.rules import Limits
-from service.engine.sessions import Graph, Session, UnfitGraph
+from service.engine.sessions import Graph, Session, UnfitGraph, ended_after
 from service.engine.workers import Workers
 from service.settings import Settings
 
@@ -63,19 +64,21 @@ def load(
         BundleRefused: A graph does not load, does not fit, or does not give its golden values; or latent.npz,
             calibration.npz or residuals.npz does not fit the model.
     """
-    sessions, values, space, corrections, factors = check(bundle, settings.provider)
-    examples = {encoder_file(m): values[f"{m}.x"] for m in bundle.manifest.names}
-    examples |= {decoder_file(m): values["z"] for m in bundle.manifest.names}
-    # A thread that others hold up is not slow: on a processor, only the time that it runs counts.
-    clock = time.thread_time if settings.provider == "cpu" else time.perf_counter
-    queues = {
-        file: queue(graph, threads, measure(graph, examples[file], clock=clock))
-        for file, graph in sessions.items()
-    }
+    checked = check(bundle, settings.provider, settings.open_seconds)
+    queues = {file: queue(graph, threads, checked.sizing[file]) for file, graph in checked.sessions.items()}
     budget = budget or Budget()
     numbers = int(min(settings.max_numbers, budget.share // BYTES_OF_NUMBER))
     limits = Limits(settings.max_rows, settings.max_draws, numbers, drawn=settings.max_numbers)
-    model = Model(bundle.manifest, queues, limits, space, corrections, budget, admission, factors)
+    model = Model(
+        bundle.manifest,
+        queues,
+        limits,
+        checked.latent,
+        checked.calibration,
+        budget,
+        admission,
+        checked.residuals,
+    )
     return Loaded(model, bundle, queues)
 
 
@@ -93,38 +96,75 @@ class Checked(NamedTuple):
 
     Arguments:
         sessions: Graphs by file.
-        values: Golden values.
+        sizing: Sizes of the batches of each graph.
         latent: Statistics of the latent space, where the bundle has them.
         calibration: Corrections of intervals and probabilities, where the bundle has them.
         residuals: Correlation between numbers beyond z, where the bundle has it.
     """
 
     sessions: dict[str, Session]
-    values: dict[str, Array]
+    sizing: dict[str, BatchSizing]
     latent: Latent | None
     calibration: Calibration | None
     residuals: Residuals | None
 
 
-def check(bundle: Bundle, provider: str) -> Checked:
-    """Opens every graph of a bundle, and has it reproduce its golden values; blocks.
+def check(bundle: Bundle, provider: str, seconds: float | None = None) -> Checked:
+    """Opens every graph of a bundle, has it reproduce its golden values, and times it; blocks.
+
+    Arguments:
+        bundle: Bundle to check.
+        provider: Provider of its graphs.
+        seconds: Seconds after which the graphs are ended: one may run once in finite time and not again;
+            None: they are not ended.
 
     Raises:
         BundleRefused: As for :func:`load`.
     """
+    manifest = bundle.manifest
     sessions = open_sessions(bundle, provider)
     values = golden.from_bytes(bundle.read(golden.FILE))
-    golden.check(bundle.manifest, values, SessionGraphs(sessions))
+    with ended_after(sessions.values(), seconds):
+        golden.check(manifest, values, SessionGraphs(sessions))
+        sizing = _sizing(sessions, manifest, values, provider)
     space = None
-    if latent.FILE in bundle.manifest.files:
-        space = Latent.from_bytes(bundle.read(latent.FILE), bundle.manifest)
+    if latent.FILE in manifest.files:
+        space = Latent.from_bytes(bundle.read(latent.FILE), manifest)
     corrections = None
-    if calibration.FILE in bundle.manifest.files:
-        corrections = Calibration.from_bytes(bundle.read(calibration.FILE), bundle.manifest)
+    if calibration.FILE in manifest.files:
+        corrections = Calibration.from_bytes(bundle.read(calibration.FILE), manifest)
     factors = None
-    if residuals.FILE in bundle.manifest.files:
-        factors = Residuals.from_bytes(bundle.read(residuals.FILE), bundle.manifest)
-    return Checked(sessions, values, space, corrections, factors)
+    if residuals.FILE in manifest.files:
+        factors = Residuals.from_bytes(bundle.read(residuals.FILE), manifest)
+    return Checked(sessions, sizing, space, corrections, factors)
+
+
+def _sizing(
+    sessions: Mapping[str, Session], manifest: Manifest, values: Mapping[str, Array], provider: str
+) -> dict[str, BatchSizing]:
+    """Times every graph on golden rows."""
+    examples = {encoder_file(m): values[f"{m}.x"] for m in manifest.names}
+    examples |= {decoder_file(m): values["z"] for m in manifest.names}
+    # A thread that others hold up is not slow: on a processor, only the time that it runs counts.
+    clock = time.thread_time if provider == "cpu" else time.perf_counter
+    sizing = {}
+    for file, graph in sessions.items():
+        with _named(file):
+            sizing[file] = measure(graph, examples[file], clock=clock)
+    return sizing
+
+
+@contextmanager
+def _named(file: str, where: str = "") -> Iterator[None]:
+    """Puts the file before the reason why a graph is unfit.
+
+    Raises:
+        BundleRefused: The graph is unfit.
+    """
+    try:
+        yield
+    except UnfitGraph as error:
+        raise BundleRefused(f"{where}{file} {error}") from None
 
 
 class SessionGraphs:
@@ -134,11 +174,15 @@ class SessionGraphs:
         self._sessions = sessions
 
     def encode(self, modality: str, x: Array) -> Gaussian:
-        outputs = self._sessions[encoder_file(modality)].run(x)
+        outputs = self._run(encoder_file(modality), x)
         return Gaussian(outputs["mu"], outputs["log_var"])
 
     def decode(self, modality: str, z: Array) -> Parameters:
-        return self._sessions[decoder_file(modality)].run(z)
+        return self._run(decoder_file(modality), z)
+
+    def _run(self, file: str, rows: Array) -> dict[str, Array]:
+        with _named(file):
+            return self._sessions[file].run(rows)
 
 
 def open_sessions(bundle: Bundle, provider: str = "cpu") -> dict[str, Session]:
@@ -150,12 +194,9 @@ def open_sessions(bundle: Bundle, provider: str = "cpu") -> dict[str, Session]:
     sessions = {}
     for modality in bundle.manifest.modalities:
         for file in (encoder_file(modality.name), decoder_file(modality.name)):
-            try:
+            with _named(file, f"{bundle.manifest.name}/{bundle.manifest.version}: "):
                 sessions[file] = Session(bundle.read(file), provider)
                 _check(sessions[file], file, modality, bundle.manifest)
-            except UnfitGraph as error:
-                where = f"{bundle.manifest.name}/{bundle.manifest.version}"
-                raise BundleRefused(f"{where}: {file} {error}") from None
     return sessions
 
 

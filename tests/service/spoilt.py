@@ -39,6 +39,7 @@ def looping(
     name: str,
     label: int | None = None,
     spare_golden: bool = False,
+    rows: int | None = None,
 ) -> None:
     """Publishes a model whose encoder of labels computes for years.
 
@@ -49,6 +50,7 @@ def looping(
         name: New name.
         label: The only label for which it does; None: it always does.
         spare_golden: Whether to leave rows of that label out of the golden values.
+        rows: The only size of a batch for which it does; None: any.
     """
     model = _encoder(bundle_folder)
     graph = model.graph
@@ -59,12 +61,14 @@ def looping(
     body = helper.make_graph(copies, "body", [index, flags[0], values[0]], [flags[1], values[1]])
     constants = {"rounds": np.array(ROUNDS), "go": np.array(True), "zero": np.float32(0)}
     rounds = "rounds"
-    if label is not None:
-        constants["label"] = np.array(label)
+    if label is not None or rows is not None:
+        constants["only"] = np.array(rows if label is None else label)
         rounds = "some"
+        if label is None:
+            graph.node.append(helper.make_node("Shape", ["x"], ["of"]))
         graph.node.extend(
             [
-                helper.make_node("Equal", ["x", "label"], ["is"]),
+                helper.make_node("Equal", ["of" if label is None else "x", "only"], ["is"]),
                 helper.make_node("Cast", ["is"], ["one"], to=TensorProto.INT64),
                 helper.make_node("ReduceMax", ["one"], ["any"], keepdims=0),
                 helper.make_node("Mul", ["any", "rounds"], ["some"]),

@@ -10,8 +10,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from models_store.errors import BundleRefused
 from models_store.stores import Folder
+from service.engine.batching import TIMED_ROWS
 from service.models.catalog import Catalog
+from service.models.loading import check
 from service.settings import Settings
 from tests.service import spoilt
 from tests.service.changing import publish
@@ -65,6 +68,15 @@ def test_a_bundle_that_never_finishes_is_refused_and_delays_no_other(
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     assert "refused endless/1: was not open within 2 s" in errors.read_text()
+
+
+def test_a_graph_that_computes_without_end_for_one_size_of_batch_is_refused(
+    place: Folder, bundle_folder: Path
+) -> None:
+    """It reproduces its golden values, and is timed with larger batches."""
+    spoilt.looping(place, bundle_folder, 1, "endless", rows=TIMED_ROWS[-1])
+    with pytest.raises(BundleRefused, match=r"label\.encoder\.onnx fails: .*terminate"):
+        check(place.open("endless", 1), "cpu", seconds=0.5)
 
 
 def test_a_bundle_that_never_finishes_does_not_hold_up_the_start(place: Folder, bundle_folder: Path) -> None:
