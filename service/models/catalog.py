@@ -81,6 +81,7 @@ class Catalog:
         self._pinned: set[tuple[str, int]] = set()  # versions that were loaded by hand
         self._unwanted: set[tuple[str, int]] = set()  # versions that were unloaded by hand
         self._dismissed: set[str] = set()  # models that were
+        self._awaited: list[tuple[str, int]] = []  # versions on trial that the last poll would have loaded
         memory = self.settings.open_memory_bytes if self.settings.provider == "cpu" else None
         self.trials = Trials(self.settings.provider, TrialLimits(self.settings.open_seconds, memory))
         """Trials of new versions."""
@@ -178,7 +179,7 @@ class Catalog:
         Once the service is ready, trials that take long are not waited for.
         """
         self.poll()
-        while self.trials.wait(patient=not self.ready):
+        while self.trials.wait(self._awaited, patient=not self.ready):
             self.poll()
 
     def poll(self) -> None:
@@ -214,6 +215,7 @@ class Catalog:
         for key in [key for key in self._refused if not self._is_published(key)]:
             del self._refused[key]
         self.trials.forget(self._is_published)
+        self._awaited = []
         for name, numbers in published.items():
             if name not in self._dismissed:
                 self._follow(name, numbers)
@@ -245,7 +247,7 @@ class Catalog:
                     if key in self._refused:
                         raise WrongInput(self._refused[key][1].reason)
                     return list(self.versions.get(name, {}))
-            self.trials.wait(patient=True)
+            self.trials.wait([key], patient=True)
 
     def _request(self, name: str, number: int | None) -> None:
         """Records that a version, or the newest ones, are requested by hand; it may have been mended.
@@ -315,8 +317,10 @@ class Catalog:
             # What was unloaded by hand leaves a gap: nothing older comes back in its place.
             if (name, number) in self._unwanted or self._available(name, number):
                 room -= 1
-            elif self.trials.is_running((name, number)) and not self.trials.is_slow((name, number)):
-                room -= 1  # nothing older is loaded for the time of its trial
+            elif self.trials.is_running((name, number)):
+                self._awaited.append((name, number))
+                if not self.trials.is_slow((name, number)):
+                    room -= 1  # nothing older is loaded for the time of its trial
             if not room:
                 break
         loaded = self.versions.get(name, {})

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from itertools import count
 from typing import NamedTuple
@@ -124,16 +124,19 @@ class Trials:
             tasks, self._new = self._new, []
             threading.Thread(target=self._run, args=(tasks,), name="trials", daemon=True).start()
 
-    def wait(self, patient: bool) -> bool:
-        """Waits until a trial ends or becomes slow; returns False where none runs.
+    def wait(self, keys: Collection[Key], patient: bool) -> bool:
+        """Waits until one of these trials ends or becomes slow; returns False where none of them runs.
 
         Arguments:
+            keys: Versions whose verdicts the caller will take; those of others may stay for ever.
             patient: Whether to wait for trials that are slow.
         """
         with self._changed:
             slow = {*self._slow}
             while running := [
-                one.number for one in self._pending.values() if patient or one.number not in slow
+                self._pending[key].number
+                for key in keys
+                if key in self._pending and (patient or self._pending[key].number not in slow)
             ]:
                 if any(number in self._verdicts or number in self._slow - slow for number in running):
                     return True

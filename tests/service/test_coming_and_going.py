@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from fastapi.testclient import TestClient
 
 from models_store.stores import Folder
 from service.app import create_app
+from service.models.catalog import Catalog
 from service.settings import Settings
 from tests.service.changing import publish
 from tests.service.counted import samples
@@ -46,6 +48,21 @@ def loaded(client: TestClient) -> dict[str, list[int]]:
 
 def refused(client: TestClient) -> list[tuple[str, int]]:
     return [(one["model"], one["version"]) for one in client.get("/models").json()["refused"]]
+
+
+def test_the_start_does_not_wait_for_a_version_that_a_newer_one_replaced(
+    place: Folder, bundle_folder: Path
+) -> None:
+    settings = Settings.model_validate({"store": place.address, "poll_seconds": 0})
+    catalog = Catalog(settings)
+    catalog.poll()  # the trial of version 1 begins
+    publish(place, bundle_folder, 2)
+    start = threading.Thread(target=catalog.refresh, daemon=True)
+    start.start()
+    start.join(60)
+    assert not start.is_alive()
+    assert list(catalog.versions["tiny"]) == [2]
+    catalog.close()
 
 
 CALLERS = 50
