@@ -156,6 +156,8 @@ def _describes(header: Sequence[str], rows: Sequence[Sequence[str]], is_second: 
     if len(rows) < 4 or len(rows[0]) != len(header):
         return False
     columns = list(zip(*(row for row in rows[1:] if len(row) == len(header)), strict=True))
+    if not columns:
+        return False
     at_numbers = [
         (cell.strip(), column)
         for name, cell, column in zip(header, rows[0], columns, strict=False)

@@ -10,6 +10,7 @@ import pytest
 
 from models_store.errors import UnreadableFile
 from models_store.tables import read_table
+from models_store.tables.headers import descriptions_below
 from tests.models_store.tables.test_read import ROWS, column, labels
 
 
@@ -147,3 +148,7 @@ def test_lines_that_end_in_different_ways(ends: str) -> None:
     assert (table.dialect.headers, table.rows) == (("size", "dose", "note"), 40)
     (block,) = table.blocks()
     assert (block.numbers(0)[39], block.texts(2)[39]) == (39.5, "f\n1")
+
+
+def test_lines_that_all_have_another_number_of_cells_describe_no_column() -> None:
+    assert descriptions_below([["a", "b"], ["height", "weight"], ["1"], ["2"], ["3"], ["4"]]) == ()
