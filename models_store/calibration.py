@@ -149,7 +149,9 @@ class Calibration:
             target, _, given = question.partition("|")
             names = frozenset(given.split(","))
             if not {target, *names} <= set(manifest.names) or rows.shape or rows.dtype.kind not in "iu":
-                raise BundleRefused(f"{FILE}: '{key}' must be a number of rows, for modalities of the model")
+                raise BundleRefused(
+                    f"{FILE}: '{key}' must name modalities of the model, and hold one whole number"
+                )
             widths = arrays.get(f"{WIDTHS}/{question}")
             temperature = arrays.get(f"{TEMPERATURE}/{question}")
             _check(manifest.modality(target), question, widths, temperature)

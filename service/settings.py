@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest request body.")
     max_message_bytes: int = Field(
-        16 * 2**20, gt=0, description="Largest message over gRPC, where it is less than `max_body_bytes`."
+        16 * 2**20, gt=0, description="Largest message over gRPC; `max_body_bytes` limits it, too."
     )
     max_rows: int = Field(10_000, gt=0, description="Most rows in one request.")
     max_draws: int = Field(10_000, gt=0, description="Largest N and K.")

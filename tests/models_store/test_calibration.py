@@ -205,9 +205,12 @@ def damaged(**changes: NumpyArray) -> bytes:
         (damaged(widths__v_given_image=np.full((3, 3), math.inf)), "must hold finite numbers above 0"),
         (
             damaged(rows__sound_given_image=np.array(3)),
-            "must be a number of rows, for modalities of the model",
+            "must name modalities of the model, and hold one",
         ),
-        (damaged(rows__label_given_v=np.array(np.nan)), "must be a number of rows"),
+        (
+            damaged(rows__label_given_v=np.array(np.nan)),
+            "must name modalities of the model, and hold one whole number",
+        ),
         (damaged(temperature__label_given_v=np.array([1.0, 2.0])), "must be one number"),
         (damaged(temperature__label_given_v=np.array("hot")), "must hold numbers"),
         (damaged(typical__v=np.array([1.0, np.nan])), "must hold two finite numbers"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ import httpx2
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from h2.connection import H2Connection
+from h2.settings import Settings as Http2Settings
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
@@ -31,6 +34,22 @@ def serving(store: Path | str, **options: Any) -> Iterator[tuple[str, str]]:
     settings = Settings.model_validate({"store": str(store), "grpc_port": port, "poll_seconds": 0, **options})
     with running(create_app(settings)) as (host, http):
         yield f"{host}:{http}", f"127.0.0.1:{port}"
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Http2Settings | None]:
+    """Holds a connection; yields what the server's first frame sets, None where it closed the connection."""
+    host, port = address.split(":")
+    connection = H2Connection()
+    connection.initiate_connection()
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        try:
+            client.sendall(connection.data_to_send())
+            received = client.recv(65536)
+        except ConnectionError:
+            received = b""
+        connection.receive_data(received)
+        yield connection.remote_settings if received else None
 
 
 def tensor(name: str, values: Any, datatype: str | None = None) -> triton.InferInput:

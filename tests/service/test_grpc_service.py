@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -25,8 +24,6 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_tools import protoc
-from h2.connection import H2Connection
-from h2.settings import Settings as Http2Settings
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from benchmarks.servers import free_port
@@ -34,7 +31,17 @@ from models_store.stores import Folder
 from service.grpc import CannotServe, schema, server
 from service.grpc import check as check_settings
 from service.settings import Settings
-from tests.service.grpc_server import Upload, refusal, request, serving, stub_of, tensor, to_return, typed
+from tests.service.grpc_server import (
+    Upload,
+    connected,
+    refusal,
+    request,
+    serving,
+    stub_of,
+    tensor,
+    to_return,
+    typed,
+)
 from tests.service.running import process_of, readiness, until
 from tests.service.test_faults import Service, labels
 
@@ -314,22 +321,6 @@ def test_calls_and_connections_are_limited(monkeypatch: pytest.MonkeyPatch, bund
         assert settings.max_concurrent_streams == server.MAX_STREAMS
         with connected(address) as refused:
             assert refused is None
-
-
-@contextmanager
-def connected(address: str) -> Iterator[Http2Settings | None]:
-    """Holds a connection; yields what the server's first frame sets, None where it closed the connection."""
-    host, port = address.split(":")
-    connection = H2Connection()
-    connection.initiate_connection()
-    with socket.create_connection((host, int(port)), timeout=30) as client:
-        try:
-            client.sendall(connection.data_to_send())
-            received = client.recv(65536)
-        except ConnectionError:
-            received = b""
-        connection.receive_data(received)
-        yield connection.remote_settings if received else None
 
 
 def test_without_a_port_grpc_is_not_imported() -> None:
