@@ -65,7 +65,7 @@ def within_prose() -> list[str]:
     text = "\n".join(FENCE.sub("", document.read_text()) for document in [*DOCUMENTS, *LISTS])
     quoted = re.findall(rf"`((?:{PROGRAMS}) [^`]+)`", text)
     listed = re.findall(rf"^    ((?:{PROGRAMS}) .+?)(?:  .*)?$", text, re.MULTILINE)
-    return sorted({*quoted, *listed})
+    return sorted({" ".join(command.split()) for command in [*quoted, *listed]})  # prose breaks lines
 
 
 @pytest.mark.parametrize("command", within_prose())
