@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -116,21 +116,18 @@ def fuse(names: Sequence[str], dimension: int, requests: Sequence[FusionRequest]
     # Experts that no request has are left out: their share is 0, but stacking them takes time.
     sent = set[str]().union(*[one.experts for one in requests])
     present = [m for m, name in enumerate(names) if name in sent] or [0]
-    some, spans = [names[m] for m in present], _spans(requests)
-    mu, log_var = _posteriors(_stacked(some, dimension, requests, np.float32))
+    spans = _spans(requests)
+    experts = _stacked([names[m] for m in present], dimension, requests, spans)
+    mu, log_var = _posteriors(experts)
     drawn = _draws(mu, np.exp(log_var / 2), requests)
     results = [FusionResult(mu[span], log_var[span], z) for span, z in zip(spans, drawn, strict=True)]
-    explained = [number for number, one in enumerate(requests) if one.explained]
-    if explained:
-        asking = [requests[number] for number in explained]
-        explanation = _explanation(_stacked(some, dimension, asking, np.float64))
-        if len(present) < len(names):
-            contributions = np.zeros((len(names) + 1, len(explanation.information)))
-            contributions[[0, *(1 + m for m in present)]] = explanation.contributions
-            explanation = explanation._replace(contributions=contributions)
-        for number, span in zip(explained, _spans(asking), strict=True):
-            results[number] = results[number]._replace(explanation=explanation.of(span))
-    return results
+    if not any(one.explained for one in requests):
+        return results
+    explanation = _explanation(experts, present, len(names))
+    return [
+        FusionResult(result.mu, result.log_var, result.z, explanation.of(span)) if one.explained else result
+        for one, result, span in zip(requests, results, spans, strict=True)
+    ]
 
 
 def _spans(requests: Sequence[FusionRequest]) -> list[slice]:
@@ -154,37 +151,59 @@ def _posteriors(experts: Gaussian) -> Gaussian:
     return parts[0] if len(parts) == 1 else Gaussian(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _explanation(experts: Gaussian) -> Explanation:
-    """Explains posteriors in double precision: the disagreement is a difference of large numbers."""
-    parts = []
-    for few in _pieces(experts, NUMBERS_AT_ONCE // 4):
-        posterior, contributions = product_with_shares(few)
-        parts.append(Explanation(contributions, posterior.kl_from_prior(), _disagreement(few)))
-    return Explanation(*(np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)))
+def _explanation(experts: Gaussian, present: Sequence[int], modalities: int) -> Explanation:
+    """Explains posteriors, in double precision: the disagreement is a difference of large numbers.
+
+    Arguments:
+        experts: Experts of some modalities, (M', rows, D).
+        present: Positions of these modalities among all.
+        modalities: Number M of all modalities; the others have a share of 0.
+    """
+    parts = [_explained(few) for few in _pieces(experts, NUMBERS_AT_ONCE // 4)]
+    explanation = parts[0]
+    if len(parts) > 1:
+        explanation = Explanation(*(np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)))
+    if len(present) == modalities:
+        return explanation
+    contributions = np.zeros((modalities + 1, len(explanation.information)))
+    contributions[[0, *(1 + m for m in present)]] = explanation.contributions
+    return Explanation(contributions, explanation.information, explanation.disagreement)
+
+
+def _explained(experts: Gaussian) -> Explanation:
+    wide = Gaussian(experts.mu.astype(np.float64), experts.log_var.astype(np.float64))
+    posterior, contributions = product_with_shares(wide)
+    return Explanation(contributions, posterior.kl_from_prior(), _disagreement(wide))
 
 
 def _stacked(
-    names: Sequence[str], dimension: int, requests: Sequence[FusionRequest], dtype: type[np.floating[Any]]
+    names: Sequence[str], dimension: int, requests: Sequence[FusionRequest], spans: Sequence[slice]
 ) -> Gaussian:
-    """Stacks the experts of all rows, (M, rows, D); missing ones have infinite variance."""
-    experts = requests[0].experts
-    if len(requests) == len(names) == len(experts) == 1 and (only := experts[names[0]]).present is None:
-        return Gaussian(only.mu[None].astype(dtype, copy=False), only.log_var[None].astype(dtype, copy=False))
-    shape = (len(names), sum([one.n for one in requests]), dimension)
-    mu, log_var = np.zeros(shape, dtype), np.full(shape, np.inf, dtype)
-    for one, span in zip(requests, _spans(requests), strict=True):
-        for name, expert in one.experts.items():
-            m = names.index(name)
-            if expert.present is None:
-                mu[m, span], log_var[m, span] = expert.mu, expert.log_var
-            else:
-                mu[m, span][expert.present] = expert.mu
-                log_var[m, span][expert.present] = expert.log_var
+    """Stacks the experts of all rows, (M, rows, D), float32; missing ones have infinite variance."""
+    if len(requests) == len(names) == len(requests[0].experts) == 1:
+        only = requests[0].experts[names[0]]
+        if only.present is None:
+            return Gaussian(*(part[None].astype(np.float32, copy=False) for part in (only.mu, only.log_var)))
+    shape = (len(names), spans[-1].stop, dimension)
+    mu, log_var = np.zeros(shape, np.float32), np.full(shape, np.inf, np.float32)
+    for m, name in enumerate(names):
+        experts = [one.experts.get(name) for one in requests]
+        whole = [expert for expert in experts if expert is not None and expert.present is None]
+        if len(whole) == len(requests):  # as most are: one copy instead of one per request
+            np.concatenate([expert.mu for expert in whole], out=mu[m])
+            np.concatenate([expert.log_var for expert in whole], out=log_var[m])
+            continue
+        for expert, span in zip(experts, spans, strict=True):
+            if expert is not None:
+                rows = ... if expert.present is None else expert.present
+                mu[m, span][rows], log_var[m, span][rows] = expert.mu, expert.log_var
     return Gaussian(mu, log_var)
 
 
 def _disagreement(experts: Gaussian) -> Array:
     """Disagreement per row; 0 where fewer than two experts are informative."""
+    if len(experts.mu) == 1:
+        return np.zeros(experts.mu.shape[1])
     present = experts.log_var.min(axis=-1) != np.inf
     per_row = np.zeros(present.shape[1])
     several = present.sum(axis=0) > 1

@@ -168,13 +168,12 @@ def parse(
     """
     if not body:
         return Observations({}, 0)
-    name, options = _content_type(content_type)
-    media_type = name.decode("latin1")
+    media_type, boundary = _content_type(content_type)
     if accepted != SENDING[""] and media_type in UNSET:
         media_type = accepted[0]
     match media_type if media_type in accepted else None:
         case "multipart/form-data":
-            return together(form.columns(rules, body, options.get(b"boundary"), allowance))
+            return together(form.columns(rules, body, boundary, allowance))
         case "application/json":
             return together(document.columns(rules, body, allowance))
         case "application/x-npz" | "application/octet-stream":
@@ -198,7 +197,11 @@ def _alternatives(accepted: Sequence[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-_content_type = lru_cache(maxsize=128)(parse_options_header)
+@lru_cache(maxsize=128)
+def _content_type(header: str | None) -> tuple[str, bytes | None]:
+    """Returns the media type, and the boundary of a form."""
+    name, options = parse_options_header(header)
+    return name.decode("latin1"), options.get(b"boundary")
 
 
 def together(columns: dict[str, Column]) -> Observations:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,16 +90,24 @@ def columns(
         for index, content in enumerate(files):
             if allowance is not None:
                 allowance.check()
+            where = f"part '{name}', number {index} (counted from 0)" if len(files) > 1 else f"part '{name}'"
+            if content.startswith(arrays.MAGIC):
+                rows.append(located(where, kinds.read_file, modality, content))
+                continue
             if _is_text(rules, modality, content):
-                table_size.check_lines(rules, content)
-                if "columns" in modality.traits.fields:
-                    rules.check_rows(content.rstrip().count(b"\n"))  # the header is not a row
-                table_size.check_cells(content, rules.limits.rows * (math.prod(modality.shape) + 1))
-            where = f"part '{name}'" + (f", number {index} (counted from 0)" if len(files) > 1 else "")
+                _check_text(rules, modality, content)
             rows.append(located(where, _rows, rules, allowance, modality, content))
         values = rows[0] if len(rows) == 1 else np.concatenate(rows)
         columns[name] = Column(values)
     return columns
+
+
+def _check_text(rules: Rules, modality: Modality, content: bytes) -> None:
+    """Refuses a text of more lines or cells than one request may have."""
+    table_size.check_lines(rules, content)
+    if "columns" in modality.traits.fields:
+        rules.check_rows(content.rstrip().count(b"\n"))  # the header is not a row
+    table_size.check_cells(content, rules.limits.rows * (math.prod(modality.shape) + 1))
 
 
 def _rows(rules: Rules, allowance: Allowance | None, modality: Modality, content: bytes) -> Array:
@@ -145,12 +153,8 @@ def _labels(rules: Rules, labels: tuple[str, ...], files: list[bytes]) -> list[b
 
 
 def _is_text(rules: Rules, modality: Modality, content: bytes) -> bool:
-    """Whether a part is read as a text of cells."""
-    return (
-        modality.name not in rules.media
-        and not content.startswith(arrays.MAGIC)
-        and not table.is_json(content)
-    )
+    """Whether a part that is no array is read as a text of cells."""
+    return modality.name not in rules.media and not table.is_json(content)
 
 
 def _read_parts(body: bytes, boundary: bytes | None, most: int) -> dict[str, list[bytes]]:
@@ -210,9 +214,10 @@ def _split(body: bytes, boundary: bytes, most: int) -> list[Part] | None:
     delimiter = b"\r\n--" + boundary
     if not body.startswith(delimiter[2:]):
         return None
+    find = body.find if len(body) <= SEARCHED_AT_ONCE else partial(_find_in_pieces, body)
     parts: list[Part] = []
     start = len(delimiter) - 2
-    while (stop := _find(body, delimiter, start)) >= 0:
+    while (stop := find(delimiter, start)) >= 0:
         _check_count(parts, most)
         end = body.find(b"\r\n\r\n", start, min(stop, start + MAX_PART_HEAD + 4))
         if end < 0 and stop - start > MAX_PART_HEAD:
@@ -225,8 +230,8 @@ def _split(body: bytes, boundary: bytes, most: int) -> list[Part] | None:
     return parts if parts and body[start : start + 5] in (b"--", b"--\r\n") else None
 
 
-def _find(body: bytes, delimiter: bytes, start: int) -> int:
-    """Returns the position of a delimiter, -1 if there is none; searches a long body in pieces."""
+def _find_in_pieces(body: bytes, delimiter: bytes, start: int) -> int:
+    """Returns the position of a delimiter, -1 if there is none; other threads run between two pieces."""
     for begin in range(start, len(body), SEARCHED_AT_ONCE):
         stop = body.find(delimiter, begin, begin + SEARCHED_AT_ONCE + len(delimiter) - 1)
         if stop >= 0:
