@@ -22,7 +22,7 @@ from service.engine.workers import Workers
 from service.errors import NotFound, NotReady, TooBusy, WrongInput
 from service.models.loading import Loaded, Queue, load
 from service.models.sandbox import TrialLimits
-from service.models.trials import Trials
+from service.models.trials import Passed, Trials
 from service.models.watching import give_memory_back
 from service.settings import Settings
 
@@ -343,11 +343,12 @@ class Catalog:
             return False
         try:
             fetch = partial(place.fetch, name, number)
-            version = fetch() if self._trusting else self.trials.passed((name, number), stamp, fetch)
-            if version is None:
+            key = name, number
+            passed = Passed(fetch()) if self._trusting else self.trials.passed(key, stamp, fetch)
+            if passed is None:
                 return False
             shared = (self._workers, self.queue, self.budget, self._admission)
-            loaded = load(version.open(), self.settings, *shared)
+            loaded = load(passed.version.open(), self.settings, *shared, passed.sizing)
         except StoreAway:
             raise
         except Exception as error:

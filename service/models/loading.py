@@ -1,4 +1,4 @@
-"""Loads a stored version: opens its graphs, checks them against golden values, and times them."""
+"""Loads a stored version: opens its graphs; checks them against golden values, and times them."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ def load(
     queue: Queue,
     budget: Budget | None = None,
     admission: Admission | None = None,
+    sizing: Mapping[str, BatchSizing] | None = None,
 ) -> Loaded:
-    """Opens, checks and times every graph of a bundle; blocks.
+    """Opens every graph of a bundle, and checks and times those that passed no trial; blocks.
 
     Arguments:
         bundle: Bundle to load.
@@ -59,13 +60,16 @@ def load(
         queue: Constructor of the queue of a graph.
         budget: Memory that requests may take; None: no limit.
         admission: Long computations of the process; None: without limits.
+        sizing: Sizes of the batches of each graph, from the trial that the bundle passed; None: it had none.
 
     Raises:
         BundleRefused: A graph does not load, does not fit, or does not give its golden values; or latent.npz,
             calibration.npz or residuals.npz does not fit the model.
     """
-    checked = check(bundle, settings.provider, settings.open_seconds)
-    queues = {file: queue(graph, threads, checked.sizing[file]) for file, graph in checked.sessions.items()}
+    parts = open_parts(bundle, settings.provider)
+    if sizing is None:
+        sizing = check(bundle, parts, settings.provider, settings.open_seconds)
+    queues = {file: queue(graph, threads, sizing[file]) for file, graph in parts.sessions.items()}
     budget = budget or Budget()
     numbers = int(min(settings.max_numbers, budget.share // BYTES_OF_NUMBER))
     limits = Limits(settings.max_rows, settings.max_draws, numbers, drawn=settings.max_numbers)
@@ -73,11 +77,11 @@ def load(
         bundle.manifest,
         queues,
         limits,
-        checked.latent,
-        checked.calibration,
+        parts.latent,
+        parts.calibration,
         budget,
         admission,
-        checked.residuals,
+        parts.residuals,
     )
     return Loaded(model, bundle, queues)
 
@@ -91,42 +95,30 @@ def opened(bundle: Bundle, queue: Queue = GraphQueue) -> Model:
     return load(bundle, Settings(max_numbers=sys.maxsize), Workers(1), queue).model
 
 
-class Checked(NamedTuple):
-    """Contents of a bundle that fit each other.
+class Parts(NamedTuple):
+    """Contents of a bundle, which fit its manifest.
 
     Arguments:
         sessions: Graphs by file.
-        sizing: Sizes of the batches of each graph.
         latent: Statistics of the latent space, where the bundle has them.
         calibration: Corrections of intervals and probabilities, where the bundle has them.
         residuals: Correlation between numbers beyond z, where the bundle has it.
     """
 
     sessions: dict[str, Session]
-    sizing: dict[str, BatchSizing]
     latent: Latent | None
     calibration: Calibration | None
     residuals: Residuals | None
 
 
-def check(bundle: Bundle, provider: str, seconds: float | None = None) -> Checked:
-    """Opens every graph of a bundle, has it reproduce its golden values, and times it; blocks.
-
-    Arguments:
-        bundle: Bundle to check.
-        provider: Provider of its graphs.
-        seconds: Seconds after which the graphs are ended: one may run once in finite time and not again;
-            None: they are not ended.
+def open_parts(bundle: Bundle, provider: str) -> Parts:
+    """Opens every graph and array of a bundle; runs no graph.
 
     Raises:
-        BundleRefused: As for :func:`load`.
+        BundleRefused: One does not fit the manifest.
     """
     manifest = bundle.manifest
     sessions = open_sessions(bundle, provider)
-    values = golden.from_bytes(bundle.read(golden.FILE))
-    with ended_after(sessions.values(), seconds):
-        golden.check(manifest, values, SessionGraphs(sessions))
-        sizing = _sizing(sessions, manifest, values, provider)
     space = None
     if latent.FILE in manifest.files:
         space = Latent.from_bytes(bundle.read(latent.FILE), manifest)
@@ -136,7 +128,28 @@ def check(bundle: Bundle, provider: str, seconds: float | None = None) -> Checke
     factors = None
     if residuals.FILE in manifest.files:
         factors = Residuals.from_bytes(bundle.read(residuals.FILE), manifest)
-    return Checked(sessions, sizing, space, corrections, factors)
+    return Parts(sessions, space, corrections, factors)
+
+
+def check(
+    bundle: Bundle, parts: Parts, provider: str, seconds: float | None = None
+) -> dict[str, BatchSizing]:
+    """Has the graphs of a bundle reproduce its golden values, and times them by file; blocks.
+
+    Arguments:
+        bundle: Bundle to check.
+        parts: Its contents.
+        provider: Provider of its graphs.
+        seconds: Seconds after which the graphs are ended: one may run once in finite time and not again;
+            None: they are not ended.
+
+    Raises:
+        BundleRefused: A graph does not run, or does not give its golden values.
+    """
+    values = golden.from_bytes(bundle.read(golden.FILE))
+    with ended_after(parts.sessions.values(), seconds):
+        golden.check(bundle.manifest, values, SessionGraphs(parts.sessions))
+        return _sizing(parts.sessions, bundle.manifest, values, provider)
 
 
 def _sizing(

@@ -17,9 +17,9 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ import orjson
 
 from models_store.errors import ModelsStoreError, sentence
 from models_store.folder import StoredVersion
-from service.models.loading import check
+from service.engine.batching import BatchSizing
+from service.models.loading import check, open_parts
 
 WALL_TIMES = 3
 """A trial may take so many times its processor time by the clock: others use the cores too."""
@@ -74,6 +75,23 @@ class TrialTask:
     provider: str
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What a trial found.
+
+    Arguments:
+        reason: Why the version is refused, as one sentence; None if it passed.
+        sizing: Sizes of the batches of its graphs, by file.
+    """
+
+    reason: str | None
+    sizing: dict[str, BatchSizing] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Verdict:
+        return cls(value["reason"], {file: BatchSizing(**one) for file, one in value["sizing"].items()})
+
+
 class Trial:
     """A running trial, and its verdict.
 
@@ -116,13 +134,15 @@ class Trial:
     def _age(self) -> float:
         return time.monotonic() - self._began
 
-    def reason(self) -> str | None:
-        """Returns why the version is refused, as one sentence; None if it passed."""
+    def verdict(self) -> Verdict:
         self._process.join()
         if self._parent.poll():
             with suppress(EOFError):
-                reported: str = self._parent.recv_bytes().decode()
-                return reported or None
+                return Verdict.from_json(orjson.loads(self._parent.recv_bytes()))
+        return Verdict(self._reason_of_end())
+
+    def _reason_of_end(self) -> str:
+        """Returns why a process ended without a verdict, as one sentence."""
         if self._process.exitcode in (-signal.SIGKILL, -signal.SIGXCPU):
             if self._age >= self._limits.seconds:
                 return (
@@ -134,22 +154,25 @@ class Trial:
 
 
 def _try(task: TrialTask, limits: TrialLimits, verdict: multiprocessing.connection.Connection) -> None:
-    """Opens and checks one version, within the limits; sends the reason to refuse it, or an empty text."""
+    """Opens and checks one version, within the limits; sends its verdict."""
     _limit(limits)
     label = "/".join(Path(task.folder).parts[-2:])
+    sizing: dict[str, BatchSizing] = {}
+    reason = None
     try:
         bundle = StoredVersion(Path(task.folder)).open()
         if bundle.digest != task.digest:
             raise ModelsStoreError(f"{label}: was changed while it was opened")
-        check(bundle, task.provider)
-        reason = ""
+        sizing = check(bundle, open_parts(bundle, task.provider), task.provider)
     except ModelsStoreError as error:
         reason = str(error)
     except MemoryError:
         reason = f"{label}: needs more than {limits.memory} bytes of memory (ANYVIEW_OPEN_MEMORY_BYTES)"
     except BaseException as error:  # a damaged file may raise anything
         reason = f"{label}: cannot be loaded: {error!r}"
-    verdict.send_bytes(sentence(reason).encode(errors="replace"))
+    if reason is not None:
+        reason = sentence(reason).encode(errors="replace").decode()
+    verdict.send_bytes(orjson.dumps(Verdict(reason, sizing)))
     os._exit(0)  # threads of the runtime may hang
 
 
@@ -193,8 +216,8 @@ def end_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
         signal.raise_signal(number)
 
 
-def run(tasks: list[TrialTask], limits: TrialLimits) -> Iterator[tuple[int, str, str | None]]:
-    """Tries versions, some at a time; yields number, event and reason.
+def run(tasks: list[TrialTask], limits: TrialLimits) -> Iterator[tuple[int, str, Verdict | None]]:
+    """Tries versions, some at a time; yields number, event and verdict.
 
     The event is ``slow`` when a trial becomes slow, and ``end`` when it ends.
 
@@ -212,14 +235,14 @@ def run(tasks: list[TrialTask], limits: TrialLimits) -> Iterator[tuple[int, str,
         multiprocessing.connection.wait([trial.sentinel for trial in running], timeout=0.1)
         for trial in [trial for trial in running if trial.ended()]:
             running.remove(trial)
-            yield trial.number, "end", trial.reason()
+            yield trial.number, "end", trial.verdict()
         for trial in running:
             if trial.becomes_slow():
                 yield trial.number, "slow", None
 
 
 def main() -> None:
-    """Reads tasks and limits as JSON; writes each event as a line of JSON: number, event, reason."""
+    """Reads tasks and limits as JSON; writes each event as a line of JSON: number, event, verdict."""
     end_with_parent()
     spec: dict[str, Any] = orjson.loads(sys.stdin.buffer.read())
     for event in run([TrialTask(**one) for one in spec["tasks"]], TrialLimits(**spec["limits"])):

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from itertools import count
 from typing import NamedTuple
@@ -16,15 +16,16 @@ import orjson
 
 from models_store.errors import BundleRefused
 from models_store.folder import StoredVersion
-from service.models.sandbox import TrialLimits, TrialTask, specification
+from service.engine.batching import BatchSizing
+from service.models.sandbox import TrialLimits, TrialTask, Verdict, specification
 
 log = logging.getLogger("anyview")
 
 Key = tuple[str, int]
 """Name and number of a version."""
 
-PASSED: set[str] = set()
-"""Digests of the manifests of versions that passed a trial while this process runs."""
+PASSED: dict[str, Mapping[str, BatchSizing]] = {}
+"""Sizes of the batches of versions that passed a trial while this process runs, by digest of the manifest."""
 COMMAND = (sys.executable, "-m", "service.models.sandbox")
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables of libraries that would start threads, with which a process cannot fork."""
@@ -47,6 +48,18 @@ class Pending(NamedTuple):
     digest: str
 
 
+class Passed(NamedTuple):
+    """A version that passed its trial, or needs none.
+
+    Arguments:
+        version: The files.
+        sizing: Sizes of the batches of each graph, by file, from its trial.
+    """
+
+    version: StoredVersion
+    sizing: Mapping[str, BatchSizing] | None = None
+
+
 class Trials:
     """Trials of the versions of one catalog; methods are called under its lock, except :meth:`wait`.
 
@@ -62,12 +75,12 @@ class Trials:
         self._numbers = count()
         self._new: list[TrialTask] = []
         self._pending: dict[Key, Pending] = {}
-        self._verdicts: dict[int, str | None] = {}
+        self._verdicts: dict[int, Verdict] = {}
         self._slow: set[int] = set()
         self._changed = threading.Condition()  # guards verdicts and processes
         self._processes: set[subprocess.Popen[bytes]] = set()
 
-    def passed(self, key: Key, stamp: str, fetch: Callable[[], StoredVersion]) -> StoredVersion | None:
+    def passed(self, key: Key, stamp: str, fetch: Callable[[], StoredVersion]) -> Passed | None:
         """Returns a version that passed its trial; None while it is on trial.
 
         Arguments:
@@ -83,7 +96,7 @@ class Trials:
         if pending is None or pending.stamp != stamp:
             version = fetch()
             if (digest := version.digest()) in PASSED:
-                return version
+                return Passed(version, PASSED[digest])
             number = next(self._numbers)
             self._pending[key] = Pending(number, stamp, version, digest)
             self._new.append(TrialTask(number, str(version.folder.absolute()), digest, self._provider))
@@ -91,12 +104,12 @@ class Trials:
         with self._changed:
             if pending.number not in self._verdicts:
                 return None
-            reason = self._verdicts.pop(pending.number)
+            verdict = self._verdicts.pop(pending.number)
         del self._pending[key]
-        if reason is not None:
-            raise BundleRefused(reason)
-        PASSED.add(pending.digest)
-        return pending.version
+        if verdict.reason is not None:
+            raise BundleRefused(verdict.reason)
+        PASSED[pending.digest] = verdict.sizing
+        return Passed(pending.version, verdict.sizing)
 
     def is_running(self, key: Key) -> bool:
         return key in self._pending
@@ -173,7 +186,7 @@ class Trials:
         except OSError as error:
             log.error("no process for the trial of new versions: %s", error)
         for number in missing:
-            self._record(number, "end", STOPPED)
+            self._record(number, Verdict(STOPPED))
 
     def _read(self, process: subprocess.Popen[bytes], tasks: list[TrialTask], missing: set[int]) -> None:
         if process.stdin is None or process.stdout is None:
@@ -181,18 +194,19 @@ class Trials:
         with suppress(BrokenPipeError), process.stdin as stdin:
             stdin.write(specification(tasks, self._limits))
         for line in process.stdout:
-            number, event, reason = orjson.loads(line)
+            number, event, verdict = orjson.loads(line)
             if event == "end":
                 missing.discard(number)
-            self._record(number, event, reason)
+            self._record(number, Verdict.from_json(verdict) if event == "end" else None)
 
-    def _record(self, number: int, event: str, reason: str | None) -> None:
+    def _record(self, number: int, verdict: Verdict | None) -> None:
+        """Records that a trial ended, or without a verdict that it became slow."""
         with self._changed:
-            if event == "slow":
+            if verdict is None:
                 self._slow.add(number)
             else:
                 self._slow.discard(number)
-                self._verdicts[number] = reason
+                self._verdicts[number] = verdict
             self._changed.notify_all()
             on_verdict = self._on_verdict
         on_verdict()

@@ -13,8 +13,9 @@ import pytest
 from models_store.errors import BundleRefused
 from models_store.stores import Folder
 from service.engine.batching import TIMED_ROWS
+from service.engine.sessions import Session
 from service.models.catalog import Catalog
-from service.models.loading import check
+from service.models.loading import check, open_parts
 from service.settings import Settings
 from tests.service import spoilt
 from tests.service.changing import publish
@@ -76,7 +77,23 @@ def test_a_graph_that_computes_without_end_for_one_size_of_batch_is_refused(
     """It reproduces its golden values, and is timed with larger batches."""
     spoilt.looping(place, bundle_folder, 1, "endless", rows=TIMED_ROWS[-1])
     with pytest.raises(BundleRefused, match=r"label\.encoder\.onnx fails: .*terminate"):
-        check(place.open("endless", 1), "cpu", seconds=0.5)
+        bundle = place.open("endless", 1)
+        check(bundle, open_parts(bundle, "cpu"), "cpu", seconds=0.5)
+
+
+def test_a_version_that_passed_its_trial_is_loaded_without_a_run(
+    place: Folder, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside many requests, a thread waits for the interpreter's lock after each run of a graph."""
+    publish(place, bundle_folder, 2)
+    monkeypatch.delattr(Session, "run")
+    catalog = Catalog(Settings(store=place.address))
+    try:
+        catalog.refresh()
+        assert list(catalog.versions) == ["tiny"]
+        assert all(queue.seconds(1) > 0 for queue in catalog.loaded["tiny"].queues.values())
+    finally:
+        catalog.close()
 
 
 def test_a_bundle_that_never_finishes_does_not_hold_up_the_start(place: Folder, bundle_folder: Path) -> None:
