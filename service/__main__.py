@@ -19,7 +19,9 @@ from service.app import create_app, described, served
 from service.errors import invalid
 from service.http.protocol import Protocol
 from service.http.server import run
+from service.models import trials
 from service.models.catalog import Catalog
+from service.models.warm import WarmProcess
 from service.settings import Settings, UnusableKeys
 from service.telemetry import logs
 from service.telemetry.metrics import counted_together
@@ -70,6 +72,8 @@ def _serve(settings: Settings) -> None:
     # uvicorn raises the signal again after it has ended; death by a signal would not be exit code 0.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     os.environ.update(settings.to_environment())  # worker processes read their settings from there
+    if settings.workers == 1 and sys.platform == "linux":
+        trials.WARM = WarmProcess.forked()  # now, before there are threads
     config = uvicorn.Config(
         "service.app:app" if settings.workers > 1 else served(settings),
         interface="asgi3",

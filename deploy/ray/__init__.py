@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ray import serve
 from service.app import served
+from service.models import trials
+from service.models.warm import WarmProcess
 from service.settings import Settings
 
 log = logging.getLogger("anyview")
@@ -54,7 +56,8 @@ class OneRequestId:
 
 
 def create() -> OneRequestId:
-    """Creates the service in a replica."""
+    """Creates the service in a replica, beside the threads of Ray."""
+    trials.WARM = WarmProcess.spawned()
     return OneRequestId(served(Settings()))
 
 

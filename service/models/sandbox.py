@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
@@ -241,13 +241,13 @@ def run(tasks: list[TrialTask], limits: TrialLimits) -> Iterator[tuple[int, str,
                 yield trial.number, "slow", None
 
 
-def main() -> None:
+def main(source: IO[bytes], sink: IO[bytes]) -> None:
     """Reads tasks and limits as JSON; writes each event as a line of JSON: number, event, verdict."""
     end_with_parent()
-    spec: dict[str, Any] = orjson.loads(sys.stdin.buffer.read())
+    spec: dict[str, Any] = orjson.loads(source.read())
     for event in run([TrialTask(**one) for one in spec["tasks"]], TrialLimits(**spec["limits"])):
-        sys.stdout.buffer.write(orjson.dumps(event) + b"\n")
-        sys.stdout.buffer.flush()
+        sink.write(orjson.dumps(event) + b"\n")
+        sink.flush()
 
 
 def specification(tasks: list[TrialTask], limits: TrialLimits) -> bytes:
@@ -256,4 +256,4 @@ def specification(tasks: list[TrialTask], limits: TrialLimits) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.stdin.buffer, sys.stdout.buffer)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import orjson
 
@@ -18,6 +17,7 @@ from models_store.errors import BundleRefused
 from models_store.folder import StoredVersion
 from service.engine.batching import BatchSizing
 from service.models.sandbox import TrialLimits, TrialTask, Verdict, specification
+from service.models.warm import Streams, WarmProcess, environment
 
 log = logging.getLogger("anyview")
 
@@ -27,8 +27,8 @@ Key = tuple[str, int]
 PASSED: dict[str, Mapping[str, BatchSizing]] = {}
 """Sizes of the batches of versions that passed a trial while this process runs, by digest of the manifest."""
 COMMAND = (sys.executable, "-m", "service.models.sandbox")
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables of libraries that would start threads, with which a process cannot fork."""
+WARM: WarmProcess | None = None
+"""Process that starts the program of trials without importing its modules, where there is one."""
 STOPPED = "the trial of the version did not end: its process was stopped"
 
 
@@ -161,43 +161,51 @@ class Trials:
         with self._changed:
             for process in self._processes:
                 process.kill()  # its children end with it
+        if WARM is not None:
+            WARM.close()
 
     def _run(self, tasks: list[TrialTask]) -> None:
         """Runs a process to its end, and records each verdict as it comes."""
         missing = {task.number for task in tasks}
         try:
-            environment = {
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                **dict.fromkeys(ONE_THREAD, "1"),
-            }
-            with subprocess.Popen(  # noqa: S603 - our own program
-                COMMAND,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=environment,
-                start_new_session=True,  # SIGINT of a terminal ends the service, which ends this process
-            ) as process:
-                with self._changed:
-                    self._processes.add(process)
-                self._read(process, tasks, missing)
-                with self._changed:
-                    self._processes.discard(process)
+            with self._program() as (stdin, stdout):
+                with suppress(BrokenPipeError), stdin:
+                    stdin.write(specification(tasks, self._limits))
+                for line in stdout:
+                    number, event, verdict = orjson.loads(line)
+                    if event == "end":
+                        missing.discard(number)
+                    self._record(number, Verdict.from_json(verdict) if event == "end" else None)
         except OSError as error:
             log.error("no process for the trial of new versions: %s", error)
         for number in missing:
             self._record(number, Verdict(STOPPED))
 
-    def _read(self, process: subprocess.Popen[bytes], tasks: list[TrialTask], missing: set[int]) -> None:
-        if process.stdin is None or process.stdout is None:
-            return
-        with suppress(BrokenPipeError), process.stdin as stdin:
-            stdin.write(specification(tasks, self._limits))
-        for line in process.stdout:
-            number, event, verdict = orjson.loads(line)
-            if event == "end":
-                missing.discard(number)
-            self._record(number, Verdict.from_json(verdict) if event == "end" else None)
+    @contextmanager
+    def _program(self) -> Iterator[Streams]:
+        """Starts the program of trials, and waits for its end.
+
+        Raises:
+            OSError: The system starts no process.
+        """
+        if WARM is not None:
+            with suppress(OSError):  # it is no more: a new process takes its place
+                streams = WARM.start()
+                with streams[1]:
+                    yield streams
+                return
+        with subprocess.Popen(  # noqa: S603 - our own program
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(),
+            start_new_session=True,  # SIGINT of a terminal ends the service, which ends this process
+        ) as process:
+            with self._changed:
+                self._processes.add(process)
+            yield cast("Streams", (process.stdin, process.stdout))
+            with self._changed:
+                self._processes.discard(process)
 
     def _record(self, number: int, verdict: Verdict | None) -> None:
         """Records that a trial ended, or without a verdict that it became slow."""

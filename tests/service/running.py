@@ -56,6 +56,21 @@ def process_of(
         process.wait()
 
 
+def descendants(process: int) -> list[int]:
+    """Children of a process that run, and theirs."""
+    lists = [task / "children" for task in Path(f"/proc/{process}/task").iterdir()]
+    children = [int(one) for file in lists for one in file.read_text().split() if runs(int(one))]
+    return [*children, *(further for child in children for further in descendants(child))]
+
+
+def runs(process: int) -> bool:
+    """Whether a process has not ended; one that its new parent has not read the status of has."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
+
+
 def readiness(address: str, path: str = "/readyz") -> int:
     """The status of a path; 0 where no process listens."""
     try:

@@ -21,7 +21,7 @@ from models_store.folder import open_bundle
 from service.engine.sessions import cpu_quota
 from service.models.loading import open_sessions
 from service.settings import Settings
-from tests.service.running import process_of, readiness, until
+from tests.service.running import descendants, process_of, readiness, runs, until
 
 BODY = {"inputs": {"label": [1, 2, 3]}}
 
@@ -91,17 +91,9 @@ def test_what_is_in_flight_when_the_grace_is_over_is_finished(bundle_folder: Pat
         assert process.wait(60) == 0
 
 
-def runs(process: str) -> bool:
-    """Whether a process has not ended; one that its new parent has not read the status of has."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
-    except OSError:
-        return False
-
-
 def test_workers_end_when_their_master_is_killed(bundle_folder: Path) -> None:
     with process_of(bundle_folder.parents[1], "--workers", "2") as (address, process):
-        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        workers = descendants(process.pid)
         assert len(workers) >= 2
         process.kill()
         process.wait()

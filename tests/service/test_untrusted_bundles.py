@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -14,13 +15,15 @@ from models_store.errors import BundleRefused
 from models_store.stores import Folder
 from service.engine.batching import TIMED_ROWS
 from service.engine.sessions import Session
+from service.models import trials
 from service.models.catalog import Catalog
 from service.models.loading import check, open_parts
+from service.models.warm import WarmProcess
 from service.settings import Settings
 from tests.service import spoilt
 from tests.service.changing import publish
 from tests.service.counted import samples
-from tests.service.running import process_of, until
+from tests.service.running import descendants, process_of, runs, until
 
 OPTIONS = ("--poll-seconds", "0.1", "--grace-seconds", "0", "--open-seconds", "2", "--default-model", "tiny")
 """Two seconds of processor time are ten times what the tiny model needs."""
@@ -76,9 +79,10 @@ def test_a_graph_that_computes_without_end_for_one_size_of_batch_is_refused(
 ) -> None:
     """It reproduces its golden values, and is timed with larger batches."""
     spoilt.looping(place, bundle_folder, 1, "endless", rows=TIMED_ROWS[-1])
+    bundle = place.open("endless", 1)
+    parts = open_parts(bundle, "cpu")
     with pytest.raises(BundleRefused, match=r"label\.encoder\.onnx fails: .*terminate"):
-        bundle = place.open("endless", 1)
-        check(bundle, open_parts(bundle, "cpu"), "cpu", seconds=0.5)
+        check(bundle, parts, "cpu", seconds=0.5)
 
 
 def test_a_version_that_passed_its_trial_is_loaded_without_a_run(
@@ -116,28 +120,49 @@ def test_a_trial_may_take_no_more_memory_than_its_limit(place: Folder, bundle_fo
         catalog.close()
 
 
-def test_a_trial_that_is_running_ends_with_the_service(place: Folder, bundle_folder: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_trial_that_is_running_ends_with_the_service(
+    place: Folder, bundle_folder: Path, end: signal.Signals
+) -> None:
     spoilt.looping(place, bundle_folder, 1, "endless")
     with process_of(Path(place.address), *OPTIONS[:4], "--open-seconds", "600") as (address, process):
         assert versions(address) == {"tiny": [1]}
         assert reasons(address) == {}
-        assert _trials_on(place)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-    until(lambda: not _trials_on(place), 60)
+        processes = descendants(process.pid)
+        assert len(processes) == 3  # the process that forks, the program of the trials, and one trial
+        process.send_signal(end)
+        assert process.wait(60) == (0 if end == signal.SIGTERM else -end)
+    until(lambda: not any(map(runs, processes)), 60)
 
 
-def _trials_on(place: Folder) -> list[str]:
-    """Processes whose environment names the store."""
-    name = f"ANYVIEW_STORE={place.address}".encode()
-    holders = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if name in (process / "environ").read_bytes().split(b"\0"):
-                holders.append(process.name)
-        except OSError:
-            continue
-    return holders
+def test_a_process_beside_threads_is_spawned_and_forks_for_trials(
+    place: Folder, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoilt.hungry(place, bundle_folder, 1, "hungry", 2**40)
+    monkeypatch.setattr(trials, "PASSED", {})
+    monkeypatch.setattr(trials, "COMMAND", ("false",))
+    before = {*descendants(os.getpid())}
+    monkeypatch.setattr(trials, "WARM", WarmProcess.spawned())
+    catalog = Catalog(Settings(store=place.address))
+    try:
+        catalog.refresh()
+        assert list(catalog.versions) == ["tiny"]
+        assert [one.model for one in catalog.refused] == ["hungry"]
+        warm = {*descendants(os.getpid())} - before
+        assert len(warm) == 1
+    finally:
+        catalog.close()
+    assert not any(map(runs, warm))
+
+
+def test_where_the_process_that_forks_is_killed_a_trial_takes_a_new_one(
+    place: Folder, bundle_folder: Path
+) -> None:
+    with process_of(Path(place.address), *OPTIONS) as (address, process):
+        (warm,) = descendants(process.pid)
+        os.kill(warm, signal.SIGKILL)
+        publish(place, bundle_folder, 2)
+        until(lambda: versions(address) == {"tiny": [2]}, 120)
 
 
 def test_a_store_that_vanishes_is_reported_until_it_is_back(
