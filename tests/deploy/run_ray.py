@@ -1,4 +1,5 @@
-"""A cluster of Ray serves ``deploy.ray:app`` with two replicas; one is killed, and a version is published.
+"""A cluster of Ray serves ``deploy.ray:app`` with two replicas, while one is killed, both are replaced, and a
+version is published.
 
 Runs in namespaces of its own for network and processes, since Ray's ports are bound to all interfaces:
 ``unshare --net --pid … python -m tests.deploy.run_ray FOLDER BUNDLE``. Writes what was answered as JSON.
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import yaml
 
 from benchmarks.replicas import HAPROXY_FILES, settings
 from models_store.stores import store_at
@@ -25,6 +27,8 @@ from tests.deploy.test_haproxy import Callers
 from tests.service.changing import publish
 from tests.service.running import readiness, until
 
+Event = Callable[[], object]
+"""Whether an event is over."""
 ROOT = Path(__file__).parents[2]
 ADDRESS = "http://127.0.0.1:8000"
 SECONDS = 280.0
@@ -44,13 +48,11 @@ def main(folder: Path, bundle: Path) -> None:
     report: dict[str, Any] = {"request_ids": request_ids()}
     try:
         resume(callers)
-        killed = next(replicas())
-        os.kill(killed, signal.SIGKILL)
-        resume(callers, lambda: killed not in replicas())
-        resume(callers, lambda: len([*replicas()]) == 2)
-        publish(store_at(str(folder / "store")), bundle, 2)
-        resume(callers, lambda: "2" in callers.versions)
-        resume(callers, lambda: scraped() == [True, True])  # the one in place of the killed one has answered
+        for event in (killed, redeployed, published):
+            before, then = callers.answered, event(folder, bundle, callers)
+            resume(callers, then)
+            print(f"{event.__name__}: 0 failed of {callers.answered - before}", file=sys.stderr)
+        resume(callers, lambda: scraped() == [True, True])  # both have answered
         report["metrics"] = scraped()
     finally:
         callers.stop.set()
@@ -62,6 +64,26 @@ def main(folder: Path, bundle: Path) -> None:
         "versions": sorted(callers.versions),
     }
     print(json.dumps(report))
+
+
+def killed(_folder: Path, _bundle: Path, _callers: Callers) -> Event:
+    """Kills a replica; another takes its place."""
+    victim = next(replicas())
+    os.kill(victim, signal.SIGKILL)
+    return lambda: victim not in replicas() and len([*replicas()]) == 2
+
+
+def redeployed(folder: Path, _bundle: Path, _callers: Callers) -> Event:
+    """Changes a setting: Ray starts new replicas, and drains the old ones."""
+    before = {*replicas()}
+    deploy(folder, "999")
+    return lambda: before.isdisjoint(replicas()) and len([*replicas()]) == 2
+
+
+def published(folder: Path, bundle: Path, callers: Callers) -> Event:
+    """Publishes a version, which the replicas find in the store."""
+    publish(store_at(str(folder / "store")), bundle, 2)
+    return lambda: "2" in callers.versions
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -83,14 +105,24 @@ def environment(folder: Path) -> dict[str, str]:
 
 def begin(folder: Path) -> None:
     """Starts the cluster and the application, and waits until it answers."""
-    start = "ray start --head --node-ip-address 127.0.0.1 --include-dashboard false --num-cpus 2"
+    start = "ray start --head --node-ip-address 127.0.0.1 --dashboard-host 127.0.0.1 --num-cpus 3"
     memory = ["--object-store-memory", "100000000", "--temp-dir", str(folder / "ray")]
-    deploy = ["serve", "run", "--non-blocking", "deploy.ray:app"]
     (folder / "haproxy").mkdir()
-    for command in ([*start.split(), *memory], deploy):
-        subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)  # noqa: S603
+    subprocess.run([*start.split(), *memory], cwd=ROOT, check=True, stdout=sys.stderr)  # noqa: S603
+    deploy(folder, "1000")
     until(lambda: readiness(ADDRESS) == 200, SECONDS)
     until(lambda: len([*replicas()]) == 2, SECONDS)
+
+
+def deploy(folder: Path, rows: str) -> None:
+    """Starts or changes the application by the project's file, with the settings of this process."""
+    content = yaml.safe_load((ROOT / "deploy" / "ray" / "serve.yaml").read_text())
+    settings = {name: value for name, value in os.environ.items() if name.startswith("ANYVIEW_")}
+    variables = {**settings, "PYTHONPATH": str(ROOT), "ANYVIEW_MAX_ROWS": rows}
+    content["applications"][0]["runtime_env"] = {"env_vars": variables}
+    file = folder / "serve.yaml"
+    file.write_text(yaml.safe_dump(content))
+    subprocess.run(["serve", "deploy", file], cwd=ROOT, check=True, stdout=sys.stderr)  # noqa: S603, S607
 
 
 def replicas() -> Iterator[int]:
@@ -100,7 +132,7 @@ def replicas() -> Iterator[int]:
             yield int(path.parent.name)
 
 
-def resume(callers: Callers, until_then: Callable[[], object] = lambda: True) -> None:
+def resume(callers: Callers, until_then: Event = lambda: True) -> None:
     """Waits for further responses, and for an event."""
     goal = callers.answered + REQUESTS
     until(lambda: callers.failures or (callers.answered >= goal and until_then()), SECONDS)
