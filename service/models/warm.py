@@ -22,7 +22,7 @@ Streams = tuple[IO[bytes], IO[bytes]]
 
 
 class WarmProcess:
-    """A process that forks for each set of trials; it ends once nobody holds the other end of its socket.
+    """A process that forks for each set of trials; it ends once the other end of its socket is closed.
 
     Arguments:
         requests: Socket to the process.
