@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
-
 from models_store.arrays import Array
 from models_store.calibration import Calibration
 from models_store.errors import listed
@@ -29,7 +27,7 @@ from service.engine.residuals import RowFactors, factors_of_rows
 from service.engine.robust import mean_of, tempered
 from service.engine.rules import Limits, Rules
 from service.engine.scoring import Scored, p_values, questions_of
-from service.engine.summaries import FIELDS, Summary, SummaryOptions, numbers_by_row
+from service.engine.summaries import FIELDS, Summary, SummaryOptions, numbers_by_row, numbers_in
 from service.engine.targets import Draws, decode, size_of
 from service.engine.workers import aside
 
@@ -67,9 +65,8 @@ class Generated(NamedTuple):
 
     @property
     def numbers(self) -> int:
-        """How many numbers they hold."""
-        values = (value for summary in self.targets.values() for value in summary.values())
-        return sum(value.size for value in values if isinstance(value, np.ndarray))
+        """How many numbers and labels they hold."""
+        return sum(map(numbers_in, self.targets.values()))
 
 
 class Model:

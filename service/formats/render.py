@@ -14,6 +14,7 @@ from models_store.manifest import Manifest, Modality
 from service.engine.budget import Allowance
 from service.engine.model import Encoded, Generated
 from service.engine.scoring import Scored
+from service.engine.summaries import numbers_in
 from service.formats import files, npz, tables
 from service.http.response import NPZ, ZIP, Reply
 from service.schemas import POSTERIOR_FIELDS
@@ -34,24 +35,11 @@ def reply(media: str, answer: Answer) -> Reply:
 
 def to_json(answer: Answer) -> bytes:
     """Writes a tree as JSON, long arrays in pieces; NaN and infinity become null."""
-    return _dumps(answer) if _numbers(answer) <= AT_ONCE else b"".join(_pieces(answer))
+    return _dumps(answer) if numbers_in(answer) <= AT_ONCE else b"".join(_pieces(answer))
 
 
 def _dumps(value: Any) -> bytes:
     return orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _numbers(answer: Answer) -> int:
-    total = 0
-    for value in answer.values():
-        kind = type(value)  # isinstance(value, Mapping) takes twenty times as long
-        if kind is np.ndarray:
-            total += value.size
-        elif kind is dict:
-            total += _numbers(value)
-        elif kind is list and value and type(value[0]) is dict:
-            total += sum(map(_numbers, value))
-    return total
 
 
 def _is_list_of_mappings(value: Any) -> bool:

@@ -1,0 +1,32 @@
+"""What a request is priced at, beside what its answer holds."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from models_store.folder import open_bundle
+from service.engine.model import Model
+from service.engine.observations import Observations
+from service.engine.summaries import FIELDS, numbers_by_row
+from service.models.loading import opened
+from tests.service.kinds import publish
+
+ROWS, DRAWS = 3, 2
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return opened(open_bundle(publish(tmp_path_factory.mktemp("store"))))
+
+
+@pytest.mark.parametrize("fields", [FIELDS, *((one,) for one in FIELDS)], ids=",".join)
+def test_an_answer_has_as_many_numbers_as_it_was_priced_at(model: Model, fields: tuple[str, ...]) -> None:
+    """The labels of a table's columns count: few numbers are written on the event loop."""
+    rows = Observations({}, ROWS)
+    generated = asyncio.run(
+        model.generate(rows, ["none"], ["all"], fields=fields, draws=DRAWS, summary_draws=5, seed=1)
+    )
+    expected = sum(numbers_by_row(one, fields, DRAWS) for one in model.manifest.modalities)
+    assert generated.numbers == ROWS * expected > 0
