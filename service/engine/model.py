@@ -55,6 +55,12 @@ class Encoded(NamedTuple):
     explanation: Explanation | None
     condition: tuple[str, ...]
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers they hold."""
+        explained = 0 if self.explanation is None else sum([part.size for part in self.explanation])
+        return self.z.size + 2 * self.mu.size + explained
+
 
 class Generated(NamedTuple):
     """By target, its summaries and samples."""
@@ -133,7 +139,8 @@ class Model:
             TooLarge: More rows or draws than allowed.
         """
         names = self.rules.encoding(observations, condition, draws)
-        if (size := observations.n * draws * self.manifest.latent_dim * BYTES_OF_NUMBER) > SMALL:
+        by_row = (draws + 2) * self.manifest.latent_dim + (len(self.manifest.names) + 3 if explained else 0)
+        if (size := observations.n * by_row * BYTES_OF_NUMBER) > SMALL:
             await self.budget.take(size)
         fused = await self._fused(
             observations, names, draws, seed, return_mean=return_mean, explained=explained, robust=robust

@@ -78,7 +78,7 @@ async def encode(request: Inference) -> Reply:
         robust=query.robust,
     )
     write = partial(render.encoded, model.manifest, media, rows.n, seed, encoded, query.flatten, fields)
-    if encoded.z.size + 2 * encoded.mu.size <= FEW:
+    if encoded.numbers <= FEW:
         return write()
     return await in_thread(model.budget, lambda _: write())
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from unittest.mock import AsyncMock
 
 import pytest
 
 from models_store.folder import open_bundle
+from service.engine.budget import BYTES_OF_NUMBER
 from service.engine.model import Model
 from service.engine.observations import Observations
 from service.engine.summaries import FIELDS, numbers_by_row
@@ -30,3 +32,14 @@ def test_an_answer_has_as_many_numbers_as_it_was_priced_at(model: Model, fields:
     )
     expected = sum(numbers_by_row(one, fields, DRAWS) for one in model.manifest.modalities)
     assert generated.numbers == ROWS * expected > 0
+
+
+@pytest.mark.parametrize("explained", [True, False])
+def test_a_posterior_takes_the_memory_of_its_numbers(
+    model: Model, monkeypatch: pytest.MonkeyPatch, explained: bool
+) -> None:
+    take = AsyncMock()
+    monkeypatch.setattr(model.budget, "take", take)
+    rows = Observations({}, 1000)
+    encoded = asyncio.run(model.encode(rows, ["none"], draws=DRAWS, seed=1, explained=explained))
+    take.assert_awaited_once_with(BYTES_OF_NUMBER * encoded.numbers)
