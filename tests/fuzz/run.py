@@ -42,6 +42,11 @@ class Result:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     worst_livez: float = 0.0
+    """Longest time of a response to ``/livez``, in seconds."""
+    worst_after: int = 0
+    """Seed of the request that was sent last before that response."""
+    newest: int = 0
+    """Seed of the request that was sent last."""
     peak: int = 0
 
 
@@ -97,7 +102,8 @@ class Watch:
             start = time.monotonic()
             if (status := send(self._address, livez)) != "200":
                 self._result.faults.append(f"/livez: {status}")
-            self._result.worst_livez = max(self._result.worst_livez, time.monotonic() - start)
+            if (seconds := time.monotonic() - start) > self._result.worst_livez:
+                self._result.worst_livez, self._result.worst_after = seconds, self._result.newest
             self._result.peak = max(self._result.peak, self.resident())
 
 
@@ -131,6 +137,7 @@ def fuzz(
 
         def ask(number: int) -> None:
             one = case(number, models)
+            result.newest = number
             status = send(at, one)
             result.counts[one.form, status] += 1
             if (status.startswith("5") and status != "503 retry") or (
@@ -173,7 +180,8 @@ def report(result: Result) -> str:
         for form in sorted({form for form, _ in result.counts})
     ]
     lines.append(
-        f"{result.counts.total()} requests; /livez at most {1000 * result.worst_livez:.0f} ms, "
+        f"{result.counts.total()} requests; /livez at most {1000 * result.worst_livez:.0f} ms (seeds up to "
+        f"{result.worst_after}), "
         f"resident at most {result.peak / 1e6:.0f} MB; {len(result.faults)} faults"
     )
     return "\n".join([*lines, *result.faults[:40]])
