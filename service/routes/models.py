@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from models_store import golden
 from models_store.kinds import MEDIA
@@ -42,6 +42,13 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 MISSING = _problems(404, 503)
 EXAMPLE = {media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA}
+
+
+def _json(value: BaseModel) -> Response:
+    """Writes a value whose size a bundle decides, in the thread of its route."""
+    return Response(value.model_dump_json(by_alias=True, exclude_none=True), media_type=JSON)
+
+
 FILES = {
     "image/png": {"schema": {"type": "string", "format": "binary"}},
     "text/plain": {"schema": {"type": "string"}},
@@ -67,10 +74,10 @@ async def list_models(catalog: CurrentCatalog) -> ModelList:
     )
 
 
-@router.get("/{name}", operation_id="get_model", response_model_exclude_none=True, responses=MISSING)
-async def get_model(current: CurrentModel) -> Manifest:
+@router.get("/{name}", operation_id="get_model", response_model=Manifest, responses=MISSING)
+def get_model(current: CurrentModel) -> Response:
     """The manifest: modalities with shapes, units and labels; origin and measured quality of the model."""
-    return current.bundle.manifest
+    return _json(current.bundle.manifest)
 
 
 @router.get("/{name}/card", operation_id="get_card", response_class=Markdown, responses=MISSING)
@@ -89,12 +96,12 @@ def get_latent(current: CurrentModel) -> Response:
     return Response(render.to_json(vars(latent.map)), media_type=JSON)
 
 
-@router.get("/{name}/value", operation_id="get_value", response_model_exclude_none=True, responses=MISSING)
-async def get_value(current: CurrentModel) -> ValueOfViews:
+@router.get("/{name}/value", operation_id="get_value", response_model=ValueOfViews, responses=MISSING)
+def get_value(current: CurrentModel) -> Response:
     """What each view adds to the predictions of each target, measured on held-out rows at training."""
     manifest = current.bundle.manifest
     try:
-        return ValueOfViews(targets=manifest.metrics["value"])
+        return _json(ValueOfViews(targets=manifest.metrics["value"]))
     except (KeyError, ValidationError):  # an older version, or metrics of another program
         raise NotFound(
             f"'{manifest.name}' was published without the value of its views; "
