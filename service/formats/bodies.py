@@ -37,8 +37,6 @@ BYTES_OF_TABLE = 16
 """Memory of one byte of a table while it is read, in bytes."""
 LARGE = 2**23
 """Bytes from which a body is converted while no other large one is."""
-TABLE_ON_LOOP = 2000
-"""Bytes of a table that may be read on the event loop: its dialect is detected first."""
 
 
 async def by_cost(budget: Budget, size: int, small: bool, function: Callable[[Allowance | None], T]) -> T:
@@ -179,10 +177,9 @@ def parse(
         case "application/x-npz" | "application/octet-stream":
             return together(archive.columns(rules, body, limit, allowance))
         case "text/csv":
-            if allowance is not None:
-                allowance.take(BYTES_OF_TABLE * len(body))
-            elif len(body) > TABLE_ON_LOOP:
-                raise Costly
+            if allowance is None:
+                raise Costly  # the dialect of the shortest one takes milliseconds to detect
+            allowance.take(BYTES_OF_TABLE * len(body))
             observations = tables.read(rules, body)
             _check_rows(dict.fromkeys(observations.columns, observations.n))
             return observations
