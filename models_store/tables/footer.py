@@ -41,7 +41,7 @@ _BESIDE = re.compile(
 )
 """Words that stand beside a total or a mean, and alone may be labels."""
 _MISSING = EMPTY | PERHAPS
-_WORDS = re.compile(r"[^\W\d_].*[\s:]|[\s:].*[^\W\d_]", re.DOTALL)
+_LETTER, _GAP = re.compile(r"[^\W\d_]"), re.compile(r"[\s:]")
 _SIZE = re.compile(r"\s*(\(.*\)|[:=])\s*$")
 
 
@@ -143,11 +143,16 @@ def _is_note(line: Line, width: int) -> bool:
     """Whether some words are all that a line holds, in its first cell, or the others follow a colon in it."""
     return (
         isinstance(line[0], str)
-        and bool(_WORDS.search(line[0].strip()))
+        and _holds_words(line[0])
         and not _is_number(line[0])
         and not _word(line)
         and ((":" in line[0] and len(line) < width) or all(map(_is_blank, line[1:])))
     )
+
+
+def _holds_words(text: str) -> bool:
+    """Whether a text has a letter, and a blank or colon: two searches, since one takes quadratic time."""
+    return bool(_LETTER.search(text) and _GAP.search(text.strip()))
 
 
 def _word(line: Line) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models_store.tables import Table, read_table
 from models_store.tables.dialect import FileDialect
+from models_store.tables.footer import _holds_words
 
 ROWS = 40
 LINES = [f"p{row:02},{100 + row % 7}.5,{20 + row % 5},{'fm'[row % 2]}" for row in range(ROWS)]
@@ -87,3 +92,15 @@ def test_sums_of_decimal_commas() -> None:
     rows = [f"{row % 7},5;{row % 5}" for row in range(ROWS)]
     total = f"{sum(row % 7 + 0.5 for row in range(ROWS)):.1f}".replace(".", ",")
     assert read_table("\n".join(["a;b", *rows, f"{total};"]).encode()).rows == ROWS
+
+
+def test_a_line_of_a_very_long_cell_takes_no_longer_than_its_characters() -> None:
+    """Quadratic time would be hours."""
+    for cell in ("a" * 1_000_000, "1 " * 500_000, "a1" * 500_000):
+        assert not _holds_words(cell)
+
+
+@given(st.text("aé1 :\n_,"))
+def test_words_have_a_letter_and_a_blank_or_colon(text: str) -> None:
+    pattern = r"[^\W\d_].*[\s:]|[\s:].*[^\W\d_]"
+    assert _holds_words(text) == bool(re.search(pattern, text.strip(), re.DOTALL))
