@@ -108,9 +108,17 @@ def measure(port: int, event: Callable[[], None], requests: int) -> tuple[int, l
     """Sends requests while an event happens; returns how many were answered, and the failures."""
     body = b'{"inputs":{"label":[3]}}'
     sent = [request(f"/models/{MODEL}/encode", body, {"content-type": "application/json"})]
-    thread = threading.Timer(1.0, event)
+    answered, failures = 0, list[str]()
+
+    def happen() -> None:
+        try:
+            event()
+        except BaseException as error:
+            failures.append(f"the event itself failed: {error!r}")
+            raise
+
+    thread = threading.Timer(1.0, happen)
     thread.start()
-    answered, failures = 0, []
     while answered < requests or thread.is_alive():
         try:
             answered += drive(port, sent, CONNECTIONS, SECONDS).answered

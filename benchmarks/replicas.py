@@ -1,7 +1,7 @@
-"""Cost of a request in one process and under Ray Serve with two replicas: ``python -m benchmarks.replicas``.
+"""Cost of a request in one process, behind HAProxy and under Ray Serve: ``python -m benchmarks.replicas``.
 
-Needs the extra ``ray`` and namespaces of the network (``unshare``), since Ray's ports are bound to all
-interfaces. The cost is the processor time of all processes but the load generator.
+Needs the extra ``ray``, HAProxy and namespaces of the network (``unshare``), since Ray's ports are bound to
+all interfaces. The cost is the processor time of all processes but the load generator.
 """
 
 from __future__ import annotations
@@ -19,13 +19,21 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.balancing import CONFIGURATION, haproxy
 from benchmarks.load import drive, request
 
 ROOT = Path(__file__).parents[1]
 NAMESPACES = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child", "--map-root-user"]
 PORT, CONNECTIONS, SECONDS = 8000, 16, 10.0
+PORTS = 8001, 8002
+"""Ports behind HAProxy, as its configuration states them."""
 SERVICE = {"ANYVIEW_DEFAULT_MODEL": "digits", "ANYVIEW_RAY_CORES": "0.5", "ANYVIEW_RAY_MAX_REPLICAS": "2"}
-SERVERS = ["one process", "Ray Serve with settings.env", "Ray Serve with its default proxy"]
+ONE, BALANCED, RAY, SLOW_RAY = SERVERS = (
+    "one process",
+    "HAProxy and two processes",
+    "Ray Serve with settings.env, two replicas",
+    "Ray Serve with its default proxy, two replicas",
+)
 
 
 def main() -> None:
@@ -36,7 +44,7 @@ def main() -> None:
             command += ["--folder", folder]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
         cost[name] = json.loads(done.stdout.splitlines()[-1])
-    one = cost[SERVERS[0]]["microseconds"]
+    one = cost[ONE]["microseconds"]
     print("| | µs of processor time per request | ÷ one process | memory (PSS), all processes |")
     print("| --- | --- | --- | --- |")
     for name, of in cost.items():
@@ -48,7 +56,7 @@ def measure(name: str, folder: Path) -> None:
     """Starts a server, sends requests for some seconds, and writes what one cost; runs in namespaces."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)  # noqa: S607 - the system's
     start(name, folder, {**os.environ, **SERVICE, "PYTHONPATH": str(ROOT)})
-    while not answers():
+    while not all(map(answers, (PORT, *(PORTS if name == BALANCED else ())))):
         time.sleep(0.2)
     body = json.dumps({"inputs": {"label": [3]}}).encode()
     requests = [request("/encode", body, {"content-type": "application/json"})]
@@ -60,12 +68,16 @@ def measure(name: str, folder: Path) -> None:
 
 
 def start(name: str, folder: Path, environment: Mapping[str, str]) -> None:
-    if name == SERVERS[0]:
-        subprocess.Popen([sys.executable, "-m", "service"], env=environment)
+    if name in (ONE, BALANCED):
+        for port in (PORT,) if name == ONE else PORTS:
+            command = [sys.executable, "-m", "service", "--port", str(port)]
+            subprocess.Popen(command, env=environment)  # noqa: S603 - our own program
+        if name == BALANCED:
+            subprocess.Popen([str(haproxy()), "-db", "-f", str(CONFIGURATION)])  # noqa: S603
         return
     environment = {
         **environment,
-        **(settings() if name == SERVERS[1] else {}),
+        **(settings() if name == RAY else {}),
         **{f"RAY_SERVE_HAPROXY_{key}": str(folder / value) for key, value in HAPROXY_FILES.items()},
         "HOME": str(folder),
         "RAY_AUTH_MODE": "disabled",
@@ -98,9 +110,9 @@ def settings() -> dict[str, str]:
     return {name: " ".join(shlex.split(value)) for name, _, value in stated}
 
 
-def answers() -> bool:
+def answers(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/readyz", timeout=5):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
             return True
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,10 @@ def redeployed(folder: Path, _bundle: Path, _callers: Callers) -> Event:
 
 def published(folder: Path, bundle: Path, callers: Callers) -> Event:
     """Publishes a version, which the replicas find in the store."""
+    begin = time.monotonic()
     publish(store_at(str(folder / "store")), bundle, 2)
+    until(lambda: all('version="2"} 1.0' in text for text in metrics()), SECONDS)
+    print(f"both replicas have the version after {time.monotonic() - begin:.1f} s", file=sys.stderr)
     return lambda: "2" in callers.versions
 
 
@@ -146,8 +150,11 @@ def request_ids() -> list[str]:
 
 def scraped() -> list[bool]:
     """Whether each replica answers /metrics at a port of its own, with the rows of its requests."""
-    texts = [httpx2.get(f"http://127.0.0.1:{port}/metrics").text for port in metrics_ports()]
-    return ["anyview_rows_total{" in text for text in texts]
+    return ["anyview_rows_total{" in text for text in metrics()]
+
+
+def metrics() -> list[str]:
+    return [httpx2.get(f"http://127.0.0.1:{port}/metrics").text for port in metrics_ports()]
 
 
 def metrics_ports() -> list[int]:
