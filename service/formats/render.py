@@ -12,9 +12,8 @@ from models_store.arrays import Array
 from models_store.kinds import MEDIA, category
 from models_store.manifest import Manifest, Modality
 from service.engine.budget import Allowance
-from service.engine.model import Encoded, Generated
+from service.engine.model import Encoded, Generated, numbers_in
 from service.engine.scoring import Scored
-from service.engine.summaries import numbers_in
 from service.formats import files, npz, tables
 from service.http.response import NPZ, ZIP, Reply
 from service.schemas import POSTERIOR_FIELDS
@@ -28,14 +27,20 @@ CHARSETS = {"cp932": "windows-31j"}
 """Encodings that are registered under another name than ``windows-`` and their number."""
 
 
-def reply(media: str, answer: Answer) -> Reply:
-    """Writes an answer as JSON or npz."""
-    return Reply(media, npz.archive(_leaves(answer)) if media == NPZ else to_json(answer))
+def reply(media: str, answer: Answer, numbers: int) -> Reply:
+    """Writes an answer of so many numbers as JSON or npz."""
+    return Reply(media, npz.archive(_leaves(answer)) if media == NPZ else to_json(answer, numbers))
 
 
-def to_json(answer: Answer) -> bytes:
-    """Writes a tree as JSON, long arrays in pieces; NaN and infinity become null."""
-    return _dumps(answer) if numbers_in(answer) <= AT_ONCE else b"".join(_pieces(answer))
+def to_json(answer: Answer, numbers: int | None = None) -> bytes:
+    """Writes a tree as JSON, long arrays in pieces; NaN and infinity become null.
+
+    Arguments:
+        answer: The tree.
+        numbers: How many numbers it holds; None: they are counted.
+    """
+    few = (numbers_in(answer) if numbers is None else numbers) <= AT_ONCE
+    return _dumps(answer) if few else b"".join(_pieces(answer))
 
 
 def _dumps(value: Any) -> bytes:
@@ -117,7 +122,7 @@ def encoded(
     if len(fields) < len(POSTERIOR_FIELDS):
         hidden = {*POSTERIOR_FIELDS}.difference(fields)
         answer = {name: value for name, value in answer.items() if name not in hidden}
-    return reply(media, answer)
+    return reply(media, answer, encoded.numbers)
 
 
 def scores(scored: Scored) -> dict[str, Any]:
@@ -164,7 +169,7 @@ def generated(
     elif media == ZIP:
         content = files.zipped(manifest, result, seed, head, allowance)
     else:
-        return reply(media, {**head, "targets": _targets(manifest, result, flatten)})
+        return reply(media, {**head, "targets": _targets(manifest, result, flatten)}, result.numbers)
     # Of these media types, only a zip holds the seed itself.
     if filling is not None:
         encoding = filling.sent.table.dialect.encoding.removesuffix("-sig")

@@ -135,7 +135,8 @@ async def score(request: Inference) -> Reply:
     )
     head = render.head(model.manifest, request.observed.n, seed, scored.condition)
     answer = {**head, "gen_mod": list(scored.targets), "K": query.K, **render.scores(scored)}
-    return await aside(SCORES * request.observed.n, render.reply, media, answer)
+    numbers = SCORES * request.observed.n
+    return await aside(numbers, render.reply, media, answer, numbers)
 
 
 def _check_columns(request: Inference) -> None:

@@ -42,4 +42,7 @@ def test_a_posterior_takes_the_memory_of_its_numbers(
     monkeypatch.setattr(model.budget, "take", take)
     rows = Observations({}, 1000)
     encoded = asyncio.run(model.encode(rows, ["none"], draws=DRAWS, seed=1, explained=explained))
-    take.assert_awaited_once_with(BYTES_OF_NUMBER * encoded.numbers)
+    explanation = encoded.explanation or ()
+    numbers = sum(part.size for part in (encoded.z, encoded.mu, encoded.log_var, *explanation))
+    assert encoded.numbers == numbers
+    take.assert_awaited_once_with(BYTES_OF_NUMBER * numbers)
