@@ -188,12 +188,10 @@ class Trials:
         Raises:
             OSError: The system starts no process.
         """
-        if WARM is not None:
-            with suppress(OSError):  # it is no more: a new process takes its place
-                streams = WARM.start()
-                with streams[1]:
-                    yield streams
-                return
+        if (streams := _forked()) is not None:
+            with streams[1]:
+                yield streams
+            return
         with subprocess.Popen(  # noqa: S603 - our own program
             COMMAND,
             stdin=subprocess.PIPE,
@@ -218,3 +216,10 @@ class Trials:
             self._changed.notify_all()
             on_verdict = self._on_verdict
         on_verdict()
+
+
+def _forked() -> Streams | None:
+    """Starts the program of trials by a fork; None where no process forks, or it has ended."""
+    with suppress(OSError):
+        return None if WARM is None else WARM.start()
+    return None

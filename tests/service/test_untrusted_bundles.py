@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx2
 import pytest
@@ -34,6 +38,17 @@ def place(bundle_folder: Path, tmp_path: Path) -> Folder:
     """A store with ``tiny/1``."""
     shutil.copytree(bundle_folder.parents[1], tmp_path / "store")
     return Folder(tmp_path / "store")
+
+
+@contextmanager
+def refreshed(place: Folder, **settings: Any) -> Iterator[Catalog]:
+    """The catalog of a store whose versions were tried."""
+    catalog = Catalog(Settings(store=place.address, **settings))
+    try:
+        catalog.refresh()
+        yield catalog
+    finally:
+        catalog.close()
 
 
 def listed(address: str) -> Any:
@@ -91,13 +106,9 @@ def test_a_version_that_passed_its_trial_is_loaded_without_a_run(
     """Beside many requests, a thread waits for the interpreter's lock after each run of a graph."""
     publish(place, bundle_folder, 2)
     monkeypatch.delattr(Session, "run")
-    catalog = Catalog(Settings(store=place.address))
-    try:
-        catalog.refresh()
+    with refreshed(place) as catalog:
         assert list(catalog.versions) == ["tiny"]
         assert all(queue.seconds(1) > 0 for queue in catalog.loaded["tiny"].queues.values())
-    finally:
-        catalog.close()
 
 
 def test_a_bundle_that_never_finishes_does_not_hold_up_the_start(place: Folder, bundle_folder: Path) -> None:
@@ -111,13 +122,9 @@ def test_a_bundle_that_never_finishes_does_not_hold_up_the_start(place: Folder, 
 
 def test_a_trial_may_take_no_more_memory_than_its_limit(place: Folder, bundle_folder: Path) -> None:
     spoilt.hungry(place, bundle_folder, 1, "hungry", 2**29)  # 2 GiB, which a machine may well have
-    catalog = Catalog(Settings(store=place.address, open_memory_bytes=2**30))
-    try:
-        catalog.refresh()
+    with refreshed(place, open_memory_bytes=2**30) as catalog:
         assert list(catalog.versions) == ["tiny"]
         assert [one.model for one in catalog.refused] == ["hungry"]
-    finally:
-        catalog.close()
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
@@ -144,14 +151,25 @@ def test_a_process_beside_threads_is_spawned_and_forks_for_trials(
     before = {*descendants(os.getpid())}
     monkeypatch.setattr(trials, "WARM", WarmProcess.spawned())
     (warm,) = {*descendants(os.getpid())} - before
-    catalog = Catalog(Settings(store=place.address))
-    try:
-        catalog.refresh()
+    with refreshed(place) as catalog:
         assert list(catalog.versions) == ["tiny"]
         assert [one.model for one in catalog.refused] == ["hungry"]
-    finally:
-        catalog.close()
     assert not runs(warm)
+
+
+class Unreadable(io.BytesIO):
+    def __next__(self) -> bytes:
+        raise OSError("it is gone")
+
+
+def test_a_version_whose_verdict_cannot_be_read_is_refused(
+    place: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "PASSED", {})
+    monkeypatch.setattr(trials, "COMMAND", ("false",))
+    monkeypatch.setattr(trials, "WARM", Mock(start=lambda: (io.BytesIO(), Unreadable())))
+    with refreshed(place) as catalog:
+        assert [one.reason for one in catalog.refused] == [trials.STOPPED]
 
 
 def test_where_the_process_that_forks_is_killed_a_trial_takes_a_new_one(
