@@ -7,7 +7,8 @@ other rows of the request, nor on how its rows were split.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 from zlib import crc32
 
 import numpy as np
@@ -53,6 +54,60 @@ def fill_with_noise(drawn: Array, seed: int, first_row: int = 0) -> None:
     if draws > 1:
         for row in range(n):
             stream.fill(drawn[row, 1:], seed, first_row + row, FURTHER)
+
+
+class RowsToDraw(Protocol):
+    """Rows of one request, and the draws to make for them."""
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+
+    @property
+    def draws(self) -> int:
+        """Number N of draws of z per row."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the draws."""
+
+    @property
+    def first_row(self) -> int:
+        """Index of the first row in the request."""
+
+    @property
+    def return_mean(self) -> bool:
+        """Whether to return N copies of the mean instead of draws."""
+
+
+def draw_z(mu: Array, std: Array, requests: Sequence[RowsToDraw]) -> list[Array]:
+    """Draws z from normal distributions for the rows of several requests; (n, N, D) for each.
+
+    Arguments:
+        mu: Means of all rows, (rows, D).
+        std: Standard deviations, same shape.
+        requests: Requests, in the order of their rows.
+    """
+    draws, dimension = [one.draws for one in requests], mu.shape[1]
+    z = np.zeros((sum([one.n * one.draws for one in requests]), dimension), np.float32)
+    parts = []
+    start = 0
+    for one in requests:
+        stop = start + one.n * one.draws
+        part = z[start:stop].reshape(one.n, one.draws, dimension)
+        if one.draws and not one.return_mean:
+            fill_with_noise(part, one.seed, one.first_row)
+        parts.append(part)
+        start = stop
+    if len(set(draws)) == 1:  # as in a single large request: no copy of its draws
+        moved = z.reshape(len(mu), draws[0], dimension)
+        moved *= std[:, None]
+        moved += mu[:, None]
+    else:
+        times = np.repeat(draws, [one.n for one in requests])
+        z *= np.repeat(std, times, axis=0)
+        z += np.repeat(mu, times, axis=0)
+    return parts
 
 
 class _Stream:

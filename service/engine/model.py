@@ -6,9 +6,7 @@ import math
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from models_store.arrays import Array
 from models_store.calibration import Calibration
@@ -29,7 +27,7 @@ from service.engine.residuals import RowFactors, factors_of_rows
 from service.engine.robust import mean_of, tempered
 from service.engine.rules import Limits, Rules
 from service.engine.scoring import Scored, p_values, questions_of
-from service.engine.summaries import FIELDS, Summary, SummaryOptions, numbers_by_row
+from service.engine.summaries import FIELDS, Summary, SummaryOptions, numbers_by_row, numbers_in
 from service.engine.targets import Draws, decode, size_of
 from service.engine.workers import aside
 
@@ -58,20 +56,6 @@ class Encoded(NamedTuple):
     explanation: Explanation | None
     condition: tuple[str, ...]
     numbers: int
-
-
-def numbers_in(tree: Mapping[str, Any]) -> int:
-    """Counts the numbers and texts in the arrays of a tree of dictionaries and lists of dictionaries."""
-    total = 0
-    for value in tree.values():
-        kind = type(value)  # isinstance(value, Mapping) takes twenty times as long
-        if kind is np.ndarray:
-            total += value.size
-        elif kind is dict:
-            total += numbers_in(value)
-        elif kind is list and value and type(value[0]) is dict:
-            total += sum(map(numbers_in, value))
-    return total
 
 
 class Generated(NamedTuple):

@@ -24,7 +24,7 @@ import numpy as np
 from models_store.arrays import Array
 from models_store.fusion import Gaussian, disagreement, product, product_with_shares
 from service.engine.batching import SINGLE_CALLER_BATCHES, Outputs, Runner
-from service.engine.draws import fill_with_noise
+from service.engine.draws import draw_z
 from service.engine.observations import Column
 from service.engine.phases import CURRENT
 from service.engine.workers import FEW
@@ -119,7 +119,7 @@ def fuse(names: Sequence[str], dimension: int, requests: Sequence[FusionRequest]
     spans = _spans(requests)
     experts = _stacked([names[m] for m in present], dimension, requests, spans)
     mu, log_var = _posteriors(experts)
-    drawn = _draws(mu, np.exp(log_var / 2), requests)
+    drawn = draw_z(mu, np.exp(log_var / 2), requests)
     results = [FusionResult(mu[span], log_var[span], z) for span, z in zip(spans, drawn, strict=True)]
     if not any(one.explained for one in requests):
         return results
@@ -211,30 +211,6 @@ def _disagreement(experts: Gaussian) -> Array:
         among = Gaussian(experts.mu[:, several], experts.log_var[:, several])
         per_row[several] = disagreement(among, present[:, several])
     return per_row
-
-
-def _draws(mu: Array, std: Array, requests: Sequence[FusionRequest]) -> list[Array]:
-    """Draws z for each request, (n, N, D)."""
-    draws, dimension = [one.draws for one in requests], mu.shape[1]
-    z = np.zeros((sum([one.n * one.draws for one in requests]), dimension), np.float32)
-    parts = []
-    start = 0
-    for one in requests:
-        stop = start + one.n * one.draws
-        part = z[start:stop].reshape(one.n, one.draws, dimension)
-        if one.draws and not one.return_mean:
-            fill_with_noise(part, one.seed, one.first_row)
-        parts.append(part)
-        start = stop
-    if len(set(draws)) == 1:  # as in a single large request: no copy of its draws
-        moved = z.reshape(len(mu), draws[0], dimension)
-        moved *= std[:, None]
-        moved += mu[:, None]
-    else:
-        times = np.repeat(draws, [one.n for one in requests])
-        z *= np.repeat(std, times, axis=0)
-        z += np.repeat(mu, times, axis=0)
-    return parts
 
 
 class Posteriors:

@@ -12,8 +12,9 @@ from models_store.arrays import Array
 from models_store.kinds import MEDIA, category
 from models_store.manifest import Manifest, Modality
 from service.engine.budget import Allowance
-from service.engine.model import Encoded, Generated, numbers_in
+from service.engine.model import Encoded, Generated
 from service.engine.scoring import Scored
+from service.engine.summaries import numbers_in
 from service.formats import files, npz, tables
 from service.http.response import NPZ, ZIP, Reply
 from service.schemas import POSTERIOR_FIELDS
