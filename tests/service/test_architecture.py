@@ -1,4 +1,4 @@
-"""The path of a request through the code gets no longer; docs/architecture.md lists its files."""
+"""The path of a request through the code gets no longer, and no file; docs/architecture.md lists the path."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from service.settings import Settings
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("service", "models_store")
 MAX_FILES, MAX_MOVES = 20, 45
+MAX_LINES = 400
 
 
 class Trace:
@@ -119,3 +120,15 @@ def test_a_warm_encode_calls_few_files(trace: Trace) -> None:
 
 def test_a_warm_encode_moves_seldom_between_files(trace: Trace) -> None:
     assert len(trace.moves) <= MAX_MOVES, trace.moves
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    folders = ("service", "models_store", "training", "clients", "deploy", "benchmarks", "tests", "docs")
+    files = [
+        file
+        for folder in folders
+        for file in (ROOT / folder).rglob("*.py")
+        if "node_modules" not in file.parts
+    ]
+    assert len(files) > 500
+    assert [str(file) for file in files if len(file.read_text().splitlines()) > MAX_LINES] == []
