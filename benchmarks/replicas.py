@@ -25,6 +25,8 @@ from benchmarks.load import drive, request
 ROOT = Path(__file__).parents[1]
 NAMESPACES = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child", "--map-root-user"]
 PORT, CONNECTIONS, SECONDS = 8000, 16, 10.0
+IDLE = 0.1
+"""Processor seconds in a second below which servers have started; Ray uses some without requests."""
 PORTS = 8001, 8002
 """Ports behind HAProxy, as its configuration states them."""
 SERVICE = {"ANYVIEW_DEFAULT_MODEL": "digits", "ANYVIEW_RAY_CORES": "0.5", "ANYVIEW_RAY_MAX_REPLICAS": "2"}
@@ -58,6 +60,7 @@ def measure(name: str, folder: Path) -> None:
     start(name, folder, {**os.environ, **SERVICE, "PYTHONPATH": str(ROOT)})
     while not all(map(answers, (PORT, *(PORTS if name == BALANCED else ())))):
         time.sleep(0.2)
+    until_idle()
     body = json.dumps({"inputs": {"label": [3]}}).encode()
     requests = [request("/encode", body, {"content-type": "application/json"})]
     drive(PORT, requests, CONNECTIONS, SECONDS / 5)
@@ -108,6 +111,17 @@ def settings() -> dict[str, str]:
     lines = (ROOT / "deploy" / "ray" / "settings.env").read_text().splitlines()
     stated = [line.partition("=") for line in lines if line and not line.startswith("#")]
     return {name: " ".join(shlex.split(value)) for name, _, value in stated}
+
+
+def until_idle() -> None:
+    """Waits until the servers have started: processes of the service go on loading models once they are ready."""
+    before = processor_seconds()
+    while True:
+        time.sleep(1)
+        now = processor_seconds()
+        if now - before < IDLE:
+            return
+        before = now
 
 
 def answers(port: int) -> bool:
