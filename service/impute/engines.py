@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from typing import Any
 
 from service.errors import NotReady, WrongInput
 from service.impute.files import FileFiller, FileResult, FileTask
-
-RETRIES = 3
-"""Times that Ray fills a file again whose worker or machine was lost."""
+from service.impute.table import Counts
 
 
 @dataclass(frozen=True)
@@ -66,25 +65,24 @@ def _by_processes(fill: FileFiller, tasks: Sequence[FileTask], workers: int) -> 
 
 
 def _by_ray(fill: FileFiller, tasks: Sequence[FileTask], workers: int | None) -> Iterator[FileResult]:
+    """Fills files by Ray Data: a row of its data set is the number of a file, and then its result."""
     ray = _ray()
-    filled = ray.remote(num_cpus=1, max_retries=RETRIES)(_called)
-    waiting = iter(tasks)
-    running = [filled.remote(fill, task) for task in islice(waiting, workers)]
+    at_once = ray.data.TaskPoolStrategy(size=workers)
+    filled = ray.data.range(len(tasks), override_num_blocks=len(tasks)).map(
+        partial(_row, fill, tasks), compute=at_once, num_cpus=1
+    )
     try:
-        while running:
-            complete, running = ray.wait(running)
-            running += [filled.remote(fill, task) for task in islice(waiting, len(complete))]
-            yield from ray.get(complete)
+        for row in filled.iter_rows():
+            counts = Counts(row["rows"], row["unobserved"])
+            yield FileResult(tasks[row["file"]], counts, tuple(row["copied"]), row["error"] or None)
     except ray.exceptions.RayError as error:
         raise NotReady(f"Ray lost a worker: {str(error).splitlines()[0]}; run again to resume") from None
-    finally:
-        for reference in running:
-            ray.cancel(reference)
 
 
-def _called(fill: FileFiller, task: FileTask) -> FileResult:
-    """Fills a file; Ray takes functions alone."""
-    return fill(task)
+def _row(fill: FileFiller, tasks: Sequence[FileTask], row: Mapping[str, int]) -> dict[str, Any]:
+    """Fills the file of that number."""
+    result = fill(tasks[row["id"]])
+    return {"file": row["id"], **vars(result.counts), "copied": result.copied, "error": result.error or ""}
 
 
 def _ray() -> Any:
@@ -95,8 +93,12 @@ def _ray() -> Any:
     """
     try:
         import ray
+        import ray.data
     except ImportError:
         raise WrongInput("--engine ray needs Ray: pip install 'anyview[ray]'") from None
+    # The command has a progress bar of its own, in rows instead of files.
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     if ray.is_initialized():
         return ray
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -147,7 +147,7 @@ def local_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings(*(f"ignore::{one}Warning" for one in ("Future", "Resource", "Deprecation")))
 @pytest.mark.usefixtures("local_ray")
 def test_two_workers_of_ray_write_the_same_bytes_as_one_process(
     store: Path, rows: Path, tmp_path: Path
