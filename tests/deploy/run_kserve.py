@@ -35,7 +35,7 @@ def main(store: Path) -> None:
     try:
         address = address_of(container["startupProbe"])
         until(lambda: process.poll() is not None or readiness(address) == 200, 120)
-        report = asked(container, f"{pod['metadata']['name']}-predictor")
+        report = responses(container, f"{pod['metadata']['name']}-predictor")
         process.terminate()
         report["exit"] = process.wait(30)
     finally:
@@ -64,7 +64,7 @@ def address_of(probe: dict[str, Any]) -> str:
     return f"http://127.0.0.1:{probe['httpGet']['port']}"
 
 
-def asked(container: dict[str, Any], host: str) -> dict[str, Any]:
+def responses(container: dict[str, Any], host: str) -> dict[str, Any]:
     """Status of each probe, and what the Open Inference Protocol answers of the model."""
     probes = {name: container[name] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
     report: dict[str, Any] = {
