@@ -307,12 +307,13 @@ def test_repetitions_are_bounded(
     assert (busy.sent, raised.value.status) == (sent, status)
 
 
-def test_a_request_whose_connection_closed_is_sent_again() -> None:
-    outcomes = iter([httpx.RemoteProtocolError("Server disconnected without sending a response."), None])
+@pytest.mark.parametrize("error", [httpx.RemoteProtocolError, httpx.ReadError])
+def test_a_request_whose_connection_ended_is_sent_again(error: type[httpx.TransportError]) -> None:
+    outcomes = iter([error("Server disconnected without sending a response."), None])
 
     def respond(_request: httpx.Request) -> httpx.Response:
-        if error := next(outcomes):
-            raise error
+        if outcome := next(outcomes):
+            raise outcome
         return httpx.Response(200, json={"models": []})
 
     transport = httpx.MockTransport(respond)

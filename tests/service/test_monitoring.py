@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import yaml
 from fastapi.testclient import TestClient
 
 from benchmarks.servers import free_port
@@ -19,6 +20,7 @@ from tests.service.asking import SEVEN, inputs, parts
 from tests.service.prometheus import MONITORING, ask, prometheus, query_of, variables
 from tests.service.running import running, until
 
+ADAPTER = MONITORING.parent / "kubernetes" / "overlays" / "prometheus" / "adapter-values.yaml"
 DASHBOARD = MONITORING / "grafana" / "dashboards" / "anyview.json"
 SCRAPE_SECONDS = 5  # of deploy/monitoring/prometheus.yml
 needs_prometheus = pytest.mark.skipif(
@@ -93,3 +95,17 @@ def test_every_panel_has_data(scraping: str) -> None:
         ("ok", "inactive"),
         ("unknown", "inactive"),
     }
+
+
+@pytest.mark.slow
+@needs_prometheus
+def test_the_autoscaler_gets_the_waiting_rows_of_each_pod(scraping: str) -> None:
+    """The query of prometheus-adapter for pods, here for the one target of a Prometheus without a cluster."""
+    (rule,) = yaml.safe_load(ADAPTER.read_text())["rules"]["custom"]
+    query, values = rule["metricsQuery"], {"LabelMatchers": 'job="anyview"', "GroupBy": "instance"}
+    for name, value in {"Series": rule["seriesQuery"].partition("{")[0], **values}.items():
+        query = query.replace(f"<<.{name}>>", value)
+    (series,) = ask(scraping, query)
+    assert set(series["metric"]) == {"instance"}
+    assert float(series["value"][1]) >= 0
+    assert len(ask(scraping, "anyview_waiting_rows")) > 1  # the sum of several queues

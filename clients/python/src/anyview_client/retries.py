@@ -11,9 +11,10 @@ import httpx
 
 REPEATED = (429, 503)
 """Statuses of a request that was not carried out, and may be soon."""
-UNANSWERED = (httpx.ConnectError, httpx.RemoteProtocolError)
-"""No connection could be made, or it closed before a response, as when a balancer reloads. Requests to models
-change nothing: they may be repeated (RFC 9110, section 9.2.2)."""
+UNANSWERED = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError)
+"""No connection could be made, or it closed before the end of a response, as when a balancer reloads, or was
+reset, as when a process is killed. Requests to models change nothing: they may be repeated (RFC 9110, section
+9.2.2)."""
 
 
 @dataclass(frozen=True)
