@@ -114,7 +114,7 @@ def settings() -> dict[str, str]:
 
 
 def until_idle() -> None:
-    """Waits until the servers have started: the service goes on loading models once it is ready."""
+    """Waits until the servers have started: the service loads further models after it is ready."""
     before = processor_seconds()
     while True:
         time.sleep(1)
