@@ -27,15 +27,16 @@ NAMESPACES = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-chi
 PORT, CONNECTIONS, SECONDS = 8000, 16, 10.0
 IDLE = 0.1
 """Processor seconds in a second below which servers have started; Ray uses some without requests."""
-PORTS = 8001, 8002
-"""Ports behind HAProxy, as its configuration states them."""
 SERVICE = {"ANYVIEW_DEFAULT_MODEL": "digits", "ANYVIEW_RAY_CORES": "0.5", "ANYVIEW_RAY_MAX_REPLICAS": "2"}
-ONE, BALANCED, RAY, SLOW_RAY = SERVERS = (
+ONE, FORWARDED, BALANCED, RAY, SLOW_RAY = SERVERS = (
     "one process",
+    "HAProxy and one process",
     "HAProxy and two processes",
     "Ray Serve with settings.env, two replicas",
     "Ray Serve with its default proxy, two replicas",
 )
+BEHIND = {FORWARDED: (8001,), BALANCED: (8001, 8002)}
+"""Ports of the processes behind HAProxy, as its configuration states them."""
 
 
 def main() -> None:
@@ -58,7 +59,7 @@ def measure(name: str, folder: Path) -> None:
     """Starts a server, sends requests for some seconds, and writes what one cost; runs in namespaces."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)  # noqa: S607 - the system's
     start(name, folder, {**os.environ, **SERVICE, "PYTHONPATH": str(ROOT)})
-    while not all(map(answers, (PORT, *(PORTS if name == BALANCED else ())))):
+    while not all(map(answers, (PORT, *BEHIND.get(name, ())))):
         time.sleep(0.2)
     until_idle()
     body = json.dumps({"inputs": {"label": [3]}}).encode()
@@ -71,11 +72,11 @@ def measure(name: str, folder: Path) -> None:
 
 
 def start(name: str, folder: Path, environment: Mapping[str, str]) -> None:
-    if name in (ONE, BALANCED):
-        for port in (PORT,) if name == ONE else PORTS:
+    if name in (ONE, *BEHIND):
+        for port in BEHIND.get(name, (PORT,)):
             command = [sys.executable, "-m", "service", "--port", str(port)]
             subprocess.Popen(command, env=environment)  # noqa: S603 - our own program
-        if name == BALANCED:
+        if name in BEHIND:
             subprocess.Popen([str(haproxy()), "-db", "-f", str(CONFIGURATION)])  # noqa: S603
         return
     environment = {
