@@ -114,7 +114,7 @@ def settings() -> dict[str, str]:
 
 
 def until_idle() -> None:
-    """Waits until the servers have started: processes of the service go on loading models once they are ready."""
+    """Waits until the servers have started: those that are ready may still load models."""
     before = processor_seconds()
     while True:
         time.sleep(1)
