@@ -1,5 +1,5 @@
-"""A cluster of Ray serves ``deploy.ray:app`` with two replicas, while one is killed, both are replaced, and a
-version is published.
+"""A cluster of Ray serves ``deploy.ray:app`` with two replicas, while one is killed, both are replaced, a
+version is published, and one is drained.
 
 Runs in namespaces of its own for network and processes, since Ray's ports are bound to all interfaces:
 ``unshare --net --pid … python -m tests.deploy.run_ray FOLDER BUNDLE``. Writes what was answered as JSON.
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def main(folder: Path, bundle: Path) -> None:
             print(f"{event.__name__}: 0 failed of {callers.answered - before}", file=sys.stderr)
         resume(callers, lambda: scraped() == [True, True])  # both have answered
         report["metrics"] = scraped()
+        resume(callers, drained(folder))
     finally:
         callers.stop.set()
         for thread in threads:
@@ -90,6 +91,14 @@ def published(folder: Path, bundle: Path, callers: Callers) -> Event:
     return lambda: "2" in callers.versions
 
 
+def drained(folder: Path) -> Event:
+    """Lowers the number of replicas: Ray drains one, and the other remains."""
+    before = {*replicas()}
+    one = {"min_replicas": 1, "max_replicas": 1}
+    deploy(folder, "999", [{"name": "anyview", "autoscaling_config": one}])
+    return lambda: len([*replicas()]) == 1 and before.issuperset(replicas())
+
+
 def environment(folder: Path) -> dict[str, str]:
     """Variables of settings.env, and those that keep this cluster apart from others of the machine."""
     return {
@@ -104,6 +113,8 @@ def environment(folder: Path) -> dict[str, str]:
         "ANYVIEW_POLL_SECONDS": "0.5",
         "ANYVIEW_RAY_CORES": "0.5",
         "ANYVIEW_RAY_MAX_REPLICAS": "2",
+        # A drained replica takes no new requests, but Ray lets it live for 30 s by default.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "10",
     }
 
 
@@ -118,12 +129,14 @@ def begin(folder: Path) -> None:
     until(lambda: len([*replicas()]) == 2, SECONDS)
 
 
-def deploy(folder: Path, rows: str) -> None:
+def deploy(folder: Path, rows: str, changes: Sequence[Mapping[str, Any]] = ()) -> None:
     """Starts or changes the application by the project's file, with the settings of this process."""
     content = yaml.safe_load((ROOT / "deploy" / "ray" / "serve.yaml").read_text())
     settings = {name: value for name, value in os.environ.items() if name.startswith("ANYVIEW_")}
     variables = {**settings, "PYTHONPATH": str(ROOT), "ANYVIEW_MAX_ROWS": rows}
-    content["applications"][0]["runtime_env"] = {"env_vars": variables}
+    (application,) = content["applications"]
+    application["runtime_env"] = {"env_vars": variables}
+    application["deployments"] = [*changes]
     file = folder / "serve.yaml"
     file.write_text(yaml.safe_dump(content))
     subprocess.run(["serve", "deploy", file], cwd=ROOT, check=True, stdout=sys.stderr)  # noqa: S603, S607

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import importlib
 import json
@@ -12,6 +13,7 @@ import runpy
 import select
 import signal
 import socket
+import struct
 import sys
 import threading
 from contextlib import suppress
@@ -100,11 +102,24 @@ def _request(connection: socket.socket) -> dict[str, Any]:
         for stream in streams:
             os.close(stream)
         _supervise(connection, child)
+    _join_namespaces(connection)
     connection.close()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
     return request
+
+
+def _join_namespaces(connection: socket.socket) -> None:
+    """Enters the namespaces of user and network of the client, as its child would."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    client = struct.unpack("3i", credentials)[0]
+    for kind in ("user", "net"):
+        theirs = Path(f"/proc/{client}/ns/{kind}")
+        if not theirs.samefile(f"/proc/self/ns/{kind}"):
+            with theirs.open() as namespace:  # os.setns comes with Python 3.12
+                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0):
+                    raise OSError(ctypes.get_errno(), f"setns {theirs}")
 
 
 def _supervise(connection: socket.socket, child: int) -> None:

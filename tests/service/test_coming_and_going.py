@@ -65,6 +65,15 @@ def test_the_start_does_not_wait_for_a_version_that_a_newer_one_replaced(
     catalog.close()
 
 
+def test_a_version_answers_after_the_first_poll_and_its_trial(place: Folder, bundle_folder: Path) -> None:
+    """It waits for no second poll: without an interval, the service polls when a trial ends alone."""
+    with serving(place, poll_seconds=0) as client:
+        publish(place, bundle_folder, 4711)  # a number that has not passed a trial in another test
+        catalog: Catalog = client.app_state["catalog"]
+        catalog.poll()
+        until(lambda: answered(client) == 4711)
+
+
 CALLERS = 50
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from benchmarks.servers import free_port
 from tests import forking
-from tests.training.test_resume import experiment_file, metrics, stopped_after
+from tests.training.machines import FIRST, Machines, two_machines
+from tests.training.test_resume import experiment_file, finish, metrics, stopped_after
 from training import data
 from training.config import read_experiment
 from training.errors import TrainingError
@@ -111,21 +113,42 @@ def odd_experiment(folder: Path, epochs: int) -> Path:
     return path
 
 
-def torchrun(folder: Path, *arguments: object, machine: int | None = None, port: int = 0) -> list[str]:
-    """The command for two processes of one machine, or for one of two machines."""
-    where = ["--standalone", "--nproc-per-node", "2"]
-    if machine is not None:
-        where = ["--nnodes", "2", "--node-rank", str(machine), "--master-addr", "127.0.0.1"]
-        where += ["--master-port", str(port), "--nproc-per-node", "1"]
-    folder.mkdir(exist_ok=True)
-    return [str(forking.python()), "-m", "torch.distributed.run", *where, "-m", *map(str, arguments)]
+@pytest.fixture
+def machines() -> Iterator[Machines]:
+    with ExitStack() as stack:
+        try:
+            both = stack.enter_context(two_machines())
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no namespaces of the network: {error}")
+        yield both
+
+
+def torchrun(python: str | Path, where: Sequence[str], *arguments: object) -> list[str]:
+    return [str(python), "-m", "torch.distributed.run", *where, "-m", *map(str, arguments)]
 
 
 def begin(command: list[str], folder: Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHON_EXEC": command[0]}
+    changes = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHON_EXEC": str(forking.python())}
+    pipe = subprocess.PIPE
     return subprocess.Popen(  # noqa: S603 - our own command
-        command, env=environment, text=True, stdin=stdin, stdout=subprocess.PIPE, cwd=folder
+        command, env={**os.environ, **changes}, text=True, stdin=stdin, stdout=pipe, stderr=pipe, cwd=folder
     )
+
+
+def begin_on(
+    machines: Machines,
+    folder: Path,
+    *arguments: object,
+    python: str | Path | None = None,
+    stdin: int = subprocess.DEVNULL,
+) -> Iterator[subprocess.Popen[str]]:
+    """Starts a process on each machine, in a folder of its own; they train together."""
+    for number, machine in enumerate(machines):
+        current = folder / f"machine{number}"
+        current.mkdir(exist_ok=True)
+        where = ["--nnodes=2", f"--node-rank={number}", f"--master-addr={FIRST}", "--nproc-per-node=1"]
+        command = torchrun(python or forking.python(), where, *arguments)
+        yield begin([*machine, *command], current, stdin)
 
 
 def losses(workdir: Path) -> list[object]:
@@ -134,73 +157,65 @@ def losses(workdir: Path) -> list[object]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_losses_are_equal_for_any_number_of_processes_and_machines(tmp_path: Path) -> None:
-    """The two machines have a folder each; only the first one's is written, and the model published, once."""
+def test_losses_are_equal_for_any_number_of_processes_and_machines(
+    tmp_path: Path, machines: Machines
+) -> None:
+    """Of two machines, each with a folder, the first alone writes, starts a tracker, and publishes, once."""
     file = odd_experiment(tmp_path, epochs=2)
     experiment, _ = read_experiment(str(file))
     fit(experiment, data.prepare(experiment), tmp_path / "one")
     expected = pytest.approx(losses(tmp_path / "one"), rel=1e-4)
-    two = begin(torchrun(tmp_path, "tests.training.run_fit", file, tmp_path / "two"), tmp_path)
-    port = free_port()
-    machines = []
-    for machine in (0, 1):
-        folder = tmp_path / f"machine{machine}"
-        arguments = ("training", "fit", file, "--workdir", "run", "--force")
-        command = torchrun(folder, *arguments, machine=machine, port=port)
-        machines.append(begin(command, folder))
-    for process in (two, *machines):
-        process.communicate()
-        assert process.returncode == 0
+    one_machine, training = ["--standalone", "--nproc-per-node=2"], ("tests.training.run_fit", file, "two")
+    two = begin(torchrun(forking.python(), one_machine, *training), tmp_path)
+    arguments = ("training", "fit", file, "--workdir", "run", "--force", "--track", "tensorboard")
+    for process in (two, *begin_on(machines, tmp_path, *arguments)):
+        finish(process)
+    run = tmp_path / "machine0" / "run"
     assert losses(tmp_path / "two") == expected
-    assert losses(tmp_path / "machine0" / "run") == expected
+    assert losses(run) == expected
     assert [path.name for path in (tmp_path / "machine0" / "store" / "tiny").iterdir()] == ["1"]
+    assert len([*(run / "tensorboard").iterdir()]) == 1
     assert not list((tmp_path / "machine1").iterdir())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_two_machines_resume_from_a_state_that_one_of_them_has(tmp_path: Path) -> None:
+def test_two_machines_resume_from_a_state_that_one_of_them_has(tmp_path: Path, machines: Machines) -> None:
     file = odd_experiment(tmp_path, epochs=2)
     experiment, _ = read_experiment(str(file))
     prepared = data.prepare(experiment)
     fit(experiment, prepared, tmp_path / "whole")
-    (tmp_path / "machine0").mkdir()
+    run = tmp_path / "machine0" / "run"
     with pytest.raises(KeyboardInterrupt):
-        fit(experiment, prepared, tmp_path / "machine0" / "run", stopped_after(1))
-    port = free_port()
-    arguments = ("tests.training.run_fit", file, "run", "resume")
-    processes = [
-        begin(torchrun(tmp_path / f"machine{n}", *arguments, machine=n, port=port), tmp_path / f"machine{n}")
-        for n in (0, 1)
-    ]
-    for process in processes:
-        process.communicate()
-        assert process.returncode == 0
-    assert losses(tmp_path / "machine0" / "run") == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
+        fit(experiment, prepared, run, stopped_after(1))
+    for process in [*begin_on(machines, tmp_path, "tests.training.run_fit", file, "run", "resume")]:
+        finish(process)
+    assert losses(run) == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
     assert not list((tmp_path / "machine1").iterdir())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_lost_machine_ends_the_run_which_resumes_on_one(tmp_path: Path) -> None:
+def test_a_lost_machine_ends_the_run_which_resumes_on_one(tmp_path: Path, machines: Machines) -> None:
+    """The system closes the connections of a killed process, at which the other one fails.
+
+    An exchange that waited instead would end after 1800 s, torch's timeout, on fast and on slow machines.
+    """
     file = odd_experiment(tmp_path, epochs=3)
-    port = free_port()
-    processes = []
-    for machine in (0, 1):
-        folder = tmp_path / f"machine{machine}"
-        command = torchrun(folder, "tests.training.run_fit", file, "run", machine=machine, port=port)
-        command[0] = sys.executable  # a process that can be killed with its children
-        processes.append(begin(command, folder, subprocess.PIPE))
-    for process in processes:
+    arguments = ("tests.training.run_fit", file, "run")
+    # Python itself, not a client of a fork: killed with its children, it leaves no process.
+    first, second = begin_on(machines, tmp_path, *arguments, python=sys.executable, stdin=subprocess.PIPE)
+    for process in (first, second):
         assert process.stdout is not None
         assert process.stdout.readline() == "1\n"  # from now on the machines wait
-    first, second = processes
     children = Path(f"/proc/{second.pid}/task/{second.pid}/children").read_text().split()
     for process_id in (second.pid, *map(int, children)):  # torchrun starts each process in its own session
         os.kill(process_id, signal.SIGKILL)
     second.communicate()
-    first.communicate()  # closes the input, so that the first machine continues
+    _, err = first.communicate(timeout=240)  # closes the input, so that the first machine continues
     assert first.returncode != 0
+    assert re.search(r"another process of this run is gone .*continue with --resume run", err)
+    assert "Timed out" not in err
     last = tmp_path / "machine0" / "run"
     assert (last / LAST).is_file()
     experiment, _ = read_experiment(str(file))
