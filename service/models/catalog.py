@@ -28,6 +28,9 @@ from service.settings import Settings
 
 log = logging.getLogger("anyview")
 
+MANY_REFUSED = 20
+"""Refused versions after which a start waits for no others."""
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -176,11 +179,15 @@ class Catalog:
     def refresh(self) -> None:
         """Polls the store, and waits for the trials of new versions.
 
-        Once the service is ready, trials that take long are not waited for.
+        Once the service is ready, trials that take long are not waited for; nor is any where many failed.
         """
         self.poll()
-        while self.trials.wait(self._awaited, patient=not self.ready):
+        while not self._fails_often() and self.trials.wait(self._awaited, patient=not self.ready):
             self.poll()
+
+    def _fails_often(self) -> bool:
+        """Whether waiting for further trials would delay a service that is ready for little."""
+        return self.ready and len(self._refused) > MANY_REFUSED
 
     def poll(self) -> None:
         """Polls the store once, and loads the newest versions of every model that passed their trial.
@@ -216,9 +223,10 @@ class Catalog:
             del self._refused[key]
         self.trials.forget(self._is_published)
         self._awaited = []
-        for name, numbers in published.items():
+        missing = self.missing  # their trials come first
+        for name in sorted(published, key=lambda one: one not in missing):
             if name not in self._dismissed:
-                self._follow(name, numbers)
+                self._follow(name, published[name])
         return None
 
     def _is_published(self, key: tuple[str, int]) -> bool:

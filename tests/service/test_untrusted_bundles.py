@@ -19,9 +19,11 @@ from models_store.errors import BundleRefused
 from models_store.stores import Folder
 from service.engine.batching import TIMED_ROWS
 from service.engine.sessions import Session
+from service.models import catalog as catalogs
 from service.models import trials
 from service.models.catalog import Catalog
 from service.models.loading import check, open_parts
+from service.models.sandbox import TrialTask, Verdict
 from service.models.warm import WarmProcess
 from service.settings import Settings
 from tests.service import spoilt
@@ -118,6 +120,29 @@ def test_a_bundle_that_never_finishes_does_not_hold_up_the_start(place: Folder, 
     with process_of(Path(place.address), *OPTIONS) as (address, _):
         until(lambda: {"endless/1", "tiny/2"} == reasons(address).keys(), 120)
         assert versions(address) == {"tiny": [1]}
+
+
+def test_many_bad_models_do_not_hold_up_the_start(
+    place: Folder, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model that the service must have is tried first; the trials of the last two never end."""
+    for number in range(5):
+        publish(place, bundle_folder, 1, f"bad{number}")
+    run = trials.Trials._run
+    tried: list[str] = []
+
+    def _run(self: trials.Trials, tasks: list[TrialTask]) -> None:
+        tried.extend(Path(task.folder).parent.name for task in tasks)
+        run(self, tasks[:1])
+        for task in tasks[1:4]:
+            self._record(task.number, Verdict("it is bad"))
+
+    monkeypatch.setattr(trials.Trials, "_run", _run)
+    monkeypatch.setattr(catalogs, "MANY_REFUSED", 2)
+    with refreshed(place, default_model="tiny") as catalog:
+        assert catalog.ready
+        assert tried == ["tiny", *(f"bad{number}" for number in range(5))]
+        assert [one.model for one in catalog.refused] == ["bad0", "bad1", "bad2"]
 
 
 def test_a_trial_may_take_no_more_memory_than_its_limit(place: Folder, bundle_folder: Path) -> None:
