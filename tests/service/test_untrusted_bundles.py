@@ -137,6 +137,7 @@ def test_many_bad_models_do_not_hold_up_the_start(
         for task in tasks[1:4]:
             self._record(task.number, Verdict("it is bad"))
 
+    monkeypatch.setattr(trials, "PASSED", {})  # those of other tests
     monkeypatch.setattr(trials.Trials, "_run", _run)
     monkeypatch.setattr(catalogs, "MANY_REFUSED", 2)
     with refreshed(place, default_model="tiny") as catalog:

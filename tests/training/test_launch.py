@@ -123,6 +123,10 @@ def machines() -> Iterator[Machines]:
         yield both
 
 
+TWO_PROCESSES = ["--standalone", "--nproc-per-node=2"]
+"""Options of torchrun for one machine."""
+
+
 def torchrun(python: str | Path, where: Sequence[str], *arguments: object) -> list[str]:
     return [str(python), "-m", "torch.distributed.run", *where, "-m", *map(str, arguments)]
 
@@ -165,8 +169,7 @@ def test_losses_are_equal_for_any_number_of_processes_and_machines(
     experiment, _ = read_experiment(str(file))
     fit(experiment, data.prepare(experiment), tmp_path / "one")
     expected = pytest.approx(losses(tmp_path / "one"), rel=1e-4)
-    one_machine, training = ["--standalone", "--nproc-per-node=2"], ("tests.training.run_fit", file, "two")
-    two = begin(torchrun(forking.python(), one_machine, *training), tmp_path)
+    two = begin(torchrun(forking.python(), TWO_PROCESSES, "tests.training.run_fit", file, "two"), tmp_path)
     arguments = ("training", "fit", file, "--workdir", "run", "--force", "--track", "tensorboard")
     for process in (two, *begin_on(machines, tmp_path, *arguments)):
         finish(process)

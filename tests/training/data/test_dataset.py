@@ -17,8 +17,9 @@ from pyarrow import parquet
 
 from models_store.kinds.fields import Column
 from models_store.manifest import Modality
+from tests import forking
 from tests.training.data.datasets import GROUP, SIZES, TEXT, experiment_of, table_of, write
-from tests.training.test_launch import begin, losses, torchrun
+from tests.training.test_launch import TWO_PROCESSES, begin, losses, torchrun
 from tests.training.test_resume import stopped_after
 from training import data
 from training.config import ModalityChoice, Network, TableColumn
@@ -191,7 +192,8 @@ def test_losses_are_equal_for_two_processes_and_after_a_stop(folder: Path, tmp_p
     file = tmp_path / "rows.toml"
     text = TEXT.replace("ADDRESS", str(folder))
     file.write_text(text.replace("buffer = 60", "buffer = 60\nepoch_rows = 130"))
-    two = begin(torchrun(tmp_path, "tests.training.run_fit", file, tmp_path / "two"), tmp_path)
+    command = torchrun(forking.python(), TWO_PROCESSES, "tests.training.run_fit", file, tmp_path / "two")
+    two = begin(command, tmp_path)
     two.communicate()
     assert two.returncode == 0
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
