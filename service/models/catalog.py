@@ -29,7 +29,7 @@ from service.settings import Settings
 log = logging.getLogger("anyview")
 
 MANY_REFUSED = 20
-"""Refused versions after which a start waits for no others."""
+"""Number of refused versions above which a start waits for no version but those that it must have."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,12 @@ class Catalog:
     @property
     def missing(self) -> list[str]:
         """Models that are expected but not loaded; the service is not ready while there are any."""
+        return [name for name in self._required if name not in self.loaded]
+
+    @property
+    def _required(self) -> list[str]:
         default = [self.settings.default_model] if self.settings.default_model else []
-        return [name for name in dict.fromkeys([*self.settings.models, *default]) if name not in self.loaded]
+        return [*dict.fromkeys([*self.settings.models, *default])]
 
     @property
     def ready(self) -> bool:
@@ -179,15 +183,16 @@ class Catalog:
     def refresh(self) -> None:
         """Polls the store, and waits for the trials of new versions.
 
-        Once the service is ready, trials that take long are not waited for; nor is any where many failed.
+        Once the service is ready, trials that take long are not waited for. If settings name the models that
+        it must have, no trial is waited for after ``MANY_REFUSED`` versions were refused.
         """
         self.poll()
         while not self._fails_often() and self.trials.wait(self._awaited, patient=not self.ready):
             self.poll()
 
     def _fails_often(self) -> bool:
-        """Whether waiting for further trials would delay a service that is ready for little."""
-        return self.ready and len(self._refused) > MANY_REFUSED
+        """Whether more than ``MANY_REFUSED`` versions were refused, and all models that must be there are."""
+        return bool(self._required) and self.ready and len(self._refused) > MANY_REFUSED
 
     def poll(self) -> None:
         """Polls the store once, and loads the newest versions of every model that passed their trial.
@@ -224,7 +229,7 @@ class Catalog:
         self.trials.forget(self._is_published)
         self._awaited = []
         missing = self.missing  # their trials come first
-        for name in sorted(published, key=lambda one: one not in missing):
+        for name in sorted(published, key=lambda name: name not in missing):
             if name not in self._dismissed:
                 self._follow(name, published[name])
         return None
