@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +16,9 @@ from typing import Any
 from service.errors import NotReady, WrongInput
 from service.impute.files import FileFiller, FileResult, FileTask
 from service.impute.table import Counts
+
+RETRIES = 3
+"""Times that Ray fills a file again whose worker or machine was lost."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,15 @@ def _by_processes(fill: FileFiller, tasks: Sequence[FileTask], workers: int) -> 
 
 
 def _by_ray(fill: FileFiller, tasks: Sequence[FileTask], workers: int | None) -> Iterator[FileResult]:
-    """Fills files by Ray Data: a row of its data set is the number of a file, and then its result."""
+    """Fills files by Ray Data, whose rows are the indices of files, and after the mapping their results."""
     ray = _ray()
-    at_once = ray.data.TaskPoolStrategy(size=workers)
-    filled = ray.data.range(len(tasks), override_num_blocks=len(tasks)).map(
-        partial(_row, fill, tasks), compute=at_once, num_cpus=1
-    )
+    indices, compute = ray.data.range(len(tasks), override_num_blocks=len(tasks)), ray.data.TaskPoolStrategy
+    with (
+        warnings.catch_warnings()
+    ):  # max_retries has no other place; a task is repeated without end by default
+        warnings.simplefilter("ignore")
+        options = {"compute": compute(size=workers), "num_cpus": 1, "max_retries": RETRIES}
+        filled = indices.map(partial(_fill_row, fill, tasks), **options)
     try:
         for row in filled.iter_rows():
             counts = Counts(row["rows"], row["unobserved"])
@@ -79,8 +86,8 @@ def _by_ray(fill: FileFiller, tasks: Sequence[FileTask], workers: int | None) ->
         raise NotReady(f"Ray lost a worker: {str(error).splitlines()[0]}; run again to resume") from None
 
 
-def _row(fill: FileFiller, tasks: Sequence[FileTask], row: Mapping[str, int]) -> dict[str, Any]:
-    """Fills the file of that number."""
+def _fill_row(fill: FileFiller, tasks: Sequence[FileTask], row: Mapping[str, int]) -> dict[str, Any]:
+    """Fills the file with this index."""
     result = fill(tasks[row["id"]])
     return {"file": row["id"], **vars(result.counts), "copied": result.copied, "error": result.error or ""}
 
