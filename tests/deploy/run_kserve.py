@@ -75,6 +75,7 @@ def responses(container: dict[str, Any], host: str) -> dict[str, Any]:
     address = f"http://127.0.0.1:{port['containerPort']}"
     with httpx2.Client(base_url=address, headers={"host": host}) as client:
         report["ready"] = client.get("/v2/health/ready").status_code
+        report["model ready"] = client.get("/v2/models/tiny/ready").status_code
         report["model"] = client.get("/v2/models/tiny").json()
         (label,) = (each for each in report["model"]["inputs"] if each["name"] == "label")
         tensor = {"name": "label", "datatype": label["datatype"], "shape": [1], "data": [7]}

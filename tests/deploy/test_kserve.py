@@ -188,5 +188,5 @@ def test_the_container_answers_over_v2_from_a_copied_store(bundle_folder: Path) 
     assert report.pop("other host") == 421
     assert report.pop("exit") == 0
     assert report == dict.fromkeys(
-        ["startupProbe", "readinessProbe", "livenessProbe", "ready", "encode"], 200
+        ["startupProbe", "readinessProbe", "livenessProbe", "ready", "model ready", "encode"], 200
     )
