@@ -1,4 +1,4 @@
-"""Two machines: namespaces of the network that one cable joins; loopback carries nothing between them."""
+"""Two machines: namespaces of the network that a veth pair joins; loopback carries nothing between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Machines = tuple[list[str], list[str]]
 """Of each machine, the command that runs a program on it."""
 FIRST = "10.0.0.1"
 """Address of the first machine."""
-CABLE = "cable"
+INTERFACE = "veth0"
 """Interface of each machine that leads to the other."""
 
 
@@ -26,10 +26,10 @@ def two_machines() -> Iterator[Machines]:
         first = stack.enter_context(_namespace(["unshare", "--user", "--map-root-user", "--net"]))
         second = stack.enter_context(_namespace([*_inside(first), "unshare", "--net"]))
         machines = _inside(first), _inside(second)
-        _ip(machines[0], f"link add {CABLE} type veth peer name {CABLE} netns {second}")
+        _ip(machines[0], f"link add {INTERFACE} type veth peer name {INTERFACE} netns {second}")
         for number, machine in enumerate(machines, start=1):
-            address = f"address add 10.0.0.{number}/24 dev {CABLE}"
-            _ip(machine, address, f"link set {CABLE} up", "link set lo up")
+            address = f"address add 10.0.0.{number}/24 dev {INTERFACE}"
+            _ip(machine, address, f"link set {INTERFACE} up", "link set lo up")
         yield machines
 
 
@@ -50,7 +50,7 @@ def _namespace(command: list[str]) -> Iterator[int]:
 
 def _inside(process: int) -> list[str]:
     # By default, Gloo takes the interface of the host name, which neither machine has.
-    variables = ["env", f"GLOO_SOCKET_IFNAME={CABLE}"]
+    variables = ["env", f"GLOO_SOCKET_IFNAME={INTERFACE}"]
     return [*variables, "nsenter", "--user", "--preserve-credentials", "--net", "--target", str(process)]
 
 
