@@ -19,11 +19,10 @@ from models_store.errors import BundleRefused
 from models_store.stores import Folder
 from service.engine.batching import TIMED_ROWS
 from service.engine.sessions import Session
-from service.models import catalog as catalogs
 from service.models import trials
-from service.models.catalog import Catalog
+from service.models.catalog import MANY_REFUSED, Catalog
 from service.models.loading import check, open_parts
-from service.models.sandbox import TrialTask, Verdict
+from service.models.sandbox import TrialLimits, TrialTask, Verdict
 from service.models.warm import WarmProcess
 from service.settings import Settings
 from tests.service import spoilt
@@ -122,28 +121,37 @@ def test_a_bundle_that_never_finishes_does_not_hold_up_the_start(place: Folder, 
         assert versions(address) == {"tiny": [1]}
 
 
+class FewVerdicts(trials.Trials):
+    """Tries the first version, refuses more of the others than a start waits for, and ends no other trial."""
+
+    def __init__(self, provider: str, limits: TrialLimits) -> None:
+        super().__init__(provider, limits)
+        self.tried: list[str] = []
+
+    def _run(self, tasks: list[TrialTask]) -> None:
+        self.tried += [Path(task.folder).parent.name for task in tasks]
+        super()._run(tasks[:1])
+        for task in tasks[1 : MANY_REFUSED + 2]:
+            self._record(task.number, Verdict("it is bad"))
+
+
 def test_many_bad_models_do_not_hold_up_the_start(
     place: Folder, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model that the service must have is tried first; the trials of the last two never end."""
-    for number in range(5):
-        publish(place, bundle_folder, 1, f"bad{number}")
-    run = trials.Trials._run
-    tried: list[str] = []
-
-    def _run(self: trials.Trials, tasks: list[TrialTask]) -> None:
-        tried.extend(Path(task.folder).parent.name for task in tasks)
-        run(self, tasks[:1])
-        for task in tasks[1:4]:
-            self._record(task.number, Verdict("it is bad"))
-
+    """The model that the service must have is tried first, though its name is the last."""
+    bad = [f"bad{number:02}" for number in range(MANY_REFUSED + 3)]
+    for name in bad:
+        publish(place, bundle_folder, 1, name)
     monkeypatch.setattr(trials, "PASSED", {})  # those of other tests
-    monkeypatch.setattr(trials.Trials, "_run", _run)
-    monkeypatch.setattr(catalogs, "MANY_REFUSED", 2)
-    with refreshed(place, default_model="tiny") as catalog:
+    catalog = Catalog(Settings(store=place.address, default_model="tiny"))
+    catalog.trials = few = FewVerdicts("cpu", TrialLimits(60, None))
+    try:
+        catalog.refresh()
         assert catalog.ready
-        assert tried == ["tiny", *(f"bad{number}" for number in range(5))]
-        assert [one.model for one in catalog.refused] == ["bad0", "bad1", "bad2"]
+        assert few.tried == ["tiny", *bad]
+        assert [one.model for one in catalog.refused] == bad[: MANY_REFUSED + 1]
+    finally:
+        catalog.close()
 
 
 def test_a_trial_may_take_no_more_memory_than_its_limit(place: Folder, bundle_folder: Path) -> None:
