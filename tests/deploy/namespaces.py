@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 
-NAMESPACES = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child", "--map-root-user"]
+from benchmarks.replicas import NAMESPACES
+
+__all__ = ["NAMESPACES", "has_namespaces"]
 
 
 def has_namespaces() -> bool:

@@ -1,4 +1,4 @@
-"""Starts the container of a pod in namespaces for mounts and network, and asks it as KServe's clients do.
+"""Starts the container of a pod in namespaces of mounts and network, and sends requests of KServe's clients.
 
 ``unshare --net --mount … python -m tests.deploy.run_kserve STORE < POD``: the folder STORE is what
 ``storageUri`` names, POD is JSON. Writes the responses as JSON.

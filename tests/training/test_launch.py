@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -155,6 +156,13 @@ def begin_on(
         yield begin([*machine, *command], current, stdin)
 
 
+def finish_all(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """Reads from all at once: a process whose pipe is full would keep the others waiting."""
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(finish, processes):
+            pass
+
+
 def losses(workdir: Path) -> list[object]:
     return [line[name] for line in metrics(workdir) for name in ("train_loss", "validation_loss", "kl")]
 
@@ -171,8 +179,7 @@ def test_losses_are_equal_for_any_number_of_processes_and_machines(
     expected = pytest.approx(losses(tmp_path / "one"), rel=1e-4)
     two = begin(torchrun(forking.python(), TWO_PROCESSES, "tests.training.run_fit", file, "two"), tmp_path)
     arguments = ("training", "fit", file, "--workdir", "run", "--force", "--track", "tensorboard")
-    for process in (two, *begin_on(machines, tmp_path, *arguments)):
-        finish(process)
+    finish_all([two, *begin_on(machines, tmp_path, *arguments)])
     run = tmp_path / "machine0" / "run"
     assert losses(tmp_path / "two") == expected
     assert losses(run) == expected
@@ -191,8 +198,7 @@ def test_two_machines_resume_from_a_state_that_one_of_them_has(tmp_path: Path, m
     run = tmp_path / "machine0" / "run"
     with pytest.raises(KeyboardInterrupt):
         fit(experiment, prepared, run, stopped_after(1))
-    for process in [*begin_on(machines, tmp_path, "tests.training.run_fit", file, "run", "resume")]:
-        finish(process)
+    finish_all([*begin_on(machines, tmp_path, "tests.training.run_fit", file, "run", "resume")])
     assert losses(run) == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
     assert not list((tmp_path / "machine1").iterdir())
 
