@@ -75,7 +75,7 @@ def _by_ray(fill: FileFiller, tasks: Sequence[FileTask], workers: int | None) ->
     with (
         warnings.catch_warnings()
     ):  # max_retries has no other place; a task is repeated without end by default
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore", DeprecationWarning)
         options = {"compute": compute(size=workers), "num_cpus": 1, "max_retries": RETRIES}
         filled = indices.map(partial(_fill_row, fill, tasks), **options)
     try:
