@@ -25,6 +25,7 @@ from models_store.kinds.base import Kind
 from models_store.kinds.fields import Column, Frozen, ModalityFields, Name
 from models_store.likelihoods import FAMILIES, Likelihood, Part, likelihood
 from models_store.likelihoods.mixed import CELLS
+from models_store.members import MOST_MEMBERS, member_dimension
 from models_store.tables.dialect import TrainingTable
 
 FORMAT: Final = 1
@@ -173,6 +174,8 @@ class Manifest(Frozen):
     description: str = ""
     licence: str = ""
     latent_dim: Annotated[int, Field(gt=0)]
+    members: Annotated[int, Field(ge=1, le=MOST_MEMBERS)] = 1
+    """Models whose latent spaces lie beside each other in z: see ``models_store/members.py``."""
     fusion: Literal["poe"] = "poe"
     """Rule that joins the experts of a row: their product, with the prior."""
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1)]
@@ -190,10 +193,16 @@ class Manifest(Frozen):
         names = [modality.name for modality in self.modalities]
         if len(set(names)) != len(names):
             raise ValueError(f"modalities must have different names, got {names}")
+        member_dimension(self.latent_dim, self.members)
         for index, table in enumerate(self.tables):
             if unknown := [name for name in table.modalities if name not in names]:
                 raise ValueError(f"tables.{index}.modalities names '{unknown[0]}', which is no modality")
         return self
+
+    @property
+    def member_dim(self) -> int:
+        """Latent dimension of one member; that of the model if it has one."""
+        return member_dimension(self.latent_dim, self.members)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -212,7 +221,7 @@ class Manifest(Frozen):
         return {modality.name: modality for modality in self.modalities}
 
     def to_json(self) -> bytes:
-        unset = None if self.tables else {"tables"}
+        unset = {name for name, one in (("tables", ()), ("members", 1)) if getattr(self, name) == one}
         return self.model_dump_json(indent=2, exclude_none=True, exclude=unset).encode() + b"\n"
 
     @classmethod

@@ -52,6 +52,9 @@ class Coders(nn.Module):
         ValueError: The configuration names what does not exist or contradicts itself.
     """
 
+    members_in_z = 1
+    """Models whose latent spaces lie beside each other in z, as ``models_store/members.py`` says."""
+
     weights: Tensor
     """The weight of each modality's log-likelihood: (M,)."""
 

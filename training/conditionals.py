@@ -20,6 +20,7 @@ from models_store.evidence import Evidence, Noise, Question, Target, answered, e
 from models_store.evidence.mixture import Draw
 from models_store.fusion import Gaussian, standard_normal
 from models_store.likelihoods import Parameters
+from models_store.members import member_dimension
 from training.coders import Coders
 from training.draws import draw_normal, draw_seed
 from training.mvae_config import select
@@ -79,9 +80,9 @@ def score(
     """
     posterior = coders.posterior(observations, [*target, *condition])
     given = coders.posterior(observations, condition) if condition else standard_normal(posterior.mu)
-    rows, dimension = posterior.mu.shape
+    rows, joint = posterior.mu.shape
     targets = [_target(coders, observations, name) for name in target]
-    question = Question(_arrays(given), _arrays(posterior), targets)
+    question = Question(_arrays(given), _arrays(posterior), targets, coders.members_in_z)
     device = posterior.mu.device
 
     def decode(name: str, z: Array) -> Parameters:
@@ -89,7 +90,7 @@ def score(
         return {key: value.numpy(force=True) for key, value in parameters.items()}
 
     propose = plain if draws.as_multivae else laplace
-    noise = draws.noise(rows, dimension)
+    noise = draws.noise(rows, member_dimension(joint, question.members))
     estimate = answered(estimating(question, noise, draws.count, draws.at_once, propose), decode)
     return Evidence(**{key: torch.from_numpy(value).to(device) for key, value in vars(estimate).items()})
 

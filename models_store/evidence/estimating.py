@@ -17,9 +17,10 @@ from models_store.arrays import Array
 from models_store.evidence.integrand import Integrand, RowDecoded, Steps
 from models_store.evidence.laplace import peak
 from models_store.evidence.mixture import FEW, Draw, Mixture, Normal, encoder_mixture, laplace_mixture
-from models_store.evidence.weights import Evidence, RowEvidence, estimate, stacked
+from models_store.evidence.weights import Evidence, RowEvidence, estimate, mixed, stacked
 from models_store.fusion import Gaussian
 from models_store.likelihoods import Likelihood, Parameters
+from models_store.members import block, placed
 
 ESTIMATOR: Final = "laplace"
 """Name of the estimator in references of ``p_value``: only scores of one estimator compare."""
@@ -67,11 +68,21 @@ class Question:
         given: q(z | x_S), (n, D) each; the standard normal without a condition.
         posterior: The encoders' q(z | x_S, x_T), (n, D) each.
         targets: The modalities in T.
+        members: Models whose latent spaces lie beside each other in z, see ``models_store/members.py``.
     """
 
     given: Gaussian
     posterior: Gaussian
     targets: Sequence[Target]
+    members: int = 1
+
+    def of_member(self, member: int) -> Question:
+        """The same rows for one model of an ensemble: its block of z."""
+        part = block(member, self.given.mu.shape[-1], self.members)
+        given, posterior = (
+            Gaussian(one.mu[:, part], one.log_var[:, part]) for one in (self.given, self.posterior)
+        )
+        return Question(given, posterior, self.targets)
 
     def integrand(self, row: int) -> Integrand:
         observed = [(t.family, t.x[row : row + 1]) for t in self.targets if t.observed[row]]
@@ -112,7 +123,7 @@ def estimating(
 
     Arguments:
         question: The rows, T and S.
-        noise: Source of the draws of each row.
+        noise: Source of the draws of each row; of an ensemble, of the latent dimension of a member.
         draws: Number K of draws.
         at_once: Largest number of points to decode together for each row.
         propose: Mixture to draw from.
@@ -120,6 +131,8 @@ def estimating(
     Yields:
         Points of z to decode, which must be sent back decoded.
     """
+    if question.members > 1:
+        return (yield from _of_ensemble(question, noise, draws, at_once, propose))
     rows = range(len(question.given.mu))
     integrands = [question.integrand(row) for row in rows]
     steps = {
@@ -141,6 +154,26 @@ def estimating(
             z = {row: integrands[row].z(u).astype(np.float32) for row, u in points.items()}
             answers = _split(question, z, (yield _joined(question, z)))
     return stacked([estimates[row] for row in rows])
+
+
+def _of_ensemble(
+    question: Question, noise: Noise, draws: int, at_once: int, propose: Propose
+) -> Generator[Request, Decoded, Evidence]:
+    """The estimate of a mixture: each model with its share of the draws, since u has a mode in each part."""
+    estimates = []
+    for member in range(question.members):
+        share = -(-draws // question.members)
+        steps = estimating(question.of_member(member), noise, share, at_once, propose)
+        decoded: Decoded | None = None
+        while True:
+            try:
+                request = steps.send(decoded)  # type: ignore[arg-type]  # None starts it
+            except StopIteration as finished:
+                estimates.append(finished.value)
+                break
+            points = {name: placed(z, member, question.members) for name, z in request.items()}
+            decoded = yield points
+    return mixed(estimates)
 
 
 def _estimate(

@@ -110,6 +110,31 @@ def joined(parts: Sequence[Evidence]) -> Evidence:
     return Evidence(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields))
 
 
+def mixed(parts: Sequence[Evidence]) -> Evidence:
+    r"""The estimate of a mixture with equal weights from those of its components, for the same rows.
+
+    .. math:: \log p = \log \tfrac{1}{M} \sum_k p_k, \quad s_k = \frac{p_k}{\sum_j p_j}, \quad
+              SE^2 = \sum_k s_k^2 SE_k^2, \quad ESS^{-1} = \sum_k s_k^2 / ESS_k
+
+    It is reliable where each component is, since one that finds nothing may have missed a mode.
+    """
+    log_probs, errors, sizes, shapes, reliable = (
+        np.stack([getattr(part, field) for part in parts]) for field in RowEvidence._fields
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        total = np.logaddexp.reduce(log_probs, axis=0)
+        shares = np.where(np.isfinite(total), np.exp(log_probs - total), np.nan)
+        size = 1 / np.sum(shares**2 / sizes, axis=0)
+        error = np.sqrt(np.sum((shares * errors) ** 2, axis=0))
+    return Evidence(
+        total - math.log(len(parts)),
+        np.where(reliable.all(axis=0), error, np.nan),
+        np.nan_to_num(size),
+        np.fmax.reduce(shapes, axis=0),
+        reliable.all(axis=0),
+    )
+
+
 def largest_shape(draws: int) -> float:
     """Largest reliable shape of the tail of so many weights: min(1 - 1 / log10 K, 0.7)."""
     return min(1 - 1 / math.log10(draws), LARGEST_SHAPE) if draws > 1 else -math.inf

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from models_store.evidence import Decoded, Evidence, Request, estimating, joined
 from models_store.fusion import Gaussian
 from models_store.manifest import Modality
+from models_store.members import member_dimension
 from service.engine.admission import Admission, Computation
 from service.engine.batching import Runner
 from service.engine.observations import Observations
@@ -47,6 +48,7 @@ class Scorer:
         names: Scored and given modalities, in the model's order.
         observations: Rows of the request.
         admission: Long computations of the process.
+        members: Models of an ensemble.
     """
 
     decoders: Mapping[str, Runner]
@@ -54,6 +56,7 @@ class Scorer:
     names: Sequence[str]
     observations: Observations
     admission: Admission
+    members: int
 
     @property
     def cells(self) -> int:
@@ -72,14 +75,15 @@ class Scorer:
             WrongInput: It would take longer than a request may.
             TooBusy: Others would keep it waiting past its deadline.
         """
-        n, dimension = given.mu.shape
+        n, joint = given.mu.shape
+        dimension = member_dimension(joint, self.members)
         by_row = sampling.draws * (NUMBERS_PER_DIMENSION * dimension + self.cells)
         points, step = portions(sampling.at_once, sampling.draws, self.cells, CELLS_AT_ONCE)
         parts = []
         with self.admission.computation("score", n * by_row, "K, gen_mod") as computation:
             for start in range(0, n, step):
                 rows = slice(start, min(start + step, n))
-                piece = question(given, posterior, self.targets, self.observations, rows)
+                piece = question(given, posterior, self.targets, self.observations, rows, self.members)
                 drawn = noise(sampling.seed, self.observations, rows, self.names, dimension)
                 estimates = estimating(piece, drawn, sampling.draws, points)
                 parts.append(await self._estimated(estimates, computation))

@@ -142,6 +142,9 @@ class Model:
         fused = await self._fused(
             observations, names, draws, seed, return_mean=return_mean, explained=explained, robust=robust
         )
+        if self.manifest.members > 1 and fused.explanation is not None:
+            explanation = fused.explanation.of_members(self.manifest.members, self.manifest.latent_dim)
+            fused = fused._replace(explanation=explanation)
         return Encoded(*fused, names, numbers)
 
     async def generate(
@@ -242,7 +245,7 @@ class Model:
         together = tuple(name for name in self.rules.names if name in given + scored)
         modalities = [self.rules.modality(name) for name in scored]
         decoders = {name: self._graphs[decoder_file(name)] for name in scored}
-        scorer = Scorer(decoders, modalities, together, observations, self._admission)
+        scorer = Scorer(decoders, modalities, together, observations, self._admission, self.manifest.members)
         cells = min(observations.n * draws * scorer.cells, CELLS_AT_ONCE)
         await self._reserve(observations.n * draws * BYTES_OF_NUMBER + cells * BYTES_OF_CELL)
         condition, posterior = [

@@ -88,6 +88,17 @@ class Explanation(NamedTuple):
     def of(self, rows: slice) -> Explanation:
         return Explanation(self.contributions[:, rows], self.information[rows], self.disagreement[rows])
 
+    def of_members(self, members: int, dimension: int) -> Explanation:
+        """Means over the models of an ensemble, from sums over their blocks of z; that of u is the prior's.
+
+        Arguments:
+            members: Models of the ensemble.
+            dimension: Latent dimension D of all.
+        """
+        contributions = self.contributions * (dimension / (dimension - 1))
+        contributions[0] -= 1 / (dimension - 1)
+        return Explanation(contributions, self.information / members, self.disagreement / members)
+
 
 class FusionResult(NamedTuple):
     """Posterior of the rows of one request, and draws from it.

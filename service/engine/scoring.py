@@ -84,6 +84,7 @@ def question(
     targets: Sequence[Modality],
     observations: Observations,
     rows: slice,
+    members: int = 1,
 ) -> Question:
     """The scored distribution of a range of rows.
 
@@ -93,12 +94,14 @@ def question(
         targets: Modalities in T.
         observations: Rows of the request.
         rows: Range of rows to score.
+        members: Models of an ensemble.
     """
     columns = [(modality, observations.columns[modality.name]) for modality in targets]
     return Question(
         Gaussian(given.mu[rows], given.log_var[rows]),
         Gaussian(posterior.mu[rows], posterior.log_var[rows]),
         [Target(m.name, m.distribution, column.values[rows], column.present[rows]) for m, column in columns],
+        members,
     )
 
 

@@ -105,7 +105,7 @@ def _score(evaluated: EvaluatedModel, conditional: Conditional, most: int) -> Sc
     estimate = log_prob(evaluated, rows, targets, given)
     experts, present = evaluated.experts(rows, names)
     wide = Gaussian(experts.mu.astype(np.float64), experts.log_var.astype(np.float64))
-    apart = disagreement(wide, present)
+    apart = disagreement(wide, present) / evaluated.manifest.members
     return Scores(observed_all(rows, names), estimate.log_prob, estimate.ess, estimate.reliable, apart)
 
 
@@ -135,13 +135,13 @@ def _log_prob(
         for name in targets
     ]
     noise = [_draws(evaluated, first + row) for row in range(len(rows))]
-    question = Question(condition, posterior, scored)
+    question = Question(condition, posterior, scored, evaluated.manifest.members)
     draws = evaluated.settings.importance_samples
     return answered(estimating(question, noise, draws, AT_ONCE), evaluated.graphs.decode)
 
 
 def _draws(evaluated: EvaluatedModel, row: int) -> Draw:
-    rng, dimension = np.random.default_rng([evaluated.seed, row]), evaluated.manifest.latent_dim
+    rng, dimension = np.random.default_rng([evaluated.seed, row]), evaluated.manifest.member_dim
     return lambda count: rng.standard_normal((count, dimension), np.float32)
 
 

@@ -43,10 +43,12 @@ def score(
     draws: int = 1000,
     seed: int = 0,
     at_once: int = 1000,
+    dimension: int | None = None,
     **options: Any,
 ) -> Evidence:
-    rows, dimension = scored.given.mu.shape
+    """``dimension`` is that of a member of an ensemble."""
+    rows, joint = scored.given.mu.shape
     by_name = decoders if isinstance(decoders, Mapping) else {"x": decoders}
     propose = options.get("propose", laplace)
-    steps = estimating(scored, noise(rows, dimension, seed), draws, at_once, propose)
+    steps = estimating(scored, noise(rows, dimension or joint, seed), draws, at_once, propose)
     return answered(steps, lambda name, z: by_name[name](z))
