@@ -19,11 +19,11 @@ from models_store.fusion import Gaussian
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from training.checkpoint import EpochReport
+from training.coders import Coders
 from training.config import Experiment
 from training.data import Prepared
 from training.errors import ExportError
 from training.graphs import to_onnx
-from training.model import MVAE
 
 PROVIDERS: Mapping[str, Sequence[tuple[str, dict[str, str]]]] = {
     "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"})]  # as the service runs them
@@ -36,7 +36,7 @@ GOLDEN_ROWS = 32
 class TorchGraphs:
     """The encoders and decoders of a model, run by torch."""
 
-    def __init__(self, model: MVAE) -> None:
+    def __init__(self, model: Coders) -> None:
         self.model = model
 
     @torch.no_grad()
@@ -78,7 +78,7 @@ class OnnxGraphs:
 
 
 def export(
-    model: MVAE,
+    model: Coders,
     experiment: Experiment,
     text: str,
     prepared: Prepared,
@@ -145,7 +145,11 @@ def check_parity(
 
 
 def described(
-    model: MVAE, experiment: Experiment, prepared: Prepared, number: int, reports: Sequence[EpochReport] = ()
+    model: Coders,
+    experiment: Experiment,
+    prepared: Prepared,
+    number: int,
+    reports: Sequence[EpochReport] = (),
 ) -> Manifest:
     """Returns the manifest of a model without metrics; for the arguments see :func:`export`."""
     return Manifest(
@@ -155,6 +159,7 @@ def described(
         description=experiment.description,
         licence=experiment.licence,
         latent_dim=model.latent_dim,
+        members=model.members_in_z,
         modalities=prepared.modalities,
         tables=prepared.tables,
         trained=_origin(experiment, prepared, reports),

@@ -16,13 +16,13 @@ import onnx
 import onnx_ir
 import torch
 from onnx import numpy_helper
+from onnxscript.optimizer import optimize_ir
 from torch import Tensor, nn
 from torch.export import Dim
 
 from models_store.manifest import Modality, decoder_file, encoder_file
-from training.coders import module_key
+from training.coders import Coders, module_key
 from training.errors import ExportError
-from training.model import MVAE
 from training.networks.mlp import MLPDecoder, MLPEncoder
 
 OPSET = 20
@@ -34,7 +34,7 @@ NumpyArray = np.ndarray[Any, np.dtype[Any]]
 class _AllGraphs(nn.Module):
     """Every encoder on an input of its own, and every decoder on one z."""
 
-    def __init__(self, model: MVAE, modalities: Sequence[Modality]) -> None:
+    def __init__(self, model: Coders, modalities: Sequence[Modality]) -> None:
         super().__init__()
         self.model = model
         self.modalities = modalities
@@ -50,7 +50,7 @@ class _AllGraphs(nn.Module):
 
 
 def to_onnx(
-    model: MVAE, modalities: Sequence[Modality], inputs: Mapping[str, NumpyArray], z: NumpyArray
+    model: Coders, modalities: Sequence[Modality], inputs: Mapping[str, NumpyArray], z: NumpyArray
 ) -> dict[str, bytes]:
     """The graphs by file, with a dynamic batch axis, without a trace of the machine that made them.
 
@@ -81,7 +81,7 @@ def to_onnx(
     return files
 
 
-def _alike(model: MVAE, modalities: Sequence[Modality]) -> dict[str, str]:
+def _alike(model: Coders, modalities: Sequence[Modality]) -> dict[str, str]:
     """By name, the first modality whose networks differ in weights alone; itself unless both are categories.
 
     Only fully connected networks without buffers count, in whose graphs every weight keeps its name.
@@ -90,7 +90,8 @@ def _alike(model: MVAE, modalities: Sequence[Modality]) -> dict[str, str]:
     alike = {}
     for modality in modalities:
         name = modality.name
-        pair = model.encoders[module_key(name)], model.decoders[module_key(name)]
+        networks = model.encoders[module_key(name)], model.decoders[module_key(name)]
+        pair = [getattr(part, "structure", part) for part in networks]  # of an ensemble: of its members
         plain = isinstance(pair[0], MLPEncoder) and isinstance(pair[1], MLPDecoder)
         if modality.labels is None or not plain or any(True for part in pair for _ in part.buffers()):
             alike[name] = name
@@ -108,15 +109,15 @@ def _keeps_names(part: onnx.ModelProto, name: str) -> bool:
     return all(f".{module_key(name)}." in item.name for item in weights)
 
 
-def _with_weights_of(model: MVAE, part: onnx.ModelProto, first: str, name: str) -> onnx.ModelProto:
+def _with_weights_of(model: Coders, part: onnx.ModelProto, first: str, name: str) -> onnx.ModelProto:
     """A graph of modality ``first`` with the names and weights of modality ``name``."""
-    weights = {f"model.{key}": value for key, value in model.state_dict().items()}
+    weights = {f"model.{key}": value for key, value in (*model.named_parameters(), *model.named_buffers())}
     renamed: dict[str, str] = {}
     for item in part.graph.initializer:
         before, here, after = item.name.partition(f".{module_key(first)}.")
         if here:
             renamed[item.name] = key = f"{before}.{module_key(name)}.{after}"
-            item.CopyFrom(numpy_helper.from_array(weights[key].numpy(), key))
+            item.CopyFrom(numpy_helper.from_array(weights[key].numpy(force=True), key))
     for value in part.graph.value_info:
         value.name = renamed.get(value.name, value.name)
     for node in part.graph.node:
@@ -142,10 +143,20 @@ def _translated(graphs: _AllGraphs, inputs: Mapping[str, NumpyArray], z: NumpyAr
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
+            optimize=False,
         )
     if program is None:
         raise ExportError(f"torch gave no ONNX graphs of {', '.join(names)}")
+    optimize_ir(program.model, should_fold=_unless_a_weight)
     return program.model
+
+
+def _unless_a_weight(node: onnx_ir.Node) -> bool | None:
+    """False for what is computed from weights, so that these keep the layout and name they have in torch."""
+    values = [value.const_value for value in node.inputs if value is not None and value.is_initializer()]
+    return (
+        False if any(x is not None and x.dtype.is_floating_point() and x.size > 1 for x in values) else None
+    )
 
 
 def _prefixed(name: str, outputs: Sequence[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from threadpoolctl import threadpool_limits
 
-from training.model import MVAE
+from training.coders import Coders
 
 ONE_THREAD = 5e7
 """Products of weights and rows in a step up to which one thread computes it.
@@ -26,7 +26,7 @@ THREADS = torch.get_num_threads()
 
 
 @contextmanager
-def threads_for(model: MVAE, rows: int) -> Iterator[None]:
+def threads_for(model: Coders, rows: int) -> Iterator[None]:
     """Computes on one thread where a step is small: see :data:`ONE_THREAD`; what a user has set stays.
 
     Arguments:
@@ -55,7 +55,7 @@ def _threads_are_set(threads: int) -> bool:
     )
 
 
-def _is_small(model: MVAE, rows: int) -> bool:
+def _is_small(model: Coders, rows: int) -> bool:
     """Whether a step has few products; a convolution applies each weight many times to a row."""
     weights = list(model.parameters())
     return max(w.ndim for w in weights) <= 2 and rows * sum(w.numel() for w in weights) <= ONE_THREAD
