@@ -18,7 +18,7 @@ from models_store.folder import Bundle
 from models_store.latent import Latent
 from models_store.manifest import Manifest
 from models_store.residuals import Residuals
-from training import data
+from training import data, ensemble
 from training import fit as fitting
 from training.ablation import weak
 from training.checkpoint import LAST, EpochReport
@@ -38,6 +38,7 @@ from training.evaluation.calibrating import split
 from training.evaluation.card import CARD, FOLDER, card_of, corruption_table, report
 from training.evaluation.corruptions import CORRUPTIONS
 from training.evaluation.gains import beats_the_mean
+from training.evaluation.members import MemberGraphs
 from training.evaluation.metrics import Gain
 from training.evaluation.residuals import fit_residuals
 from training.export import OnnxGraphs, export
@@ -89,12 +90,12 @@ def fit(
     _announce(experiment, prepared, folder, launch)
     with tracked(trackers if leader else [], experiment, folder, resume) as log:
         with _shown(experiment, prepared, log) as progress:
-            fitted = fitting.fit(
+            trained = ensemble.train(
                 experiment, prepared, folder, progress, resume=resume, weights=weights, fabric=fabric
             )
-        if fitted.leader:
-            with threads_for(fitted.model, experiment.fit.batch_size):
-                measured, files = _finished(fitted, experiment, text, prepared, place)
+        if trained.leader:
+            with threads_for(trained.model, experiment.fit.batch_size):
+                measured, files = _finished(trained, experiment, text, prepared, place)
             log.measured(measured.metrics)
             if not force:
                 _check_gains(measured, files, folder)
@@ -184,15 +185,16 @@ def import_(folder: Path, place: stores.Store, name: str, networks: str | None) 
 
 
 def _finished(
-    fitted: fitting.Fitted, experiment: Experiment, text: str, prepared: data.Prepared, place: stores.Store
+    trained: ensemble.Trained, experiment: Experiment, text: str, prepared: data.Prepared, place: stores.Store
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Exports and measures the fitted model; returns the manifest and the files of its bundle."""
     number = place.next_number(experiment.name)
-    manifest, files = export(fitted.model, experiment, text, prepared, number, fitted.reports)
+    manifest, files = export(trained.model, experiment, text, prepared, number, trained.reports)
     console.print("the ONNX graphs agree with torch; measuring on held-out rows")
     graphs = OnnxGraphs(manifest, files, device_of(experiment.fit.device).type)
     evaluated = _evaluated(experiment, manifest, graphs, prepared)
-    if (factors := fit_residuals(evaluated, prepared.validation)) is not None:
+    members, held_out = _members(evaluated), [one.validation for one in trained.prepared]
+    if (factors := fit_residuals(members, held_out)) is not None:
         files[residuals.FILE] = factors.to_bytes()
         evaluated = replace(evaluated, residuals=factors)
     evaluated = _calibrated(evaluated, experiment, files)
@@ -200,6 +202,14 @@ def _finished(
     latent_space = Latent.from_bytes(files[latent.FILE], manifest)
     measured, card_files = _measured(evaluated, latent_space, experiment)
     return measured, files | card_files
+
+
+def _members(evaluated: EvaluatedModel) -> list[EvaluatedModel]:
+    """Each member of an ensemble; of a single model the model itself."""
+    count = evaluated.manifest.members
+    if count == 1:
+        return [evaluated]
+    return [replace(evaluated, graphs=MemberGraphs(evaluated.graphs, k, count)) for k in range(count)]
 
 
 def _check_gains(measured: Manifest, files: dict[str, bytes], folder: Path) -> None:
@@ -306,13 +316,12 @@ def _shown(experiment: Experiment, prepared: data.Prepared, log: Tracked) -> Ite
         TextColumn("loss {task.fields[loss]}"),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("epoch 1", total=experiment.fit.epochs * batches, loss="…")
+        epochs = experiment.fit.epochs * experiment.model.members
+        task = bar.add_task("epoch 1", total=epochs * batches, loss="…")
 
         def on_batch(epoch: int, batch: int, loss: float) -> None:
             done = (epoch - 1) * batches + batch
-            bar.update(
-                task, description=f"epoch {epoch}/{experiment.fit.epochs}", completed=done, loss=f"{loss:.2f}"
-            )
+            bar.update(task, description=f"epoch {epoch}/{epochs}", completed=done, loss=f"{loss:.2f}")
 
         def on_epoch(done: EpochReport) -> None:
             validation = "" if done.validation_loss is None else f", validation {done.validation_loss:.3f}"
@@ -323,6 +332,11 @@ def _shown(experiment: Experiment, prepared: data.Prepared, log: Tracked) -> Ite
             )
             log.epoch(done)
 
-        yield fitting.Progress(
-            on_batch, on_epoch, log.resumed, lambda what: bar.console.print(what, highlight=False)
-        )
+        def on_member(number: int, members: int) -> None:
+            if members > 1:
+                bar.console.print(f"model {number} of {members}", highlight=False)
+
+        def on_trouble(what: str) -> None:
+            bar.console.print(what, highlight=False)
+
+        yield fitting.Progress(on_batch, on_epoch, on_member, log.resumed, on_trouble)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from models_store.kinds import KINDS
 from models_store.kinds.fields import Column, Name, Spectrogram
 from models_store.manifest import KindName, Modality
+from models_store.members import MOST_MEMBERS
 from models_store.tables.dialect import FileDialect
 from training.augment_config import Augment, usual_or_none
 from training.errors import ExperimentError
@@ -232,6 +233,10 @@ class Model(_Frozen):
     """Number of epochs in which the weight of the divergence rises from 0 to beta."""
     beta: Annotated[float, Field(gt=0)] = 1.0
     """The weight of the divergence."""
+    members: Annotated[int, Field(ge=1, le=MOST_MEMBERS)] = 1
+    """Models that are trained one after another, each with other rows held out, and answer as one, a mixture:
+    of few rows, the mean of several answers is better than each. Takes as many times the time and memory;
+    ``latent_dim`` is that of each."""
 
 
 class Fit(_Frozen):

@@ -25,6 +25,7 @@ ROWS = 120
 CHEAP = {
     "fit.epochs": 40,
     "model.latent_dim": 4,
+    "model.members": 1,
     "evaluation.importance_samples": 5,
     "evaluation.rows": 20,
     "evaluation.generated_per_label": 5,

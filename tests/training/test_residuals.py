@@ -66,7 +66,7 @@ def test_the_density_of_factors_is_that_of_the_normal_distribution() -> None:
 
 def test_independent_residuals_have_no_factors() -> None:
     assert chosen_rank(np.random.default_rng(2).normal(size=(300, 1, 5)), 0) == 0
-    assert fit_residuals(linear_gaussian(600), NOTHING) is None
+    assert fit_residuals([linear_gaussian(600)], [NOTHING]) is None
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def with_factors() -> EvaluatedModel:
     """A model whose residuals hold all that there is to know."""
     evaluated = nothing_known(1500)
     evaluated = replace(evaluated, train=evaluated.train.head(1000))
-    return replace(evaluated, residuals=fit_residuals(evaluated, NOTHING))
+    return replace(evaluated, residuals=fit_residuals([evaluated], [NOTHING]))
 
 
 def test_answers_are_the_conditional_means_although_z_is_the_prior(with_factors: EvaluatedModel) -> None:
@@ -110,7 +110,7 @@ def test_residuals_are_as_wide_as_those_of_rows_that_did_not_train() -> None:
         )
         for scale in (1.0, 2.0)
     )
-    residuals = fit_residuals(replace(evaluated, train=narrow), wide)
+    residuals = fit_residuals([replace(evaluated, train=narrow)], [wide])
     assert residuals is not None
     assert residuals.rank == 0
     for cells in residuals.cells.values():

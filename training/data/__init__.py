@@ -17,7 +17,7 @@ from models_store.tables.dialect import TrainingTable
 from training.config import Data, Experiment
 from training.data import dataset, digits, fashion_mnist, mfeat, mnist, polydigits, table
 from training.data.gaps import with_gaps
-from training.data.rows import EpochRows, Rows, Splits
+from training.data.rows import EpochRows, Rows, Source, Splits, exchanged
 from training.data.stream import RowStream
 from training.errors import DataError, ExperimentError
 from training.networks.statistics import CellStatistics
@@ -39,6 +39,8 @@ class Prepared:
             ``train`` is then the pairing of epoch 0.
         tables: Tables that hold the modalities, as a manifest describes them.
         stream: Training rows of a data set, which are not held together.
+        other: Returns the same rows with another part of them for validation, from the number of the part
+            and how many parts there are.
     """
 
     modalities: tuple[Modality, ...]
@@ -48,6 +50,26 @@ class Prepared:
     anew: Callable[[int], Rows | EpochRows] | None = None
     tables: tuple[TrainingTable, ...] = ()
     stream: RowStream | None = None
+    other: Callable[[int, int], Prepared] | None = None
+
+    def of_member(self, number: int, members: int) -> Prepared:
+        """Returns the rows for one of several models, each of which holds out another part for validation.
+
+        Arguments:
+            number: Number of the model, from 0; the first has these rows as they are.
+            members: Number of models.
+
+        Raises:
+            ExperimentError: Rows of a data set are not held together.
+        """
+        if not number:
+            return self
+        if self.other is None:
+            raise ExperimentError(
+                f"model.members is {members}, but the rows of a data set are not held in memory, so that "
+                "others could be held out; set model.members = 1"
+            )
+        return self.other(number, members)
 
     def in_epoch(self, epoch: int) -> Rows | EpochRows:
         """Returns the training rows of an epoch."""
@@ -97,7 +119,12 @@ def prepare(experiment: Experiment, fabric: Fabric | None = None) -> Prepared:
         raise ExperimentError(f"data.source is '{settings.source}'; known are {', '.join(SOURCES)}, dataset")
     if settings.source != "table":
         _refuse_what_tables_have(experiment)
-    splits = SOURCES[settings.source](experiment)
+    return _of_member(experiment, SOURCES[settings.source](experiment), 0, 1)
+
+
+def _of_member(experiment: Experiment, splits: Splits, member: int, members: int) -> Prepared:
+    """The rows of an experiment for one of several models, each with other validation rows."""
+    settings = experiment.data
     described = {modality.name: modality for modality in splits.modalities}
     for name in experiment.modalities:
         if name not in described:
@@ -106,10 +133,11 @@ def prepare(experiment: Experiment, fabric: Fabric | None = None) -> Prepared:
             )
     names = tuple(experiment.modalities)
     train, test = splits.train.only(names).head(settings.limit), splits.test.only(names).head(settings.limit)
-    if splits.validation is not None:
-        source, validation = train, splits.validation.only(names)
+    source: Source
+    if isinstance(train, Rows) and splits.validation is not None:
+        source, validation = exchanged(train, splits.validation.only(names), member, members, experiment.seed)
     elif settings.validation < len(train):
-        source, validation = train.hold_out(settings.validation, experiment.seed)
+        source, validation = train.hold_out(settings.validation, experiment.seed + member)
     else:
         raise ExperimentError(f"data.validation is {settings.validation}, but there are {len(train)} rows")
     modalities = tuple(choice.of(described[name]) for name, choice in experiment.modalities.items())
@@ -119,7 +147,8 @@ def prepare(experiment: Experiment, fabric: Fabric | None = None) -> Prepared:
         rows = source.in_epoch(experiment.seed, epoch)
         return with_gaps(rows, settings, categories, experiment.seed, epoch)
 
-    return Prepared(modalities, anew(0), validation, test, anew, splits.tables)
+    other = partial(_of_member, experiment, splits)
+    return Prepared(modalities, anew(0), validation, test, anew, splits.tables, other=other)
 
 
 def _streamed(experiment: Experiment, fabric: Fabric | None) -> Prepared:

@@ -96,6 +96,43 @@ class Rows:
         return self
 
 
+def exchanged(train: Rows, held: Rows, number: int, parts: int, seed: int) -> tuple[Rows, Rows]:
+    """Holds out another part of the rows: the rows for training, in their order, and those held out.
+
+    Arguments:
+        train: Rows for training.
+        held: Rows held out, which are part 0.
+        number: Number of the part, from 0 to ``parts`` - 1.
+        parts: Number of parts. They have no row in common where together they are no larger than all rows.
+        seed: Seed of the order in which training rows become parts.
+    """
+    if not number:
+        return train, held
+    both = _joined(held, train)
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)) + len(held)
+    order = torch.cat([torch.arange(len(held)), order])
+    start = number * len(both) // parts
+    out = torch.zeros(len(both), dtype=torch.bool)
+    out[order[(torch.arange(len(held)) + start) % len(both)]] = True
+    return both.take(~out), both.take(out)
+
+
+def _joined(first: Rows, second: Rows) -> Rows:
+    """The rows of both, which have the same modalities."""
+
+    def mask(rows: Rows, name: str) -> Tensor:
+        return rows.masks.get(name, torch.ones(len(rows), dtype=torch.bool))
+
+    return Rows(
+        {name: torch.cat([x, second.data[name]]) for name, x in first.data.items()},
+        {
+            name: torch.cat([mask(first, name), mask(second, name)])
+            for name in first.data
+            if name in first.masks or name in second.masks
+        },
+    )
+
+
 @dataclass(frozen=True)
 class Share:
     """One process's part of a batch.

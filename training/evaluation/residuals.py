@@ -89,25 +89,27 @@ class Patterns:
         return np.stack([ordered[start:stop].T @ ordered[start:stop] for start, stop in spans])
 
 
-def fit_residuals(evaluated: EvaluatedModel, held_out: Rows) -> Residuals | None:
+def fit_residuals(models: Sequence[EvaluatedModel], held_out: Sequence[Rows]) -> Residuals | None:
     """Fits mean, factors and scale of the residuals of numbers.
 
     Networks fit training rows better than others, whose residuals are larger. So held-out rows decide whether
     there are factors, and how much wider the residuals of a modality are.
 
     Arguments:
-        evaluated: The model, with its training rows.
-        held_out: Rows that neither trained nor measure it, such as those that chose the epoch; may be empty.
+        models: The model; of an ensemble each member. The first has its training rows.
+        held_out: For each, rows that neither trained nor measure it, such as those that chose the epoch; may
+            be empty.
 
     Returns:
         None where there are no factors, and residuals of held-out rows are no wider.
     """
-    modalities = [one for one in evaluated.manifest.modalities if has_residuals(one)]
+    modalities = [one for one in models[0].manifest.modalities if has_residuals(one)]
     sizes = [one.shape[0] for one in modalities]
     if not 1 <= sum(sizes) <= MOST_CELLS:
         return None
-    trained, held = (_residuals(evaluated, modalities, rows) for rows in (evaluated.train, held_out))
-    rank = chosen_rank(trained, evaluated.seed) if len(modalities) <= MOST_VIEWS else 0
+    trained = _residuals(models[:1], modalities, [models[0].train])
+    held = _residuals(models, modalities, held_out)
+    rank = chosen_rank(trained, models[0].seed) if len(modalities) <= MOST_VIEWS else 0
     if rank and _refuted(trained, held, rank):
         rank = 0
     ends = np.cumsum(sizes)[:-1]
@@ -156,13 +158,25 @@ def _flat(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def _residuals(evaluated: EvaluatedModel, modalities: Sequence[Modality], rows: Rows) -> Array:
-    """Residuals of rows at draws of z from q(z | all that a row has), (n, K, p), NaN where missing."""
-    rows = having(rows, evaluated.manifest.names).head(ROWS)
-    if not len(rows):
-        return np.zeros((0, DRAWS_OF_ROW, sum(one.shape[0] for one in modalities)))
+def _residuals(
+    models: Sequence[EvaluatedModel], modalities: Sequence[Modality], rows: Sequence[Rows]
+) -> Array:
+    """Residuals of the rows of each model, at draws of z from q(z | all that a row has).
+
+    Returns:
+        (n, K, p), NaN where missing.
+    """
+    some = [having(part, models[0].manifest.names).head(ROWS // len(models)) for part in rows]
+    draws = int(np.clip(DRAWS // max(1, sum(map(len, some))), 1, DRAWS_OF_ROW))
+    empty = np.zeros((0, draws, sum(one.shape[0] for one in modalities)))
+    parts = zip(models, some, strict=True)
+    return np.concatenate(
+        [empty, *(_drawn(model, modalities, part, draws) for model, part in parts if len(part))]
+    )
+
+
+def _drawn(evaluated: EvaluatedModel, modalities: Sequence[Modality], rows: Rows, draws: int) -> Array:
     posterior = evaluated.posterior(rows, evaluated.manifest.names)
-    draws = int(np.clip(DRAWS // len(rows), 1, DRAWS_OF_ROW))
     noise = evaluated.rng().standard_normal((len(rows), draws, posterior.mu.shape[-1]), np.float32)
     z = Gaussian(posterior.mu[:, None], posterior.log_var[:, None]).sample(noise)
     return np.concatenate([evaluated.residuals_at(one.name, rows, z) for one in modalities], axis=-1)

@@ -27,7 +27,10 @@ TABLE_STEPS = 1000
 """Optimizer steps on columns of numbers, labels and counts, ..."""
 LARGE_TABLE_STEPS = 4000
 """... and on tables of at least LARGE_TABLE rows."""
-LARGE_TABLE = 5000
+SMALL_TABLE, LARGE_TABLE = 1000, 5000
+MEMBERS, MEMBER_VIEWS = 4, 4
+"""Models of a small table, each with other rows held out, and the most views of such a table: a step takes
+longer the more views there are."""
 EPOCH_ROWS, MOST_PARTS = 1_000_000, 100
 """Rows of an epoch of a data set with more of them, and the most such epochs in which all rows are read."""
 HIDDEN_CELLS = 0.25
@@ -128,8 +131,9 @@ class Draft:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the first run."""
-        return self.schedule.epochs * math.ceil(self.epoch_rows / self.schedule.batch)
+        """Optimizer steps of the first run, of all its models."""
+        epochs = self.schedule.epochs * self.schedule.members
+        return epochs * math.ceil(self.epoch_rows / self.schedule.batch)
 
     def network(self, guess: Guess) -> dict[str, Any]:
         """Network of a modality."""
@@ -199,6 +203,8 @@ class Draft:
     def _model(self, schedule: Schedule) -> Table:
         table = tomlkit.table()
         _add(table, "latent_dim", self.latent_dim)
+        if schedule.members > 1:
+            _add(table, "members", schedule.members, "models with other held-out rows, which answer as one")
         _add(table, "warmup", min(10, schedule.epochs // 3))
         if schedule.objective:
             _add(table, "objective", schedule.objective, OBJECTIVE_REASON)
@@ -210,7 +216,7 @@ class Draft:
         _add(table, "epochs", schedule.epochs)
         _add(table, "batch_size", schedule.batch)
         _add(table, "learning_rate", schedule.learning_rate)
-        patience = max(20, schedule.epochs // 4)
+        patience = max(20, schedule.epochs // (4 if schedule.members == 1 else 8))
         _add(table, "patience", patience, "epochs without a lower validation loss, then stop")
         if schedule.layers == 1:
             _add(table, "average", 0.99, "validate and keep averaged weights")
@@ -273,6 +279,7 @@ class Schedule:
         layers: Hidden layers of a fully connected network.
         objective: Name of the objective; None: the default.
         hides: Whether cells of wide vectors are hidden from the encoders.
+        members: Number of models.
     """
 
     epochs: int
@@ -281,6 +288,7 @@ class Schedule:
     layers: int
     objective: str | None
     hides: bool
+    members: int
 
 
 def _schedule(rows: int, epoch_rows: int, guesses: Sequence[Guess]) -> Schedule:
@@ -289,7 +297,8 @@ def _schedule(rows: int, epoch_rows: int, guesses: Sequence[Guess]) -> Schedule:
     On tables of a few hundred rows (pbc, breast, weak views; three splits) one hidden layer at 3e-3 with
     averaged weights and 1,000 steps came within .03 R² of ridge regression, where two layers at 1e-3 learned
     nothing of views of one column. Hidden cells raised R² of single gaps from .545 to .563 (views of 20
-    columns) and of whole views from .146 to .157 (142 to 200); views of 2 to 6 columns gained nothing.
+    columns) and of whole views from .146 to .157 (142 to 200); views of 2 to 6 columns gained nothing. Four
+    models instead of one: see ``benchmarks/README.md``.
     """
     tabular = all(KINDS[guess.kind].tabular for guess in guesses)
     objective = "conditional" if tabular or len(guesses) >= MANY_VIEWS else None
@@ -299,7 +308,8 @@ def _schedule(rows: int, epoch_rows: int, guesses: Sequence[Guess]) -> Schedule:
     else:
         batch, steps, rate, layers = min(128, max(8, rows // 16)), STEPS, 1e-3, 2
     epochs = min(300, max(math.ceil(rows / epoch_rows), math.ceil(steps / math.ceil(epoch_rows / batch))))
-    return Schedule(epochs, batch, rate, layers, objective, hides=tabular and rows < LARGE_TABLE)
+    members = MEMBERS if tabular and rows < SMALL_TABLE and len(guesses) <= MEMBER_VIEWS else 1
+    return Schedule(epochs, batch, rate, layers, objective, tabular and rows < LARGE_TABLE, members)
 
 
 def _networks(guess: Guess, layers: int) -> tuple[dict[str, Any], dict[str, Any] | None, str]:

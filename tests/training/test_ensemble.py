@@ -1,0 +1,266 @@
+"""Models with other held-out rows that answer as one."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from starlette.testclient import TestClient
+
+from models_store import calibration, residuals
+from models_store.folder import Bundle, open_bundle, publish
+from models_store.members import block, centre, edges
+from models_store.stores import store_at
+from service.app import create_app
+from service.settings import Settings
+from training import commands, data, ensemble
+from training.config import Experiment, read_experiment
+from training.data.rows import Rows, exchanged
+from training.epoch import Progress
+from training.errors import ExperimentError
+from training.evaluation.members import MemberGraphs
+from training.export import OnnxGraphs, TorchGraphs
+from training.tables.guess import guess
+
+MEMBERS, ROWS = 3, 90
+CORRECTIONS = (residuals.FILE, calibration.FILE)
+COLUMNS = ("height", "weight", "pulse", "age")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A published ensemble, and what it was made of."""
+
+    experiment: Experiment
+    text: str
+    prepared: data.Prepared
+    folder: Path
+    bundle: Bundle
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("ensemble")
+    write_table(folder / "people.csv")
+    path = folder / "experiment.toml"
+    views = {name: name for name in COLUMNS}
+    text = guess([folder / "people.csv"], path, groups=views).text
+    assert "members" not in text  # it has more views than tables that get several models
+    text = text.replace("latent_dim", f"members = {MEMBERS}\nlatent_dim").replace("epochs = ", "epochs = 6 #")
+    path.write_text(text)
+    experiment, text = read_experiment(str(path))
+    store = store_at(str(folder / "store"))
+    commands.fit(experiment, text, store, folder / "run", resume=False, start=None, trackers=(), force=True)
+    bundle = open_bundle(folder / "store" / experiment.name / "1")
+    return Run(experiment, text, data.prepare(experiment), folder, bundle)
+
+
+def write_table(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((ROWS, 2))
+    numbers = z @ rng.standard_normal((2, 4)) + 0.3 * rng.standard_normal((ROWS, 4))
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*COLUMNS, "sex"])
+        for row, label in zip(numbers.round(3).tolist(), np.where(z[:, 0] > 0, "f", "m"), strict=True):
+            writer.writerow([*(x if rng.random() > 0.1 else "" for x in row), label])
+
+
+@pytest.fixture(scope="module")
+def members(run: Run) -> ensemble.Trained:
+    """The members of the finished run, read from its folder."""
+    return ensemble.train(run.experiment, run.prepared, run.folder / "run", resume=True)
+
+
+@pytest.fixture(scope="module")
+def client(run: Run) -> Iterator[TestClient]:
+    """Serves the graphs alone, without what corrects their answers."""
+    manifest, store = run.bundle.manifest, run.folder / "plain"
+    files = {name: run.bundle.read(name) for name in manifest.files if name not in CORRECTIONS}
+    publish(store, manifest.model_copy(update={"files": {}}), files)
+    settings = Settings(store=str(store), default_model=manifest.name)
+    with TestClient(create_app(settings)) as one:
+        yield one
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def numbered(low: int, high: int, *, mask: bool = True) -> Rows:
+    x = torch.arange(low, high)
+    return Rows({"x": x}, {"x": x % 3 > 0} if mask else {})
+
+
+@pytest.mark.parametrize("parts", [2, 4, 7])
+def test_parts_that_are_held_out_have_no_row_in_common(parts: int) -> None:
+    train, held = numbered(5, 35), numbered(0, 5)
+    splits = [exchanged(train, held, number, parts, seed=1) for number in range(parts)]
+    assert splits[0] == (train, held)
+    out = [rows.data["x"].tolist() for _, rows in splits]
+    assert len({x for part in out for x in part}) == sum(map(len, out)) == 5 * parts
+    for remaining, part in splits:
+        assert sorted(remaining.data["x"].tolist() + part.data["x"].tolist()) == [*range(35)]
+        for rows in (remaining, part):
+            assert torch.equal(rows.masks["x"], rows.data["x"] % 3 > 0)
+
+
+def test_a_modality_that_only_some_rows_lack_keeps_its_gaps() -> None:
+    (train, held) = exchanged(numbered(5, 35, mask=False), numbered(0, 5), 1, 2, seed=1)
+    for rows in (train, held):
+        x = rows.data["x"]
+        assert torch.equal(rows.masks["x"], (x >= 5) | (x % 3 > 0))
+
+
+def test_each_member_has_not_seen_other_rows(members: ensemble.Trained, run: Run) -> None:
+    out = [one.validation.data["pulse"].tolist() for one in members.prepared]
+    assert [len(rows) for rows in out] == [9] * MEMBERS
+    assert all(
+        torch.equal(one.test.data["pulse"], run.prepared.test.data["pulse"]) for one in members.prepared
+    )
+    for one, rows in zip(members.prepared, out, strict=True):
+        assert len(one.train) + len(rows) + len(one.test) == ROWS
+
+
+def test_rows_of_a_data_set_have_no_other_parts(run: Run) -> None:
+    streamed = replace(run.prepared, other=None)
+    with pytest.raises(ExperimentError, match=r"model\.members is 3, .* set model\.members = 1"):
+        ensemble.train(run.experiment, streamed, run.folder / "streamed")
+
+
+# --- the model -----------------------------------------------------------------------------------
+
+
+def test_the_graphs_of_the_bundle_hold_the_members_side_by_side(run: Run, members: ensemble.Trained) -> None:
+    manifest = run.bundle.manifest
+    dimension = run.experiment.model.latent_dim
+    assert (manifest.members, manifest.latent_dim) == (MEMBERS, MEMBERS * dimension + 1)
+    graphs, rows = graphs_of(run.bundle), run.prepared.test
+    for name in manifest.names:
+        expert = graphs.encode(name, rows.data[name].numpy())
+        for k, one in enumerate(members.members):
+            alone, part = TorchGraphs(one.model).encode(name, rows.data[name].numpy()), block(k, *sizes(run))
+            np.testing.assert_allclose(expert.mu[:, part], alone.mu, atol=1e-4)
+            np.testing.assert_allclose(expert.log_var[:, part], alone.log_var, atol=1e-4)
+        assert (expert.mu[:, -1] == 0).all()
+
+
+def test_u_chooses_the_decoder(run: Run, members: ensemble.Trained) -> None:
+    z = np.random.default_rng(1).standard_normal((50, run.bundle.manifest.latent_dim)).astype(np.float32)
+    chosen = np.digitize(z[:, -1], edges(MEMBERS))
+    assert set(chosen) == {0, 1, 2}
+    for name in run.bundle.manifest.names:
+        decoded = graphs_of(run.bundle).decode(name, z)
+        for k, one in enumerate(members.members):
+            alone = TorchGraphs(one.model).decode(name, z[:, block(k, *sizes(run))])
+            for key, value in alone.items():
+                np.testing.assert_allclose(decoded[key][chosen == k], value[chosen == k], atol=1e-4)
+
+
+def test_one_member_is_evaluated_by_itself(run: Run, members: ensemble.Trained) -> None:
+    graphs, pulse = graphs_of(run.bundle), run.prepared.test.data["pulse"].numpy()
+    of_one = MemberGraphs(graphs, 1, MEMBERS)
+    z = of_one.encode("pulse", pulse).mu
+    assert (z[:, -1] == np.float32(centre(1, MEMBERS))).all()
+    alone = TorchGraphs(members.members[1].model)
+    expected = alone.decode("pulse", alone.encode("pulse", pulse).mu)
+    for key, value in of_one.decode("pulse", z).items():
+        np.testing.assert_allclose(value, expected[key], atol=1e-4)
+
+
+def graphs_of(bundle: Bundle) -> OnnxGraphs:
+    return OnnxGraphs(bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files})
+
+
+def sizes(run: Run) -> tuple[int, int]:
+    return run.bundle.manifest.latent_dim, MEMBERS
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def test_a_run_resumes_within_a_member(run: Run, members: ensemble.Trained, tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop(report: Any) -> None:
+        if report.epoch == 9:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        ensemble.train(run.experiment, run.prepared, tmp_path, Progress(epoch=stop))
+    seen: list[int] = []
+    progress = Progress(epoch=lambda report: seen.append(report.epoch))
+    again = ensemble.train(run.experiment, run.prepared, tmp_path, progress, resume=True)
+    assert seen == [*range(10, 19)]
+    assert [report.epoch for report in again.reports] == [*range(1, 19)]
+    for one, other in zip(members.members, again.members, strict=True):
+        assert all(map(torch.equal, one.model.state_dict().values(), other.model.state_dict().values()))
+
+
+def test_a_published_ensemble_is_a_start(run: Run, tmp_path: Path) -> None:
+    weights = commands.weights_of(run.bundle)
+    once = run.experiment.model_copy(
+        update={"fit": run.experiment.fit.model_copy(update={"epochs": 1, "learning_rate": 1e-12})}
+    )
+    trained = ensemble.train(once, run.prepared, tmp_path, weights=weights)
+    for key, value in trained.model.state_dict().items():
+        torch.testing.assert_close(value, weights[key], atol=1e-5, rtol=1e-4)
+
+
+# --- the service ---------------------------------------------------------------------------------
+
+
+def test_the_service_answers_with_the_mean_of_the_members(
+    client: TestClient, members: ensemble.Trained
+) -> None:
+    """The mean of x given z at the members' posteriors, against the average of each one's."""
+    inputs = {"height": [[0.5]], "age": [[-1.0]]}
+    response = client.post("/generate?gen_mod=pulse&K=4000&seed=1", json={"inputs": inputs})
+    answer = response.json()["targets"]["pulse"]
+    observations = Rows(
+        {name: torch.tensor(x, dtype=torch.float32) for name, x in inputs.items()},
+        {name: torch.ones(1, dtype=torch.bool) for name in inputs},
+    )
+    means = [mean_of(one.model, observations) for one in members.members]
+    assert np.ptp(means) > 0.02
+    assert answer["mean"][0] == pytest.approx([float(np.mean(means))], abs=0.03)
+
+
+def mean_of(model: Any, observations: Rows) -> float:
+    experts = [model.expert(name, x) for name, x in observations.data.items()]
+    precision = 1 + torch.stack([torch.exp(-one.log_var) for one in experts]).sum(dim=0)
+    mu = torch.stack([one.mu * torch.exp(-one.log_var) for one in experts]).sum(dim=0) / precision
+    z = mu + torch.randn(20_000, mu.shape[-1], generator=torch.Generator().manual_seed(2)) / precision.sqrt()
+    with torch.no_grad():
+        return float(model.parameters_of("pulse", z)["loc"].mean())
+
+
+def test_a_score_is_the_mean_of_the_densities_of_the_members(
+    client: TestClient, run: Run, members: ensemble.Trained
+) -> None:
+    rows = run.prepared.test
+    names = [name for name in run.bundle.manifest.names if rows.data[name].dtype.is_floating_point]
+    complete = np.flatnonzero(np.all([rows.masks[name].numpy() for name in names], axis=0))[:4]
+    some = rows.only(names).take(torch.from_numpy(complete))
+    inputs = {name: some.data[name].tolist() for name in names}
+    response = client.post("/score?K=3000&seed=1", json={"inputs": inputs}).json()
+    each = [
+        one.model.compute_log_prob(some, K=1000, generator=torch.Generator().manual_seed(1)).log_prob
+        for one in members.members
+    ]
+    expected = torch.logsumexp(torch.stack(each), dim=0) - np.log(MEMBERS)
+    np.testing.assert_allclose(response["log_prob"], expected.numpy(), atol=0.2)
+
+
+def test_the_shares_of_modalities_and_the_prior_are_one(client: TestClient) -> None:
+    inputs = {"height": [[0.5], [1.0]], "age": [[-1.0], [0.2]]}
+    response = client.post("/encode?fields=contributions", json={"inputs": inputs}).json()
+    contributions = response["contributions"]
+    total = sum(np.array(values) for values in contributions.values())
+    np.testing.assert_allclose(total, 1, atol=1e-4)

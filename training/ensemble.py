@@ -1,0 +1,220 @@
+"""Several models of one experiment, each without a part of the rows, that answer as one.
+
+A model of a few hundred rows loses much by those that choose its epoch, and its answers vary with its first
+weights. Models that each leave out another part have seen more rows together; their mean varies less, and
+what remains between them is uncertainty about the weights, which draws then carry.
+
+References:
+    | Bagging Predictors (Breiman, 1996)
+    | https://doi.org/10.1007/BF00058655
+    | Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles (Lakshminarayanan, Pritzel &
+      Blundell, 2017)
+    | https://arxiv.org/abs/1612.01474
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from models_store.members import edges, joint_dimension
+from training import fit as fitting
+from training.checkpoint import LAST, EpochReport
+from training.coders import LOG_VAR_LIMIT, Coders, module_key
+from training.config import Experiment
+from training.data import Prepared
+from training.fit import Fitted, Progress
+from training.model import MVAE
+from training.networks import ModelOutput
+
+
+class Ensemble(Coders):
+    """Models as one, whose latent space holds theirs, as ``models_store/members.py`` lays them out.
+
+    Arguments:
+        members: At least two models of one configuration.
+    """
+
+    def __init__(self, members: Sequence[MVAE]) -> None:
+        first = members[0]
+        names, dimension = first.modalities, joint_dimension(first.latent_dim, len(members))
+        encoders = {name: _Encoders([one.encoders[module_key(name)] for one in members]) for name in names}
+        decoders = {
+            name: _Decoders([one.decoders[module_key(name)] for one in members], first.latent_dim)
+            for name in names
+        }
+        super().__init__(replace(first.config, latent_dim=dimension), encoders, decoders)
+        self.members = nn.ModuleList(members)
+        self.members_in_z = len(members)
+
+
+class _Stacked(nn.Module):
+    """Networks of one structure, whose weights lie in one tensor each, computed together.
+
+    Arguments:
+        networks: Trained networks, which stay as they are: the weights are copied.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self._structure = (copy.deepcopy(networks[0]).to("meta"),)  # in a tuple: no module of this one
+        parameters, buffers = stack_module_state(list(networks))
+        self._places = {name: f"stacked_{number}" for number, name in enumerate([*parameters, *buffers])}
+        for name, value in {**parameters, **buffers}.items():
+            self.register_buffer(self._places[name], value.detach(), persistent=False)
+
+    @property
+    def structure(self) -> nn.Module:
+        """One of the networks, without weights."""
+        return self._structure[0]
+
+    def together(self, x: Tensor, each: int | None) -> ModelOutput:
+        """Outputs of all networks, (M, n, *shape).
+
+        Arguments:
+            x: Input of all, (n, *shape), or of each, (M, n, *shape).
+            each: 0 if each has its own input.
+        """
+        structure, weights = (
+            self.structure,
+            {name: getattr(self, place) for name, place in self._places.items()},
+        )
+
+        def run(of_one: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+            return dict(functional_call(structure, of_one, (x,)))
+
+        return ModelOutput(torch.vmap(run, in_dims=(0, each))(weights, x))
+
+
+class _Encoders(_Stacked):
+    """The experts of all members side by side, and the prior in place of u."""
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        experts = self.together(x, None)
+        mu, log_var = (_beside(value) for value in (experts.embedding, experts.log_covariance))
+        unknown = mu[:, :1] * 0
+        return ModelOutput(
+            embedding=torch.cat([mu, unknown], dim=1),
+            log_covariance=torch.cat([log_var, unknown + LOG_VAR_LIMIT], dim=1),
+        )
+
+
+class _Decoders(_Stacked):
+    """The decoder of the member that u chooses."""
+
+    def __init__(self, networks: Sequence[nn.Module], dimension: int) -> None:
+        super().__init__(networks)
+        self._members, self._dimension = len(networks), dimension
+
+    def forward(self, z: Tensor) -> ModelOutput:
+        blocks = z[:, :-1].reshape(-1, self._members, self._dimension).transpose(0, 1)
+        return ModelOutput({name: _chosen(z[:, -1:], x) for name, x in self.together(blocks, 0).items()})
+
+
+def _beside(values: Tensor) -> Tensor:
+    """(M, n, d) as (n, M d)."""
+    return values.transpose(0, 1).flatten(start_dim=1)
+
+
+def _chosen(u: Tensor, values: Tensor) -> Tensor:
+    """By row the value of the chosen member: (n, *shape), for u of shape (n, 1)."""
+    chosen, *others = values.unbind(0)
+    for edge, value in zip(edges(len(values)), others, strict=True):
+        above = (u > edge).reshape(-1, *(1 for _ in value.shape[1:]))
+        chosen = torch.where(above, value, chosen)
+    return chosen
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The trained models of an experiment.
+
+    Arguments:
+        members: One for each member; of a single model the model itself.
+        prepared: The rows of each.
+    """
+
+    members: Sequence[Fitted]
+    prepared: Sequence[Prepared]
+
+    @property
+    def model(self) -> Coders:
+        models = [one.model for one in self.members]
+        return models[0] if len(models) == 1 else Ensemble(models).eval()
+
+    @property
+    def reports(self) -> list[EpochReport]:
+        """Reports of all epochs, those of one member after those of the one before."""
+        return [report for one in self.members for report in one.reports]
+
+    @property
+    def leader(self) -> bool:
+        return self.members[0].leader
+
+
+def train(
+    experiment: Experiment,
+    prepared: Prepared,
+    workdir: Path,
+    progress: Progress | None = None,
+    *,
+    resume: bool = False,
+    weights: Mapping[str, Tensor] | None = None,
+    fabric: Fabric | None = None,
+) -> Trained:
+    """Trains the members of an experiment one after another; for the arguments see :func:`training.fit.fit`.
+
+    The second member and those after it have folders of their own below ``workdir``.
+
+    Raises:
+        TrainingError: As for :func:`training.fit.fit`.
+    """
+    progress, count = progress or Progress(), experiment.model.members
+    members, rows, done = [], [], 0
+    for number in range(count):
+        folder = workdir / f"member-{number + 1}" if number else workdir
+        mine = experiment.model_copy(update={"seed": experiment.seed + number})
+        rows.append(prepared.of_member(number, count))
+        progress.member(number + 1, count)
+        fitted = fitting.fit(
+            mine,
+            rows[-1],
+            folder,
+            _after(progress, done),
+            resume=resume and (not number or (folder / LAST).exists()),
+            weights=_of_member(weights, number),
+            fabric=fabric,
+        )
+        members.append(replace(fitted, reports=[_shifted(one, done) for one in fitted.reports]))
+        done += len(fitted.reports)
+    return Trained(members, rows)
+
+
+def _after(progress: Progress, epochs: int) -> Progress:
+    """The same receivers, with the epochs of a member numbered after those of the members before it."""
+    return replace(
+        progress,
+        batch=lambda epoch, batch, loss: progress.batch(epochs + epoch, batch, loss),
+        epoch=lambda report: progress.epoch(_shifted(report, epochs)),
+        resumed=lambda reports: progress.resumed([_shifted(one, epochs) for one in reports]),
+    )
+
+
+def _shifted(report: EpochReport, epochs: int) -> EpochReport:
+    return replace(report, epoch=report.epoch + epochs)
+
+
+def _of_member(weights: Mapping[str, Tensor] | None, number: int) -> Mapping[str, Tensor] | None:
+    """The weights of one member of an ensemble; those of a single model are the start of each member."""
+    prefix = f"members.{number}."
+    own = {
+        key.removeprefix(prefix): value for key, value in (weights or {}).items() if key.startswith(prefix)
+    }
+    return own or weights
