@@ -7,10 +7,12 @@ Runs in namespaces of its own for network and processes, since Ray's ports are b
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -48,14 +50,14 @@ def main(folder: Path, bundle: Path) -> None:
         thread.start()
     report: dict[str, Any] = {"request_ids": request_ids()}
     try:
-        resume(callers)
+        resume(folder, callers)
         for event in (killed, redeployed, published):
             before, then = callers.answered, event(folder, bundle, callers)
-            resume(callers, then)
+            resume(folder, callers, then)
             print(f"{event.__name__}: 0 failed of {callers.answered - before}", file=sys.stderr)
-        resume(callers, lambda: scraped() == [True, True])  # both have answered
+        resume(folder, callers, lambda: scraped() == [True, True])  # both have answered
         report["metrics"] = scraped()
-        resume(callers, drained(folder))
+        resume(folder, callers, drained(folder))
     finally:
         callers.stop.set()
         for thread in threads:
@@ -114,6 +116,7 @@ def environment(folder: Path) -> dict[str, str]:
         "ANYVIEW_RAY_CORES": "0.5",
         "ANYVIEW_RAY_MAX_REPLICAS": "2",
         # A drained replica takes no new requests, but Ray lets it live for 30 s by default.
+        "RAY_SERVE_HAPROXY_LOG_TARGET": "stdout format raw",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "10",
     }
 
@@ -126,7 +129,8 @@ def begin(folder: Path) -> None:
     subprocess.run([*start.split(), *memory], cwd=ROOT, check=True, stdout=sys.stderr)  # noqa: S603
     deploy(folder, "1000")
     until(lambda: readiness(ADDRESS) == 200, SECONDS)
-    until(lambda: len([*replicas()]) == 2, SECONDS)
+    # Until then a proxy of Ray in Python answers, which may refuse requests while replicas start.
+    until(lambda: servers_up(folder) == 2, SECONDS)
 
 
 def deploy(folder: Path, rows: str, changes: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -142,6 +146,18 @@ def deploy(folder: Path, rows: str, changes: Sequence[Mapping[str, Any]] = ()) -
     subprocess.run(["serve", "deploy", file], cwd=ROOT, check=True, stdout=sys.stderr)  # noqa: S603, S607
 
 
+def servers_up(folder: Path) -> int:
+    """Number of replicas to which HAProxy sends requests."""
+    (path,) = folder.glob("haproxy/*/admin.sock")
+    with socket.socket(socket.AF_UNIX) as admin:
+        admin.connect(str(path))
+        admin.sendall(b"show stat\n")
+        with admin.makefile() as answer:
+            lines = answer.read().removeprefix("# ").splitlines()
+    servers = [line for line in csv.DictReader(lines) if line["svname"].startswith("SERVE_REPLICA")]
+    return sum(line["status"].startswith("UP") for line in servers)
+
+
 def replicas() -> Iterator[int]:
     """Process ids of the replicas."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -149,12 +165,22 @@ def replicas() -> Iterator[int]:
             yield int(path.parent.name)
 
 
-def resume(callers: Callers, until_then: Event = lambda: True) -> None:
+def resume(folder: Path, callers: Callers, until_then: Event = lambda: True) -> None:
     """Waits for further responses, and for an event."""
     goal = callers.answered + REQUESTS
     until(lambda: callers.failures or (callers.answered >= goal and until_then()), SECONDS)
     if callers.failures:
-        sys.exit(callers.failures[0])
+        sys.exit(f"{callers.failures[0]}\n{refused(folder)}")
+
+
+def refused(folder: Path) -> str:
+    """Lines of HAProxy's log with its own responses, whose codes say why a session ended, and with servers that
+    it took for dead.
+    """
+    lines = [
+        line for file in folder.glob("haproxy/**/*.stdout.log") for line in file.read_text().splitlines()
+    ]
+    return "\n".join(line for line in lines if " 500 " in line or "is DOWN" in line or "is UP" in line)
 
 
 def request_ids() -> list[str]:
