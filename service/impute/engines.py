@@ -14,9 +14,11 @@ from functools import partial
 from typing import Any
 
 from service.errors import NotReady, WrongInput
-from service.impute.files import FileFiller, FileResult, FileTask
+from service.impute.files import FileResult, FileTask
 from service.impute.table import Counts
 
+Fill = Callable[..., FileResult]
+"""Fills the file of a task; in this process it is called with a receiver of numbers of filled rows, too."""
 RETRIES = 3
 """Times that Ray fills a file again whose worker or machine was lost."""
 
@@ -34,7 +36,7 @@ class Engine:
     workers: int | None = None
 
     def results(
-        self, fill: FileFiller, tasks: Sequence[FileTask], show: Callable[[int], None]
+        self, fill: Fill, tasks: Sequence[FileTask], show: Callable[[int], None]
     ) -> Iterator[FileResult]:
         """Yields the result of each task when it is complete.
 
@@ -54,7 +56,7 @@ class Engine:
         return (fill(task, show) for task in tasks)
 
 
-def _by_processes(fill: FileFiller, tasks: Sequence[FileTask], workers: int) -> Iterator[FileResult]:
+def _by_processes(fill: Fill, tasks: Sequence[FileTask], workers: int) -> Iterator[FileResult]:
     # A forked process would inherit the locks of the threads of onnxruntime and DuckDB.
     pool = ProcessPoolExecutor(min(workers, len(tasks)), multiprocessing.get_context("spawn"))
     try:
@@ -68,13 +70,12 @@ def _by_processes(fill: FileFiller, tasks: Sequence[FileTask], workers: int) -> 
         pool.shutdown(cancel_futures=True)
 
 
-def _by_ray(fill: FileFiller, tasks: Sequence[FileTask], workers: int | None) -> Iterator[FileResult]:
+def _by_ray(fill: Fill, tasks: Sequence[FileTask], workers: int | None) -> Iterator[FileResult]:
     """Fills files by Ray Data, whose rows are the indices of files, and after the mapping their results."""
     ray = _ray()
     indices, compute = ray.data.range(len(tasks), override_num_blocks=len(tasks)), ray.data.TaskPoolStrategy
-    with (
-        warnings.catch_warnings()
-    ):  # max_retries has no other place; a task is repeated without end by default
+    with warnings.catch_warnings():
+        # max_retries has no other place; a task is repeated without end by default.
         warnings.simplefilter("ignore", DeprecationWarning)
         options = {"compute": compute(size=workers), "num_cpus": 1, "max_retries": RETRIES}
         filled = indices.map(partial(_fill_row, fill, tasks), **options)
@@ -82,11 +83,13 @@ def _by_ray(fill: FileFiller, tasks: Sequence[FileTask], workers: int | None) ->
         for row in filled.iter_rows():
             counts = Counts(row["rows"], row["unobserved"])
             yield FileResult(tasks[row["file"]], counts, tuple(row["copied"]), row["error"] or None)
+    except ray.exceptions.RayTaskError:
+        raise  # an error of the task itself, which no repetition mends
     except ray.exceptions.RayError as error:
         raise NotReady(f"Ray lost a worker: {str(error).splitlines()[0]}; run again to resume") from None
 
 
-def _fill_row(fill: FileFiller, tasks: Sequence[FileTask], row: Mapping[str, int]) -> dict[str, Any]:
+def _fill_row(fill: Fill, tasks: Sequence[FileTask], row: Mapping[str, int]) -> dict[str, Any]:
     """Fills the file with this index."""
     result = fill(tasks[row["id"]])
     return {"file": row["id"], **vars(result.counts), "copied": result.copied, "error": result.error or ""}
