@@ -115,7 +115,7 @@ class _Decoders(_Stacked):
 
     def forward(self, z: Tensor) -> ModelOutput:
         blocks = z[:, :-1].reshape(-1, self._members, self._dimension).transpose(0, 1)
-        return ModelOutput({name: _chosen(z[:, -1:], x) for name, x in self.together(blocks, 0).items()})
+        return ModelOutput({name: _selected(z[:, -1:], x) for name, x in self.together(blocks, 0).items()})
 
 
 def _beside(values: Tensor) -> Tensor:
@@ -123,13 +123,13 @@ def _beside(values: Tensor) -> Tensor:
     return values.transpose(0, 1).flatten(start_dim=1)
 
 
-def _chosen(u: Tensor, values: Tensor) -> Tensor:
-    """By row the value of the chosen member: (n, *shape), for u of shape (n, 1)."""
-    chosen, *others = values.unbind(0)
+def _selected(u: Tensor, values: Tensor) -> Tensor:
+    """By row the value of the selected member: (n, *shape), for u of shape (n, 1)."""
+    selected, *others = values.unbind(0)
     for edge, value in zip(edges(len(values)), others, strict=True):
         above = (u > edge).reshape(-1, *(1 for _ in value.shape[1:]))
-        chosen = torch.where(above, value, chosen)
-    return chosen
+        selected = torch.where(above, value, selected)
+    return selected
 
 
 @dataclass(frozen=True)
@@ -217,4 +217,4 @@ def _of_member(weights: Mapping[str, Tensor] | None, number: int) -> Mapping[str
     own = {
         key.removeprefix(prefix): value for key, value in (weights or {}).items() if key.startswith(prefix)
     }
-    return own or weights
+    return part or weights

@@ -89,12 +89,7 @@ class Explanation(NamedTuple):
         return Explanation(self.contributions[:, rows], self.information[rows], self.disagreement[rows])
 
     def of_members(self, members: int, dimension: int) -> Explanation:
-        """Means over the models of an ensemble, from sums over their blocks of z; that of u is the prior's.
-
-        Arguments:
-            members: Models of the ensemble.
-            dimension: Latent dimension D of all.
-        """
+        """Means over the models of an ensemble, of whose D dimensions of z the last is the prior's."""
         contributions = self.contributions * (dimension / (dimension - 1))
         contributions[0] -= 1 / (dimension - 1)
         return Explanation(contributions, self.information / members, self.disagreement / members)

@@ -57,7 +57,7 @@ def test_a_mixture_is_scored_as_the_mean_of_the_densities_of_its_members() -> No
     truth = logsumexp([density(k, x, given) for k in range(3)], axis=0) - math.log(3)
     target = Target("x", FAMILIES["normal"](), x, np.ones(12, bool))
     mixture = Question(given, posterior, [target], members=3)
-    estimate = score(mixture, chosen, draws=3000, dimension=2)
+    estimate = score(mixture, selected, draws=3000, dimension=2)
     np.testing.assert_allclose(estimate.log_prob, truth, atol=0.05)
     assert (np.abs(estimate.log_prob - truth) < 4 * estimate.std_error + 1e-9).all()
     assert estimate.reliable.all()
@@ -78,7 +78,7 @@ def density(member: int, x: NumpyArray, given: Gaussian) -> NumpyArray:
     )
 
 
-def chosen(z: NumpyArray) -> Parameters:
+def selected(z: NumpyArray) -> Parameters:
     """The decoder of the member that u chooses."""
     member = np.digitize(z[:, -1], edges(3))
     blocks = z[:, :-1].reshape(len(z), 3, 2)[np.arange(len(z)), member]
@@ -92,4 +92,4 @@ def test_points_of_a_member_are_decoded_by_that_member() -> None:
         points = placed(z, k, 3)
         assert points.shape == (4, 3, 7)
         expected = z.reshape(-1, 2) @ WEIGHTS[k].T + SHIFTS[k]
-        np.testing.assert_allclose(chosen(points.reshape(-1, 7))["loc"], expected)
+        np.testing.assert_allclose(selected(points.reshape(-1, 7))["loc"], expected)

@@ -152,14 +152,14 @@ def test_the_graphs_of_the_bundle_hold_the_members_side_by_side(run: Run, member
 
 def test_u_chooses_the_decoder(run: Run, members: ensemble.Trained) -> None:
     z = np.random.default_rng(1).standard_normal((50, run.bundle.manifest.latent_dim)).astype(np.float32)
-    chosen = np.digitize(z[:, -1], edges(MEMBERS))
-    assert set(chosen) == {0, 1, 2}
+    selected = np.digitize(z[:, -1], edges(MEMBERS))
+    assert set(selected) == {0, 1, 2}
     for name in run.bundle.manifest.names:
         decoded = graphs_of(run.bundle).decode(name, z)
         for k, one in enumerate(members.members):
             alone = TorchGraphs(one.model).decode(name, z[:, block(k, *sizes(run))])
             for key, value in alone.items():
-                np.testing.assert_allclose(decoded[key][chosen == k], value[chosen == k], atol=1e-4)
+                np.testing.assert_allclose(decoded[key][selected == k], value[selected == k], atol=1e-4)
 
 
 def test_one_member_is_evaluated_by_itself(run: Run, members: ensemble.Trained) -> None:
