@@ -99,7 +99,7 @@ class _Encoders(_Stacked):
     def forward(self, x: Tensor) -> ModelOutput:
         experts = self.together(x, None)
         mu, log_var = (_beside(value) for value in (experts.embedding, experts.log_covariance))
-        unknown = mu[:, :1] * 0
+        unknown = torch.zeros_like(mu[:, :1])
         return ModelOutput(
             embedding=torch.cat([mu, unknown], dim=1),
             log_covariance=torch.cat([log_var, unknown + LOG_VAR_LIMIT], dim=1),
@@ -171,7 +171,7 @@ def train(
 ) -> Trained:
     """Trains the members of an experiment one after another; for the arguments see :func:`training.fit.fit`.
 
-    The second member and those after it have folders of their own below ``workdir``.
+    The second member and those after it have other folders below ``workdir``.
 
     Raises:
         TrainingError: As for :func:`training.fit.fit`.
@@ -214,7 +214,7 @@ def _shifted(report: EpochReport, epochs: int) -> EpochReport:
 def _of_member(weights: Mapping[str, Tensor] | None, number: int) -> Mapping[str, Tensor] | None:
     """The weights of one member of an ensemble; those of a single model are the start of each member."""
     prefix = f"members.{number}."
-    own = {
+    part = {
         key.removeprefix(prefix): value for key, value in (weights or {}).items() if key.startswith(prefix)
     }
     return part or weights

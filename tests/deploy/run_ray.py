@@ -174,9 +174,7 @@ def resume(folder: Path, callers: Callers, until_then: Event = lambda: True) -> 
 
 
 def refused(folder: Path) -> str:
-    """Lines of HAProxy's log with its own responses, whose codes say why a session ended, and with servers that
-    it took for dead.
-    """
+    """Lines of HAProxy's log with responses of its own, whose codes say why, and with dead servers."""
     lines = [
         line for file in folder.glob("haproxy/**/*.stdout.log") for line in file.read_text().splitlines()
     ]
