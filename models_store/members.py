@@ -63,3 +63,12 @@ def placed(z: Array, member: int, members: int) -> Array:
     points[..., block(member, joint, members)] = z
     points[..., -1] = centre(member, members)
     return points
+
+
+def one_member_a_draw(z: Array, members: int) -> Array:
+    """Draws of an ensemble, (n, K, D), of which each member in turn decodes one of all rows."""
+    if members == 1:
+        return z
+    drawn = z.copy()
+    drawn[..., -1] = [centre(draw % members, members) for draw in range(z.shape[1])]
+    return drawn

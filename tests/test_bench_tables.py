@@ -155,7 +155,7 @@ def test_the_report_marks_the_best_of_each_column() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # it trains and publishes a model
 def test_a_quick_run_of_ours_answers_every_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sets.SETS, "weak", lambda split: sets.weak(split, rows=150, columns=4))
+    monkeypatch.setitem(sets.SETS, "weak", lambda split: sets.weak(split, rows=150, columns=5))
     results, _ = measured(Run("weak", "views", 0, OURS, 1))
     assert {"asize R²", "bkind accuracy", "ckind log-loss", "dsize CRPS", "dsize coverage90"} <= set(results)
     assert results["accuracy"] > 0.25

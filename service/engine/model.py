@@ -14,6 +14,7 @@ from models_store.errors import listed
 from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
+from models_store.members import one_member_a_draw
 from models_store.residuals import Residuals
 from service.engine.admission import Admission, Computation
 from service.engine.batching import Runner
@@ -162,6 +163,7 @@ class Model:
         prior: str = "standard",
         calibrated: bool = True,
         robust: bool = True,
+        in_tables: bool = False,
     ) -> Generated:
         """Every target given the condition: summaries of its predictive distribution, and samples.
 
@@ -178,6 +180,9 @@ class Model:
             prior: For the condition ``none``: ``standard``, or the ``mixture`` fitted to the training rows.
             calibrated: Whether quantiles and probabilities are corrected, if the bundle says how.
             robust: As for :meth:`encode`.
+            in_tables: Whether the first draws of all rows are of one model of an ensemble, the second of the
+                next, and so on: completed tables then differ by what is not known about weights, as Rubin's
+                rules need it.
 
         Raises:
             WrongInput: As for :meth:`encode`, a target is unknown, there is no mixture to draw from, or the
@@ -195,6 +200,8 @@ class Model:
         z = fused.z
         if prior == "mixture" and self.latent is not None:
             z = await aside(size_of(*z.shape), draw_mixture, self.latent.mixture, observations.n, most, seed)
+        if in_tables:
+            z = one_member_a_draw(z, self.manifest.members)
         factors = await self._factors(observations, names, target_names, z, seed, exact=return_mean)
         calibration = self.calibration if calibrated else None
         answers = {}

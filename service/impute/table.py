@@ -134,7 +134,7 @@ class Filling:
         generate = partial(self.model.generate, rows, ["all"], targets, seed=self.seed)
         if self.options.m is None:
             return await generate(fields=tables.FIELDS, summary_draws=self.options.summary_draws)
-        return await generate(fields=["samples"], draws=self.options.m, noise=True)
+        return await generate(fields=["samples"], draws=self.options.m, noise=True, in_tables=True)
 
     def _append(self, writers: Sequence[Writer], filling: tables.Filling, generated: Generated) -> None:
         joint = self.options.m is not None

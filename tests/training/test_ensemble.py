@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +18,10 @@ from starlette.testclient import TestClient
 from models_store import calibration, residuals
 from models_store.folder import Bundle, open_bundle, publish
 from models_store.members import block, centre, edges
-from models_store.stores import store_at
+from models_store.stores import open_named, store_at
 from service.app import create_app
+from service.engine.observations import Column, Observations
+from service.models.loading import opened
 from service.settings import Settings
 from training import commands, data, ensemble
 from training.config import Experiment, read_experiment
@@ -79,12 +83,17 @@ def members(run: Run) -> ensemble.Trained:
 
 
 @pytest.fixture(scope="module")
-def client(run: Run) -> Iterator[TestClient]:
-    """Serves the graphs alone, without what corrects their answers."""
+def plain(run: Run) -> Path:
+    """A store with the graphs alone, without what corrects their answers."""
     manifest, store = run.bundle.manifest, run.folder / "plain"
     files = {name: run.bundle.read(name) for name in manifest.files if name not in CORRECTIONS}
     publish(store, manifest.model_copy(update={"files": {}}), files)
-    settings = Settings(store=str(store), default_model=manifest.name)
+    return store
+
+
+@pytest.fixture(scope="module")
+def client(run: Run, plain: Path) -> Iterator[TestClient]:
+    settings = Settings(store=str(plain), default_model=run.experiment.name)
     with TestClient(create_app(settings)) as one:
         yield one
 
@@ -230,6 +239,32 @@ def test_the_service_answers_with_the_mean_of_the_members(
     means = [mean_of(one.model, observations) for one in members.members]
     assert np.ptp(means) > 0.02
     assert answer["mean"][0] == pytest.approx([float(np.mean(means))], abs=0.03)
+
+
+def test_each_completed_table_is_of_one_member(plain: Path, members: ensemble.Trained, run: Run) -> None:
+    """Averages over many equal rows, against each member's mean."""
+    rows, m = 2000, MEMBERS + 1
+    inputs = {"height": np.full((rows, 1), 0.5, np.float32), "age": np.full((rows, 1), -1.0, np.float32)}
+    served = opened(open_named(store_at(plain), run.experiment.name))
+    columns = {name: Column(x) for name, x in inputs.items()}
+    generated = asyncio.run(
+        served.generate(
+            Observations(columns, rows),
+            ["all"],
+            ["pulse"],
+            fields=["samples"],
+            draws=m,
+            seed=1,
+            in_tables=True,
+        )
+    )
+    samples = generated.targets["pulse"]["samples"]
+    assert samples.shape[:2] == (rows, m)
+    some = Rows({name: torch.from_numpy(x[:1]) for name, x in inputs.items()})
+    for draw in range(m):
+        column = samples[:, draw].ravel()
+        expected = mean_of(members.members[draw % MEMBERS].model, some)
+        assert abs(column.mean() - expected) < 5 * column.std() / math.sqrt(rows)
 
 
 def mean_of(model: Any, observations: Rows) -> float:
