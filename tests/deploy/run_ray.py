@@ -147,13 +147,16 @@ def deploy(folder: Path, rows: str, changes: Sequence[Mapping[str, Any]] = ()) -
 
 
 def servers_up(folder: Path) -> int:
-    """Number of replicas to which HAProxy sends requests."""
+    """Number of replicas to which HAProxy sends requests; 0 while it starts anew."""
     (path,) = folder.glob("haproxy/*/admin.sock")
-    with socket.socket(socket.AF_UNIX) as admin:
-        admin.connect(str(path))
-        admin.sendall(b"show stat\n")
-        with admin.makefile() as answer:
-            lines = answer.read().removeprefix("# ").splitlines()
+    try:
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.connect(str(path))
+            admin.sendall(b"show stat\n")
+            with admin.makefile() as answer:
+                lines = answer.read().removeprefix("# ").splitlines()
+    except OSError:
+        return 0
     servers = [line for line in csv.DictReader(lines) if line["svname"].startswith("SERVE_REPLICA")]
     return sum(line["status"].startswith("UP") for line in servers)
 
