@@ -193,8 +193,7 @@ def _finished(
     console.print("the ONNX graphs agree with torch; measuring on held-out rows")
     graphs = OnnxGraphs(manifest, files, device_of(experiment.fit.device).type)
     evaluated = _evaluated(experiment, manifest, graphs, prepared)
-    members, held_out = _members(evaluated), [one.validation for one in trained.prepared]
-    if (factors := fit_residuals(members, held_out)) is not None:
+    if (factors := fit_residuals(_members(evaluated), trained.held_out)) is not None:
         files[residuals.FILE] = factors.to_bytes()
         evaluated = replace(evaluated, residuals=factors)
     evaluated = _calibrated(evaluated, experiment, files)

@@ -235,8 +235,8 @@ class Model(_Frozen):
     """The weight of the divergence."""
     members: Annotated[int, Field(ge=1, le=MOST_MEMBERS)] = 1
     """Models that are trained one after another, each with other rows held out, and answer as one, a mixture:
-    of few rows, the mean of several answers is better than each. Takes as many times the time and memory;
-    ``latent_dim`` is that of each."""
+    of few rows, the mean of several answers is better than each. Training takes as many times as long; each
+    has ``latent_dim`` dimensions of z."""
 
 
 class Fit(_Frozen):

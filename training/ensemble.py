@@ -30,9 +30,12 @@ from training.checkpoint import LAST, EpochReport
 from training.coders import LOG_VAR_LIMIT, Coders, module_key
 from training.config import Experiment
 from training.data import Prepared
-from training.fit import Fitted, Progress
+from training.data.rows import Rows
+from training.errors import TrainingError
+from training.fit import Progress
 from training.model import MVAE
 from training.networks import ModelOutput
+from training.networks.mlp import MLPDecoder, MLPEncoder
 
 
 class Ensemble(Coders):
@@ -56,7 +59,7 @@ class Ensemble(Coders):
 
 
 class _Stacked(nn.Module):
-    """Networks of one structure, whose weights lie in one tensor each, computed together.
+    """Networks of one structure, whose weights lie in one tensor each.
 
     Arguments:
         networks: Trained networks, which stay as they are: the weights are copied.
@@ -64,6 +67,7 @@ class _Stacked(nn.Module):
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
+        self._members = len(networks)
         self._structure = (copy.deepcopy(networks[0]).to("meta"),)  # in a tuple: no module of this one
         parameters, buffers = stack_module_state(list(networks))
         self._places = {name: f"stacked_{number}" for number, name in enumerate([*parameters, *buffers])}
@@ -75,29 +79,34 @@ class _Stacked(nn.Module):
         """One of the networks, without weights."""
         return self._structure[0]
 
-    def together(self, x: Tensor, each: int | None) -> ModelOutput:
+    def outputs(self, x: Tensor, axis: int | None) -> ModelOutput:
         """Outputs of all networks, (M, n, *shape).
+
+        Fully connected networks are computed together, others one after another: vmap has no rule for some
+        layers, and graphs of convolutions under it have a fixed batch size.
 
         Arguments:
             x: Input of all, (n, *shape), or of each, (M, n, *shape).
-            each: 0 if each has its own input.
+            axis: Axis of the networks in x; None if it is that of all.
         """
-        structure, weights = (
-            self.structure,
-            {name: getattr(self, place) for name, place in self._places.items()},
-        )
+        weights = {name: getattr(self, place) for name, place in self._places.items()}
+        if isinstance(self.structure, MLPEncoder | MLPDecoder):
+            return ModelOutput(torch.vmap(self._run, in_dims=(0, axis))(weights, x))
+        each = [
+            self._run({name: value[k] for name, value in weights.items()}, x if axis is None else x[k])
+            for k in range(self._members)
+        ]
+        return ModelOutput({name: torch.stack([one[name] for one in each]) for name in each[0]})
 
-        def run(of_one: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-            return dict(functional_call(structure, of_one, (x,)))
-
-        return ModelOutput(torch.vmap(run, in_dims=(0, each))(weights, x))
+    def _run(self, weights: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        return dict(functional_call(self.structure, weights, (x,)))
 
 
 class _Encoders(_Stacked):
     """The experts of all members side by side, and the prior in place of u."""
 
     def forward(self, x: Tensor) -> ModelOutput:
-        experts = self.together(x, None)
+        experts = self.outputs(x, None)
         mu, log_var = (_beside(value) for value in (experts.embedding, experts.log_covariance))
         unknown = torch.zeros_like(mu[:, :1])
         return ModelOutput(
@@ -111,11 +120,11 @@ class _Decoders(_Stacked):
 
     def __init__(self, networks: Sequence[nn.Module], dimension: int) -> None:
         super().__init__(networks)
-        self._members, self._dimension = len(networks), dimension
+        self._dimension = dimension
 
     def forward(self, z: Tensor) -> ModelOutput:
         blocks = z[:, :-1].reshape(-1, self._members, self._dimension).transpose(0, 1)
-        return ModelOutput({name: _selected(z[:, -1:], x) for name, x in self.together(blocks, 0).items()})
+        return ModelOutput({name: _selected(z[:, -1:], x) for name, x in self.outputs(blocks, 0).items()})
 
 
 def _beside(values: Tensor) -> Tensor:
@@ -137,26 +146,16 @@ class Trained:
     """The trained models of an experiment.
 
     Arguments:
-        members: One for each member; of a single model the model itself.
-        prepared: The rows of each.
+        model: The ensemble; of one member the member itself.
+        held_out: Rows that chose the epoch of each member, which it has not been trained on.
+        reports: Reports of all epochs, those of one member after those of the one before.
+        leader: Whether this process reports and publishes.
     """
 
-    members: Sequence[Fitted]
-    prepared: Sequence[Prepared]
-
-    @property
-    def model(self) -> Coders:
-        models = [one.model for one in self.members]
-        return models[0] if len(models) == 1 else Ensemble(models).eval()
-
-    @property
-    def reports(self) -> list[EpochReport]:
-        """Reports of all epochs, those of one member after those of the one before."""
-        return [report for one in self.members for report in one.reports]
-
-    @property
-    def leader(self) -> bool:
-        return self.members[0].leader
+    model: Coders
+    held_out: Sequence[Rows]
+    reports: Sequence[EpochReport]
+    leader: bool
 
 
 def train(
@@ -174,27 +173,33 @@ def train(
     The second member and those after it have other folders below ``workdir``.
 
     Raises:
-        TrainingError: As for :func:`training.fit.fit`.
+        ExperimentError: The source holds no rows together of which others could be held out.
+        TrainingError: As for :func:`training.fit.fit`, or ``weights`` are of another number of models.
     """
     progress, count = progress or Progress(), experiment.model.members
-    members, rows, done = [], [], 0
-    for number in range(count):
+    starts = [_of_member(weights, number, count) for number in range(count)]
+    prepared.check_members(count)
+    members, held_out, reports = [], [], list[EpochReport]()
+    for number, start in enumerate(starts):
         folder = workdir / f"member-{number + 1}" if number else workdir
-        mine = experiment.model_copy(update={"seed": experiment.seed + number})
-        rows.append(prepared.of_member(number, count))
+        rows = prepared.of_member(number, count)
         progress.member(number + 1, count)
         fitted = fitting.fit(
-            mine,
-            rows[-1],
+            experiment.model_copy(update={"seed": experiment.seed + number}),
+            rows,
             folder,
-            _after(progress, done),
+            _after(progress, len(reports)),
             resume=resume and (not number or (folder / LAST).exists()),
-            weights=_of_member(weights, number),
+            weights=start,
             fabric=fabric,
+            run=workdir,
         )
-        members.append(replace(fitted, reports=[_shifted(one, done) for one in fitted.reports]))
-        done += len(fitted.reports)
-    return Trained(members, rows)
+        members.append(fitted)
+        held_out.append(rows.validation)
+        reports += [_shifted(one, len(reports)) for one in fitted.reports]
+    models = [one.model for one in members]
+    model = models[0] if count == 1 else Ensemble(models).eval()
+    return Trained(model, held_out, reports, members[0].leader)
 
 
 def _after(progress: Progress, epochs: int) -> Progress:
@@ -211,10 +216,20 @@ def _shifted(report: EpochReport, epochs: int) -> EpochReport:
     return replace(report, epoch=report.epoch + epochs)
 
 
-def _of_member(weights: Mapping[str, Tensor] | None, number: int) -> Mapping[str, Tensor] | None:
-    """The weights of one member of an ensemble; those of a single model are the start of each member."""
+def _of_member(
+    weights: Mapping[str, Tensor] | None, number: int, members: int
+) -> Mapping[str, Tensor] | None:
+    """The weights of one member of an ensemble; those of a single model are the start of each member.
+
+    Raises:
+        TrainingError: They are of another number of models.
+    """
+    stored = {key.split(".")[1] for key in weights or {} if key.startswith("members.")}
+    if not stored:
+        return weights
+    if len(stored) != members:
+        raise TrainingError(
+            f"the weights to start from are of {len(stored)} models, but model.members is {members}"
+        )
     prefix = f"members.{number}."
-    part = {
-        key.removeprefix(prefix): value for key, value in (weights or {}).items() if key.startswith(prefix)
-    }
-    return part or weights
+    return {key.removeprefix(prefix): x for key, x in (weights or {}).items() if key.startswith(prefix)}

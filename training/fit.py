@@ -118,6 +118,7 @@ def fit(
     resume: bool = False,
     weights: Mapping[str, Tensor] | None = None,
     fabric: Fabric | None = None,
+    run: Path | None = None,
 ) -> Fitted:
     """Trains the model of an experiment.
 
@@ -129,6 +130,7 @@ def fit(
         resume: Continue the run in ``workdir``.
         weights: Initial weights; random ones by default.
         fabric: Processes that train together; by default as the launcher or the experiment says.
+        run: Folder that messages name for ``--resume``; ``workdir`` by default.
 
     Raises:
         TrainingError: Training diverged with smaller steps too, another process of the run is gone, or
@@ -136,7 +138,8 @@ def fit(
     """
     progress, settings = progress or Progress(), experiment.fit
     fabric = fabric or fabric_for(settings, launched())
-    workdir, weights, resume = from_leader(fabric, lambda: (workdir, weights, resume))
+    shared = workdir, weights, resume, run or workdir
+    workdir, weights, resume, run = from_leader(fabric, lambda: shared)
     model = build(experiment, prepared)
     if weights is not None:
         _load(model, weights)
@@ -153,12 +156,14 @@ def fit(
         checkpoint.save(state, workdir, experiment)
     watch = _watch(model, experiment, prepared)
     place, augmentation = Placement(fabric.device), Augmentation.of(experiment, prepared.modalities)
-    run = _Run(fabric, module, state, experiment, prepared, place, watch, workdir, progress, augmentation)
+    epochs = _Run(
+        fabric, module, state, experiment, prepared, place, watch, workdir, run, progress, augmentation
+    )
     with threads_for(model, settings.batch_size):
-        run.epochs(read_state)
+        epochs.train(read_state)
     for sentence in watch.complaints(state.reports):
         progress.trouble(sentence)
-    with _naming_lost_processes(fabric, len(state.reports) + 1, workdir):
+    with _naming_lost_processes(fabric, len(state.reports) + 1, run):
         best_weights = from_leader(fabric, lambda: load_file(workdir / BEST))
     model.cpu().load_state_dict(best_weights)
     return Fitted(model.eval(), state.reports, fabric.is_global_zero)
@@ -176,10 +181,11 @@ class _Run:
     place: Placement
     watch: Watch
     workdir: Path
+    named: Path
     progress: Progress
     augmentation: Augmentation
 
-    def epochs(self, read_state: Callable[[], checkpoint.Saved]) -> None:
+    def train(self, read_state: Callable[[], checkpoint.Saved]) -> None:
         """Trains the epochs that are left, and saves the state after each.
 
         Raises:
@@ -205,7 +211,7 @@ class _Run:
             TrainingError: Another process of the run is gone.
         """
         fabric, state, experiment, started = self.fabric, self.state, self.experiment, time.monotonic()
-        with _naming_lost_processes(fabric, number, self.workdir):
+        with _naming_lost_processes(fabric, number, self.named):
             rows = self.place(self.prepared.in_epoch(number))
             trained = train_epoch(
                 fabric, self.module, state, experiment, rows, number, self.progress, self.augmentation

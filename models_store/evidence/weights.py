@@ -124,7 +124,7 @@ def mixed(parts: Sequence[Evidence]) -> Evidence:
     with np.errstate(invalid="ignore", divide="ignore"):
         total = np.logaddexp.reduce(log_probs, axis=0)
         shares = np.where(np.isfinite(total), np.exp(log_probs - total), np.nan)
-        size = 1 / np.sum(shares**2 / sizes, axis=0)
+        size = 1 / np.sum(np.where(shares == 0, 0.0, shares**2 / sizes), axis=0)
         error = np.sqrt(np.sum((shares * errors) ** 2, axis=0))
     return Evidence(
         total - math.log(len(parts)),

@@ -115,8 +115,8 @@ def environment(folder: Path) -> dict[str, str]:
         "ANYVIEW_POLL_SECONDS": "0.5",
         "ANYVIEW_RAY_CORES": "0.5",
         "ANYVIEW_RAY_MAX_REPLICAS": "2",
-        # A drained replica takes no new requests, but Ray lets it live for 30 s by default.
         "RAY_SERVE_HAPROXY_LOG_TARGET": "stdout format raw",
+        # A drained replica takes no new requests, but Ray lets it live for 30 s by default.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "10",
     }
 

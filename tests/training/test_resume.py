@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from tests import forking
 from tests.conftest import DATA
@@ -121,6 +122,19 @@ def test_a_run_of_another_experiment_is_not_gone_on_with(
         fit(changed(experiment, epochs=2), prepared, tmp_path, stopped_after(1))
     with pytest.raises(TrainingError, match="is of another experiment, or this one has been changed since"):
         fit(changed(experiment, epochs=3), prepared, tmp_path, resume=True)
+
+
+def test_a_run_from_before_there_were_members_is_continued(
+    experiment: Experiment, prepared: Prepared, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(changed(experiment, epochs=2), prepared, tmp_path, stopped_after(1))
+    with safe_open(tmp_path / LAST, "pt") as file:
+        metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    state = json.loads(metadata["state"])
+    assert state["experiment"]["model"].pop("members") == 1
+    save_file(tensors, tmp_path / LAST, {**metadata, "state": json.dumps(state)})
+    assert len(fit(changed(experiment, epochs=2), prepared, tmp_path, resume=True).reports) == 2
 
 
 def test_a_run_of_other_rows_is_not_continued(

@@ -62,14 +62,20 @@ class Prepared:
         Raises:
             ExperimentError: Rows of a data set are not held together.
         """
-        if not number:
-            return self
-        if self.other is None:
+        self.check_members(members)
+        return self.other(number, members) if number and self.other else self
+
+    def check_members(self, members: int) -> None:
+        """Refuses several models of rows that are not held together.
+
+        Raises:
+            ExperimentError: They are to be trained, and no other rows can be held out.
+        """
+        if members > 1 and self.other is None:
             raise ExperimentError(
-                f"model.members is {members}, but the rows of a data set are not held in memory, so that "
-                "others could be held out; set model.members = 1"
+                f"model.members is {members}, but the rows of a data set are not held together, so no other "
+                "rows can be held out; set model.members = 1"
             )
-        return self.other(number, members)
 
     def in_epoch(self, epoch: int) -> Rows | EpochRows:
         """Returns the training rows of an epoch."""
@@ -147,7 +153,7 @@ def _of_member(experiment: Experiment, splits: Splits, member: int, members: int
         rows = source.in_epoch(experiment.seed, epoch)
         return with_gaps(rows, settings, categories, experiment.seed, epoch)
 
-    other = partial(_of_member, experiment, splits)
+    other = partial(_of_member, experiment, splits) if experiment.model.members > 1 else None
     return Prepared(modalities, anew(0), validation, test, anew, splits.tables, other=other)
 
 

@@ -114,11 +114,15 @@ def _head(manifest: Manifest) -> list[str]:
 
 
 def _rows_used(manifest: Manifest) -> str:
-    data = manifest.trained["data"]
+    data, members = manifest.trained["data"], manifest.members
+    training, choosing = f"{data['train_rows']} trained", f"{data['validation_rows']}"
+    if members == 1:
+        used = f"{training} it, {choosing} chose the epoch"
+    else:
+        used = f"{training} each of {members} models, {choosing} others chose the epoch of each"
     return (
-        f"Rows: {data['train_rows']} trained it, {data['validation_rows']} chose the epoch, "
-        f"{data['test_rows']} tested it. Gains (± standard error over test rows) are shares of the variance "
-        "(R²) or deviance, or nats of log-loss; above 0 the model is better."
+        f"Rows: {used}, {data['test_rows']} tested it. Gains (± standard error over test rows) are shares of "
+        "the variance (R²) or deviance, or nats of log-loss; above 0 the model is better."
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,9 @@ class Draft:
     @cached_property
     def schedule(self) -> Schedule:
         """Training of the first run."""
-        return _schedule(self.train_rows, self.epoch_rows, self.guesses)
+        schedule = _schedule(self.train_rows, self.epoch_rows, self.guesses)
+        # Rows of a data set are not held together, so all models would hold out the same.
+        return schedule if self.address is None else replace(schedule, members=1)
 
     @property
     def steps(self) -> int:

@@ -13,6 +13,7 @@ from scipy.stats import genpareto
 
 from models_store.evidence import Evidence, evidence, joined
 from models_store.evidence.pareto import shape_of_tail
+from models_store.evidence.weights import mixed
 from tests.models_store.examples import NumpyArray
 
 any_log_weights = arrays(np.float64, array_shapes(min_dims=2, max_dims=3), elements=st.floats(-1e4, 1e4))
@@ -167,6 +168,22 @@ def test_each_source_adds_its_own_spread() -> None:
     """Strata of weight 1 and 3 without spread: the number of draws from each is fixed, so is their mean."""
     strata = np.log(np.repeat([1.0, 3.0], 500) * np.random.default_rng(0).uniform(0.99, 1.01, 1000))
     assert evidence(strata, [500, 500]).std_error < 0.1 * evidence(strata).std_error
+
+
+def test_a_member_that_explains_nothing_halves_the_density_and_no_more() -> None:
+    some, none = one_row(-3.0, 0.1, 300.0, 0.2), one_row(-np.inf, np.nan, 0.0, np.nan)
+    mixture = mixed([some, none])
+    assert mixture.log_prob.tolist() == [-3.0 - math.log(2)]
+    assert mixture.ess.tolist() == [300.0]
+    assert not mixture.reliable.any()  # the other one may have missed a mode
+    assert mixed([none, none]).log_prob.tolist() == [-np.inf]
+    assert mixed([none, none]).ess.tolist() == [0.0]
+
+
+def one_row(log_prob: float, error: float, size: float, shape: float) -> Evidence:
+    """An estimate of one row, reliable where it has an error."""
+    values = (np.array([x]) for x in (log_prob, error, size, shape))
+    return Evidence(next(values), next(values), next(values), next(values), np.isfinite([error]))
 
 
 def test_parts_are_joined_in_their_order() -> None:

@@ -35,7 +35,7 @@ def test_init_writes_an_experiment_of_a_data_set(folder: Path, tmp_path: Path) -
     assert settings["data"]["source"] == "dataset"
     assert settings["data"]["address"] == str(folder)
     assert guessed.report[0] == "rows: 340 rows, 4 columns"
-    Experiment.model_validate(settings)
+    assert Experiment.model_validate(settings).model.members == 1  # no other rows of it can be held out
     with pytest.raises(ExperimentError, match="is a data set of many files, whose rows are not joined"):
         guess([str(folder), folder / "a.parquet"], tmp_path / "e.toml")
     with pytest.raises(ExperimentError, match="is a data set of many files, whose rows are not joined"):
