@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from functools import reduce
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import fsspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,21 +18,13 @@ import pytest
 from models_store.errors import ModelsStoreError
 from models_store.stores import open_named, store_at
 from service import impute
-from service.errors import NotReady, Refusal
-from service.impute import dataset, engines
+from service.errors import Refusal
 from service.impute.addresses import locate
 from service.impute.dataset import STATE
-from service.impute.engines import Engine
-from service.impute.files import FileResult, FileTask, ModelLoader, seed_of
-from service.impute.options import FillOptions, parser
-from service.impute.progress import Progress
-from service.impute.table import Counts
+from service.impute.files import seed_of
 from service.models.loading import opened
+from tests.service.data_sets import ROWS, files, fill, shard, three_files
 from tests.service.kinds import publish
-
-ROWS = 40
-NOISE = ("Future", "Resource", "Deprecation")
-"""Kinds of warnings that Ray gives of itself."""
 
 
 @pytest.fixture(scope="module")
@@ -48,47 +34,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def shard(path: Path, rows: int = ROWS, seed: int = 0, **columns: Any) -> Path:
-    """A file of three columns with gaps, and a key."""
-    rng = np.random.default_rng([seed, rows])
-    draws = {name: rng.normal(size=rows) for name in ("height", "mass")}
-    numbers = {name: pa.array(column, mask=rng.random(rows) < 0.3) for name, column in draws.items()}
-    animal = pa.array(rng.choice(["cat", "dog", "owl"], rows), mask=rng.random(rows) < 0.3)
-    key = pa.array(np.arange(rows), pa.int64())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"key": key, **numbers, "animal": animal, **columns}), path)
-    return path
-
-
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
-    """A data set of three files, one of them in a folder of its own."""
-    folder = tmp_path / "rows"
-    for number, name in enumerate(["a.parquet", "b.parquet", "day=2/c.parquet"]):
-        shard(folder / name, seed=number)
-    (folder / "_SUCCESS").touch()
-    (folder / ".a.parquet.crc").touch()
-    return folder
-
-
-def fill(store: Path, source: object, output: object, *options: str) -> None:
-    """Fills as the command does, with a model that these tests load once."""
-    arguments = parser().parse_args([str(source), "--output", str(output), "--K", "4", *options])
-    run = dataset.Run(ModelLoader(str(store), "kinds", 1), FillOptions.of(arguments), arguments.seed)
-    engine = Engine(arguments.engine, arguments.workers)
-    impute.report(*dataset.fill(arguments.file, arguments.output, run, engine, Progress(io.StringIO())))
+    return three_files(tmp_path / "rows")
 
 
 def refusal(store: Path, source: object, output: object, *options: str) -> str:
     with pytest.raises((Refusal, ModelsStoreError)) as refused:
         fill(store, source, output, *options)
     return str(refused.value)
-
-
-def files(folder: Path) -> dict[str, str]:
-    """Hashes of all files by their path in the folder."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def cells(path: Path) -> list[dict[str, Any]]:
@@ -137,87 +91,6 @@ def test_two_processes_write_the_same_bytes_as_one(store: Path, rows: Path, tmp_
     fill(store, rows, tmp_path / "one", "--seed", "5")
     fill(store, rows, tmp_path / "two", "--seed", "5", "--workers", "2")
     assert files(tmp_path / "one") == files(tmp_path / "two")
-
-
-@pytest.fixture(scope="module")
-def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A home folder of its own for Ray, which would otherwise take tokens and clusters of the user's."""
-    ray = pytest.importorskip("ray")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.delenv("RAY_ADDRESS", raising=False)
-        yield
-        ray.shutdown()
-
-
-def on_ray(test: Callable[..., None]) -> Any:
-    """Marks a test that starts Ray."""
-    marks = [
-        pytest.mark.slow,
-        pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed"),
-        pytest.mark.filterwarnings(
-            *(f"ignore::{one}Warning" for one in ("Future", "Resource", "Deprecation"))
-        ),
-        pytest.mark.usefixtures("local_ray"),
-    ]
-    return reduce(lambda marked, mark: mark(marked), marks, test)
-
-
-@on_ray
-def test_two_workers_of_ray_write_the_same_bytes_as_one_process(
-    store: Path, rows: Path, tmp_path: Path
-) -> None:
-    fill(store, rows, tmp_path / "one", "--seed", "5")
-    fill(store, rows, tmp_path / "ray", "--seed", "5", "--engine", "ray", "--workers", "2")
-    assert files(tmp_path / "one") == files(tmp_path / "ray")
-
-
-def by_ray(fill: Callable[[FileTask], FileResult], folder: Path) -> list[FileResult]:
-    """Results of a function that fills files, for three tasks."""
-    tasks = [FileTask(name, "", (str(folder / name),), rows=1) for name in ("a", "b", "c")]
-    return sorted(Engine("ray", 2).results(fill, tasks, lambda _: None), key=lambda one: one.task.name)
-
-
-@on_ray
-def test_files_of_a_worker_of_ray_that_was_killed_are_filled_by_another(tmp_path: Path) -> None:
-    def kill_first(task: FileTask) -> FileResult:
-        try:
-            os.close(os.open(task.targets[0], os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            return FileResult(task, Counts(7, 0))
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError
-
-    results = by_ray(kill_first, tmp_path)
-    assert [(one.task.name, one.counts.rows, one.error) for one in results] == [
-        (name, 7, None) for name in ("a", "b", "c")
-    ]
-
-
-@on_ray
-def test_a_worker_of_ray_that_is_killed_once_too_often_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engines, "RETRIES", 0)
-
-    def kill(_task: FileTask) -> FileResult:
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError
-
-    with pytest.raises(NotReady, match=r"Ray lost a worker: .*; run again to resume"):
-        by_ray(kill, tmp_path)
-
-
-@on_ray
-def test_an_error_of_the_program_in_a_worker_of_ray_is_not_taken_for_a_lost_worker(tmp_path: Path) -> None:
-    def fail(_task: FileTask) -> FileResult:
-        raise ZeroDivisionError("of the program")
-
-    errors = pytest.importorskip("ray.exceptions")
-    with pytest.raises(errors.RayTaskError, match="ZeroDivisionError: of the program"):
-        by_ray(fail, tmp_path)
 
 
 def test_without_ray_its_engine_is_refused_with_the_remedy(
