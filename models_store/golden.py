@@ -25,6 +25,9 @@ stands for a modality that a row lacks: it checks the graph, and is no example."
 TOLERANCE = 1e-4
 """Two numbers agree when abs(a - b) <= TOLERANCE * (1 + abs(b))."""
 
+LEAST_UNKNOWN = 20.0
+"""Least log-variance of an expert that knows nothing of a coordinate."""
+
 Golden = Mapping[str, Array]
 
 
@@ -86,6 +89,8 @@ def check(manifest: Manifest, golden: Golden, graphs: Graphs) -> None:
         BundleRefused: A value is missing or differs; the text names the file and the value.
     """
     _check_rows(manifest, golden)
+    if manifest.members > 1:
+        _check_members(manifest, golden)
     for modality in manifest.modalities:
         name = modality.name
         expert = graphs.encode(name, _value(golden, f"{name}.x"))
@@ -124,6 +129,21 @@ def from_bytes(content: bytes) -> dict[str, Array]:
         BundleRefused: The file is no archive of arrays.
     """
     return archives.from_bytes(content, FILE)
+
+
+def _check_members(manifest: Manifest, golden: Golden) -> None:
+    """Check that no expert depends on the coordinate of z that chooses the member.
+
+    Raises:
+        BundleRefused: One does: the graphs are not those of an ensemble.
+    """
+    for name in manifest.names:
+        mu, log_var = (_value(golden, f"{name}.{part}")[..., -1] for part in ("mu", "log_var"))
+        if np.any(mu != 0) or np.any(log_var < LEAST_UNKNOWN):
+            raise BundleRefused(
+                f"{FILE}: members is {manifest.members}, but the expert of '{name}' knows the last number "
+                "of z, which chooses the member; export the ensemble again, or set members to 1"
+            )
 
 
 def _check_rows(manifest: Manifest, golden: Golden) -> None:
