@@ -180,9 +180,8 @@ class Model:
             prior: For the condition ``none``: ``standard``, or the ``mixture`` fitted to the training rows.
             calibrated: Whether quantiles and probabilities are corrected, if the bundle says how.
             robust: As for :meth:`encode`.
-            in_tables: Whether the first draws of all rows are of one model of an ensemble, the second of the
-                next, and so on: completed tables then differ by what is not known about weights, as Rubin's
-                rules need it.
+            in_tables: Whether the n-th draws of all rows are of one model of an ensemble: completed tables
+                then differ by what is not known about weights, as Rubin's rules need it.
 
         Raises:
             WrongInput: As for :meth:`encode`, a target is unknown, there is no mixture to draw from, or the
@@ -197,11 +196,7 @@ class Model:
         await self._reserve(self._bytes_of(options, observations.n, target_names))
         most = options.draws_of_z
         fused = await self._fused(observations, names, most, seed, return_mean=return_mean, robust=robust)
-        z = fused.z
-        if prior == "mixture" and self.latent is not None:
-            z = await aside(size_of(*z.shape), draw_mixture, self.latent.mixture, observations.n, most, seed)
-        if in_tables:
-            z = one_member_a_draw(z, self.manifest.members)
+        z = await self._drawn(fused.z, prior, seed, in_tables=in_tables)
         factors = await self._factors(observations, names, target_names, z, seed, exact=return_mean)
         calibration = self.calibration if calibrated else None
         answers = {}
@@ -331,6 +326,13 @@ class Model:
         # contributions are those of the tempered experts; the disagreement is that of what was sent
         explanation = fused.explanation._replace(disagreement=whole.explanation.disagreement)
         return fused._replace(explanation=explanation)
+
+    async def _drawn(self, z: Array, prior: str, seed: int, *, in_tables: bool) -> Array:
+        """The draws of z, (n, K, D), that :meth:`generate` decodes; for the arguments see there."""
+        n, draws, _ = z.shape
+        if prior == "mixture" and self.latent is not None:
+            z = await aside(size_of(*z.shape), draw_mixture, self.latent.mixture, n, draws, seed)
+        return one_member_a_draw(z, self.manifest.members) if in_tables else z
 
     def _summarising(
         self, modalities: Sequence[Modality], z: Array
