@@ -163,7 +163,7 @@ def fit(
         epochs.train(read_state)
     for sentence in watch.complaints(state.reports):
         progress.trouble(sentence)
-    with _naming_lost_processes(fabric, len(state.reports) + 1, run):
+    with _naming_lost_processes(fabric, run):
         best_weights = from_leader(fabric, lambda: load_file(workdir / BEST))
     model.cpu().load_state_dict(best_weights)
     return Fitted(model.eval(), state.reports, fabric.is_global_zero)
@@ -181,7 +181,7 @@ class _Run:
     place: Placement
     watch: Watch
     workdir: Path
-    named: Path
+    run: Path
     progress: Progress
     augmentation: Augmentation
 
@@ -211,7 +211,7 @@ class _Run:
             TrainingError: Another process of the run is gone.
         """
         fabric, state, experiment, started = self.fabric, self.state, self.experiment, time.monotonic()
-        with _naming_lost_processes(fabric, number, self.named):
+        with _naming_lost_processes(fabric, self.run):
             rows = self.place(self.prepared.in_epoch(number))
             trained = train_epoch(
                 fabric, self.module, state, experiment, rows, number, self.progress, self.augmentation
@@ -231,7 +231,7 @@ def _watch(model: MVAE, experiment: Experiment, prepared: Prepared) -> Watch:
 
 
 @contextmanager
-def _naming_lost_processes(fabric: Fabric, epoch: int, workdir: Path) -> Iterator[None]:
+def _naming_lost_processes(fabric: Fabric, run: Path) -> Iterator[None]:
     """Turns a failed exchange between processes into a TrainingError that says how to resume."""
     try:
         yield
@@ -240,7 +240,7 @@ def _naming_lost_processes(fabric: Fabric, epoch: int, workdir: Path) -> Iterato
             raise
         raise TrainingError(
             f"another process of this run is gone ({str(error).splitlines()[0]}); "
-            f"the epochs before {epoch} are kept: continue with --resume {workdir}"
+            f"its finished epochs are kept: continue with --resume {run}"
         ) from error
 
 
@@ -260,9 +260,7 @@ def _step_back(
         )
     checkpoint.restore(state, read())
     state.factor = factor
-    progress.trouble(
-        f"{what}; going back to the end of epoch {len(state.reports)}, with {factor:g} of the step"
-    )
+    progress.trouble(f"{what}; going back to the end of the epoch before, with {factor:g} of the step")
 
 
 @torch.no_grad()

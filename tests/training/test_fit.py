@@ -113,7 +113,8 @@ def test_a_number_that_is_none_goes_back_to_the_last_good_epoch_with_a_smaller_s
         changed(flaky, device="cpu", epochs=2), prepared, tmp_path, Progress(trouble=reported.append)
     )
     assert reported == [
-        "the loss is not a number in epoch 2, batch 6; going back to the end of epoch 1, with 0.5 of the step"
+        "the loss is not a number in epoch 2, batch 6; going back to the end of the epoch before, "
+        "with 0.5 of the step"
     ]
     assert [report.epoch for report in fitted.reports] == [1, 2]
     assert fitted.reports[1].train_loss < fitted.reports[0].train_loss
