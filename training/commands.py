@@ -18,7 +18,7 @@ from models_store.folder import Bundle
 from models_store.latent import Latent
 from models_store.manifest import Manifest
 from models_store.residuals import Residuals
-from training import data, ensemble
+from training import data, members
 from training import fit as fitting
 from training.ablation import weak
 from training.checkpoint import LAST, EpochReport
@@ -90,7 +90,7 @@ def fit(
     _announce(experiment, prepared, folder, launch)
     with tracked(trackers if leader else [], experiment, folder, resume) as log:
         with _shown(experiment, prepared, log) as progress:
-            trained = ensemble.train(
+            trained = members.train(
                 experiment, prepared, folder, progress, resume=resume, weights=weights, fabric=fabric
             )
         if trained.leader:
@@ -185,7 +185,7 @@ def import_(folder: Path, place: stores.Store, name: str, networks: str | None) 
 
 
 def _finished(
-    trained: ensemble.Trained, experiment: Experiment, text: str, prepared: data.Prepared, place: stores.Store
+    trained: members.Trained, experiment: Experiment, text: str, prepared: data.Prepared, place: stores.Store
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Exports and measures the fitted model; returns the manifest and the files of its bundle."""
     number = place.next_number(experiment.name)

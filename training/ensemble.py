@@ -1,38 +1,17 @@
-"""Several models of one experiment, each without a part of the rows, that answer as one.
-
-A model of a few hundred rows loses much by those that choose its epoch, and its answers vary with its first
-weights. Models that each leave out another part have seen more rows together; their mean varies less, and
-what remains between them is uncertainty about the weights, which draws then carry.
-
-References:
-    | Bagging Predictors (Breiman, 1996)
-    | https://doi.org/10.1007/BF00058655
-    | Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles (Lakshminarayanan, Pritzel &
-      Blundell, 2017)
-    | https://arxiv.org/abs/1612.01474
-"""
+"""Several trained models as one model, whose latent space holds theirs."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from models_store.members import edges, joint_dimension
-from training import fit as fitting
-from training.checkpoint import LAST, EpochReport
 from training.coders import LOG_VAR_LIMIT, Coders, module_key
-from training.config import Experiment
-from training.data import Prepared
-from training.data.rows import Rows
-from training.errors import TrainingError
-from training.fit import Progress
 from training.model import MVAE
 from training.networks import ModelOutput
 from training.networks.mlp import MLPDecoder, MLPEncoder
@@ -139,97 +118,3 @@ def _selected(u: Tensor, values: Tensor) -> Tensor:
         above = (u > edge).reshape(-1, *(1 for _ in value.shape[1:]))
         selected = torch.where(above, value, selected)
     return selected
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The trained models of an experiment.
-
-    Arguments:
-        model: The ensemble; of one member the member itself.
-        held_out: Rows that chose the epoch of each member, which it has not been trained on.
-        reports: Reports of all epochs, those of one member after those of the one before.
-        leader: Whether this process reports and publishes.
-    """
-
-    model: Coders
-    held_out: Sequence[Rows]
-    reports: Sequence[EpochReport]
-    leader: bool
-
-
-def train(
-    experiment: Experiment,
-    prepared: Prepared,
-    workdir: Path,
-    progress: Progress | None = None,
-    *,
-    resume: bool = False,
-    weights: Mapping[str, Tensor] | None = None,
-    fabric: Fabric | None = None,
-) -> Trained:
-    """Trains the members of an experiment one after another; for the arguments see :func:`training.fit.fit`.
-
-    The second member and those after it have other folders below ``workdir``.
-
-    Raises:
-        ExperimentError: The source holds no rows together of which others could be held out.
-        TrainingError: As for :func:`training.fit.fit`, or ``weights`` are of another number of models.
-    """
-    progress, count = progress or Progress(), experiment.model.members
-    starts = [_of_member(weights, number, count) for number in range(count)]
-    prepared.check_members(count)
-    members, held_out, reports = [], [], list[EpochReport]()
-    for number, start in enumerate(starts):
-        folder = workdir / f"member-{number + 1}" if number else workdir
-        rows = prepared.of_member(number, count)
-        progress.member(number + 1, count)
-        fitted = fitting.fit(
-            experiment.model_copy(update={"seed": experiment.seed + number}),
-            rows,
-            folder,
-            _after(progress, len(reports)),
-            resume=resume and (not number or (folder / LAST).exists()),
-            weights=start,
-            fabric=fabric,
-            run=workdir,
-        )
-        members.append(fitted)
-        held_out.append(rows.validation)
-        reports += [_shifted(one, len(reports)) for one in fitted.reports]
-    models = [one.model for one in members]
-    model = models[0] if count == 1 else Ensemble(models).eval()
-    return Trained(model, held_out, reports, members[0].leader)
-
-
-def _after(progress: Progress, epochs: int) -> Progress:
-    """The same receivers, with the epochs of a member numbered after those of the members before it."""
-    return replace(
-        progress,
-        batch=lambda epoch, batch, loss: progress.batch(epochs + epoch, batch, loss),
-        epoch=lambda report: progress.epoch(_shifted(report, epochs)),
-        resumed=lambda reports: progress.resumed([_shifted(one, epochs) for one in reports]),
-    )
-
-
-def _shifted(report: EpochReport, epochs: int) -> EpochReport:
-    return replace(report, epoch=report.epoch + epochs)
-
-
-def _of_member(
-    weights: Mapping[str, Tensor] | None, number: int, members: int
-) -> Mapping[str, Tensor] | None:
-    """The weights of one member of an ensemble; those of a single model are the start of each member.
-
-    Raises:
-        TrainingError: They are of another number of models.
-    """
-    stored = {key.split(".")[1] for key in weights or {} if key.startswith("members.")}
-    if not stored:
-        return weights
-    if len(stored) != members:
-        raise TrainingError(
-            f"the weights to start from are of {len(stored)} models, but model.members is {members}"
-        )
-    prefix = f"members.{number}."
-    return {key.removeprefix(prefix): x for key, x in (weights or {}).items() if key.startswith(prefix)}

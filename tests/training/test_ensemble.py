@@ -15,8 +15,10 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
-from models_store import calibration, residuals
+from models_store import calibration, golden, residuals
+from models_store.errors import BundleRefused
 from models_store.folder import Bundle, open_bundle, publish
+from models_store.fusion import Gaussian, disagreement
 from models_store.manifest import Modality
 from models_store.members import block, centre, edges
 from models_store.stores import open_named, store_at
@@ -25,15 +27,17 @@ from service.engine.observations import Column, Observations
 from service.models.loading import opened
 from service.settings import Settings
 from tests.models_store.examples import array
-from training import commands, data, ensemble
+from training import commands, data
 from training.config import Experiment, read_experiment
 from training.data import Prepared
 from training.data.rows import Rows, exchanged
+from training.ensemble import Ensemble
 from training.epoch import Progress
 from training.errors import ExperimentError, TrainingError
 from training.evaluation.members import MemberGraphs
 from training.export import OnnxGraphs, TorchGraphs, export
 from training.fit import build
+from training.members import Trained, train
 from training.model import MVAE
 from training.tables.guess import guess
 
@@ -82,18 +86,18 @@ def write_table(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(run: Run) -> ensemble.Trained:
+def trained(run: Run) -> Trained:
     """The finished run, read from its folder."""
-    return ensemble.train(run.experiment, run.prepared, run.folder / "run", resume=True)
+    return train(run.experiment, run.prepared, run.folder / "run", resume=True)
 
 
 @pytest.fixture(scope="module")
-def members(trained: ensemble.Trained) -> list[MVAE]:
+def members(trained: Trained) -> list[MVAE]:
     return members_of(trained)
 
 
-def members_of(trained: ensemble.Trained) -> list[MVAE]:
-    assert isinstance(trained.model, ensemble.Ensemble)
+def members_of(trained: Trained) -> list[MVAE]:
+    assert isinstance(trained.model, Ensemble)
     return [one for one in trained.model.members if isinstance(one, MVAE)]
 
 
@@ -141,9 +145,7 @@ def test_a_modality_that_only_some_rows_lack_keeps_its_gaps() -> None:
         assert torch.equal(rows.masks["x"], (x >= 5) | (x % 3 > 0))
 
 
-def test_each_member_holds_out_rows_that_the_others_are_trained_on(
-    trained: ensemble.Trained, run: Run
-) -> None:
+def test_each_member_holds_out_rows_that_the_others_are_trained_on(trained: Trained, run: Run) -> None:
     out = [{tuple(row) for row in numbers(rows).tolist()} for rows in trained.held_out]
     assert [len(rows) for rows in out] == [9] * MEMBERS
     for k, rows in enumerate(out):
@@ -163,7 +165,7 @@ def numbers(rows: Rows) -> torch.Tensor:
 def test_rows_of_a_data_set_have_no_other_parts(run: Run) -> None:
     streamed = replace(run.prepared, other=None)
     with pytest.raises(ExperimentError, match=r"model\.members is 3, .* set model\.members = 1"):
-        ensemble.train(run.experiment, streamed, run.folder / "streamed")
+        train(run.experiment, streamed, run.folder / "streamed")
     assert not (run.folder / "streamed").exists()
 
 
@@ -172,7 +174,7 @@ def test_weights_of_another_number_of_models_are_refused(count: int, run: Run, t
     model = run.experiment.model.model_copy(update={"members": count})
     other, weights = run.experiment.model_copy(update={"model": model}), commands.weights_of(run.bundle)
     with pytest.raises(TrainingError, match=f"are of 3 models, but model.members is {count}"):
-        ensemble.train(other, run.prepared, tmp_path, weights=weights)
+        train(other, run.prepared, tmp_path, weights=weights)
 
 
 @pytest.mark.parametrize("network", ["conv", "mlp"])
@@ -193,9 +195,7 @@ def test_every_kind_of_network_is_exported_for_batches_of_any_size(network: str)
         }
     )
     models = [build(experiment.model_copy(update={"seed": seed}), prepared) for seed in (1, 2)]
-    manifest, files = export(
-        ensemble.Ensemble(models), experiment, "", prepared, 1
-    )  # checks batches of 1, 7, 64
+    manifest, files = export(Ensemble(models), experiment, "", prepared, 1)  # checks batches of 1, 7, 64
     assert manifest.members == 2
     decoded = OnnxGraphs(manifest, files).decode("image", np.array([[0, 0, 1, 2, 1]], np.float32))
     expected = TorchGraphs(models[1].eval()).decode("image", np.array([[1, 2]], np.float32))
@@ -256,6 +256,18 @@ def sizes(run: Run) -> tuple[int, int]:
     return run.bundle.manifest.latent_dim, MEMBERS
 
 
+def test_a_bundle_that_only_says_it_is_an_ensemble_is_refused(run: Run) -> None:
+    """Experts that know u: scores would take parts of one latent space for spaces of their own."""
+    manifest, values = run.bundle.manifest, golden.from_bytes(run.bundle.read(golden.FILE))
+    name = manifest.names[0]
+    golden.check(manifest, values, graphs_of(run.bundle))
+    values[f"{name}.mu"] = values[f"{name}.mu"] + 1
+    with pytest.raises(
+        BundleRefused, match=f"members is 3, but the expert of '{name}' knows the last number of z"
+    ):
+        golden.check(manifest, values, graphs_of(run.bundle))
+
+
 # --- training ------------------------------------------------------------------------------------
 
 
@@ -268,10 +280,10 @@ def test_a_run_resumes_within_a_member(run: Run, members: list[MVAE], tmp_path: 
             raise Stopped
 
     with pytest.raises(Stopped):
-        ensemble.train(run.experiment, run.prepared, tmp_path, Progress(epoch=stop))
+        train(run.experiment, run.prepared, tmp_path, Progress(epoch=stop))
     seen: list[int] = []
     progress = Progress(epoch=lambda report: seen.append(report.epoch))
-    again = ensemble.train(run.experiment, run.prepared, tmp_path, progress, resume=True)
+    again = train(run.experiment, run.prepared, tmp_path, progress, resume=True)
     assert seen == [*range(10, 19)]
     assert [report.epoch for report in again.reports] == [*range(1, 19)]
     for one, other in zip(members, members_of(again), strict=True):
@@ -283,7 +295,7 @@ def test_a_published_ensemble_is_a_start(run: Run, tmp_path: Path) -> None:
     once = run.experiment.model_copy(
         update={"fit": run.experiment.fit.model_copy(update={"epochs": 1, "learning_rate": 1e-12})}
     )
-    trained = ensemble.train(once, run.prepared, tmp_path, weights=weights)
+    trained = train(once, run.prepared, tmp_path, weights=weights)
     for key, value in trained.model.state_dict().items():
         torch.testing.assert_close(value, weights[key], atol=1e-5, rtol=1e-4)
 
@@ -355,6 +367,25 @@ def test_a_score_is_the_mean_of_the_densities_of_the_members(
     ]
     expected = torch.logsumexp(torch.stack(each), dim=0) - np.log(MEMBERS)
     np.testing.assert_allclose(response["log_prob"], expected.numpy(), atol=0.2)
+
+
+def test_information_and_disagreement_are_means_over_the_members(
+    client: TestClient, members: list[MVAE]
+) -> None:
+    inputs = {"height": [[3.0]], "age": [[-2.5]]}
+    response = client.post("/encode?fields=information,disagreement", json={"inputs": inputs}).json()
+    information, apart = [], []
+    for one in members:
+        experts = [one.expert(name, torch.tensor(x)) for name, x in inputs.items()]
+        mu = torch.stack([expert.mu for expert in experts]).double().numpy(force=True)
+        log_var = torch.stack([expert.log_var for expert in experts]).double().numpy(force=True)
+        both = Gaussian(mu, log_var)
+        precision = 1 + np.exp(-both.log_var).sum(axis=0)
+        mean = (both.mu * np.exp(-both.log_var)).sum(axis=0) / precision
+        information.append(0.5 * (1 / precision + mean**2 - 1 + np.log(precision)).sum())
+        apart.append(float(disagreement(both, np.ones((2, 1), bool))[0]))
+    assert response["information"] == pytest.approx([np.mean(information)], rel=1e-3)
+    assert response["disagreement"] == pytest.approx([np.mean(apart)], rel=1e-3, abs=1e-4)
 
 
 def test_the_shares_of_modalities_and_the_prior_are_one(client: TestClient) -> None:

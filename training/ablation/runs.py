@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from models_store.manifest import Manifest
 from training import data
 from training.config import Evaluation, Experiment, check_code, read_experiment
-from training.ensemble import train
 from training.errors import ExperimentError
 from training.evaluation.evaluated import EvaluatedModel
 from training.export import TorchGraphs, described
+from training.members import train
 
 MEASURED = Evaluation(rows=500, importance_samples=1000, generated_per_label=200)
 """Evaluation settings of the runs of a study."""
