@@ -16,7 +16,8 @@ from training.data.rows import Rows
 from training.evaluation.calibrating import calibrate
 from training.evaluation.evaluated import EvaluatedModel
 from training.evaluation.predicting import predicted
-from training.evaluation.residuals import chosen_rank, fit_factors, fit_residuals
+from training.evaluation.residuals import chosen_rank, fit_residuals
+from training.factors import fit_factors
 
 NOTHING = Rows({"a": torch.zeros(0, 1), "b": torch.zeros(0, 2)})
 

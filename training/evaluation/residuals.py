@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from models_store.arrays import Array
-from models_store.fusion import LOG_2PI, Gaussian
+from models_store.fusion import Gaussian
 from models_store.manifest import Modality
 from models_store.residuals import Cells, Residuals, has_residuals
 from training.data.rows import Rows
 from training.evaluation.evaluated import EvaluatedModel, having
+from training.factors import FactorModel, fit_factors
 
 ROWS, DRAWS = 5000, 10_000
 """Limits of training rows, and of rows times draws of z."""
@@ -28,65 +28,6 @@ RANKS = (0, 1, 2, 3, 4, 6, 8, 12, 16)
 FOLDS = 3
 CHOOSING_STEPS, STEPS = 50, 200
 """Iterations of EM for each trial, and for the number that is kept."""
-FLOOR = 0.01
-"""Least share of the variance of a cell that no factor explains."""
-
-
-@dataclass(frozen=True)
-class FactorModel:
-    """Normal distribution of p cells: mean, loadings (p, k) of k factors, and variances of what is left."""
-
-    mean: Array
-    loadings: Array
-    variance: Array
-
-    def log_prob(self, x: Array) -> Array:
-        """Log-density of the observed cells of rows, (n, p), NaN where missing: (n,)."""
-        seen = ~np.isnan(x)
-        centred = np.where(seen, x - self.mean, 0.0)
-        cells = seen * (LOG_2PI + np.log(self.variance)) + centred**2 / self.variance
-        patterns = Patterns.of(seen)
-        precision = patterns.precision(self)
-        score = centred / self.variance @ self.loadings
-        explained = np.linalg.solve(precision[patterns.index], score[..., None])[..., 0]
-        factors = np.linalg.slogdet(precision)[1][patterns.index] - (score * explained).sum(axis=1)
-        return -(cells.sum(axis=1) + factors) / 2
-
-
-@dataclass(frozen=True)
-class Patterns:
-    """Rows by the pattern of their observed cells: rows of one pattern share the covariance of the factors.
-
-    Arguments:
-        seen: Patterns, (q, p), 1 where observed.
-        index: Pattern of each row, (n,).
-        counts: Rows of each pattern, (q,).
-        order: Order of the rows in which those of a pattern lie together.
-    """
-
-    seen: Array
-    index: Array
-    counts: Array
-    order: Array
-
-    @classmethod
-    def of(cls, seen: Array) -> Patterns:
-        patterns, index, counts = np.unique(seen, axis=0, return_inverse=True, return_counts=True)
-        index = index.ravel()
-        return cls(patterns.astype(float), index, counts, np.argsort(index, kind="stable"))
-
-    def precision(self, model: FactorModel) -> Array:
-        """Precision of the factors given the observed cells, by pattern: (q, k, k)."""
-        p, k = model.loadings.shape
-        by_cell = model.loadings[:, :, None] * (model.loadings / model.variance[:, None])[:, None]
-        return np.eye(k) + (self.seen @ by_cell.reshape(p, k * k)).reshape(len(self.seen), k, k)
-
-    def products(self, u: Array) -> Array:
-        """Sums of u uᵀ over the rows of each pattern, from (n, k): (q, k, k)."""
-        stops = np.cumsum(self.counts)
-        ordered = u[self.order]
-        spans = zip(stops - self.counts, stops, strict=True)
-        return np.stack([ordered[start:stop].T @ ordered[start:stop] for start, stop in spans])
 
 
 def fit_residuals(models: Sequence[EvaluatedModel], held_out: Sequence[Rows]) -> Residuals | None:
@@ -203,57 +144,3 @@ def chosen_rank(x: Array, seed: int) -> int:
 def _held_out(x: Array, held: Array, k: int) -> float:
     model = fit_factors(_flat(x[~held]), k, CHOOSING_STEPS)
     return float(model.log_prob(_flat(x[held])).sum()) / x.shape[1]
-
-
-def fit_factors(x: Array, k: int, steps: int) -> FactorModel:
-    """Maximum likelihood by EM, from the principal components of the pairwise correlations.
-
-    Reference: EM algorithms for ML factor analysis (Rubin & Thayer, 1982).
-
-    Arguments:
-        x: Rows, (n, p), NaN where missing.
-        k: Number of factors.
-        steps: Number of iterations.
-    """
-    seen = ~np.isnan(x)
-    values, patterns, count = np.where(seen, x, 0.0), Patterns.of(seen), np.maximum(seen.sum(axis=0), 1)
-    model = _start(values, seen, k)
-    total = model.variance + (model.loadings**2).sum(axis=1)
-    for _ in range(steps if k else 0):
-        model = _em_step(model, values, seen, patterns, count, FLOOR * total)
-    return model
-
-
-def _start(values: Array, seen: Array, k: int) -> FactorModel:
-    count = np.maximum(seen.sum(axis=0), 1)
-    mean = values.sum(axis=0) / count
-    centred = np.where(seen, values - mean, 0.0)
-    variance = np.maximum((centred**2).sum(axis=0) / count, 1e-9)
-    if not k:
-        return FactorModel(mean, np.zeros((len(mean), 0)), variance)
-    scaled = centred / np.sqrt(variance)
-    weights = seen.astype(float)
-    correlation = scaled.T @ scaled / np.maximum(weights.T @ weights, 1.0)
-    strength, axes = (part[..., : -k - 1 : -1] for part in np.linalg.eigh(correlation))
-    loadings = axes * np.sqrt(np.maximum(strength - 1, 0.1) * variance[:, None])
-    return FactorModel(mean, loadings, np.maximum(variance - (loadings**2).sum(axis=1), 0.1 * variance))
-
-
-def _em_step(
-    model: FactorModel, values: Array, seen: Array, patterns: Patterns, count: Array, least: Array
-) -> FactorModel:
-    loadings, variance = model.loadings, model.variance
-    p, k = loadings.shape
-    centred = np.where(seen, values - model.mean, 0.0)
-    covariance = np.linalg.inv(patterns.precision(model))
-    score = centred / variance @ loadings
-    u = np.einsum("nkl,nl->nk", covariance[patterns.index], score, optimize=True)
-    spread = patterns.counts[:, None, None] * covariance
-    second = (patterns.seen.T @ (spread + patterns.products(u)).reshape(-1, k * k)).reshape(p, k, k)
-    loadings = np.linalg.solve(second, (centred.T @ u)[..., None])[..., 0]
-    left = values - np.where(seen, u @ loadings.T, 0.0)
-    mean = left.sum(axis=0) / count
-    of_u = (patterns.seen.T @ spread.reshape(-1, k * k)).reshape(p, k, k)
-    squares = np.where(seen, left - mean, 0.0) ** 2
-    unexplained = squares.sum(axis=0) + np.einsum("pk,pkl,pl->p", loadings, of_u, loadings, optimize=True)
-    return FactorModel(mean, loadings, np.maximum(unexplained / count, least))

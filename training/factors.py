@@ -1,0 +1,183 @@
+"""Factor analysis of rows with missing cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models_store.arrays import Array
+from models_store.fusion import LOG_2PI
+
+FLOOR = 0.01
+"""Least share of the variance of a cell that no factor explains."""
+
+
+@dataclass(frozen=True)
+class FactorModel:
+    """Normal distribution of p cells: mean, loadings (p, k) of k factors, and variances of what is left."""
+
+    mean: Array
+    loadings: Array
+    variance: Array
+
+    def log_prob(self, x: Array) -> Array:
+        """Log-density of the observed cells of rows, (n, p), NaN where missing: (n,)."""
+        seen = ~np.isnan(x)
+        centred = np.where(seen, x - self.mean, 0.0)
+        cells = seen * (LOG_2PI + np.log(self.variance)) + centred**2 / self.variance
+        patterns = Patterns.of(seen)
+        precision = patterns.precision(self)
+        score = centred / self.variance @ self.loadings
+        explained = np.linalg.solve(precision[patterns.index], score[..., None])[..., 0]
+        factors = np.linalg.slogdet(precision)[1][patterns.index] - (score * explained).sum(axis=1)
+        return -(cells.sum(axis=1) + factors) / 2
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Rows by the pattern of their observed cells: rows of one pattern share the covariance of the factors.
+
+    Arguments:
+        seen: Patterns, (q, p), 1 where observed.
+        index: Pattern of each row, (n,).
+        counts: Rows of each pattern, (q,).
+        order: Order of the rows in which those of a pattern lie together.
+    """
+
+    seen: Array
+    index: Array
+    counts: Array
+    order: Array
+
+    @classmethod
+    def of(cls, seen: Array) -> Patterns:
+        patterns, index, counts = np.unique(seen, axis=0, return_inverse=True, return_counts=True)
+        index = index.ravel()
+        return cls(patterns.astype(float), index, counts, np.argsort(index, kind="stable"))
+
+    def precision(self, model: FactorModel) -> Array:
+        """Precision of the factors given the observed cells, by pattern: (q, k, k)."""
+        p, k = model.loadings.shape
+        by_cell = model.loadings[:, :, None] * (model.loadings / model.variance[:, None])[:, None]
+        return np.eye(k) + (self.seen @ by_cell.reshape(p, k * k)).reshape(len(self.seen), k, k)
+
+    def products(self, u: Array) -> Array:
+        """Sums of u uᵀ over the rows of each pattern, from (n, k): (q, k, k)."""
+        stops = np.cumsum(self.counts)
+        ordered = u[self.order]
+        spans = zip(stops - self.counts, stops, strict=True)
+        return np.stack([ordered[start:stop].T @ ordered[start:stop] for start, stop in spans])
+
+
+def fit_factors(x: Array, k: int, steps: int, shrinkage: float = 0.0) -> FactorModel:
+    r"""Maximum likelihood by EM, from the principal components of the pairwise correlations.
+
+    With a shrinkage :math:`\alpha` the covariance S of the rows is replaced by
+
+    .. math:: (1 - \alpha) S + \alpha \operatorname{diag}(S)
+
+    which is to add :math:`\alpha / (1 - \alpha)` times as many rows whose cells are independent.
+
+    References:
+        | EM algorithms for ML factor analysis (Rubin & Thayer, 1982)
+        | A well-conditioned estimator for large-dimensional covariance matrices (Ledoit & Wolf, 2004)
+
+    Arguments:
+        x: Rows, (n, p), NaN where missing.
+        k: Number of factors.
+        steps: Number of iterations.
+        shrinkage: 0 ≤ α < 1.
+    """
+    rows = _Rows.of(x, shrinkage)
+    model = rows.start(k)
+    for _ in range(steps if k else 0):
+        model = rows.em_step(model)
+    return model
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What EM needs of the rows.
+
+    Arguments:
+        values: Cells, (n, p), 0 where missing.
+        seen: Mask of the observed cells.
+        count: Observed cells of each column, at least 1.
+        patterns: Patterns of observed cells.
+        variance: Variance of each column.
+        shrinkage: See :func:`fit_factors`.
+        columns: Patterns of rows in which columns are observed, each once: (q, G).
+        groups: Which of these each column has, (p,).
+    """
+
+    values: Array
+    seen: Array
+    count: Array
+    patterns: Patterns
+    variance: Array
+    shrinkage: float
+    columns: Array
+    groups: Array
+
+    @classmethod
+    def of(cls, x: Array, shrinkage: float) -> _Rows:
+        seen = ~np.isnan(x)
+        count = np.maximum(seen.sum(axis=0), 1)
+        patterns = Patterns.of(seen)
+        columns, groups = np.unique(patterns.seen, axis=1, return_inverse=True)
+        values = np.where(seen, x, 0.0)
+        mean = values.sum(axis=0) / count
+        variance = np.maximum((np.where(seen, values - mean, 0.0) ** 2).sum(axis=0) / count, 1e-9)
+        return cls(values, seen, count, patterns, variance, shrinkage, columns, groups.ravel())
+
+    def start(self, k: int) -> FactorModel:
+        """The first k principal components of the pairwise correlations."""
+        mean = self.values.sum(axis=0) / self.count
+        if not k:
+            return FactorModel(mean, np.zeros((len(mean), 0)), self.variance)
+        scaled = np.where(self.seen, self.values - mean, 0.0) / np.sqrt(self.variance)
+        weights = self.seen.astype(float)
+        correlation = scaled.T @ scaled / np.maximum(weights.T @ weights, 1.0)
+        strength, axes = (part[..., : -k - 1 : -1] for part in np.linalg.eigh(correlation))
+        size = np.sqrt(np.maximum((1 - self.shrinkage) * (strength - 1), 0.1))
+        loadings = axes * size * np.sqrt(self.variance)[:, None]
+        left = np.maximum(self.variance - (loadings**2).sum(axis=1), 0.1 * self.variance)
+        return FactorModel(mean, loadings, left)
+
+    def em_step(self, model: FactorModel) -> FactorModel:
+        """One iteration of EM."""
+        k = model.loadings.shape[1]
+        centred = np.where(self.seen, self.values - model.mean, 0.0)
+        covariance = np.linalg.inv(self.patterns.precision(model))
+        score = centred / model.variance @ model.loadings
+        u = np.einsum("nkl,nl->nk", covariance[self.patterns.index], score, optimize=True)
+        spread = self.patterns.counts[:, None, None] * covariance
+        of_u = (self.columns.T @ spread.reshape(-1, k * k)).reshape(-1, k, k)
+        of_mean = (self.columns.T @ self.patterns.products(u).reshape(-1, k * k)).reshape(-1, k, k)
+        added, of_added, with_cells = self._added(model)
+        share = self.shrinkage / (1 - self.shrinkage) * (self.columns.T @ self.patterns.counts)
+        inverse = np.linalg.inv(of_u + of_mean + share[:, None, None] * of_added)
+        loadings = np.zeros_like(model.loadings)
+        products = centred.T @ u + added[:, None] * with_cells
+        unexplained = np.zeros_like(model.mean)
+        for number in range(len(inverse)):
+            here = self.groups == number
+            loadings[here] = products[here] @ inverse[number]
+            unexplained[here] = ((loadings[here] @ of_u[number]) * loadings[here]).sum(axis=1)
+        left = self.values - np.where(self.seen, u @ loadings.T, 0.0)
+        mean = left.sum(axis=0) / self.count
+        unexplained += (np.where(self.seen, left - mean, 0.0) ** 2).sum(axis=0)
+        quadratic = ((loadings @ of_added) * loadings).sum(axis=1)
+        unexplained += added * (self.variance - 2 * (loadings * with_cells).sum(axis=1) + quadratic)
+        variance = unexplained / (self.count + added)
+        return FactorModel(mean, loadings, np.maximum(variance, FLOOR * self.variance))
+
+    def _added(self, model: FactorModel) -> tuple[Array, Array, Array]:
+        """Number of added rows by column, (p,); their E u uᵀ, (k, k); and E x uᵀ, (p, k)."""
+        weighted = model.loadings / model.variance[:, None]
+        covariance = np.linalg.inv(np.eye(weighted.shape[1]) + model.loadings.T @ weighted)
+        scores = weighted @ covariance
+        with_cells = self.variance[:, None] * scores
+        added = self.count * self.shrinkage / (1 - self.shrinkage)
+        return added, covariance + scores.T @ with_cells, with_cells
