@@ -56,6 +56,11 @@ def centre(member: int, members: int) -> float:
     return NORMAL.inv_cdf((member + 0.5) / members)
 
 
+def selected(z: Array, members: int) -> Array:
+    """Index of the member whose decoder applies at points of the joint z, (*, D): (*)."""
+    return np.searchsorted(edges(members), z[..., -1])
+
+
 def placed(z: Array, member: int, members: int) -> Array:
     """Points of a member's latent space, (*, d), in that of the ensemble, whose decoders are then its own."""
     joint = joint_dimension(z.shape[-1], members)

@@ -30,8 +30,11 @@ from models_store.arrays import Array
 from models_store.errors import BundleRefused
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality
+from models_store.members import selected
 
 FILE = "residuals.npz"
+MEMBERS = "members"
+"""Entry of the file that says which members leave residuals."""
 FAMILIES = ("normal", "log_normal")
 """Likelihoods whose cells have residuals: those with a normal scale."""
 
@@ -56,10 +59,12 @@ class Factors(NamedTuple):
     Arguments:
         mean: (n, K, k).
         covariance: (n, k, k); zero where ``mean`` is a draw.
+        applied: Mask of the draws whose member has residuals, (n, K).
     """
 
     mean: Array
     covariance: Array
+    applied: Array
 
     def drawn(self, noise: Array) -> Factors:
         """Draws from it.
@@ -68,28 +73,39 @@ class Factors(NamedTuple):
             noise: Standard normal, (n, K, k).
         """
         root = np.linalg.cholesky(self.covariance)
-        return Factors(self.mean + noise @ root.swapaxes(1, 2), np.zeros_like(self.covariance))
+        return self._replace(mean=self.mean + noise @ root.swapaxes(1, 2), covariance=0 * self.covariance)
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """Factor model of the residuals of all modalities in ``cells``, and the contents of the file."""
+    """Factor model of the residuals of all modalities in ``cells``, and the contents of the file.
+
+    Arguments:
+        cells: By modality.
+        members: Mask of the members of an ensemble whose decoders leave them, (M,); None: all.
+    """
 
     cells: Mapping[str, Cells]
+    members: Array | None = None
 
     @property
     def rank(self) -> int:
         """Number of factors, k."""
         return next(iter(self.cells.values())).loadings.shape[1]
 
-    def factors(self, given: Mapping[str, Array], n: int, draws: int) -> Factors:
+    def factors(self, given: Mapping[str, Array], z: Array) -> Factors:
         """Distribution of u given the observed cells of each row.
 
         Arguments:
             given: Residuals by modality, (n, K, D), NaN where missing; see :func:`standardised`.
-            n: Number of rows.
-            draws: Number of draws of z per row, K.
+            z: Draws of z at which these are the residuals, (n, K, ·).
         """
+        n, draws = z.shape[:2]
+        applied = (
+            np.ones((n, draws), bool)
+            if self.members is None
+            else self.members[selected(z, len(self.members))]
+        )
         precision = np.tile(np.eye(self.rank), (n, 1, 1))
         score = np.zeros((n, draws, self.rank))
         for name, residuals in given.items():
@@ -99,7 +115,7 @@ class Residuals:
             precision += np.einsum("nd,dk,dl->nkl", seen, scaled, loadings, optimize=True)
             score += np.where(seen[:, None], residuals - mean, 0.0) @ scaled
         covariance = np.linalg.inv(precision)
-        return Factors(score @ covariance, (covariance + covariance.swapaxes(1, 2)) / 2)
+        return Factors(score @ covariance, (covariance + covariance.swapaxes(1, 2)) / 2, applied)
 
     def applied(self, name: str, parameters: Parameters, factors: Factors) -> Parameters:
         """Parameters of a modality's cells given u, each with its own marginal spread.
@@ -116,9 +132,10 @@ class Residuals:
         shift = mean + factors.mean @ loadings.T
         spread = np.einsum("dk,nkl,dl->nd", loadings, factors.covariance, loadings, optimize=True)
         widening = np.log(scale**2 + np.maximum(spread, 0.0)) / 2
+        applied = factors.applied[..., None]
         return {
-            "loc": loc + np.exp(log_scale) * shift.astype(loc.dtype),
-            "log_scale": log_scale + widening[:, None].astype(log_scale.dtype),
+            "loc": loc + applied * np.exp(log_scale) * shift.astype(loc.dtype),
+            "log_scale": log_scale + applied * widening[:, None].astype(log_scale.dtype),
         }
 
     def to_bytes(self) -> bytes:
@@ -127,6 +144,8 @@ class Residuals:
             for name, cells in self.cells.items()
             for field, value in cells._asdict().items()
         }
+        if self.members is not None:
+            arrays[MEMBERS] = self.members
         return archives.to_bytes(arrays)
 
     @classmethod
@@ -136,7 +155,12 @@ class Residuals:
         Raises:
             BundleRefused: It is no archive of arrays, or does not fit the model; the text names the entry.
         """
-        arrays = archives.from_bytes(content, FILE)
+        arrays = dict(archives.from_bytes(content, FILE))
+        members = arrays.pop(MEMBERS, None)
+        if members is not None and (members.dtype != bool or members.shape != (manifest.members,)):
+            raise BundleRefused(
+                f"{FILE}: '{MEMBERS}' must say of each of {manifest.members} members true or false"
+            )
         loadings = {
             key.removeprefix("loadings/"): one for key, one in arrays.items() if key.startswith("loadings/")
         }
@@ -146,7 +170,7 @@ class Residuals:
         cells = {name: _checked(arrays, name, manifest, *rank) for name in loadings}
         for key in arrays.keys() - {f"{field}/{name}" for name in cells for field in Cells._fields}:
             raise BundleRefused(f"{FILE}: '{key}' is no entry of a modality")
-        return cls(cells)
+        return cls(cells, members)
 
 
 def _checked(arrays: Mapping[str, Array], name: str, manifest: Manifest, rank: int) -> Cells:

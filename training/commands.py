@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load
@@ -193,7 +194,10 @@ def _finished(
     console.print("the ONNX graphs agree with torch; measuring on held-out rows")
     graphs = OnnxGraphs(manifest, files, device_of(experiment.fit.device).type)
     evaluated = _evaluated(experiment, manifest, graphs, prepared)
-    if (factors := fit_residuals(_members(evaluated), trained.held_out)) is not None:
+    networks = _members(evaluated)[: len(trained.held_out)]
+    if (factors := fit_residuals(networks, trained.held_out)) is not None:
+        if len(networks) < manifest.members:  # the others are linear models, whose errors are independent
+            factors = replace(factors, members=np.arange(manifest.members) < len(networks))
         files[residuals.FILE] = factors.to_bytes()
         evaluated = replace(evaluated, residuals=factors)
     evaluated = _calibrated(evaluated, experiment, files)

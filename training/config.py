@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -237,6 +237,20 @@ class Model(_Frozen):
     """Models that are trained one after another, each with other rows held out, and answer as one, a mixture:
     of few rows, the mean of several answers is better than each. Training takes as many times as long; each
     has ``latent_dim`` dimensions of z."""
+    linear: bool = False
+    """Whether a linear model has half of the weight in the mixture: a factor analysis, in closed form, of all
+    rows that are not for testing. Of few rows it learns more of what is linear than networks do."""
+
+    @model_validator(mode="after")
+    def _few_enough(self) -> Self:
+        if self.linear and 2 * self.members > MOST_MEMBERS:
+            raise ValueError(f"with linear = true, members may be {MOST_MEMBERS // 2}, not {self.members}")
+        return self
+
+    @property
+    def models(self) -> int:
+        """Number of models in the bundle."""
+        return self.members * (2 if self.linear else 1)
 
 
 class Fit(_Frozen):

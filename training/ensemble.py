@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ from models_store.members import edges, joint_dimension
 from training.coders import LOG_VAR_LIMIT, Coders, module_key
 from training.model import MVAE
 from training.networks import ModelOutput
+from training.networks.linear import LinearEncoder
+from training.networks.mixed import ColumnFeatures, ColumnParameters
 from training.networks.mlp import MLPDecoder, MLPEncoder
 
 
@@ -48,6 +52,7 @@ class _Stacked(nn.Module):
         super().__init__()
         self._members = len(networks)
         self._structure = (copy.deepcopy(networks[0]).to("meta"),)  # in a tuple: no module of this one
+        self._together = len(networks) > 1 and _has_rules(networks[0])
         parameters, buffers = stack_module_state(list(networks))
         self._places = {name: f"stacked_{number}" for number, name in enumerate([*parameters, *buffers])}
         for name, value in {**parameters, **buffers}.items():
@@ -62,14 +67,14 @@ class _Stacked(nn.Module):
         """Outputs of all networks, (M, n, *shape).
 
         Fully connected networks are computed together, others one after another: vmap has no rule for some
-        layers, and graphs of convolutions under it have a fixed batch size.
+        layers, and graphs of convolutions and of mixed columns under it have a fixed batch size.
 
         Arguments:
             x: Input of all, (n, *shape), or of each, (M, n, *shape).
             axis: Axis of the networks in x; None if it is that of all.
         """
         weights = {name: getattr(self, place) for name, place in self._places.items()}
-        if isinstance(self.structure, MLPEncoder | MLPDecoder):
+        if self._together:
             return ModelOutput(torch.vmap(self._run, in_dims=(0, axis))(weights, x))
         each = [
             self._run({name: value[k] for name, value in weights.items()}, x if axis is None else x[k])
@@ -81,7 +86,44 @@ class _Stacked(nn.Module):
         return dict(functional_call(self.structure, weights, (x,)))
 
 
-class _Encoders(_Stacked):
+def _has_rules(network: nn.Module) -> bool:
+    """Whether vmap has a rule for every layer, under which graphs take batches of any size."""
+    mixed = any(isinstance(part, ColumnFeatures | ColumnParameters) for part in network.modules())
+    return isinstance(network, MLPEncoder | MLPDecoder | LinearEncoder) and not mixed
+
+
+class _Networks(nn.Module):
+    """Networks of all members, of which neighbours of one structure are computed together.
+
+    Arguments:
+        networks: A trained network of each member.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        groups = [[*group] for _, group in itertools.groupby(networks, _structure)]
+        self._sizes = [len(group) for group in groups]
+        self.groups = nn.ModuleList(_Stacked(group) for group in groups)
+
+    @property
+    def structures(self) -> list[nn.Module]:
+        """A network of each structure, without weights."""
+        return [group.structure for group in cast(Sequence[_Stacked], self.groups)]
+
+    def outputs(self, x: Tensor, axis: int | None) -> ModelOutput:
+        """Outputs of all members, (M, n, *shape); for the arguments see :class:`_Stacked`."""
+        inputs = [x] * len(self._sizes) if axis is None else torch.split(x, self._sizes)
+        groups = cast(Sequence[_Stacked], self.groups)
+        parts = [group.outputs(part, axis) for group, part in zip(groups, inputs, strict=True)]
+        return ModelOutput({name: torch.cat([part[name].float() for part in parts]) for name in parts[0]})
+
+
+def _structure(network: nn.Module) -> tuple[type, list[tuple[str, torch.Size]]]:
+    """Equal for networks that differ in the values of their weights alone."""
+    return type(network), [(name, value.shape) for name, value in network.state_dict().items()]
+
+
+class _Encoders(_Networks):
     """The experts of all members side by side, and the prior in place of u."""
 
     def forward(self, x: Tensor) -> ModelOutput:
@@ -94,12 +136,12 @@ class _Encoders(_Stacked):
         )
 
 
-class _Decoders(_Stacked):
+class _Decoders(_Networks):
     """The decoder of the member that u chooses."""
 
     def __init__(self, networks: Sequence[nn.Module], dimension: int) -> None:
         super().__init__(networks)
-        self._dimension = dimension
+        self._members, self._dimension = len(networks), dimension
 
     def forward(self, z: Tensor) -> ModelOutput:
         blocks = z[:, :-1].reshape(-1, self._members, self._dimension).transpose(0, 1)

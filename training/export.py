@@ -202,6 +202,7 @@ def _origin(experiment: Experiment, prepared: Prepared, reports: Sequence[EpochR
             "validation_rows": len(prepared.validation),
             "test_rows": len(prepared.test),
         },
+        "linear": experiment.model.linear,
         "seed": experiment.seed,
         "devices": sorted({report.device for report in reports if report.device}),
         "history": {

@@ -89,7 +89,7 @@ def build(experiment: Experiment, prepared: Prepared) -> MVAE:
         hidden_cells={
             m.name: share for m in prepared.modalities if (share := configured[m.name].hidden_share(m))
         },
-        **settings.model_dump(exclude={"members"}),
+        **settings.model_dump(exclude={"members", "linear"}),
     )
     encoders = {name: pair[0] for name, pair in pairs.items()}
     decoders = {name: pair[1] for name, pair in pairs.items()}

@@ -6,6 +6,7 @@ than to translate a network. Categories of equal networks are translated once: a
 
 from __future__ import annotations
 
+import itertools
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from torch.export import Dim
 from models_store.manifest import Modality, decoder_file, encoder_file
 from training.coders import Coders, module_key
 from training.errors import ExportError
+from training.networks.linear import LinearEncoder
 from training.networks.mlp import MLPDecoder, MLPEncoder
 
 OPSET = 20
@@ -84,16 +86,16 @@ def to_onnx(
 def _alike(model: Coders, modalities: Sequence[Modality]) -> dict[str, str]:
     """By name, the first modality whose networks differ in weights alone; itself unless both are categories.
 
-    Only fully connected networks without buffers count, in whose graphs every weight keeps its name.
+    Only linear and fully connected networks without constants of their own count, in whose graphs every
+    weight keeps its name.
     """
     first: dict[str, str] = {}
     alike = {}
     for modality in modalities:
         name = modality.name
         networks = model.encoders[module_key(name)], model.decoders[module_key(name)]
-        pair = [getattr(part, "structure", part) for part in networks]  # of an ensemble: of its members
-        plain = isinstance(pair[0], MLPEncoder) and isinstance(pair[1], MLPDecoder)
-        if modality.labels is None or not plain or any(True for part in pair for _ in part.buffers()):
+        pair = [getattr(part, "structures", [part]) for part in networks]  # of an ensemble: of its members
+        if modality.labels is None or not all(map(_is_plain, itertools.chain(*pair))):
             alike[name] = name
         else:
             structure = f"{pair} {modality.dtype} {modality.parameters} {modality.likelihood}"
@@ -101,11 +103,17 @@ def _alike(model: Coders, modalities: Sequence[Modality]) -> dict[str, str]:
     return alike
 
 
+def _is_plain(network: nn.Module) -> bool:
+    inputs = [network.inputs] if isinstance(network, LinearEncoder) else [network]
+    return isinstance(network, MLPEncoder | MLPDecoder | LinearEncoder) and not any(
+        True for part in inputs for _ in part.buffers()
+    )
+
+
 def _keeps_names(part: onnx.ModelProto, name: str) -> bool:
     """Whether every weight in a graph has the name of the network's: equal ones of others may replace it."""
-    weights = [
-        item for item in part.graph.initializer if item.data_type == onnx.TensorProto.FLOAT and item.dims
-    ]
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+    weights = [item for item in part.graph.initializer if item.data_type in floats and item.dims]
     return all(f".{module_key(name)}." in item.name for item in weights)
 
 

@@ -14,6 +14,7 @@ References:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,12 +25,14 @@ from torch import Tensor
 from training import fit as fitting
 from training.checkpoint import LAST, EpochReport
 from training.coders import Coders
-from training.config import Experiment
+from training.config import Experiment, Model
 from training.data import Prepared
 from training.data.rows import Rows
 from training.ensemble import Ensemble
 from training.errors import TrainingError
 from training.fit import Progress
+from training.linear import check_linear, fit_linear
+from training.model import MVAE
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Trained:
 
     Arguments:
         model: The ensemble; of one member the member itself.
-        held_out: Rows that chose the epoch of each member, which it has not been trained on.
+        held_out: Rows that each member has not been trained on, and that chose its epoch.
         reports: Reports of all epochs, those of one member after those of the one before.
         leader: Whether this process reports and publishes.
     """
@@ -68,8 +71,10 @@ def train(
         TrainingError: As for :func:`training.fit.fit`, or ``weights`` are of another number of models.
     """
     progress, count = progress or Progress(), experiment.model.members
-    starts = [_of_member(weights, number, count) for number in range(count)]
+    starts = [_of_member(weights, number, experiment.model) for number in range(count)]
     prepared.check_members(count)
+    if experiment.model.linear:
+        check_linear(prepared)
     members, held_out, reports = [], [], list[EpochReport]()
     for number, start in enumerate(starts):
         folder = workdir / f"member-{number + 1}" if number else workdir
@@ -88,8 +93,13 @@ def train(
         members.append(fitted)
         held_out.append(rows.validation)
         reports += [_shifted(one, len(reports)) for one in fitted.reports]
-    models = [one.model for one in members]
-    model = models[0] if count == 1 else Ensemble(models).eval()
+    models: list[MVAE] = [one.model for one in members]
+    if experiment.model.linear:
+        linear = fit_linear(
+            experiment, prepared
+        )  # one copy for each network, so that it has half of the weight
+        models += [copy.deepcopy(linear) for _ in range(count)]
+    model = models[0] if len(models) == 1 else Ensemble(models).eval()
     return Trained(model, held_out, reports, members[0].leader)
 
 
@@ -108,7 +118,7 @@ def _shifted(report: EpochReport, epochs: int) -> EpochReport:
 
 
 def _of_member(
-    weights: Mapping[str, Tensor] | None, number: int, members: int
+    weights: Mapping[str, Tensor] | None, number: int, settings: Model
 ) -> Mapping[str, Tensor] | None:
     """The weights of one member of an ensemble; those of a single model are the start of each member.
 
@@ -118,9 +128,9 @@ def _of_member(
     stored = {key.split(".")[1] for key in weights or {} if key.startswith("members.")}
     if not stored:
         return weights
-    if len(stored) != members:
+    if len(stored) != settings.models:
         raise TrainingError(
-            f"the weights to start from are of {len(stored)} models, but model.members is {members}"
+            f"the weights to start from are of {len(stored)} models, but the experiment has {settings.models}"
         )
     prefix = f"members.{number}."
     return {key.removeprefix(prefix): x for key, x in (weights or {}).items() if key.startswith(prefix)}

@@ -38,7 +38,7 @@ class RowFactors(NamedTuple):
     drawn: Factors
 
     def of(self, rows: slice) -> RowFactors:
-        expected, drawn = (Factors(part.mean[rows], part.covariance[rows]) for part in self[1:])
+        expected, drawn = (Factors(*(field[rows] for field in part)) for part in self[1:])
         return RowFactors(self.residuals, expected, drawn)
 
 
@@ -74,7 +74,7 @@ async def factors_of_rows(
             parameters = await decode(modality, z[rows])
             column, size = observations.columns[modality.name], parameters["loc"].size
             here[modality.name] = await aside(size, _observed, modality, column, rows, parameters)
-        parts.append(await aside(draws * n, residuals.factors, here, rows.stop - rows.start, draws))
+        parts.append(await aside(draws * n, residuals.factors, here, z[rows]))
     expected = Factors(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
     if exact:
         return RowFactors(residuals, expected, expected)

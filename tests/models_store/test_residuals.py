@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from models_store.errors import BundleRefused
+from models_store.members import centre
 from models_store.residuals import Cells, Factors, Residuals, has_residuals, standardised
 from tests.models_store.examples import NumpyArray, array, category, manifest
 
@@ -31,12 +32,18 @@ def parameters(size: int, draws: int = 1) -> dict[str, NumpyArray]:
     return {"loc": np.full((1, draws, size), 2.0), "log_scale": np.full((1, draws, size), np.log(3.0))}
 
 
+def at(n: int, draws: int, members: int = 1) -> NumpyArray:
+    """Draws of z of which each is of another member, in turn."""
+    u = [centre(draw % members, members) for draw in range(draws)]
+    return np.broadcast_to(np.array(u)[None, :, None], (n, draws, 1))
+
+
 @pytest.mark.parametrize("seen", [[0, 1, 2], [0, 2, 3], [4], []])
 def test_cells_have_the_conditional_mean_and_spread_of_the_normal_distribution(seen: list[int]) -> None:
     r = np.full(5, np.nan)
     r[seen] = RNG.normal(size=len(seen))
     given = {"left": r[None, None, :3], "right": r[None, None, 3:]}
-    factors = RESIDUALS.factors(given, 1, 1)
+    factors = RESIDUALS.factors(given, at(1, 1))
     hidden = np.setdiff1d(np.arange(5), seen)
     of_seen = COVARIANCE[:, np.array(seen, int)]
     slope = of_seen[hidden] @ np.linalg.inv(of_seen[np.array(seen, int)])
@@ -52,7 +59,7 @@ def test_cells_have_the_conditional_mean_and_spread_of_the_normal_distribution(s
 
 def test_draws_have_the_covariance_of_the_normal_distribution() -> None:
     draws = 200_000
-    factors = RESIDUALS.factors({"left": np.zeros((1, draws, 3))}, 1, draws)
+    factors = RESIDUALS.factors({"left": np.zeros((1, draws, 3))}, at(1, draws))
     drawn = factors.drawn(RNG.normal(size=(1, draws, 2)))
     cells = RESIDUALS.applied("right", parameters(2, draws), drawn)
     x = cells["loc"][0] + np.exp(cells["log_scale"][0]) * RNG.normal(size=(draws, 2))
@@ -63,7 +70,7 @@ def test_draws_have_the_covariance_of_the_normal_distribution() -> None:
 
 def test_without_factors_cells_stay_independent() -> None:
     alone = Residuals({"left": Cells(np.zeros(3), np.zeros((3, 0)), np.full(3, 2.0))})
-    factors = alone.factors({}, 1, 4)
+    factors = alone.factors({}, at(1, 4))
     cells = alone.applied("left", parameters(3, 4), factors.drawn(np.zeros((1, 4, 0))))
     np.testing.assert_allclose(cells["loc"], 2.0)
     np.testing.assert_allclose(cells["log_scale"], np.log(6.0))
@@ -86,6 +93,22 @@ def test_what_was_written_is_read() -> None:
     for name, cells in CELLS.items():
         for written, back in zip(cells, read.cells[name], strict=True):
             np.testing.assert_allclose(back, written, rtol=1e-6)
+
+
+def test_members_without_residuals_keep_their_parameters() -> None:
+    some = Residuals(CELLS, np.array([True, False, True]))
+    ensemble = DESCRIBED.model_copy(update={"members": 3, "latent_dim": 7})
+    read = Residuals.from_bytes(some.to_bytes(), ensemble)
+    given = {"left": RNG.normal(size=(1, 6, 3))}
+    given["left"][:] = given["left"][:, :1]
+    every = RESIDUALS.applied("right", parameters(2, 6), RESIDUALS.factors(given, at(1, 6)))
+    factors = read.factors(given, at(1, 6, 3))
+    for key, value in read.applied("right", parameters(2, 6), factors).items():
+        with_residuals = np.arange(6) % 3 != 1
+        np.testing.assert_allclose(value[:, with_residuals], every[key][:, with_residuals], atol=1e-6)
+        np.testing.assert_allclose(value[:, ~with_residuals], parameters(2, 6)[key][:, ~with_residuals])
+    with pytest.raises(BundleRefused, match="'members' must say of each of 1 members true or false"):
+        Residuals.from_bytes(some.to_bytes(), DESCRIBED)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -116,8 +139,8 @@ def test_what_is_no_archive_is_refused() -> None:
 
 def test_the_rows_of_factors_are_their_own() -> None:
     given = np.stack([np.zeros((2, 3)), np.ones((2, 3))])
-    both = RESIDUALS.factors({"left": given}, 2, 2)
+    both = RESIDUALS.factors({"left": given}, at(2, 2))
     for row in range(2):
-        one = RESIDUALS.factors({"left": given[row : row + 1]}, 1, 2)
+        one = RESIDUALS.factors({"left": given[row : row + 1]}, at(1, 2))
         np.testing.assert_allclose(one.mean, both.mean[row : row + 1])
     assert isinstance(both, Factors)

@@ -108,7 +108,7 @@ def exchanged(train: Rows, held: Rows, number: int, parts: int, seed: int) -> tu
     """
     if not number:
         return train, held
-    both = _joined(held, train)
+    both = joined(held, train)
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)) + len(held)
     order = torch.cat([torch.arange(len(held)), order])
     start = number * len(both) // parts
@@ -117,7 +117,7 @@ def exchanged(train: Rows, held: Rows, number: int, parts: int, seed: int) -> tu
     return both.take(~out), both.take(out)
 
 
-def _joined(first: Rows, second: Rows) -> Rows:
+def joined(first: Rows, second: Rows) -> Rows:
     """The rows of both, which have the same modalities."""
 
     def mask(rows: Rows, name: str) -> Tensor:

@@ -116,10 +116,13 @@ def _head(manifest: Manifest) -> list[str]:
 def _rows_used(manifest: Manifest) -> str:
     data, members = manifest.trained["data"], manifest.members
     training, choosing = f"{data['train_rows']} trained", f"{data['validation_rows']}"
-    if members == 1:
+    networks = members // 2 if manifest.trained.get("linear") else members
+    if networks == 1:
         used = f"{training} it, {choosing} chose the epoch"
     else:
-        used = f"{training} each of {members} models, {choosing} others chose the epoch of each"
+        used = f"{training} each of {networks} models, {choosing} others chose the epoch of each"
+    if networks < members:
+        used += ", all of these fitted a linear model, which has half of the weight"
     return (
         f"Rows: {used}, {data['test_rows']} tested it. Gains (± standard error over test rows) are shares of "
         "the variance (R²) or deviance, or nats of log-loss; above 0 the model is better."

@@ -107,7 +107,7 @@ class EvaluatedModel:
             return parameters
         names = [one for one in given if self.residuals.rank and one in self.residuals.cells]
         shown = {one: self.residuals_at(one, rows, z) for one in names}
-        return self.residuals.applied(name, parameters, self.residuals.factors(shown, *z.shape[:2]))
+        return self.residuals.applied(name, parameters, self.residuals.factors(shown, z))
 
     def rng(self) -> np.random.Generator:
         """Returns a new generator; each metric uses one, so that no metric depends on another."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models_store.kinds.fields import Column
 from models_store.likelihoods import Likelihood
 from models_store.likelihoods.mixed import CELLS
-from training.networks.outputs import ModelOutput, soft_bound
+from training.networks.outputs import ModelOutput, soft_bound, unbounded
 from training.networks.statistics import CellStatistics, plain
 from training.networks.units import clipped, column_scales, log_bounds
 
@@ -78,6 +78,12 @@ class ColumnFeatures(nn.Module):
         ]
         return torch.cat(features, dim=1)
 
+    @property
+    def flags(self) -> list[int]:
+        """Index of the flag of each feature that says that its cell is missing."""
+        before = len(self.numbers) + len(self.owner)
+        return [before + at for at in (*self.numbers.tolist(), *self.owner.tolist())]
+
     def _scales(self, x: Tensor | CellStatistics) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the stretched cells of each column."""
         if not isinstance(x, CellStatistics):
@@ -115,12 +121,36 @@ class ColumnParameters(nn.Module):
         made = [make(columns, at, x) for make, at in groups]
         self.groups = nn.ModuleList(made)
         self.widths = [group.inputs for group in made]
+        self._columns = [at for _, at in groups]
         self.register_buffer("order", torch.argsort(torch.tensor(places)), persistent=False)
 
     @property
     def width(self) -> int:
         """Number of values that the network gives."""
         return sum(self.widths)
+
+    @property
+    def numbers(self) -> dict[int, int]:
+        """Columns of numbers that are not counts, and which output of the network is the location of each."""
+        starts = [sum(self.widths[:k]) for k in range(len(self.widths))]
+        return {
+            column: start + k
+            for group, start, columns in zip(self.groups, starts, self._columns, strict=True)
+            if isinstance(group, _Numbers)
+            for k, column in enumerate(columns)
+        }
+
+    def set_scales(self, log_scale: Tensor) -> None:
+        """Sets the logarithm of the standardised scale of each of :attr:`numbers`."""
+        groups = [group for group in self.groups if isinstance(group, _Numbers)]
+        for group, values in zip(groups, torch.split(log_scale, [one.inputs for one in groups]), strict=True):
+            group.further.data[0] = unbounded(values)
+
+    @property
+    def others(self) -> list[nn.Parameter]:
+        """Parameters of the columns that are not among :attr:`numbers`."""
+        groups = [group for group in self.groups if not isinstance(group, _Numbers)]
+        return [parameter for group in groups for parameter in group.parameters()]
 
     def forward(self, raw: Tensor) -> ModelOutput:
         parts = torch.split(raw, self.widths, dim=1)

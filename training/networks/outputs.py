@@ -23,3 +23,8 @@ class ModelOutput(dict[str, Any]):
 def soft_bound(raw: Tensor, bound: float = LOG_VAR_BOUND) -> Tensor:
     """The identity near 0, never beyond ±bound: no step of the optimizer can make a variance infinite."""
     return bound * torch.tanh(raw / bound)
+
+
+def unbounded(value: Tensor, bound: float = LOG_VAR_BOUND) -> Tensor:
+    """What :func:`soft_bound` maps to the value, which is first clipped to 0.99 of the bound."""
+    return bound * torch.atanh((value / bound).clamp(-0.99, 0.99))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from training.networks.outputs import ModelOutput, soft_bound
+from training.networks.outputs import ModelOutput, soft_bound, unbounded
 from training.networks.statistics import CellStatistics, Function, plain
 
 ROWS_AT_ONCE = 4096
@@ -123,6 +123,10 @@ class InUnits(nn.Module):
         self.further = nn.ParameterDict(
             {name: torch.full(tuple(shape), start) for name, start in (starts or {}).items()}
         )
+
+    def set_scales(self, log_scale: Tensor) -> None:
+        """Sets the logarithm of the standardised scale of each cell."""
+        self.log_scale.data = unbounded(log_scale).reshape(self.log_scale.shape)
 
     def forward(self, raw: Tensor) -> ModelOutput:
         if self.low is not None and self.high is not None:

@@ -23,14 +23,11 @@ from training.tables.naming import modality_name
 MOST_HELD_OUT = 10_000
 STEPS = 8000
 """Optimizer steps of a first training run on pictures, sounds and other large arrays."""
-TABLE_STEPS = 1000
+TABLE_STEPS = 600
 """Optimizer steps on columns of numbers, labels and counts, ..."""
 LARGE_TABLE_STEPS = 4000
 """... and on tables of at least LARGE_TABLE rows."""
-SMALL_TABLE, LARGE_TABLE = 1000, 5000
-MEMBERS, MEMBER_VIEWS = 4, 4
-"""Models of a small table, each with other rows held out, and the most views of such a table: a step takes
-longer the more views there are."""
+LARGE_TABLE = 5000
 EPOCH_ROWS, MOST_PARTS = 1_000_000, 100
 """Rows of an epoch of a data set with more of them, and the most such epochs in which all rows are read."""
 HIDDEN_CELLS = 0.25
@@ -128,14 +125,13 @@ class Draft:
     def schedule(self) -> Schedule:
         """Training of the first run."""
         schedule = _schedule(self.train_rows, self.epoch_rows, self.guesses)
-        # Rows of a data set are not held together, so all models would hold out the same.
-        return schedule if self.address is None else replace(schedule, members=1)
+        # A linear model needs all rows together, as those of a data set are not.
+        return schedule if self.address is None else replace(schedule, linear=False)
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the first run, of all its models."""
-        epochs = self.schedule.epochs * self.schedule.members
-        return epochs * math.ceil(self.epoch_rows / self.schedule.batch)
+        """Optimizer steps of the first run."""
+        return self.schedule.epochs * math.ceil(self.epoch_rows / self.schedule.batch)
 
     def network(self, guess: Guess) -> dict[str, Any]:
         """Network of a modality."""
@@ -205,8 +201,8 @@ class Draft:
     def _model(self, schedule: Schedule) -> Table:
         table = tomlkit.table()
         _add(table, "latent_dim", self.latent_dim)
-        if schedule.members > 1:
-            _add(table, "members", schedule.members, "models with other held-out rows, which answer as one")
+        if schedule.linear:
+            _add(table, "linear", True, "half of the weight has a linear model of the same rows")
         _add(table, "warmup", min(10, schedule.epochs // 3))
         if schedule.objective:
             _add(table, "objective", schedule.objective, OBJECTIVE_REASON)
@@ -218,8 +214,12 @@ class Draft:
         _add(table, "epochs", schedule.epochs)
         _add(table, "batch_size", schedule.batch)
         _add(table, "learning_rate", schedule.learning_rate)
-        patience = max(20, schedule.epochs // (4 if schedule.members == 1 else 8))
-        _add(table, "patience", patience, "epochs without a lower validation loss, then stop")
+        _add(
+            table,
+            "patience",
+            max(20, schedule.epochs // 4),
+            "epochs without a lower validation loss, then stop",
+        )
         if schedule.layers == 1:
             _add(table, "average", 0.99, "validate and keep averaged weights")
         return table
@@ -281,7 +281,7 @@ class Schedule:
         layers: Hidden layers of a fully connected network.
         objective: Name of the objective; None: the default.
         hides: Whether cells of wide vectors are hidden from the encoders.
-        members: Number of models.
+        linear: Whether the network has a linear model beside it.
     """
 
     epochs: int
@@ -290,7 +290,7 @@ class Schedule:
     layers: int
     objective: str | None
     hides: bool
-    members: int
+    linear: bool
 
 
 def _schedule(rows: int, epoch_rows: int, guesses: Sequence[Guess]) -> Schedule:
@@ -299,8 +299,8 @@ def _schedule(rows: int, epoch_rows: int, guesses: Sequence[Guess]) -> Schedule:
     On tables of a few hundred rows (pbc, breast, weak views; three splits) one hidden layer at 3e-3 with
     averaged weights and 1,000 steps came within .03 R² of ridge regression, where two layers at 1e-3 learned
     nothing of views of one column. Hidden cells raised R² of single gaps from .545 to .563 (views of 20
-    columns) and of whole views from .146 to .157 (142 to 200); views of 2 to 6 columns gained nothing. Four
-    models instead of one: see ``benchmarks/README.md``.
+    columns) and of whole views from .146 to .157 (142 to 200); views of 2 to 6 columns gained nothing. With a
+    linear model beside the network (see ``benchmarks/README.md``), 600 steps are as good as 1,000.
     """
     tabular = all(KINDS[guess.kind].tabular for guess in guesses)
     objective = "conditional" if tabular or len(guesses) >= MANY_VIEWS else None
@@ -310,8 +310,8 @@ def _schedule(rows: int, epoch_rows: int, guesses: Sequence[Guess]) -> Schedule:
     else:
         batch, steps, rate, layers = min(128, max(8, rows // 16)), STEPS, 1e-3, 2
     epochs = min(300, max(math.ceil(rows / epoch_rows), math.ceil(steps / math.ceil(epoch_rows / batch))))
-    members = MEMBERS if tabular and rows < SMALL_TABLE and len(guesses) <= MEMBER_VIEWS else 1
-    return Schedule(epochs, batch, rate, layers, objective, tabular and rows < LARGE_TABLE, members)
+    small = tabular and rows < LARGE_TABLE
+    return Schedule(epochs, batch, rate, layers, objective, hides=small, linear=small)
 
 
 def _networks(guess: Guess, layers: int) -> tuple[dict[str, Any], dict[str, Any] | None, str]:

@@ -1,0 +1,326 @@
+"""Linear models in closed form, beside the networks of an ensemble."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from sklearn.linear_model import LogisticRegression
+
+from models_store import residuals
+from models_store.folder import Bundle, open_bundle
+from models_store.manifest import Modality
+from models_store.members import selected
+from models_store.stores import store_at
+from tests.models_store.examples import array, category, mixed_table
+from training import commands, data, linear
+from training.config import Experiment, Model, read_experiment
+from training.data import Prepared
+from training.data.rows import Rows
+from training.ensemble import Ensemble
+from training.errors import ExperimentError
+from training.export import TorchGraphs, export
+from training.factors import FactorModel, fit_factors
+from training.fit import build
+from training.linear import Choice, Features, _posterior, best_choice, fit_linear
+from training.members import train
+from training.model import MVAE
+from training.networks.linear import LinearEncoder
+from training.networks.units import FillMissing, Standardise
+from training.tables.guess import guess
+
+NAN = math.nan
+VIEWS, COLUMNS, FACTORS = 3, 4, 2
+NAMES = ("loadings", "weighted")
+
+
+# --- factor analysis -----------------------------------------------------------------------------
+
+
+def test_shrinkage_is_to_add_rows_of_independent_cells() -> None:
+    rng = np.random.default_rng(0)
+    n, p = 40, 5
+    x = rng.standard_normal((n, 2)) @ rng.standard_normal((2, p)) + rng.standard_normal((n, p))
+    x -= x.mean(axis=0)
+    deviation = x.std(axis=0)
+    alone = np.diag(deviation) * math.sqrt(p)
+    both = np.concatenate([x, alone, -alone])
+    shrunk = fit_factors(x, 2, 3000, 2 * p / (n + 2 * p))
+    expected = fit_factors(both, 2, 3000)
+    np.testing.assert_allclose(shrunk.variance, expected.variance, rtol=1e-4)
+    np.testing.assert_allclose(
+        shrunk.loadings @ shrunk.loadings.T, expected.loadings @ expected.loadings.T, atol=1e-4
+    )
+
+
+def known_factors(seed: int = 1) -> FactorModel:
+    rng = np.random.default_rng(seed)
+    p = VIEWS * COLUMNS
+    return FactorModel(np.zeros(p), rng.standard_normal((p, FACTORS)), rng.uniform(0.3, 1.0, p))
+
+
+def test_few_factors_are_chosen_for_rows_of_few() -> None:
+    x, _ = drawn(known_factors(), 300)
+    views = [slice(k * COLUMNS, (k + 1) * COLUMNS) for k in range(VIEWS)]
+    p = VIEWS * COLUMNS
+    numbers = Features(x, views, np.zeros(p), np.ones(p), np.zeros(p, bool))
+    assert best_choice(numbers, p, 1).factors == linear.RANKS[0]
+    noise = np.random.default_rng(0).standard_normal((60, p))
+    assert best_choice(replace(numbers, x=noise), p, 1).shrinkage == linear.SHRINKAGES[-1]
+
+
+def test_labels_do_not_choose_the_number_of_factors_of_numbers() -> None:
+    x, _ = drawn(known_factors(), 300)
+    noise = np.random.default_rng(0).standard_normal((300, 6))
+    views = [*(slice(k * COLUMNS, (k + 1) * COLUMNS) for k in range(VIEWS)), slice(12, 15), slice(15, 18)]
+    both = np.concatenate([x, noise], axis=1)
+    features = Features(both, views, np.zeros(18), np.ones(18), np.arange(18) >= 12)
+    held, hidden = np.arange(300) % 5 == 0, np.zeros(both.shape, bool)
+    of_numbers = linear._error(features, held, hidden, Choice(2, 0.1))
+    of_all = linear._error(replace(features, labels=np.zeros(18, bool)), held, hidden, Choice(2, 0.1))
+    assert of_numbers < of_all  # noise is not predicted
+    assert linear._error(replace(features, labels=np.ones(18, bool)), held, hidden, Choice(2, 0.1)) == of_all
+
+
+def drawn(factors: FactorModel, n: int, seed: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((n, factors.loadings.shape[1]))
+    noise = rng.standard_normal((n, len(factors.mean)))
+    return z @ factors.loadings.T + noise * np.sqrt(factors.variance), z
+
+
+# --- the encoder ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [1, 3, 12])
+def test_an_expert_with_the_prior_is_the_posterior_of_the_factors(k: int) -> None:
+    """Rows with and without gaps, against a linear solver."""
+    torch.manual_seed(k)
+    p = 9
+    loadings, variance = torch.randn(p, k).double(), torch.rand(p).double() * 0.5 + 0.05
+    center, scale = torch.randn(p).double(), torch.rand(p).double() + 0.5
+    loadings[:, k // 2] = 0  # a factor that the view says nothing of
+    encoder = LinearEncoder(FillMissing(Standardise()), range(p, 2 * p), center, scale, loadings, variance)
+    x = torch.randn(40, p) * 2
+    x[10:][torch.rand(30, p) < 0.4] = NAN
+    x[10], x[11, 1:] = NAN, NAN
+    expert = encoder(x)
+    precision = torch.exp(-expert.log_covariance)
+    mean = expert.embedding * precision / (1 + precision)
+    for row in range(len(x)):
+        seen = ~torch.isnan(x[row])
+        weighted = loadings[seen] / variance[seen, None]
+        exact = torch.linalg.inv(torch.eye(k).double() + weighted.T @ loadings[seen])
+        cells = ((x[row].double() - center) / scale)[seen]
+        torch.testing.assert_close(mean[row], exact @ weighted.T @ cells, atol=1e-5, rtol=1e-5)
+        if seen.all():
+            torch.testing.assert_close(1 / (1 + precision[row]), exact.diagonal(), atol=1e-4, rtol=1e-4)
+    assert (precision[10] <= 2e-4).all()
+    assert (precision[11] <= precision[0] + 1e-9).all()
+
+
+# --- the model -----------------------------------------------------------------------------------
+
+
+def experiment_of(modalities: tuple[Modality, ...], **model: Any) -> Experiment:
+    return Experiment.model_validate(
+        {
+            "name": "small",
+            "data": {"source": "none"},
+            "modalities": {one.name: {"network": {"hidden": [8]}} for one in modalities},
+            "model": {"latent_dim": 6, **model},
+        }
+    )
+
+
+def vectors() -> tuple[Modality, ...]:
+    return tuple(array("vector", COLUMNS).model_copy(update={"name": f"view{k}"}) for k in range(VIEWS))
+
+
+def rows_of(x: np.ndarray) -> Rows:
+    """Cells in other units, so that standardisation counts."""
+    cells = torch.from_numpy(5 + 3 * x).float()
+    return Rows({f"view{k}": cells[:, k * COLUMNS : (k + 1) * COLUMNS] for k in range(VIEWS)})
+
+
+def prepared_of(modalities: tuple[Modality, ...], train: Rows, test: Rows) -> Prepared:
+    return Prepared(modalities, train, train.head(0), test)
+
+
+def test_views_are_answered_as_well_as_by_the_model_that_made_them() -> None:
+    """R² of one view given the two others, by the exact conditional mean and by the fitted model."""
+    factors = known_factors()
+    (x, _), (test, _) = drawn(factors, 400, 3), drawn(factors, 2000, 4)
+    model = fit_linear(experiment_of(vectors()), prepared_of(vectors(), rows_of(x), rows_of(test)))
+    target = slice(COLUMNS, 2 * COLUMNS)
+    given = np.ones(VIEWS * COLUMNS, bool)
+    given[target] = False
+    covariance = factors.loadings @ factors.loadings.T + np.diag(factors.variance)
+    weights = np.linalg.solve(covariance[np.ix_(given, given)], covariance[given][:, target])
+    exact = 5 + 3 * (test[:, given] @ weights)
+    ours = answered(model, rows_of(test), ["view0", "view2"], "view1")["loc"]
+    truth = 5 + 3 * test[:, target]
+    spread = ((truth - truth.mean(axis=0)) ** 2).sum()
+    losses = [((truth - mean) ** 2).sum() / spread for mean in (exact, ours)]
+    assert losses[1] <= losses[0] + 0.02
+
+
+def answered(model: MVAE, rows: Rows, given: Sequence[str], target: str) -> dict[str, Any]:
+    """Parameters of the target at the mean of z given some views."""
+    mean = posterior_mean(model, rows, given).astype(np.float32)
+    return dict(TorchGraphs(model).decode(target, mean))
+
+
+def posterior_mean(model: MVAE, rows: Rows, given: Sequence[str]) -> Any:
+    size, graphs = (len(rows), model.latent_dim), TorchGraphs(model)
+    natural, precision = np.zeros(size), np.ones(size)
+    for name in given:
+        expert = graphs.encode(name, rows.data[name].numpy())
+        weight = np.exp(-expert.log_var)
+        natural, precision = natural + weight * expert.mu, precision + weight
+    return natural / precision
+
+
+def test_the_encoders_give_the_posterior_that_chose_the_fit() -> None:
+    """Product of the experts of the networks against the arrays of numpy, for rows without gaps."""
+    x, _ = drawn(known_factors(), 200)
+    model = fit_linear(experiment_of(vectors()), prepared_of(vectors(), rows_of(x), rows_of(x)))
+    encoders = [one for one in model.encoders.values() if isinstance(one, LinearEncoder)]
+    loadings, weighted = (torch.cat([getattr(one, name) for one in encoders]).numpy() for name in NAMES)
+    used = np.abs(loadings).max(axis=0) > 0
+    variance = (loadings[:, used] / weighted[:, used]).mean(axis=1)
+    rows, cells = rows_of(x), []
+    for name, one in zip(model.modalities, encoders, strict=True):
+        cells.append((one.inputs(rows.data[name])[:, 0] - one.center) / one.scale)
+    views = [slice(k * COLUMNS, (k + 1) * COLUMNS) for k in range(VIEWS)]
+    factors = FactorModel(np.zeros(len(loadings)), loadings, variance)
+    mean, _ = _posterior(factors, torch.cat(cells, dim=1).numpy(), views)
+    np.testing.assert_allclose(posterior_mean(model, rows, model.modalities), mean, atol=2e-3)
+
+
+def test_labels_are_answered_as_well_as_by_logistic_regression() -> None:
+    """Of a table of its own and of a column in one, given a vector that decides them in part."""
+    rng = np.random.default_rng(5)
+    n = 600
+    x = rng.standard_normal((n, 3))
+    label = (x[:, 0] + 0.5 * x[:, 1] + 0.5 * rng.standard_normal(n) > 0).astype(int)
+    kind = category("no", "yes").model_copy(update={"name": "label"})
+    modalities = (array("vector", 3).model_copy(update={"name": "numbers"}), kind)
+    rows = Rows({"numbers": torch.from_numpy(x).float(), "label": torch.from_numpy(label)})
+    train, test = rows.take(slice(0, 300)), rows.take(slice(300, n))
+    model = fit_linear(experiment_of(modalities), prepared_of(modalities, train, test))
+    logits = answered(model, test, ["numbers"], "label")["logits"]
+    shares = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+    right = label[300:]
+    loss = -np.log(shares[np.arange(300), right]).mean()
+    logistic = LogisticRegression().fit(x[:300], label[:300]).predict_proba(x[300:])
+    assert loss <= -np.log(logistic[np.arange(300), right]).mean() + 0.05
+
+
+def test_columns_of_a_table_and_gaps_are_exported() -> None:
+    """Mixed columns beside a category and counts, of which some are missing: graphs as torch."""
+    rng, n = np.random.default_rng(6), 60
+    size = rng.standard_normal(n)
+    columns = [
+        70 + 10 * size,
+        rng.poisson(2, n),
+        np.exp(0.3 * size),
+        size > 0,
+        1.0 * (size > -0.5),
+        rng.integers(0, 3, n),
+    ]
+    cells = np.stack(columns, axis=1).astype(np.float32)
+    cells[rng.random(cells.shape) < 0.2] = NAN
+    table = mixed_table()
+    counts = array("counts", 2).model_copy(update={"name": "reads", "likelihood": "negative_binomial"})
+    modalities = (table, counts)
+    reads = torch.from_numpy(rng.poisson(np.exp(1 + 0.3 * size)[:, None], (n, 2)).astype(np.float32))
+    rows = Rows({table.name: torch.from_numpy(cells), "reads": reads}, {"reads": torch.arange(n) % 4 > 0})
+    experiment = experiment_of(modalities)
+    prepared = prepared_of(modalities, rows, rows)
+    one = fit_linear(experiment, prepared)
+    for parameter in one.parameters():
+        assert parameter.isfinite().all()
+    pair = Ensemble([build(experiment, prepared), one])
+    manifest, _ = export(pair.eval(), experiment, "", prepared, 1)  # compares with torch
+    assert manifest.members == 2
+
+
+def test_rows_of_which_no_linear_model_is_fitted_are_refused() -> None:
+    prepared = prepared_of(vectors(), *2 * [rows_of(drawn(known_factors(), 20)[0])])
+    wide = (array("vector", 5000),)
+    with pytest.raises(ExperimentError, match=r"a row has 5000 numbers .* may have 4096; set model\.linear"):
+        linear.check_linear(replace(prepared, modalities=wide))
+    streamed: Any = object()
+    with pytest.raises(ExperimentError, match=r"not held together; set model\.linear = false"):
+        linear.check_linear(replace(prepared, stream=streamed))
+
+
+def test_members_with_linear_models_are_as_many_as_fit_into_a_bundle() -> None:
+    assert Model(members=8, linear=True).models == 16
+    with pytest.raises(ValidationError, match="with linear = true, members may be 8, not 9"):
+        Model(members=9, linear=True)
+
+
+# --- a published model -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A table from ``init`` and ``fit`` without an edit but for the epochs."""
+    folder = tmp_path_factory.mktemp("linear")
+    x, _ = drawn(known_factors(), 120)
+    with (folder / "plants.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([f"{view}.{k}" for view in ("leaf", "root", "seed") for k in range(COLUMNS)])
+        writer.writerows(x.round(4).tolist())
+    path = folder / "experiment.toml"
+    text = guess([folder / "plants.csv"], path).text
+    assert "linear = true" in text
+    assert "members" not in text
+    path.write_text(text.replace("epochs = ", "epochs = 3 #"))
+    experiment, text = read_experiment(str(path))
+    store = store_at(str(folder / "store"))
+    commands.fit(experiment, text, store, folder / "run", resume=False, start=None, trackers=(), force=True)
+    return open_bundle(folder / "store" / experiment.name / "1")
+
+
+def test_half_of_the_mixture_is_linear(bundle: Bundle) -> None:
+    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
+    assert bundle.manifest.members == 2
+    u = np.random.default_rng(0).standard_normal((4000, 1))
+    assert (selected(u, 2) == 1).mean() == pytest.approx(0.5, abs=0.03)
+    prepared = data.prepare(experiment)
+    trained = train(experiment, prepared, bundle.folder.parents[2] / "run", resume=True)
+    assert isinstance(trained.model, Ensemble)
+    network, other = trained.model.members
+    assert [len(rows) for rows in trained.held_out] == [len(prepared.validation)]
+    for name in prepared.train.data:
+        assert not isinstance(network.encoders[name], LinearEncoder)  # type: ignore[index]
+        assert isinstance(other.encoders[name], LinearEncoder)  # type: ignore[index]
+
+
+def test_residuals_are_those_of_the_networks_alone(bundle: Bundle) -> None:
+    if residuals.FILE in bundle.manifest.files:
+        read = residuals.Residuals.from_bytes(bundle.read(residuals.FILE), bundle.manifest)
+        assert read.members is not None
+        assert read.members.tolist() == [True, False]
+
+
+def test_the_weights_of_a_bundle_with_a_linear_model_are_a_start(bundle: Bundle, tmp_path: Path) -> None:
+    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
+    once = experiment.model_copy(
+        update={"fit": experiment.fit.model_copy(update={"epochs": 1, "learning_rate": 1e-12})}
+    )
+    weights = commands.weights_of(bundle)
+    trained = train(once, data.prepare(experiment), tmp_path, weights=weights)
+    for key, value in trained.model.state_dict().items():
+        torch.testing.assert_close(value, weights[key], atol=1e-5, rtol=1e-4)

@@ -1,0 +1,356 @@
+"""A linear model of few rows in closed form: a factor analysis as encoders and decoders.
+
+Networks of a few hundred rows learn less from what a view says linearly about others than a regression
+does. A factor analysis of all views together is at the level of ridge regression without a gradient step,
+and answers from any views. Its errors are not those of networks, so the mixture of both is better than each.
+
+References:
+    | EM algorithms for ML factor analysis (Rubin & Thayer, 1982)
+    | https://doi.org/10.1007/BF02293851
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models_store.arrays import Array
+from training.coders import module_key
+from training.config import Experiment, Network
+from training.data import Prepared
+from training.data.rows import Rows, joined
+from training.errors import ExperimentError
+from training.factors import FactorModel, Patterns, fit_factors
+from training.fit import build
+from training.model import MVAE
+from training.networks.linear import LinearEncoder
+from training.networks.mixed import ColumnFeatures, ColumnParameters
+from training.networks.mlp import MLPDecoder, MLPEncoder
+from training.networks.units import FillMissing, InUnits, OneHot
+
+RANKS = (4, 9, 18)
+"""Numbers of factors to try, beside as many as z has dimensions."""
+SHRINKAGES = (0.02, 0.1, 0.3, 0.6, 0.8)
+"""Shrinkages to try."""
+FOLDS, CHOOSING_ROWS = 5, 500
+"""Folds for the choice, and the most rows of all of them."""
+ROUNDS = 3
+"""Times that number and shrinkage are chosen in turn; they rarely change after the second."""
+CHOOSING_STEPS, STEPS = 10, 50
+"""Iterations of EM for each trial, and for the choice."""
+HIDDEN = 0.3
+"""Share of the cells of a single view that are predicted from the others of the row."""
+MOST_WIDTH = 4096
+"""Most parameters of a row that decoders give: memory and time grow with the square."""
+DRAWS = 10
+"""Draws of z of each row for decoders without a closed form."""
+ITERATIONS = 100
+"""Most iterations of L-BFGS for such a decoder."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Standardised features of the rows of all views.
+
+    Arguments:
+        x: (n, p), NaN where missing.
+        views: Columns of each view.
+        center: Mean of each feature before, (p,).
+        scale: Standard deviation before, (p,).
+        labels: Mask of the features that are one-hot labels, (p,).
+    """
+
+    x: Array
+    views: Sequence[slice]
+    center: Array
+    scale: Array
+    labels: Array
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a factor analysis is fitted: the number of factors, and the shrinkage of the correlations."""
+
+    factors: int
+    shrinkage: float
+
+
+def fit_linear(experiment: Experiment, prepared: Prepared) -> MVAE:
+    """The linear model of an experiment, fitted to all rows that are not for testing.
+
+    Arguments:
+        experiment: The experiment; the hidden layers of its networks do not count.
+        prepared: The rows.
+    """
+    rows, latent_dim = joined(prepared.validation, prepared.train), experiment.model.latent_dim
+    model = build(_without_layers(experiment), prepared)
+    features = _features(model, rows)
+    choice = best_choice(features, latent_dim, experiment.seed)
+    factors = fit_factors(features.x, choice.factors, STEPS, choice.shrinkage)
+    factors = _padded(_turned(factors), latent_dim)
+    z = _drawn(factors, features, experiment.seed)
+    for name, view in zip(model.modalities, features.views, strict=True):
+        _set_encoder(model, name, features, factors, view)
+        _set_decoder(model, name, features, factors, view, rows, z)
+    return model.eval()
+
+
+def _without_layers(experiment: Experiment) -> Experiment:
+    linear = Network(type="mlp", hidden=())
+    return experiment.model_copy(
+        update={
+            "modalities": {
+                name: modality.model_copy(update={"network": linear})
+                for name, modality in experiment.modalities.items()
+            }
+        }
+    )
+
+
+# --- features ----------------------------------------------------------------------------------------
+
+
+def check_linear(prepared: Prepared) -> None:
+    """Refuses rows to which no linear model can be fitted.
+
+    Raises:
+        ExperimentError: They are not held together, or too wide.
+    """
+    if prepared.stream is not None:
+        trouble = "the rows of a data set are not held together"
+    elif (width := sum(math.prod(one.parameter_shape()) for one in prepared.modalities)) > MOST_WIDTH:
+        trouble = f"a row has {width} numbers for the decoders to give, and may have {MOST_WIDTH}"
+    else:
+        return
+    raise ExperimentError(f"model.linear is true, but {trouble}; set model.linear = false")
+
+
+def _features(model: MVAE, rows: Rows) -> Features:
+    parts = [_of_view(_inputs(model, name), rows, name) for name in model.modalities]
+    ends = np.cumsum([0, *(part.shape[1] for part in parts)])
+    x = np.concatenate(parts, axis=1)
+    seen = ~np.isnan(x)
+    count = np.maximum(seen.sum(axis=0), 1)
+    center = np.where(seen, x, 0.0).sum(axis=0) / count
+    scale = np.sqrt((np.where(seen, x - center, 0.0) ** 2).sum(axis=0) / count)
+    scale = np.where(scale > 0, scale, 1.0)
+    views = [slice(start, stop) for start, stop in itertools.pairwise(ends)]
+    labels = np.concatenate(
+        [
+            _labels(_inputs(model, name), size)
+            for name, size in zip(model.modalities, np.diff(ends), strict=True)
+        ]
+    )
+    return Features((x - center) / scale, views, center, scale, labels)
+
+
+def _inputs(model: MVAE, name: str) -> nn.Module:
+    return cast(MLPEncoder | LinearEncoder, model.encoders[module_key(name)]).inputs
+
+
+@torch.no_grad()
+def _of_view(inputs: nn.Module, rows: Rows, name: str) -> Array:
+    """Features of one view, (n, p), NaN where the view or the cell is missing."""
+    x = rows.data[name]
+    features = inputs(x).flatten(1)
+    flags = _flags(inputs, math.prod(x.shape[1:]))
+    cells = features if flags is None else features[:, : len(flags)]
+    seen = torch.ones_like(cells) if flags is None else 1 - features[:, flags]
+    if name in rows.masks:
+        seen = seen * rows.masks[name][:, None]
+    return torch.where(seen > 0, cells, math.nan).double().numpy()
+
+
+def _flags(inputs: nn.Module, cells: int) -> list[int] | None:
+    """Index of the flag of each feature that says that its cell is missing; None where there are none."""
+    if isinstance(inputs, FillMissing):
+        return [*range(cells, 2 * cells)]
+    return inputs.flags if isinstance(inputs, ColumnFeatures) else None
+
+
+def _labels(inputs: nn.Module, features: int) -> Array:
+    """Mask of the features of a view that are one-hot labels."""
+    numbers = 0 if isinstance(inputs, OneHot) else features
+    if isinstance(inputs, ColumnFeatures):
+        numbers = len(inputs.numbers)
+    return np.arange(features) >= numbers
+
+
+# --- the choice --------------------------------------------------------------------------------------
+
+
+def best_choice(features: Features, latent_dim: int, seed: int) -> Choice:
+    """The number of factors and the shrinkage that predict views from all others best, in some folds.
+
+    One is chosen with the other held fixed, in turn.
+
+    Arguments:
+        features: Features of the training rows; of a single view some cells are predicted from the others.
+        latent_dim: Largest number of factors.
+        seed: Seed of the folds.
+    """
+    rng = np.random.default_rng(seed)
+    some = rng.permutation(len(features.x))[:CHOOSING_ROWS]
+    features = replace(features, x=features.x[some])
+    fold = np.arange(len(some)) % FOLDS
+    hidden = np.less(rng.random(features.x.shape), HIDDEN)
+    most = min(latent_dim, features.x.shape[1])
+    ranks = [*(rank for rank in RANKS if rank < most), most]
+
+    @cache
+    def error(choice: Choice) -> float:
+        return math.fsum(_error(features, fold == k, hidden, choice) for k in range(FOLDS))
+
+    best = Choice(most, SHRINKAGES[1])
+    for _ in range(ROUNDS):
+        best = min((replace(best, factors=rank) for rank in ranks), key=error)
+        best = min((replace(best, shrinkage=shrinkage) for shrinkage in SHRINKAGES), key=error)
+    return best
+
+
+def _error(features: Features, held: Array, hidden: Array, choice: Choice) -> float:
+    """Squared error of numbers of held-out rows given all other views, averaged over views.
+
+    Labels count where there are no numbers. Their decoders are fitted by themselves (:func:`_fit_decoder`),
+    and fewer factors than numbers need are enough for them.
+    """
+    model = _turned(fit_factors(features.x[~held], choice.factors, CHOOSING_STEPS, choice.shrinkage))
+    measured = np.ones_like(features.labels) if features.labels.all() else ~features.labels
+    errors = []
+    for view in features.views:
+        given = features.x[held].copy()
+        if len(features.views) > 1:
+            given[:, view] = np.nan
+        else:
+            given[hidden[held]] = np.nan
+        z, _ = _posterior(model, given, features.views)
+        left = features.x[held] - model.mean - z @ model.loadings.T
+        left = left[np.isnan(given) & ~np.isnan(left) & measured]
+        if left.size:
+            errors.append((left**2).mean())
+    return float(np.mean(errors)) if errors else 0.0
+
+
+def _turned(model: FactorModel) -> FactorModel:
+    """The same distribution, with factors that are independent given all cells.
+
+    Experts are diagonal: their product is the posterior in as far as factors are independent given a view.
+    """
+    scaled = model.loadings / np.sqrt(model.variance)[:, None]
+    axes = np.linalg.svd(scaled, full_matrices=False)[2]
+    return FactorModel(model.mean, model.loadings @ axes.T, model.variance)
+
+
+def _padded(model: FactorModel, latent_dim: int) -> FactorModel:
+    more = latent_dim - model.loadings.shape[1]
+    return FactorModel(model.mean, np.pad(model.loadings, ((0, 0), (0, more))), model.variance)
+
+
+def _posterior(model: FactorModel, x: Array, views: Sequence[slice]) -> tuple[Array, Array]:
+    """Mean and variance of z, (n, k), by the product of the experts of the views and the prior."""
+    k = model.loadings.shape[1]
+    natural, precision = np.zeros((len(x), k)), np.ones((len(x), k))
+    for view in views:
+        seen = ~np.isnan(x[:, view])
+        part = FactorModel(model.mean[view], model.loadings[view], model.variance[view])
+        patterns = Patterns.of(seen)
+        covariance = np.linalg.inv(patterns.precision(part))
+        score = np.where(seen, x[:, view] - part.mean, 0.0) / part.variance @ part.loadings
+        mean = np.einsum("nkl,nl->nk", covariance[patterns.index], score, optimize=True)
+        of_view = 1 / np.einsum("qkk->qk", covariance)[patterns.index]
+        natural, precision = natural + mean * of_view, precision + of_view - 1
+    return natural / precision, 1 / precision
+
+
+# --- networks ----------------------------------------------------------------------------------------
+
+
+def _drawn(factors: FactorModel, features: Features, seed: int) -> Tensor:
+    """Draws of z given all views of each row, (DRAWS, n, k)."""
+    mean, variance = _posterior(factors, features.x, features.views)
+    noise = np.random.default_rng(seed).standard_normal((DRAWS, *mean.shape))
+    return torch.from_numpy(mean + np.sqrt(variance) * noise).float()
+
+
+def _set_encoder(model: MVAE, name: str, features: Features, factors: FactorModel, view: slice) -> None:
+    inputs = _inputs(model, name)
+    center = features.center[view] + features.scale[view] * factors.mean[view]
+    constants = (center, features.scale[view], factors.loadings[view], factors.variance[view])
+    flags = _flags(inputs, view.stop - view.start)
+    model.encoders[module_key(name)] = LinearEncoder(inputs, flags, *map(torch.from_numpy, constants))
+
+
+def _set_decoder(
+    model: MVAE,
+    name: str,
+    features: Features,
+    factors: FactorModel,
+    view: slice,
+    rows: Rows,
+    z: Tensor,
+) -> None:
+    """Numbers have the loadings; other cells the most probable weights at draws of z."""
+    decoder = cast(MLPDecoder, model.decoders[module_key(name)])
+    inputs, outputs = _numbers(_inputs(model, name), decoder.outputs)
+    constants = (features.center, features.scale, factors.mean, factors.loadings, factors.variance)
+    center, scale, mean, loadings, variance = (torch.from_numpy(one[view][inputs]) for one in constants)
+    with torch.no_grad():
+        nn.init.zeros_(decoder.head.weight)
+        nn.init.zeros_(decoder.head.bias)
+        decoder.head.weight[outputs] = (scale[:, None] * loadings).float()
+        decoder.head.bias[outputs] = (center + scale * mean).float()
+    if isinstance(decoder.outputs, InUnits | ColumnParameters):
+        decoder.outputs.set_scales((scale * variance.sqrt()).log().float())
+    if len(outputs) < len(decoder.head.bias):
+        _fit_decoder(model, name, decoder, rows, z, outputs)
+
+
+def _numbers(inputs: nn.Module, outputs: nn.Module | None) -> tuple[list[int], list[int]]:
+    """Features that are numbers, and which output of the network is the location of each."""
+    if isinstance(outputs, InUnits):
+        every = [*range(outputs.log_scale.numel())]
+        return every, every
+    if isinstance(outputs, ColumnParameters) and isinstance(inputs, ColumnFeatures):
+        features = {column: k for k, column in enumerate(inputs.numbers.tolist())}
+        return [features[column] for column in outputs.numbers], [*outputs.numbers.values()]
+    return [], []
+
+
+def _fit_decoder(
+    model: MVAE, name: str, decoder: MLPDecoder, rows: Rows, z: Tensor, fixed: list[int]
+) -> None:
+    """Maximises the likelihood of the rows at draws of z, each weight having the prior N(0, 1)."""
+    present = rows.masks.get(name, torch.ones(len(rows), dtype=torch.bool))
+    x, z = rows.data[name][present], z[:, present]
+    if not len(x):
+        return
+    learned = torch.ones_like(decoder.head.bias, dtype=torch.bool)
+    learned[fixed] = False
+    outputs = decoder.outputs
+    others = outputs.others if isinstance(outputs, ColumnParameters) else _parameters(outputs)
+    parameters = [decoder.head.weight, decoder.head.bias, *others]
+    optimizer = torch.optim.LBFGS(parameters, max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        penalty = decoder.head.weight[learned].square().sum() / 2
+        value = (penalty - model.log_prob(name, x, z).mean(dim=0).sum()) / len(x)
+        value.backward()  # type: ignore[no-untyped-call]
+        for parameter in (decoder.head.weight, decoder.head.bias):
+            if parameter.grad is not None:
+                parameter.grad[fixed] = 0
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+
+
+def _parameters(module: nn.Module | None) -> list[nn.Parameter]:
+    return [] if module is None else [*module.parameters()]

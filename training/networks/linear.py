@@ -1,0 +1,115 @@
+"""The exact posterior of a factor analysis as an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from training.networks.outputs import ModelOutput
+
+MOST_STEPS = 8
+"""Steps of conjugate gradients for rows with missing cells, whose first is exact for rows without."""
+LEAST_PRECISION = 1e-4
+"""Precision of an expert about a factor that its view says nothing of; that of the prior is 1."""
+TINY = 1e-24
+"""Least denominator: what is below it is rounding. (The exporter drops the addition of such a constant.)"""
+
+
+class LinearEncoder(nn.Module):
+    r"""Expert of one view in a factor analysis of standardised features, x = W z + e, e ~ N(0, Ψ).
+
+    The posterior of z given the observed features x_o of the view is normal, with mean
+
+    .. math:: (I + W_o^T \Psi_o^{-1} W_o)^{-1} W_o^T \Psi_o^{-1} x_o
+
+    The expert has its marginals: with the prior it gives this mean. Of a complete row its variances are
+    exact; missing cells take the share of each precision that they have in the diagonal of
+    :math:`W^T \Psi^{-1} W`. The mean is then found by conjugate gradients, preconditioned by the covariance
+    of a complete row. All of this is in float64, outputs too: the mean of an expert that says little is far
+    larger than its effect on the product.
+
+    References:
+        | The EM algorithm for mixtures of factor analyzers (Ghahramani & Hinton, 1996), equation 1
+        | Methods of Conjugate Gradients for Solving Linear Systems (Hestenes & Stiefel, 1952)
+
+    Arguments:
+        inputs: Features of x, flattened to (batch, features); of a missing cell 0.
+        flags: Index of the flag of each feature that says that its cell is missing; None: none is missing.
+        center: Mean of each feature, (p,); features after these p are flags.
+        scale: Standard deviation of each feature, (p,).
+        loadings: W of the standardised features, (p, k).
+        variance: Diagonal of Ψ, (p,).
+    """
+
+    ones: Tensor
+    center: Tensor
+    scale: Tensor
+    loadings: Tensor
+    weighted: Tensor
+    covariance: Tensor
+    precision: Tensor
+
+    def __init__(
+        self,
+        inputs: nn.Module,
+        flags: Sequence[int] | None,
+        center: Tensor,
+        scale: Tensor,
+        loadings: Tensor,
+        variance: Tensor,
+    ) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.flags = None if flags is None else list(flags)
+        self.steps = 0 if flags is None else min(MOST_STEPS, *(size - 1 for size in loadings.shape))
+        weighted = loadings / variance[:, None]
+        covariance = torch.linalg.inv(torch.eye(loadings.shape[1]).double() + weighted.T @ loadings)
+        constants = {
+            "ones": torch.ones_like(
+                center
+            ),  # adding to it gives float64; the exporter has no cast under vmap
+            "center": center,
+            "scale": scale,
+            "loadings": loadings,
+            "weighted": weighted,
+            "covariance": covariance,
+            "precision": 1 / torch.diagonal(covariance) - 1,
+        }
+        for name, constant in constants.items():
+            self.register_buffer(name, constant.double().contiguous())
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.loadings.shape)}, flags={self.flags}"
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        features = self.inputs(x).flatten(1)
+        cells = (features[:, : len(self.center)] - self.center) / self.scale
+        precision = self.precision
+        if self.flags is None:
+            posterior = cells @ self.weighted @ self.covariance
+            precision = precision.expand_as(posterior)
+        else:
+            seen = self.ones - features[:, self.flags]
+            posterior = self._posterior(cells * seen, seen)
+            information = self.loadings * self.weighted
+            precision = precision * (seen @ information) / information.sum(dim=0).clamp(min=TINY)
+        precision = precision.clamp(min=LEAST_PRECISION)
+        mean = posterior * (1 + precision) / precision
+        return ModelOutput(embedding=mean, log_covariance=-torch.log(precision))
+
+    def _posterior(self, cells: Tensor, seen: Tensor) -> Tensor:
+        """The posterior mean of z, (batch, k), given the cells, (batch, p), that are seen."""
+        residual = cells @ self.weighted
+        direction = preconditioned = residual @ self.covariance
+        z, size = torch.zeros_like(residual), (residual * preconditioned).sum(dim=1, keepdim=True)
+        for _ in range(1 + self.steps):
+            applied = direction + (direction @ self.loadings.T * seen) @ self.weighted
+            step = size / (direction * applied).sum(dim=1, keepdim=True).clamp(min=TINY)
+            z, residual = z + step * direction, residual - step * applied
+            preconditioned = residual @ self.covariance
+            after = (residual * preconditioned).sum(dim=1, keepdim=True)
+            direction = preconditioned + after / size.clamp(min=TINY) * direction
+            size = after
+        return z
