@@ -11,6 +11,8 @@ from models_store.fusion import LOG_2PI
 
 FLOOR = 0.01
 """Least share of the variance of a cell that no factor explains."""
+LEAST_VARIANCE = 1e-9
+"""Variance of a column that does not vary, or of which no cell is observed; it has no loadings."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def fit_factors(x: Array, k: int, steps: int, shrinkage: float = 0.0) -> FactorM
     model = rows.start(k)
     for _ in range(steps if k else 0):
         model = rows.em_step(model)
-    return model
+    varies = rows.variance > LEAST_VARIANCE
+    return FactorModel(model.mean, model.loadings * varies[:, None], model.variance)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class _Rows:
         columns, groups = np.unique(patterns.seen, axis=1, return_inverse=True)
         values = np.where(seen, x, 0.0)
         mean = values.sum(axis=0) / count
-        variance = np.maximum((np.where(seen, values - mean, 0.0) ** 2).sum(axis=0) / count, 1e-9)
+        variance = np.maximum((np.where(seen, values - mean, 0.0) ** 2).sum(axis=0) / count, LEAST_VARIANCE)
         return cls(values, seen, count, patterns, variance, shrinkage, columns, groups.ravel())
 
     def start(self, k: int) -> FactorModel:
@@ -157,7 +160,8 @@ class _Rows:
         of_mean = (self.columns.T @ self.patterns.products(u).reshape(-1, k * k)).reshape(-1, k, k)
         added, of_added, with_cells = self._added(model)
         share = self.shrinkage / (1 - self.shrinkage) * (self.columns.T @ self.patterns.counts)
-        inverse = np.linalg.inv(of_u + of_mean + share[:, None, None] * of_added)
+        second = of_u + of_mean + share[:, None, None] * of_added
+        inverse = np.linalg.inv(second + LEAST_VARIANCE * np.eye(k))  # of no observed cell it is 0
         loadings = np.zeros_like(model.loadings)
         products = centred.T @ u + added[:, None] * with_cells
         unexplained = np.zeros_like(model.mean)

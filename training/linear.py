@@ -28,7 +28,7 @@ from training.config import Experiment, Network
 from training.data import Prepared
 from training.data.rows import Rows, joined
 from training.errors import ExperimentError
-from training.factors import FactorModel, Patterns, fit_factors
+from training.factors import LEAST_VARIANCE, FactorModel, Patterns, fit_factors
 from training.fit import build
 from training.model import MVAE
 from training.networks.linear import LinearEncoder
@@ -50,8 +50,8 @@ HIDDEN = 0.3
 """Share of the cells of a single view that are predicted from the others of the row."""
 MOST_WIDTH = 4096
 """Most parameters of a row that decoders give: memory and time grow with the square."""
-DRAWS = 10
-"""Draws of z of each row for decoders without a closed form."""
+DRAWS, DRAWS_OF_ALL = 10, 10_000
+"""Draws of z of each row for decoders without a closed form, and of all rows if these are fewer."""
 ITERATIONS = 100
 """Most iterations of L-BFGS for such a decoder."""
 
@@ -95,7 +95,7 @@ def fit_linear(experiment: Experiment, prepared: Prepared) -> MVAE:
     features = _features(model, rows)
     choice = best_choice(features, latent_dim, experiment.seed)
     factors = fit_factors(features.x, choice.factors, STEPS, choice.shrinkage)
-    factors = _padded(_turned(factors), latent_dim)
+    factors = _completed(_turned(factors), latent_dim)
     z = _drawn(factors, features, experiment.seed)
     for name, view in zip(model.modalities, features.views, strict=True):
         _set_encoder(model, name, features, factors, view)
@@ -249,9 +249,11 @@ def _turned(model: FactorModel) -> FactorModel:
     return FactorModel(model.mean, model.loadings @ axes.T, model.variance)
 
 
-def _padded(model: FactorModel, latent_dim: int) -> FactorModel:
+def _completed(model: FactorModel, latent_dim: int) -> FactorModel:
+    """With as many factors as z has dimensions, and variance 1 of features that do not vary."""
     more = latent_dim - model.loadings.shape[1]
-    return FactorModel(model.mean, np.pad(model.loadings, ((0, 0), (0, more))), model.variance)
+    variance = np.where(model.variance > 2 * LEAST_VARIANCE, model.variance, 1.0)
+    return FactorModel(model.mean, np.pad(model.loadings, ((0, 0), (0, more))), variance)
 
 
 def _posterior(model: FactorModel, x: Array, views: Sequence[slice]) -> tuple[Array, Array]:
@@ -274,9 +276,10 @@ def _posterior(model: FactorModel, x: Array, views: Sequence[slice]) -> tuple[Ar
 
 
 def _drawn(factors: FactorModel, features: Features, seed: int) -> Tensor:
-    """Draws of z given all views of each row, (DRAWS, n, k)."""
+    """Draws of z given all views of each row, (K, n, k)."""
     mean, variance = _posterior(factors, features.x, features.views)
-    noise = np.random.default_rng(seed).standard_normal((DRAWS, *mean.shape))
+    draws = int(np.clip(DRAWS_OF_ALL // len(mean), 1, DRAWS))
+    noise = np.random.default_rng(seed).standard_normal((draws, *mean.shape))
     return torch.from_numpy(mean + np.sqrt(variance) * noise).float()
 
 

@@ -97,6 +97,36 @@ def drawn(factors: FactorModel, n: int, seed: int = 2) -> tuple[np.ndarray, np.n
     return z @ factors.loadings.T + noise * np.sqrt(factors.variance), z
 
 
+def test_columns_that_do_not_vary_or_are_not_observed_say_nothing() -> None:
+    factors = known_factors()
+    x, _ = drawn(factors, 60)
+    x[:, 1], x[:, 5] = 2.0, NAN
+    x[:, 9] = np.where(np.arange(60) == 7, x[:, 9], NAN)  # one cell
+    train = rows_of(x)
+    test = rows_of(drawn(factors, 10)[0])
+    model = fit_linear(experiment_of(vectors()), prepared_of(vectors(), train, test))
+    before = posterior_mean(model, test, model.modalities)
+    assert np.isfinite(before).all()
+    changed = {name: values.clone() for name, values in test.data.items()}
+    for column in (1, 5, 9):
+        changed[f"view{column // COLUMNS}"][:, column % COLUMNS] += 100
+    np.testing.assert_allclose(posterior_mean(model, Rows(changed), model.modalities), before, atol=1e-5)
+    for column in (1, 5, 9):
+        parameters = answered(model, test, ["view0"], f"view{column // COLUMNS}")
+        assert np.isfinite(parameters["loc"]).all()
+        assert (np.exp(parameters["log_scale"][:, column % COLUMNS]) > 0.5).all()
+
+
+def test_few_rows_and_absent_views_are_fitted() -> None:
+    modalities = (*vectors(), category("no", "yes").model_copy(update={"name": "label"}))
+    rows = rows_of(drawn(known_factors(), 7)[0])
+    absent = Rows(
+        {**rows.data, "label": torch.zeros(7, dtype=torch.int64)}, {"label": torch.zeros(7, dtype=torch.bool)}
+    )
+    model = fit_linear(experiment_of(modalities, latent_dim=1), prepared_of(modalities, absent, absent))
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
 # --- the encoder ---------------------------------------------------------------------------------
 
 
