@@ -135,14 +135,12 @@ class _Rows:
         return cls(values, seen, count, patterns, variance, shrinkage, columns, groups.ravel())
 
     def start(self, k: int) -> FactorModel:
-        """The first k principal components of the pairwise correlations."""
+        """The first k principal components."""
         mean = self.values.sum(axis=0) / self.count
         if not k:
             return FactorModel(mean, np.zeros((len(mean), 0)), self.variance)
         scaled = np.where(self.seen, self.values - mean, 0.0) / np.sqrt(self.variance)
-        weights = self.seen.astype(float)
-        correlation = scaled.T @ scaled / np.maximum(weights.T @ weights, 1.0)
-        strength, axes = (part[..., : -k - 1 : -1] for part in np.linalg.eigh(correlation))
+        strength, axes = _principal(scaled, self.seen, k)
         size = np.sqrt(np.maximum((1 - self.shrinkage) * (strength - 1), 0.1))
         loadings = axes * size * np.sqrt(self.variance)[:, None]
         left = np.maximum(self.variance - (loadings**2).sum(axis=1), 0.1 * self.variance)
@@ -162,13 +160,9 @@ class _Rows:
         share = self.shrinkage / (1 - self.shrinkage) * (self.columns.T @ self.patterns.counts)
         second = of_u + of_mean + share[:, None, None] * of_added
         inverse = np.linalg.inv(second + LEAST_VARIANCE * np.eye(k))  # of no observed cell it is 0
-        loadings = np.zeros_like(model.loadings)
         products = centred.T @ u + added[:, None] * with_cells
-        unexplained = np.zeros_like(model.mean)
-        for number in range(len(inverse)):
-            here = self.groups == number
-            loadings[here] = products[here] @ inverse[number]
-            unexplained[here] = ((loadings[here] @ of_u[number]) * loadings[here]).sum(axis=1)
+        loadings = (products[:, None] @ inverse[self.groups])[:, 0]
+        unexplained = ((loadings[:, None] @ of_u[self.groups])[:, 0] * loadings).sum(axis=1)
         left = self.values - np.where(self.seen, u @ loadings.T, 0.0)
         mean = left.sum(axis=0) / self.count
         unexplained += (np.where(self.seen, left - mean, 0.0) ** 2).sum(axis=0)
@@ -185,3 +179,18 @@ class _Rows:
         with_cells = self.variance[:, None] * scores
         added = self.count * self.shrinkage / (1 - self.shrinkage)
         return added, covariance + scores.T @ with_cells, with_cells
+
+
+def _principal(scaled: Array, seen: Array, k: int) -> tuple[Array, Array]:
+    """Variances and axes of the first k principal components, (k,) and (p, k); 0 beyond the rows.
+
+    They are of the pairwise correlations, or, which is faster for wide rows, of rows with 0 for gaps.
+    """
+    n, p = scaled.shape
+    if p > n:
+        values, axes = np.linalg.svd(scaled, full_matrices=False)[1:]
+        more = max(0, k - n)
+        return np.pad(values[:k] ** 2 / n, (0, more)), np.pad(axes[:k].T, ((0, 0), (0, more)))
+    weights = seen.astype(float)
+    strength, axes = np.linalg.eigh(scaled.T @ scaled / np.maximum(weights.T @ weights, 1.0))
+    return strength[: -k - 1 : -1], axes[:, : -k - 1 : -1]

@@ -95,10 +95,8 @@ def train(
         reports += [_shifted(one, len(reports)) for one in fitted.reports]
     models: list[MVAE] = [one.model for one in members]
     if experiment.model.linear:
-        linear = fit_linear(
-            experiment, prepared
-        )  # one copy for each network, so that it has half of the weight
-        models += [copy.deepcopy(linear) for _ in range(count)]
+        linear = fit_linear(experiment, prepared)
+        models += [copy.deepcopy(linear) for _ in range(count)]  # so that it has half of the weight
     model = models[0] if len(models) == 1 else Ensemble(models).eval()
     return Trained(model, held_out, reports, members[0].leader)
 

@@ -28,6 +28,8 @@ TABLE_STEPS = 600
 LARGE_TABLE_STEPS = 4000
 """... and on tables of at least LARGE_TABLE rows."""
 LARGE_TABLE = 5000
+LINEAR_CELLS = 1000
+"""Most cells of a row that get a linear model: its time grows with rows and cells."""
 EPOCH_ROWS, MOST_PARTS = 1_000_000, 100
 """Rows of an epoch of a data set with more of them, and the most such epochs in which all rows are read."""
 HIDDEN_CELLS = 0.25
@@ -311,7 +313,8 @@ def _schedule(rows: int, epoch_rows: int, guesses: Sequence[Guess]) -> Schedule:
         batch, steps, rate, layers = min(128, max(8, rows // 16)), STEPS, 1e-3, 2
     epochs = min(300, max(math.ceil(rows / epoch_rows), math.ceil(steps / math.ceil(epoch_rows / batch))))
     small = tabular and rows < LARGE_TABLE
-    return Schedule(epochs, batch, rate, layers, objective, hides=small, linear=small)
+    narrow = sum(guess.cells for guess in guesses) <= LINEAR_CELLS
+    return Schedule(epochs, batch, rate, layers, objective, hides=small, linear=small and narrow)
 
 
 def _networks(guess: Guess, layers: int) -> tuple[dict[str, Any], dict[str, Any] | None, str]:
