@@ -156,7 +156,9 @@ def read(workdir: Path, experiment: Experiment, data: str) -> Saved:
         raise TrainingError(f"{workdir} holds no run to resume: there is no {LAST}")
     with safe_open(path, framework="pt") as file:
         saved: SavedState = json.loads(file.metadata()["state"])
-    saved["experiment"].get("model", {}).setdefault("members", 1)  # older runs have none
+    model = saved["experiment"].get("model", {})
+    for key, value in {"members": 1, "linear": False}.items():  # older runs have none
+        model.setdefault(key, value)
     if saved["experiment"] != experiment_of(experiment):
         raise TrainingError(
             f"the run in {workdir} is of another experiment, or this one has been changed since"

@@ -239,18 +239,16 @@ class Model(_Frozen):
     has ``latent_dim`` dimensions of z."""
     linear: bool = False
     """Whether a linear model has half of the weight in the mixture: a factor analysis, in closed form, of all
-    rows that are not for testing. Of few rows it learns more of what is linear than networks do."""
+    rows that are not for testing, to which ``network`` does not apply. Of few rows it learns more of what is
+    linear than networks do."""
 
     @model_validator(mode="after")
     def _few_enough(self) -> Self:
         if self.linear and 2 * self.members > MOST_MEMBERS:
-            raise ValueError(f"with linear = true, members may be {MOST_MEMBERS // 2}, not {self.members}")
+            raise ValueError(
+                f"with linear = true, members is at most {MOST_MEMBERS // 2}, not {self.members}"
+            )
         return self
-
-    @property
-    def models(self) -> int:
-        """Number of models in the bundle."""
-        return self.members * (2 if self.linear else 1)
 
 
 class Fit(_Frozen):

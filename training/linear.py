@@ -66,6 +66,7 @@ class Features:
         center: Mean of each feature before, (p,).
         scale: Standard deviation before, (p,).
         labels: Mask of the features that are one-hot labels, (p,).
+        columns: Column of the table, or cell of the array, that each feature is of: (p,).
     """
 
     x: Array
@@ -73,6 +74,7 @@ class Features:
     center: Array
     scale: Array
     labels: Array
+    columns: Array
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ def check_linear(prepared: Prepared) -> None:
     """
     if prepared.stream is not None:
         trouble = "the rows of a data set are not held together"
+    elif len(prepared.train) + len(prepared.validation) < 2:
+        trouble = "there is one row to fit it to"
     elif (width := sum(math.prod(one.parameter_shape()) for one in prepared.modalities)) > MOST_WIDTH:
         trouble = f"a row has {width} numbers for the decoders to give, and may have {MOST_WIDTH}"
     else:
@@ -149,7 +153,12 @@ def _features(model: MVAE, rows: Rows) -> Features:
             for name, size in zip(model.modalities, np.diff(ends), strict=True)
         ]
     )
-    return Features((x - center) / scale, views, center, scale, labels)
+    columns, count = [], 0
+    for name, size in zip(model.modalities, np.diff(ends), strict=True):
+        of_view = _columns(_inputs(model, name), size)
+        columns.append(count + of_view)
+        count += len(np.unique(of_view))
+    return Features((x - center) / scale, views, center, scale, labels, np.concatenate(columns))
 
 
 def _inputs(model: MVAE, name: str) -> nn.Module:
@@ -184,6 +193,13 @@ def _labels(inputs: nn.Module, features: int) -> Array:
     return np.arange(features) >= numbers
 
 
+def _columns(inputs: nn.Module, features: int) -> Array:
+    """Index of the column that each feature of a view is of."""
+    if isinstance(inputs, ColumnFeatures):
+        return np.concatenate([inputs.numbers.numpy(), inputs.owner.numpy()])
+    return np.zeros(features, int) if isinstance(inputs, OneHot) else np.arange(features)
+
+
 # --- the choice --------------------------------------------------------------------------------------
 
 
@@ -201,7 +217,7 @@ def best_choice(features: Features, latent_dim: int, seed: int) -> Choice:
     some = rng.permutation(len(features.x))[:CHOOSING_ROWS]
     features = replace(features, x=features.x[some])
     fold = np.arange(len(some)) % FOLDS
-    hidden = np.less(rng.random(features.x.shape), HIDDEN)
+    hidden = np.less(rng.random((len(some), features.columns.max() + 1)), HIDDEN)[:, features.columns]
     most = min(latent_dim, features.x.shape[1])
     ranks = [*(rank for rank in RANKS if rank < most), most]
 
@@ -310,8 +326,11 @@ def _set_decoder(
         nn.init.zeros_(decoder.head.bias)
         decoder.head.weight[outputs] = (scale[:, None] * loadings).float()
         decoder.head.bias[outputs] = (center + scale * mean).float()
-    if isinstance(decoder.outputs, InUnits | ColumnParameters):
-        decoder.outputs.set_scales((scale * variance.sqrt()).log().float())
+    deviations = (scale * variance.sqrt()).float()
+    if isinstance(decoder.outputs, InUnits):
+        decoder.outputs.set_deviations(deviations, str((model.config.decoders_dist or {})[name]))
+    elif isinstance(decoder.outputs, ColumnParameters):
+        decoder.outputs.set_deviations(deviations)
     if len(outputs) < len(decoder.head.bias):
         _fit_decoder(model, name, decoder, rows, z, outputs)
 

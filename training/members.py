@@ -33,6 +33,10 @@ from training.errors import TrainingError
 from training.fit import Progress
 from training.linear import check_linear, fit_linear
 from training.model import MVAE
+from training.threads import threads_for
+
+LINEAR_WEIGHTS = ".covariance"
+"""End of a key of the weights that linear encoders have, and networks have not."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Trained:
     """The trained models of an experiment.
 
     Arguments:
-        model: The ensemble; of one member the member itself.
+        model: The ensemble; of one member the member itself. The leader alone has linear models.
         held_out: Rows that each member has not been trained on, and that chose its epoch.
         reports: Reports of all epochs, those of one member after those of the one before.
         leader: Whether this process reports and publishes.
@@ -94,11 +98,13 @@ def train(
         held_out.append(rows.validation)
         reports += [_shifted(one, len(reports)) for one in fitted.reports]
     models: list[MVAE] = [one.model for one in members]
-    if experiment.model.linear:
-        linear = fit_linear(experiment, prepared)
+    leader = members[0].leader
+    if experiment.model.linear and leader:
+        with threads_for(models[0], experiment.fit.batch_size):
+            linear = fit_linear(experiment, prepared)
         models += [copy.deepcopy(linear) for _ in range(count)]  # so that it has half of the weight
     model = models[0] if len(models) == 1 else Ensemble(models).eval()
-    return Trained(model, held_out, reports, members[0].leader)
+    return Trained(model, held_out, reports, leader)
 
 
 def _after(progress: Progress, epochs: int) -> Progress:
@@ -118,17 +124,19 @@ def _shifted(report: EpochReport, epochs: int) -> EpochReport:
 def _of_member(
     weights: Mapping[str, Tensor] | None, number: int, settings: Model
 ) -> Mapping[str, Tensor] | None:
-    """The weights of one member of an ensemble; those of a single model are the start of each member.
+    """The weights of one network of an ensemble; those of a single one are the start of each.
 
     Raises:
-        TrainingError: They are of another number of models.
+        TrainingError: They are of another number of networks.
     """
     stored = {key.split(".")[1] for key in weights or {} if key.startswith("members.")}
     if not stored:
         return weights
-    if len(stored) != settings.models:
+    linear = {key.split(".")[1] for key in weights or {} if key.endswith(LINEAR_WEIGHTS)}
+    if len(stored - linear) != settings.members:
         raise TrainingError(
-            f"the weights to start from are of {len(stored)} models, but the experiment has {settings.models}"
+            f"the weights to start from are of {len(stored - linear)} networks, "
+            f"but model.members is {settings.members}"
         )
     prefix = f"members.{number}."
     return {key.removeprefix(prefix): x for key, x in (weights or {}).items() if key.startswith(prefix)}

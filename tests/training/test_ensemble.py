@@ -64,7 +64,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     path = folder / "experiment.toml"
     views = {name: name for name in COLUMNS}
     text = guess([folder / "people.csv"], path, groups=views).text
-    assert "members" not in text  # only counts get several networks
+    assert "members" not in text
     text = text.replace("linear = true", "linear = false")
     text = text.replace("latent_dim", f"members = {MEMBERS}\nlatent_dim").replace("epochs = ", "epochs = 6 #")
     path.write_text(text)
@@ -174,7 +174,7 @@ def test_rows_of_a_data_set_have_no_other_parts(run: Run) -> None:
 def test_weights_of_another_number_of_models_are_refused(count: int, run: Run, tmp_path: Path) -> None:
     model = run.experiment.model.model_copy(update={"members": count})
     other, weights = run.experiment.model_copy(update={"model": model}), commands.weights_of(run.bundle)
-    with pytest.raises(TrainingError, match=f"are of 3 models, but the experiment has {count}"):
+    with pytest.raises(TrainingError, match=f"are of 3 networks, but model.members is {count}"):
         train(other, run.prepared, tmp_path, weights=weights)
 
 

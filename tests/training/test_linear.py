@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
 from models_store import residuals
@@ -22,11 +25,12 @@ from models_store.members import selected
 from models_store.stores import store_at
 from tests.models_store.examples import array, category, mixed_table
 from training import commands, data, linear
+from training.checkpoint import LAST
 from training.config import Experiment, Model, read_experiment
 from training.data import Prepared
 from training.data.rows import Rows
 from training.ensemble import Ensemble
-from training.errors import ExperimentError
+from training.errors import ExperimentError, TrainingError
 from training.export import TorchGraphs, export
 from training.factors import FactorModel, fit_factors
 from training.fit import build
@@ -71,7 +75,7 @@ def test_few_factors_are_chosen_for_rows_of_few() -> None:
     x, _ = drawn(known_factors(), 300)
     views = [slice(k * COLUMNS, (k + 1) * COLUMNS) for k in range(VIEWS)]
     p = VIEWS * COLUMNS
-    numbers = Features(x, views, np.zeros(p), np.ones(p), np.zeros(p, bool))
+    numbers = Features(x, views, np.zeros(p), np.ones(p), np.zeros(p, bool), np.arange(p))
     assert best_choice(numbers, p, 1).factors == linear.RANKS[0]
     noise = np.random.default_rng(0).standard_normal((60, p))
     assert best_choice(replace(numbers, x=noise), p, 1).shrinkage == linear.SHRINKAGES[-1]
@@ -82,7 +86,7 @@ def test_labels_do_not_choose_the_number_of_factors_of_numbers() -> None:
     noise = np.random.default_rng(0).standard_normal((300, 6))
     views = [*(slice(k * COLUMNS, (k + 1) * COLUMNS) for k in range(VIEWS)), slice(12, 15), slice(15, 18)]
     both = np.concatenate([x, noise], axis=1)
-    features = Features(both, views, np.zeros(18), np.ones(18), np.arange(18) >= 12)
+    features = Features(both, views, np.zeros(18), np.ones(18), np.arange(18) >= 12, np.arange(18))
     held, hidden = np.arange(300) % 5 == 0, np.zeros(both.shape, bool)
     of_numbers = linear._error(features, held, hidden, Choice(2, 0.1))
     of_all = linear._error(replace(features, labels=np.zeros(18, bool)), held, hidden, Choice(2, 0.1))
@@ -127,6 +131,32 @@ def test_few_rows_and_absent_views_are_fitted() -> None:
     assert all(value.isfinite().all() for value in model.state_dict().values())
 
 
+@pytest.mark.parametrize(
+    ("likelihood", "ratio"), [("normal", 1), ("laplace", 2**0.5), ("student_t", (5 / 3) ** 0.5)]
+)
+def test_the_scale_is_that_of_the_family(likelihood: str, ratio: float) -> None:
+    rows = rows_of(drawn(known_factors(), 80)[0])
+    modalities = tuple(one.model_copy(update={"likelihood": likelihood}) for one in vectors())
+    normal = fit_linear(experiment_of(vectors()), prepared_of(vectors(), rows, rows))
+    other = fit_linear(experiment_of(modalities), prepared_of(modalities, rows, rows))
+    scales = [
+        np.exp(TorchGraphs(model).decode("view1", np.zeros((1, 6), np.float32))["log_scale"])
+        for model in (normal, other)
+    ]
+    np.testing.assert_allclose(scales[0], ratio * scales[1], rtol=1e-4)
+
+
+def test_labels_of_a_column_are_hidden_together() -> None:
+    """Independent labels of one table: the other label of a column does not predict a hidden one."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (200, 10))
+    x = np.stack([labels, 1 - labels], axis=2).reshape(200, 20).astype(float)
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    columns = np.arange(20) // 2
+    features = Features(x, [slice(0, 20)], np.zeros(20), np.ones(20), np.ones(20, bool), columns)
+    assert best_choice(features, 20, 1).shrinkage >= 0.6
+
+
 # --- the encoder ---------------------------------------------------------------------------------
 
 
@@ -155,6 +185,26 @@ def test_an_expert_with_the_prior_is_the_posterior_of_the_factors(k: int) -> Non
             torch.testing.assert_close(1 / (1 + precision[row]), exact.diagonal(), atol=1e-4, rtol=1e-4)
     assert (precision[10] <= 2e-4).all()
     assert (precision[11] <= precision[0] + 1e-9).all()
+
+
+def test_few_of_many_cells_are_nearly_as_good_as_solved() -> None:
+    torch.manual_seed(0)
+    p, k = 200, 32
+    loadings, variance = torch.randn(p, k).double() / k**0.5, torch.full((p,), 0.05).double()
+    flags, one = range(p, 2 * p), torch.ones(p).double()
+    encoder = LinearEncoder(FillMissing(Standardise()), flags, 0 * one, one, loadings, variance)
+    x = (torch.randn(20, k).double() @ loadings.T + torch.randn(20, p) * 0.05**0.5).float()
+    x[torch.rand(20, p) < 0.9] = NAN
+    expert = encoder(x)
+    precision = torch.exp(-expert.log_covariance)
+    mean = expert.embedding * precision / (1 + precision)
+    for row in range(20):
+        seen = ~torch.isnan(x[row])
+        weighted = loadings[seen] / variance[seen, None]
+        exact = torch.linalg.solve(
+            torch.eye(k).double() + weighted.T @ loadings[seen], weighted.T @ x[row][seen].double()
+        )
+        assert (mean[row] - exact).norm() < 0.02 * exact.norm()
 
 
 # --- the model -----------------------------------------------------------------------------------
@@ -295,8 +345,8 @@ def test_rows_of_which_no_linear_model_is_fitted_are_refused() -> None:
 
 
 def test_members_with_linear_models_are_as_many_as_fit_into_a_bundle() -> None:
-    assert Model(members=8, linear=True).models == 16
-    with pytest.raises(ValidationError, match="with linear = true, members may be 8, not 9"):
+    Model(members=8, linear=True)
+    with pytest.raises(ValidationError, match="with linear = true, members is at most 8, not 9"):
         Model(members=9, linear=True)
 
 
@@ -338,11 +388,76 @@ def test_half_of_the_mixture_is_linear(bundle: Bundle) -> None:
         assert isinstance(other.encoders[name], LinearEncoder)  # type: ignore[index]
 
 
-def test_residuals_are_those_of_the_networks_alone(bundle: Bundle) -> None:
-    if residuals.FILE in bundle.manifest.files:
-        read = residuals.Residuals.from_bytes(bundle.read(residuals.FILE), bundle.manifest)
-        assert read.members is not None
-        assert read.members.tolist() == [True, False]
+def test_residuals_are_those_of_the_networks_alone(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Factors that ``fit`` stores where it finds some."""
+    experiment, text = read_experiment(str(bundle.folder / "experiment.toml"))
+    cells = residuals.Cells(np.zeros(COLUMNS), np.ones((COLUMNS, 1)), np.ones(COLUMNS))
+    counts: list[int] = []
+
+    def fitted(models: Any, held_out: Any) -> residuals.Residuals:
+        counts.append(len(models))
+        assert len(models) == len(held_out)
+        return residuals.Residuals({"leaf": cells})
+
+    monkeypatch.setattr(commands, "fit_residuals", fitted)
+    store, run = store_at(str(tmp_path / "store")), bundle.folder.parents[2] / "run"
+    commands.fit(experiment, text, store, run, resume=True, start=None, trackers=(), force=True)
+    assert counts == [1]
+    (folder,) = (tmp_path / "store" / experiment.name).glob("[0-9]*")
+    published = open_bundle(folder)
+    stored = residuals.Residuals.from_bytes(published.read(residuals.FILE), published.manifest)
+    assert stored.members is not None
+    assert stored.members.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("members", [2, 3])
+def test_weights_of_another_number_of_networks_are_refused(
+    members: int, bundle: Bundle, tmp_path: Path
+) -> None:
+    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
+    model = experiment.model.model_copy(update={"members": members, "linear": False})
+    with pytest.raises(TrainingError, match=f"are of 1 networks, but model.members is {members}"):
+        train(
+            experiment.model_copy(update={"model": model}),
+            data.prepare(experiment.model_copy(update={"model": model})),
+            tmp_path,
+            weights=commands.weights_of(bundle),
+        )
+
+
+def test_a_network_goes_on_from_a_bundle_with_a_linear_model(bundle: Bundle, tmp_path: Path) -> None:
+    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
+    alone = experiment.model_copy(
+        update={
+            "model": experiment.model.model_copy(update={"linear": False}),
+            "fit": experiment.fit.model_copy(update={"epochs": 1, "learning_rate": 1e-12}),
+        }
+    )
+    weights = commands.weights_of(bundle)
+    trained = train(alone, data.prepare(alone), tmp_path, weights=weights)
+    for key, value in trained.model.state_dict().items():
+        torch.testing.assert_close(value, weights[f"members.0.{key}"], atol=1e-5, rtol=1e-4)
+
+
+def test_a_run_from_before_resumes(bundle: Bundle, tmp_path: Path) -> None:
+    """Its state has no key ``linear``."""
+    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
+    alone = experiment.model_copy(
+        update={
+            "model": experiment.model.model_copy(update={"linear": False}),
+            "fit": experiment.fit.model_copy(update={"epochs": 1}),
+        }
+    )
+    prepared = data.prepare(alone)
+    train(alone, prepared, tmp_path)
+    tensors = load_file(tmp_path / LAST)
+    with safe_open(tmp_path / LAST, "pt") as file:
+        saved = json.loads(file.metadata()["state"])
+    assert saved["experiment"]["model"].pop("linear") is False
+    save_file(tensors, tmp_path / LAST, {"state": json.dumps(saved)})
+    assert len(train(alone, prepared, tmp_path, resume=True).reports) == 1
 
 
 def test_the_weights_of_a_bundle_with_a_linear_model_are_a_start(bundle: Bundle, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from models_store.likelihoods import Likelihood
 from models_store.likelihoods.mixed import CELLS
 from training.networks.outputs import ModelOutput, soft_bound, unbounded
 from training.networks.statistics import CellStatistics, plain
-from training.networks.units import clipped, column_scales, log_bounds
+from training.networks.units import DEVIATIONS, clipped, column_scales, log_bounds
 
 SHARES = 1.0
 """Rows by which the share of each label is raised before its logarithm is taken."""
@@ -140,11 +140,13 @@ class ColumnParameters(nn.Module):
             for k, column in enumerate(columns)
         }
 
-    def set_scales(self, log_scale: Tensor) -> None:
-        """Sets the logarithm of the standardised scale of each of :attr:`numbers`."""
+    def set_deviations(self, deviations: Tensor) -> None:
+        """Sets the scales by the standard deviation of each of :attr:`numbers`, standardised."""
         groups = [group for group in self.groups if isinstance(group, _Numbers)]
-        for group, values in zip(groups, torch.split(log_scale, [one.inputs for one in groups]), strict=True):
-            group.further.data[0] = unbounded(values)
+        for group, values in zip(
+            groups, torch.split(deviations, [one.inputs for one in groups]), strict=True
+        ):
+            group.further.data[0] = unbounded(torch.log(values / group.deviation))
 
     @property
     def others(self) -> list[nn.Parameter]:
@@ -195,6 +197,7 @@ class _Numbers(_Group):
     def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor | CellStatistics) -> None:
         super().__init__()
         family, self.inputs = _family(columns[at[0]]), len(at)
+        self.deviation = DEVIATIONS.get(columns[at[0]].likelihood or "normal", 1.0)
         values = x[:, at]
         shift, scale = column_scales(values, torch.log) if family.above_zero else column_scales(values)
         low, high = log_bounds(values) if family.above_zero else (None, None)

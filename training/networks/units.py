@@ -16,6 +16,8 @@ from training.networks.statistics import CellStatistics, Function, plain
 
 ROWS_AT_ONCE = 4096
 """Rows of which the scales are computed together."""
+DEVIATIONS = {"laplace": math.sqrt(2), "student_t": math.sqrt(5 / 3)}
+"""Standard deviation at scale 1 where it is not 1; Student's t has 5 degrees of freedom at the start."""
 BEYOND = 1.0
 """Standard deviations of log x by which its location may lie outside of the training rows."""
 
@@ -124,9 +126,10 @@ class InUnits(nn.Module):
             {name: torch.full(tuple(shape), start) for name, start in (starts or {}).items()}
         )
 
-    def set_scales(self, log_scale: Tensor) -> None:
-        """Sets the logarithm of the standardised scale of each cell."""
-        self.log_scale.data = unbounded(log_scale).reshape(self.log_scale.shape)
+    def set_deviations(self, deviations: Tensor, likelihood: str) -> None:
+        """Sets the scales of a family by the standard deviation of each standardised cell."""
+        scales = deviations / DEVIATIONS.get(likelihood, 1.0)
+        self.log_scale.data = unbounded(scales.log()).reshape(self.log_scale.shape)
 
     def forward(self, raw: Tensor) -> ModelOutput:
         if self.low is not None and self.high is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,13 @@ from training.tables.naming import modality_name
 MOST_HELD_OUT = 10_000
 STEPS = 8000
 """Optimizer steps of a first training run on pictures, sounds and other large arrays."""
-TABLE_STEPS = 600
-"""Optimizer steps on columns of numbers, labels and counts, ..."""
+LINEAR_STEPS, TABLE_STEPS = 600, 1000
+"""Optimizer steps on columns of numbers, labels and counts, beside a linear model and without, ..."""
 LARGE_TABLE_STEPS = 4000
 """... and on tables of at least LARGE_TABLE rows."""
 LARGE_TABLE = 5000
-LINEAR_CELLS = 1000
-"""Most cells of a row that get a linear model: its time grows with rows and cells."""
+LINEAR_WIDTH = 1000
+"""Most numbers and labels of the views that get a linear model: its time grows with them."""
 EPOCH_ROWS, MOST_PARTS = 1_000_000, 100
 """Rows of an epoch of a data set with more of them, and the most such epochs in which all rows are read."""
 HIDDEN_CELLS = 0.25
@@ -69,6 +69,13 @@ class Guess:
     def cells(self) -> int:
         """The numbers in one row."""
         return math.prod(self.shape)
+
+    @property
+    def width(self) -> int:
+        """The numbers in one row, and the labels of categories."""
+        columns: Sequence[Mapping[str, Any]] = self.settings.get("columns", ())
+        labels = sum(len(part["labels"]) - 1 for part in (self.settings, *columns) if part.get("labels"))
+        return self.cells + labels
 
 
 @dataclass(frozen=True)
@@ -126,9 +133,7 @@ class Draft:
     @cached_property
     def schedule(self) -> Schedule:
         """Training of the first run."""
-        schedule = _schedule(self.train_rows, self.epoch_rows, self.guesses)
-        # A linear model needs all rows together, as those of a data set are not.
-        return schedule if self.address is None else replace(schedule, linear=False)
+        return _schedule(self.train_rows, self.epoch_rows, self.guesses, together=self.address is None)
 
     @property
     def steps(self) -> int:
@@ -295,7 +300,7 @@ class Schedule:
     linear: bool
 
 
-def _schedule(rows: int, epoch_rows: int, guesses: Sequence[Guess]) -> Schedule:
+def _schedule(rows: int, epoch_rows: int, guesses: Sequence[Guess], *, together: bool) -> Schedule:
     """Chooses steps, rate and depth by the number of training rows and by what is learned.
 
     On tables of a few hundred rows (pbc, breast, weak views; three splits) one hidden layer at 3e-3 with
@@ -306,15 +311,16 @@ def _schedule(rows: int, epoch_rows: int, guesses: Sequence[Guess]) -> Schedule:
     """
     tabular = all(KINDS[guess.kind].tabular for guess in guesses)
     objective = "conditional" if tabular or len(guesses) >= MANY_VIEWS else None
+    small = tabular and rows < LARGE_TABLE
+    linear = small and together and sum(guess.width for guess in guesses) <= LINEAR_WIDTH
     if tabular:
-        batch = min(64 if rows < LARGE_TABLE else 256, max(8, rows // 4))
-        steps, rate, layers = TABLE_STEPS if rows < LARGE_TABLE else LARGE_TABLE_STEPS, 3e-3, 1
+        batch = min(64 if small else 256, max(8, rows // 4))
+        steps = LARGE_TABLE_STEPS if not small else LINEAR_STEPS if linear else TABLE_STEPS
+        rate, layers = 3e-3, 1
     else:
         batch, steps, rate, layers = min(128, max(8, rows // 16)), STEPS, 1e-3, 2
     epochs = min(300, max(math.ceil(rows / epoch_rows), math.ceil(steps / math.ceil(epoch_rows / batch))))
-    small = tabular and rows < LARGE_TABLE
-    narrow = sum(guess.cells for guess in guesses) <= LINEAR_CELLS
-    return Schedule(epochs, batch, rate, layers, objective, hides=small, linear=small and narrow)
+    return Schedule(epochs, batch, rate, layers, objective, hides=small, linear=linear)
 
 
 def _networks(guess: Guess, layers: int) -> tuple[dict[str, Any], dict[str, Any] | None, str]:
