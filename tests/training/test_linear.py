@@ -2,47 +2,35 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
-from models_store import residuals
-from models_store.folder import Bundle, open_bundle
 from models_store.manifest import Modality
-from models_store.members import selected
-from models_store.stores import store_at
 from tests.models_store.examples import array, category, mixed_table
-from training import commands, data, linear
-from training.checkpoint import LAST
-from training.config import Experiment, Model, read_experiment
+from tests.training.factors import COLUMNS, VIEWS, drawn, known_factors
+from training import linear
+from training.config import Experiment, Model
 from training.data import Prepared
 from training.data.rows import Rows
 from training.ensemble import Ensemble
-from training.errors import ExperimentError, TrainingError
+from training.errors import ExperimentError
 from training.export import TorchGraphs, export
 from training.factors import FactorModel, fit_factors
 from training.fit import build
 from training.linear import Choice, Features, _posterior, best_choice, fit_linear
-from training.members import train
 from training.model import MVAE
 from training.networks.linear import LinearEncoder
 from training.networks.units import FillMissing, Standardise
-from training.tables.guess import guess
 
 NAN = math.nan
-VIEWS, COLUMNS, FACTORS = 3, 4, 2
 NAMES = ("loadings", "weighted")
 
 
@@ -63,12 +51,6 @@ def test_shrinkage_is_to_add_rows_of_independent_cells() -> None:
     np.testing.assert_allclose(
         shrunk.loadings @ shrunk.loadings.T, expected.loadings @ expected.loadings.T, atol=1e-4
     )
-
-
-def known_factors(seed: int = 1) -> FactorModel:
-    rng = np.random.default_rng(seed)
-    p = VIEWS * COLUMNS
-    return FactorModel(np.zeros(p), rng.standard_normal((p, FACTORS)), rng.uniform(0.3, 1.0, p))
 
 
 def test_few_factors_are_chosen_for_rows_of_few() -> None:
@@ -92,13 +74,6 @@ def test_labels_do_not_choose_the_number_of_factors_of_numbers() -> None:
     of_all = linear._error(replace(features, labels=np.zeros(18, bool)), held, hidden, Choice(2, 0.1))
     assert of_numbers < of_all  # noise is not predicted
     assert linear._error(replace(features, labels=np.ones(18, bool)), held, hidden, Choice(2, 0.1)) == of_all
-
-
-def drawn(factors: FactorModel, n: int, seed: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    z = rng.standard_normal((n, factors.loadings.shape[1]))
-    noise = rng.standard_normal((n, len(factors.mean)))
-    return z @ factors.loadings.T + noise * np.sqrt(factors.variance), z
 
 
 def test_columns_that_do_not_vary_or_are_not_observed_say_nothing() -> None:
@@ -348,124 +323,3 @@ def test_members_with_linear_models_are_as_many_as_fit_into_a_bundle() -> None:
     Model(members=8, linear=True)
     with pytest.raises(ValidationError, match="with linear = true, members is at most 8, not 9"):
         Model(members=9, linear=True)
-
-
-# --- a published model -----------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A table from ``init`` and ``fit`` without an edit but for the epochs."""
-    folder = tmp_path_factory.mktemp("linear")
-    x, _ = drawn(known_factors(), 120)
-    with (folder / "plants.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([f"{view}.{k}" for view in ("leaf", "root", "seed") for k in range(COLUMNS)])
-        writer.writerows(x.round(4).tolist())
-    path = folder / "experiment.toml"
-    text = guess([folder / "plants.csv"], path).text
-    assert "linear = true" in text
-    assert "members" not in text
-    path.write_text(text.replace("epochs = ", "epochs = 3 #"))
-    experiment, text = read_experiment(str(path))
-    store = store_at(str(folder / "store"))
-    commands.fit(experiment, text, store, folder / "run", resume=False, start=None, trackers=(), force=True)
-    return open_bundle(folder / "store" / experiment.name / "1")
-
-
-def test_half_of_the_mixture_is_linear(bundle: Bundle) -> None:
-    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
-    assert bundle.manifest.members == 2
-    u = np.random.default_rng(0).standard_normal((4000, 1))
-    assert (selected(u, 2) == 1).mean() == pytest.approx(0.5, abs=0.03)
-    prepared = data.prepare(experiment)
-    trained = train(experiment, prepared, bundle.folder.parents[2] / "run", resume=True)
-    assert isinstance(trained.model, Ensemble)
-    network, other = trained.model.members
-    assert [len(rows) for rows in trained.held_out] == [len(prepared.validation)]
-    for name in prepared.train.data:
-        assert not isinstance(network.encoders[name], LinearEncoder)  # type: ignore[index]
-        assert isinstance(other.encoders[name], LinearEncoder)  # type: ignore[index]
-
-
-def test_residuals_are_those_of_the_networks_alone(
-    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Factors that ``fit`` stores where it finds some."""
-    experiment, text = read_experiment(str(bundle.folder / "experiment.toml"))
-    cells = residuals.Cells(np.zeros(COLUMNS), np.ones((COLUMNS, 1)), np.ones(COLUMNS))
-    counts: list[int] = []
-
-    def fitted(models: Any, held_out: Any) -> residuals.Residuals:
-        counts.append(len(models))
-        assert len(models) == len(held_out)
-        return residuals.Residuals({"leaf": cells})
-
-    monkeypatch.setattr(commands, "fit_residuals", fitted)
-    store, run = store_at(str(tmp_path / "store")), bundle.folder.parents[2] / "run"
-    commands.fit(experiment, text, store, run, resume=True, start=None, trackers=(), force=True)
-    assert counts == [1]
-    (folder,) = (tmp_path / "store" / experiment.name).glob("[0-9]*")
-    published = open_bundle(folder)
-    stored = residuals.Residuals.from_bytes(published.read(residuals.FILE), published.manifest)
-    assert stored.members is not None
-    assert stored.members.tolist() == [True, False]
-
-
-@pytest.mark.parametrize("members", [2, 3])
-def test_weights_of_another_number_of_networks_are_refused(
-    members: int, bundle: Bundle, tmp_path: Path
-) -> None:
-    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
-    model = experiment.model.model_copy(update={"members": members, "linear": False})
-    with pytest.raises(TrainingError, match=f"are of 1 networks, but model.members is {members}"):
-        train(
-            experiment.model_copy(update={"model": model}),
-            data.prepare(experiment.model_copy(update={"model": model})),
-            tmp_path,
-            weights=commands.weights_of(bundle),
-        )
-
-
-def test_a_network_goes_on_from_a_bundle_with_a_linear_model(bundle: Bundle, tmp_path: Path) -> None:
-    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
-    alone = experiment.model_copy(
-        update={
-            "model": experiment.model.model_copy(update={"linear": False}),
-            "fit": experiment.fit.model_copy(update={"epochs": 1, "learning_rate": 1e-12}),
-        }
-    )
-    weights = commands.weights_of(bundle)
-    trained = train(alone, data.prepare(alone), tmp_path, weights=weights)
-    for key, value in trained.model.state_dict().items():
-        torch.testing.assert_close(value, weights[f"members.0.{key}"], atol=1e-5, rtol=1e-4)
-
-
-def test_a_run_from_before_resumes(bundle: Bundle, tmp_path: Path) -> None:
-    """Its state has no key ``linear``."""
-    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
-    alone = experiment.model_copy(
-        update={
-            "model": experiment.model.model_copy(update={"linear": False}),
-            "fit": experiment.fit.model_copy(update={"epochs": 1}),
-        }
-    )
-    prepared = data.prepare(alone)
-    train(alone, prepared, tmp_path)
-    tensors = load_file(tmp_path / LAST)
-    with safe_open(tmp_path / LAST, "pt") as file:
-        saved = json.loads(file.metadata()["state"])
-    assert saved["experiment"]["model"].pop("linear") is False
-    save_file(tensors, tmp_path / LAST, {"state": json.dumps(saved)})
-    assert len(train(alone, prepared, tmp_path, resume=True).reports) == 1
-
-
-def test_the_weights_of_a_bundle_with_a_linear_model_are_a_start(bundle: Bundle, tmp_path: Path) -> None:
-    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
-    once = experiment.model_copy(
-        update={"fit": experiment.fit.model_copy(update={"epochs": 1, "learning_rate": 1e-12})}
-    )
-    weights = commands.weights_of(bundle)
-    trained = train(once, data.prepare(experiment), tmp_path, weights=weights)
-    for key, value in trained.model.state_dict().items():
-        torch.testing.assert_close(value, weights[key], atol=1e-5, rtol=1e-4)
