@@ -303,8 +303,12 @@ def _measured(
 
 
 def weights_of(bundle: Bundle) -> dict[str, Tensor]:
-    """The torch weights that a bundle was exported from."""
-    return load(bundle.read("weights.safetensors"))
+    """The torch weights of the networks that a bundle was exported from, without those of linear models."""
+    weights, count = load(bundle.read("weights.safetensors")), bundle.manifest.members
+    if not bundle.manifest.trained.get("linear"):
+        return weights
+    networks = {str(member) for member in range(count // 2)}
+    return {key: value for key, value in weights.items() if key.split(".")[1] in networks}
 
 
 @contextmanager

@@ -11,7 +11,6 @@ References:
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,12 +28,13 @@ from training.data import Prepared
 from training.data.rows import Rows, joined
 from training.errors import ExperimentError
 from training.factors import LEAST_VARIANCE, FactorModel, Patterns, fit_factors
+from training.features import Features, features_of, inputs_of
 from training.fit import build
 from training.model import MVAE
 from training.networks.linear import LinearEncoder
 from training.networks.mixed import ColumnFeatures, ColumnParameters
-from training.networks.mlp import MLPDecoder, MLPEncoder
-from training.networks.units import FillMissing, InUnits, OneHot
+from training.networks.mlp import MLPDecoder
+from training.networks.units import InUnits
 
 RANKS = (4, 9, 18)
 """Numbers of factors to try, beside as many as z has dimensions."""
@@ -57,27 +57,6 @@ ITERATIONS = 100
 
 
 @dataclass(frozen=True)
-class Features:
-    """Standardised features of the rows of all views.
-
-    Arguments:
-        x: (n, p), NaN where missing.
-        views: Columns of each view.
-        center: Mean of each feature before, (p,).
-        scale: Standard deviation before, (p,).
-        labels: Mask of the features that are one-hot labels, (p,).
-        columns: Column of the table, or cell of the array, that each feature is of: (p,).
-    """
-
-    x: Array
-    views: Sequence[slice]
-    center: Array
-    scale: Array
-    labels: Array
-    columns: Array
-
-
-@dataclass(frozen=True)
 class Choice:
     """How a factor analysis is fitted: the number of factors, and the shrinkage of the correlations."""
 
@@ -94,14 +73,14 @@ def fit_linear(experiment: Experiment, prepared: Prepared) -> MVAE:
     """
     rows, latent_dim = joined(prepared.validation, prepared.train), experiment.model.latent_dim
     model = build(_without_layers(experiment), prepared)
-    features = _features(model, rows)
+    features = features_of(model, rows)
     choice = best_choice(features, latent_dim, experiment.seed)
     factors = fit_factors(features.x, choice.factors, STEPS, choice.shrinkage)
     factors = _completed(_turned(factors), latent_dim)
     z = _drawn(factors, features, experiment.seed)
-    for name, view in zip(model.modalities, features.views, strict=True):
-        _set_encoder(model, name, features, factors, view)
+    for name, view, flags in zip(model.modalities, features.views, features.flags, strict=True):
         _set_decoder(model, name, features, factors, view, rows, z)
+        _set_encoder(model, name, features, factors, view, flags)
     return model.eval()
 
 
@@ -115,9 +94,6 @@ def _without_layers(experiment: Experiment) -> Experiment:
             }
         }
     )
-
-
-# --- features ----------------------------------------------------------------------------------------
 
 
 def check_linear(prepared: Prepared) -> None:
@@ -135,69 +111,6 @@ def check_linear(prepared: Prepared) -> None:
     else:
         return
     raise ExperimentError(f"model.linear is true, but {trouble}; set model.linear = false")
-
-
-def _features(model: MVAE, rows: Rows) -> Features:
-    parts = [_of_view(_inputs(model, name), rows, name) for name in model.modalities]
-    ends = np.cumsum([0, *(part.shape[1] for part in parts)])
-    x = np.concatenate(parts, axis=1)
-    seen = ~np.isnan(x)
-    count = np.maximum(seen.sum(axis=0), 1)
-    center = np.where(seen, x, 0.0).sum(axis=0) / count
-    scale = np.sqrt((np.where(seen, x - center, 0.0) ** 2).sum(axis=0) / count)
-    scale = np.where(scale > 0, scale, 1.0)
-    views = [slice(start, stop) for start, stop in itertools.pairwise(ends)]
-    labels = np.concatenate(
-        [
-            _labels(_inputs(model, name), size)
-            for name, size in zip(model.modalities, np.diff(ends), strict=True)
-        ]
-    )
-    columns, count = [], 0
-    for name, size in zip(model.modalities, np.diff(ends), strict=True):
-        of_view = _columns(_inputs(model, name), size)
-        columns.append(count + of_view)
-        count += len(np.unique(of_view))
-    return Features((x - center) / scale, views, center, scale, labels, np.concatenate(columns))
-
-
-def _inputs(model: MVAE, name: str) -> nn.Module:
-    return cast(MLPEncoder | LinearEncoder, model.encoders[module_key(name)]).inputs
-
-
-@torch.no_grad()
-def _of_view(inputs: nn.Module, rows: Rows, name: str) -> Array:
-    """Features of one view, (n, p), NaN where the view or the cell is missing."""
-    x = rows.data[name]
-    features = inputs(x).flatten(1)
-    flags = _flags(inputs, math.prod(x.shape[1:]))
-    cells = features if flags is None else features[:, : len(flags)]
-    seen = torch.ones_like(cells) if flags is None else 1 - features[:, flags]
-    if name in rows.masks:
-        seen = seen * rows.masks[name][:, None]
-    return torch.where(seen > 0, cells, math.nan).double().numpy()
-
-
-def _flags(inputs: nn.Module, cells: int) -> list[int] | None:
-    """Index of the flag of each feature that says that its cell is missing; None where there are none."""
-    if isinstance(inputs, FillMissing):
-        return [*range(cells, 2 * cells)]
-    return inputs.flags if isinstance(inputs, ColumnFeatures) else None
-
-
-def _labels(inputs: nn.Module, features: int) -> Array:
-    """Mask of the features of a view that are one-hot labels."""
-    numbers = 0 if isinstance(inputs, OneHot) else features
-    if isinstance(inputs, ColumnFeatures):
-        numbers = len(inputs.numbers)
-    return np.arange(features) >= numbers
-
-
-def _columns(inputs: nn.Module, features: int) -> Array:
-    """Index of the column that each feature of a view is of."""
-    if isinstance(inputs, ColumnFeatures):
-        return np.concatenate([inputs.numbers.numpy(), inputs.owner.numpy()])
-    return np.zeros(features, int) if isinstance(inputs, OneHot) else np.arange(features)
 
 
 # --- the choice --------------------------------------------------------------------------------------
@@ -299,12 +212,18 @@ def _drawn(factors: FactorModel, features: Features, seed: int) -> Tensor:
     return torch.from_numpy(mean + np.sqrt(variance) * noise).float()
 
 
-def _set_encoder(model: MVAE, name: str, features: Features, factors: FactorModel, view: slice) -> None:
-    inputs = _inputs(model, name)
+def _set_encoder(
+    model: MVAE,
+    name: str,
+    features: Features,
+    factors: FactorModel,
+    view: slice,
+    flags: Sequence[int] | None,
+) -> None:
     center = features.center[view] + features.scale[view] * factors.mean[view]
     constants = (center, features.scale[view], factors.loadings[view], factors.variance[view])
-    flags = _flags(inputs, view.stop - view.start)
-    model.encoders[module_key(name)] = LinearEncoder(inputs, flags, *map(torch.from_numpy, constants))
+    encoder = LinearEncoder(inputs_of(model, name), flags, *map(torch.from_numpy, constants))
+    model.encoders[module_key(name)] = encoder
 
 
 def _set_decoder(
@@ -318,7 +237,7 @@ def _set_decoder(
 ) -> None:
     """Numbers have the loadings; other cells the most probable weights at draws of z."""
     decoder = cast(MLPDecoder, model.decoders[module_key(name)])
-    inputs, outputs = _numbers(_inputs(model, name), decoder.outputs)
+    inputs, outputs = _numbers(inputs_of(model, name), decoder.outputs)
     constants = (features.center, features.scale, factors.mean, factors.loadings, factors.variance)
     center, scale, mean, loadings, variance = (torch.from_numpy(one[view][inputs]) for one in constants)
     with torch.no_grad():

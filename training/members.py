@@ -35,9 +35,6 @@ from training.linear import check_linear, fit_linear
 from training.model import MVAE
 from training.threads import threads_for
 
-LINEAR_WEIGHTS = ".covariance"
-"""End of a key of the weights that linear encoders have, and networks have not."""
-
 
 @dataclass(frozen=True)
 class Trained:
@@ -71,8 +68,8 @@ def train(
     The second member and those after it have other folders below ``workdir``.
 
     Raises:
-        ExperimentError: The source holds no rows together of which others could be held out.
-        TrainingError: As for :func:`training.fit.fit`, or ``weights`` are of another number of models.
+        ExperimentError: Several members or a linear model need rows that are held together.
+        TrainingError: As for :func:`training.fit.fit`, or ``weights`` are of another number of networks.
     """
     progress, count = progress or Progress(), experiment.model.members
     starts = [_of_member(weights, number, experiment.model) for number in range(count)]
@@ -132,10 +129,9 @@ def _of_member(
     stored = {key.split(".")[1] for key in weights or {} if key.startswith("members.")}
     if not stored:
         return weights
-    linear = {key.split(".")[1] for key in weights or {} if key.endswith(LINEAR_WEIGHTS)}
-    if len(stored - linear) != settings.members:
+    if len(stored) != settings.members:
         raise TrainingError(
-            f"the weights to start from are of {len(stored - linear)} networks, "
+            f"the weights to start from are of {len(stored)} networks, "
             f"but model.members is {settings.members}"
         )
     prefix = f"members.{number}."

@@ -24,8 +24,9 @@ from training.ensemble import Ensemble
 from training.errors import ExperimentError
 from training.export import TorchGraphs, export
 from training.factors import FactorModel, fit_factors
+from training.features import Features
 from training.fit import build
-from training.linear import Choice, Features, _posterior, best_choice, fit_linear
+from training.linear import Choice, _posterior, best_choice, fit_linear
 from training.model import MVAE
 from training.networks.linear import LinearEncoder
 from training.networks.units import FillMissing, Standardise

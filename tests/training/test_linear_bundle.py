@@ -142,5 +142,13 @@ def test_the_weights_of_a_bundle_with_a_linear_model_are_a_start(bundle: Bundle,
     )
     weights = commands.weights_of(bundle)
     trained = train(once, data.prepare(experiment), tmp_path, weights=weights)
-    for key, value in trained.model.state_dict().items():
-        torch.testing.assert_close(value, weights[key], atol=1e-5, rtol=1e-4)
+    after = trained.model.state_dict()
+    for key, value in weights.items():
+        torch.testing.assert_close(after[key], value, atol=1e-5, rtol=1e-4)
+    assert {key.split(".")[1] for key in weights} == {"0"}
+    assert {key.split(".")[1] for key in after if key.startswith("members.")} == {"0", "1"}
+
+
+def test_the_card_says_which_rows_fitted_the_linear_model(bundle: Bundle) -> None:
+    card = bundle.read("report/card.md").decode()
+    assert "Rows: 96 trained it, 12 chose the epoch, both fitted the linear model that has half of" in card

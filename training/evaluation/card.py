@@ -122,7 +122,7 @@ def _rows_used(manifest: Manifest) -> str:
     else:
         used = f"{training} each of {networks} models, {choosing} others chose the epoch of each"
     if networks < members:
-        used += ", all of these fitted a linear model, which has half of the weight"
+        used += ", both fitted the linear model that has half of the weight"
     return (
         f"Rows: {used}, {data['test_rows']} tested it. Gains (± standard error over test rows) are shares of "
         "the variance (R²) or deviance, or nats of log-loss; above 0 the model is better."
