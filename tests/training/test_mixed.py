@@ -14,7 +14,7 @@ from training.data.rows import Rows
 from training.model import MVAE
 from training.mvae_config import MVAEConfig
 from training.networks.build import networks_for
-from training.networks.mixed import ColumnFeatures, ColumnParameters, total_count
+from training.networks.mixed import ColumnFeatures, ColumnParameters, _Ordered, total_count
 
 TABLE = mixed_table()
 NAN = math.nan
@@ -94,3 +94,21 @@ def test_the_loss_is_finite_where_rows_lack_a_view_with_numbers_above_0() -> Non
     loss.backward()
     assert bool(loss.isfinite())
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
+def test_probabilities_of_an_order_keep_their_digits_far_from_the_middle() -> None:
+    """Against differences of sigmoids in float64, which have few digits in float32."""
+    outputs = ColumnParameters(TABLE.columns or (), ROWS)
+    (group,) = (one for one in outputs.groups if isinstance(one, _Ordered))
+    with torch.no_grad():
+        group.first.fill_(-2.0)
+        group.log_steps.fill_(0.5)
+    raw = torch.linspace(-11, 11, 45)[:, None].expand(-1, group.inputs)
+    bounded = 12 * torch.tanh(raw.double() / 12)
+    thresholds = -2.0 + torch.cumsum(
+        torch.cat([torch.zeros(1), (12 * torch.tanh(group.log_steps[0] / 12)).exp()]), dim=0
+    )
+    below = torch.sigmoid(thresholds.double()[None, None] - bounded[..., None])
+    ends = torch.cat([torch.zeros_like(below[..., :1]), below, torch.ones_like(below[..., :1])], dim=2)
+    expected = torch.log((ends[..., 1:] - ends[..., :-1]).clamp(min=1e-6)).flatten(1)
+    torch.testing.assert_close(group(raw).double(), expected, atol=2e-5, rtol=2e-6)

@@ -269,10 +269,20 @@ class _Ordered(_Group):
         self.log_steps = nn.Parameter(below.diff(dim=1).clamp(min=1e-3).log())
 
     def forward(self, raw: Tensor) -> Tensor:
-        steps = torch.cat([self.first, soft_bound(self.log_steps).exp()], dim=1)
-        below = torch.sigmoid(torch.cumsum(steps, dim=1) - soft_bound(raw)[..., None])
-        ends = torch.cat([torch.zeros_like(below[..., :1]), below, torch.ones_like(below[..., :1])], dim=2)
-        return torch.log((ends[..., 1:] - ends[..., :-1]).clamp(min=LEAST_SHARE)).flatten(1)
+        steps = soft_bound(self.log_steps).exp()
+        below = torch.cumsum(torch.cat([self.first, steps], dim=1), dim=1) - soft_bound(raw)[..., None]
+        # The difference of two sigmoids near 1 has few digits; with s = b - a > 0 it is
+        # sigmoid(b) sigmoid(-a) (1 - exp(-s)), of which the last is tanh(s / 2) (1 + exp(-s)).
+        width = torch.log(torch.tanh(steps / 2)) + torch.log(1 + torch.exp(-steps))
+        up, down = _log_sigmoid(below), _log_sigmoid(-below)
+        between = up[..., 1:] + down[..., :-1] + width
+        logits = torch.cat([up[..., :1], between, down[..., -1:]], dim=2)
+        return logits.clamp(min=math.log(LEAST_SHARE)).flatten(1)
+
+
+def _log_sigmoid(x: Tensor) -> Tensor:
+    """log sigmoid(x); onnxruntime's sigmoid has few digits below 1e-5."""
+    return x.clamp(max=0) - torch.log(1 + torch.exp(-x.abs()))
 
 
 def _shares(column: Column, x: Tensor | CellStatistics, at: int) -> Tensor:
