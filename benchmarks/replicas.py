@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -108,10 +107,11 @@ HAPROXY_FILES = {
 
 
 def settings() -> dict[str, str]:
-    """Variables of deploy/ray/settings.env."""
-    lines = (ROOT / "deploy" / "ray" / "settings.env").read_text().splitlines()
-    stated = [line.partition("=") for line in lines if line and not line.startswith("#")]
-    return {name: " ".join(shlex.split(value)) for name, _, value in stated}
+    """Variables of deploy/ray/settings.env, as a shell reads them."""
+    command = ["sh", "-c", "set -a; . deploy/ray/settings.env; env -0"]
+    printed = subprocess.check_output(command, cwd=ROOT, env={}, text=True)  # noqa: S603 - our own file
+    stated = [line.partition("=") for line in printed.split("\0")]
+    return {name: value for name, _, value in stated if name.startswith("RAY_")}
 
 
 def until_idle() -> None:

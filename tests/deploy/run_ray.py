@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ ADDRESS = "http://127.0.0.1:8000"
 SECONDS = 280.0
 CONNECTIONS, REQUESTS = 6, int(os.environ.get("REQUESTS", "60"))
 """Callers, and requests that must be answered after each event."""
+BODY, HALF_SENT = json.dumps({"inputs": {"label": [3]}}).encode(), 8
+"""A request, and how many are on their way when a replica is killed: each replica would have got some."""
 
 
 def main(folder: Path, bundle: Path) -> None:
@@ -50,18 +53,20 @@ def main(folder: Path, bundle: Path) -> None:
         thread.start()
     report: dict[str, Any] = {"request_ids": request_ids()}
     try:
-        resume(folder, callers)
+        resume(callers)
         for event in (killed, redeployed, published):
             before, then = callers.answered, event(folder, bundle, callers)
-            resume(folder, callers, then)
+            resume(callers, then)
             print(f"{event.__name__}: 0 failed of {callers.answered - before}", file=sys.stderr)
-        resume(folder, callers, lambda: scraped() == [True, True])  # both have answered
+        resume(callers, lambda: scraped() == [True, True])  # both have answered
         report["metrics"] = scraped()
-        resume(folder, callers, drained(folder))
+        resume(callers, drained(folder))
     finally:
         callers.stop.set()
         for thread in threads:
             thread.join()
+        if callers.failures:
+            print(unusual(folder), file=sys.stderr)
     report |= {
         "answered": callers.answered,
         "failures": callers.failures,
@@ -70,11 +75,27 @@ def main(folder: Path, bundle: Path) -> None:
     print(json.dumps(report))
 
 
-def killed(_folder: Path, _bundle: Path, _callers: Callers) -> Event:
-    """Kills a replica; another takes its place."""
-    victim = next(replicas())
+def killed(_folder: Path, _bundle: Path, callers: Callers) -> Event:
+    """Kills a replica while the bodies of some requests are on their way; another takes its place."""
+    victim, connections = next(replicas()), [*half_sent(HALF_SENT)]
     os.kill(victim, signal.SIGKILL)
+    for connection in connections:
+        connection.send(BODY[len(BODY) // 2 :])
+        if (status := connection.getresponse().status) != 200:
+            callers.failures.append(f"{status} to a request whose body came after the replica was killed")
     return lambda: victim not in replicas() and len([*replicas()]) == 2
+
+
+def half_sent(count: int) -> Iterator[HTTPConnection]:
+    """Requests with a half of their bodies."""
+    for _ in range(count):
+        connection = HTTPConnection(ADDRESS.removeprefix("http://"), timeout=SECONDS)
+        connection.putrequest("POST", "/models/tiny/encode")
+        connection.putheader("content-type", "application/json")
+        connection.putheader("content-length", str(len(BODY)))
+        connection.endheaders()
+        connection.send(BODY[: len(BODY) // 2])
+        yield connection
 
 
 def redeployed(folder: Path, _bundle: Path, _callers: Callers) -> Event:
@@ -168,20 +189,19 @@ def replicas() -> Iterator[int]:
             yield int(path.parent.name)
 
 
-def resume(folder: Path, callers: Callers, until_then: Event = lambda: True) -> None:
+def resume(callers: Callers, until_then: Event = lambda: True) -> None:
     """Waits for further responses, and for an event."""
     goal = callers.answered + REQUESTS
     until(lambda: callers.failures or (callers.answered >= goal and until_then()), SECONDS)
     if callers.failures:
-        sys.exit(f"{callers.failures[0]}\n{refused(folder)}")
+        sys.exit(callers.failures[0])
 
 
-def refused(folder: Path) -> str:
-    """Lines of HAProxy's log with responses of its own, whose codes say why, and with dead servers."""
-    lines = [
-        line for file in folder.glob("haproxy/**/*.stdout.log") for line in file.read_text().splitlines()
-    ]
-    return "\n".join(line for line in lines if " 500 " in line or "is DOWN" in line or "is UP" in line)
+def unusual(folder: Path) -> str:
+    """Lines of HAProxy's logs without those of requests that were answered."""
+    files = sorted(folder.glob("haproxy/**/*.log"))
+    lines = [line for file in files for line in (file.name, *file.read_text().splitlines())]
+    return "\n".join(line for line in lines if " 200 " not in line and "/readyz" not in line)
 
 
 def request_ids() -> list[str]:
