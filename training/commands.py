@@ -24,7 +24,7 @@ from training import fit as fitting
 from training.ablation import weak
 from training.checkpoint import LAST, EpochReport
 from training.config import Experiment, read_experiment
-from training.device import device_name, device_of, fabric_for
+from training.device import device_name, device_of, fabric_for, naming_lost_processes
 from training.divergence import REMEDY
 from training.errors import TrainingError
 from training.evaluation import (
@@ -76,8 +76,9 @@ def fit(
         force: Whether to publish a model that predicts no better than the training mean, too.
 
     Raises:
-        TrainingError: The folder holds another run, a place cannot be written, or the model predicts no
-            better than the training mean: its card is then in the folder of the run.
+        TrainingError: The folder holds another run, a place cannot be written, another process of the run
+            is gone, or the model predicts no better than the training mean: its card is then in the folder
+            of the run.
     """
     leader, launch = is_leader(), launched()
     if leader and not resume and (folder / LAST).exists():
@@ -86,8 +87,10 @@ def fit(
             "or choose another folder with --workdir"
         )
     weights = None if start is None else weights_of(start)
-    fabric = fabric_for(experiment.fit, launch)
-    prepared = data.prepare(experiment, fabric)
+    processes = experiment.fit.processes * experiment.fit.nodes if launch is None else launch.world_size
+    with naming_lost_processes(processes, folder):
+        fabric = fabric_for(experiment.fit, launch)
+        prepared = data.prepare(experiment, fabric)
     _announce(experiment, prepared, folder, launch)
     with tracked(trackers if leader else [], experiment, folder, resume) as log:
         with _shown(experiment, prepared, log) as progress:

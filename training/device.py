@@ -6,7 +6,9 @@ import atexit
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
@@ -103,6 +105,28 @@ def from_leader(fabric: Fabric, read: Callable[[], Value]) -> Value:
     if refusal is not None:
         raise TrainingError(refusal)
     return cast("Value", value)
+
+
+@contextmanager
+def naming_lost_processes(world_size: int, run: Path) -> Iterator[None]:
+    """Turns a failed exchange between processes into a sentence that says how to resume.
+
+    Arguments:
+        world_size: Number of processes of the run.
+        run: Folder of the run.
+
+    Raises:
+        TrainingError: Another process of the run is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if world_size == 1 or isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise TrainingError(
+            f"another process of this run is gone ({str(error).splitlines()[0]}); look at what it printed. "
+            f"Finished epochs are kept: continue with --resume {run}, or start anew if there is none"
+        ) from error
 
 
 def free_memory(device: torch.device) -> int:

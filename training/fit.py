@@ -9,8 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,7 @@ from training.data import Prepared
 from training.data.augment import Augmentation
 from training.data.batches import share_of
 from training.data.rows import Rows
-from training.device import Placement, compile_loss, fabric_for, from_leader
+from training.device import Placement, compile_loss, fabric_for, from_leader, naming_lost_processes
 from training.divergence import REMEDY, Watch, capacity
 from training.epoch import Diverged, Progress, adam, generator_of, train_epoch
 from training.errors import TrainingError
@@ -139,7 +138,8 @@ def fit(
     progress, settings = progress or Progress(), experiment.fit
     fabric = fabric or fabric_for(settings, launched())
     shared = workdir, weights, resume, run or workdir
-    workdir, weights, resume, run = from_leader(fabric, lambda: shared)
+    with naming_lost_processes(fabric.world_size, workdir):
+        workdir, weights, resume, run = from_leader(fabric, lambda: shared)
     model = build(experiment, prepared)
     if weights is not None:
         _load(model, weights)
@@ -163,7 +163,7 @@ def fit(
         epochs.train(read_state)
     for sentence in watch.complaints(state.reports):
         progress.trouble(sentence)
-    with _naming_lost_processes(fabric, run):
+    with naming_lost_processes(fabric.world_size, run):
         best_weights = from_leader(fabric, lambda: load_file(workdir / BEST))
     model.cpu().load_state_dict(best_weights)
     return Fitted(model.eval(), state.reports, fabric.is_global_zero)
@@ -211,7 +211,7 @@ class _Run:
             TrainingError: Another process of the run is gone.
         """
         fabric, state, experiment, started = self.fabric, self.state, self.experiment, time.monotonic()
-        with _naming_lost_processes(fabric, self.run):
+        with naming_lost_processes(fabric.world_size, self.run):
             rows = self.place(self.prepared.in_epoch(number))
             trained = train_epoch(
                 fabric, self.module, state, experiment, rows, number, self.progress, self.augmentation
@@ -228,20 +228,6 @@ def _watch(model: MVAE, experiment: Experiment, prepared: Prepared) -> Watch:
     weights = dict(zip(model.modalities, model.weights.tolist(), strict=True))
     settings = experiment.model
     return Watch(settings.warmup, capacity(prepared.modalities, weights, settings.beta))
-
-
-@contextmanager
-def _naming_lost_processes(fabric: Fabric, run: Path) -> Iterator[None]:
-    """Turns a failed exchange between processes into a TrainingError that says how to resume."""
-    try:
-        yield
-    except RuntimeError as error:
-        if fabric.world_size == 1:
-            raise
-        raise TrainingError(
-            f"another process of this run is gone ({str(error).splitlines()[0]}); "
-            f"its finished epochs are kept: continue with --resume {run}"
-        ) from error
 
 
 def _step_back(

@@ -8,18 +8,23 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Never
 
 import pytest
+import torch
 
+from models_store import stores
 from tests import forking
 from tests.training.machines import FIRST, Machines, two_machines
 from tests.training.test_resume import experiment_file, finish, metrics, stopped_after
-from training import data
-from training.config import read_experiment
+from training import commands, data
+from training.config import Experiment, read_experiment
+from training.device import naming_lost_processes
 from training.errors import TrainingError
 from training.fit import LAST, fit
 from training.launch import Launch, first_host, is_leader, launched
@@ -233,3 +238,30 @@ def test_a_lost_machine_ends_the_run_which_resumes_on_one(tmp_path: Path, machin
     fit(experiment, prepared, tmp_path / "whole")
     assert json.loads((last / "metrics.jsonl").read_text().splitlines()[-1])["epoch"] == 3
     assert losses(last) == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
+
+
+def test_a_process_lost_before_the_first_epoch_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then the leader may have refused its folder, or the data have been read for hours."""
+    file = odd_experiment(tmp_path, epochs=1)
+    text = file.read_text().replace('device = "cpu"', 'device = "cpu"\nprocesses = 2')
+
+    def closed(*_: object) -> Never:
+        raise torch.distributed.DistNetworkError("Failed to recv, got 0 bytes\nframe #0: a stack")
+
+    monkeypatch.setattr(commands, "fabric_for", closed)
+    experiment = Experiment.model_validate(tomllib.loads(text))
+    store, run = stores.store_at(str(tmp_path / "store")), tmp_path / "run"
+    with pytest.raises(TrainingError) as caught:
+        commands.fit(experiment, text, store, run, resume=False, start=None, trackers=())
+    assert str(caught.value) == (
+        "another process of this run is gone (Failed to recv, got 0 bytes); look at what it printed. "
+        f"Finished epochs are kept: continue with --resume {run}, or start anew if there is none"
+    )
+
+
+def test_errors_of_one_process_keep_their_name(tmp_path: Path) -> None:
+    for world_size, error in ((1, RuntimeError("a shape")), (2, torch.OutOfMemoryError("14 GB"))):
+        with pytest.raises(type(error), match=str(error)), naming_lost_processes(world_size, tmp_path):
+            raise error
