@@ -189,8 +189,11 @@ def test_containers_have_no_more_rights_than_they_need(name: str, kind: str) -> 
 
 
 def test_the_pods_may_reach_names_and_the_bucket(serving: list[dict[str, Any]]) -> None:
-    """A bucket of AWS answers at https, port 443."""
-    ports = [port for rule in one(serving, "NetworkPolicy")["spec"]["egress"] for port in rule["ports"]]
+    """A bucket of AWS answers at https, port 443; names, the pods of DNS, which have no label of ours."""
+    rules = one(serving, "NetworkPolicy")["spec"]["egress"]
+    (names,) = [peer["podSelector"] for rule in rules for peer in rule.get("to", [])]
+    assert names == {"matchExpressions": [{"key": "k8s-app", "operator": "In", "values": ["kube-dns"]}]}
+    ports = [port for rule in rules for port in rule["ports"]]
     reachable = {(port["protocol"], port["port"]) for port in ports}
     assert reachable == {("UDP", 53), ("TCP", 53), ("TCP", 443)}
     assert "ANYVIEW_TRACE_ENDPOINT" not in settings_of(serving)
