@@ -23,19 +23,22 @@ from benchmarks.load import drive, request
 
 ROOT = Path(__file__).parents[1]
 NAMESPACES = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child", "--map-root-user"]
-PORT, CONNECTIONS, SECONDS = 8000, 16, 10.0
+PORT, SECONDS = 8000, 10.0
 IDLE = 0.25
 """Processor seconds in a second below which servers have started; Ray uses 0.14 without requests."""
 SERVICE = {"ANYVIEW_DEFAULT_MODEL": "digits", "ANYVIEW_RAY_CORES": "0.5", "ANYVIEW_RAY_MAX_REPLICAS": "2"}
-ONE, FORWARDED, BALANCED, RAY, SLOW_RAY = SERVERS = (
+ONE, FORWARDED, HALVED, BALANCED, RAY, SLOW_RAY = SERVERS = (
     "one process",
     "HAProxy and one process",
-    "HAProxy and two processes",
-    "Ray Serve with settings.env, two replicas",
-    "Ray Serve with its default proxy, two replicas",
+    "HAProxy and two processes, half of the connections each",
+    "HAProxy and two processes, as many connections each",
+    "Ray Serve with settings.env, two replicas, as many connections each",
+    "Ray Serve with its default proxy, two replicas, as many connections each",
 )
-BEHIND = {FORWARDED: (8001,), BALANCED: (8001, 8002)}
+BEHIND = {FORWARDED: (8001,), HALVED: (8001, 8002), BALANCED: (8001, 8002)}
 """Ports of the processes behind HAProxy, as its configuration states them."""
+CONNECTIONS = {ONE: 16, FORWARDED: 16, HALVED: 16, BALANCED: 32, RAY: 32, SLOW_RAY: 32}
+"""Connections that send requests all the time; a request costs less where more come at once."""
 
 
 def main() -> None:
@@ -63,9 +66,9 @@ def measure(name: str, folder: Path) -> None:
     until_idle()
     body = json.dumps({"inputs": {"label": [3]}}).encode()
     requests = [request("/encode", body, {"content-type": "application/json"})]
-    drive(PORT, requests, CONNECTIONS, SECONDS / 5)
+    drive(PORT, requests, CONNECTIONS[name], SECONDS / 5)
     before = processor_seconds()
-    answered = drive(PORT, requests, CONNECTIONS, SECONDS).answered
+    answered = drive(PORT, requests, CONNECTIONS[name], SECONDS).answered
     used = processor_seconds() - before
     print(json.dumps({"microseconds": 1e6 * used / answered, "megabytes": megabytes()}))
 

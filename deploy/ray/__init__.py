@@ -31,7 +31,7 @@ MOST_REQUESTS = 4096
 
 if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
     log.warning(
-        "Ray's default proxy takes twelve times the processor time of its HAProxy mode, 48 times that of the "
+        "Ray's default proxy takes 16 times the processor time of its HAProxy mode, 51 times that of the "
         "service: start Ray with the variables of deploy/ray/settings.env"
     )
 
