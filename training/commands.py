@@ -342,11 +342,7 @@ def _shown(experiment: Experiment, prepared: data.Prepared, log: Tracked) -> Ite
             )
             log.epoch(done)
 
-        def on_member(number: int, members: int) -> None:
-            if members > 1:
-                bar.console.print(f"model {number} of {members}", highlight=False)
-
-        def on_trouble(what: str) -> None:
+        def tell(what: str) -> None:
             bar.console.print(what, highlight=False)
 
-        yield fitting.Progress(on_batch, on_epoch, on_member, log.resumed, on_trouble)
+        yield fitting.Progress(on_batch, on_epoch, tell, log.resumed, tell)

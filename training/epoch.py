@@ -34,8 +34,8 @@ class Progress:
     batch: Callable[[int, int, float], None] = lambda _epoch, _batch, _loss: None
     """(epoch, batch of that epoch, its loss)."""
     epoch: Callable[[EpochReport], None] = lambda _report: None
-    member: Callable[[int, int], None] = lambda _number, _members: None
-    """(number of the model that is trained next, from 1; number of models)."""
+    stage: Callable[[str], None] = lambda _what: None
+    """What is trained next, where there is more than one model."""
     resumed: Callable[[Sequence[EpochReport]], None] = lambda _reports: None
     """The finished epochs of a run that is resumed."""
     trouble: Callable[[str], None] = lambda _what: None

@@ -80,7 +80,8 @@ def train(
     for number, start in enumerate(starts):
         folder = workdir / f"member-{number + 1}" if number else workdir
         rows = prepared.of_member(number, count)
-        progress.member(number + 1, count)
+        if count > 1:
+            progress.stage(f"model {number + 1} of {count}")
         fitted = fitting.fit(
             experiment.model_copy(update={"seed": experiment.seed + number}),
             rows,
@@ -97,6 +98,7 @@ def train(
     models: list[MVAE] = [one.model for one in members]
     leader = members[0].leader
     if experiment.model.linear and leader:
+        progress.stage("linear model")
         with threads_for(models[0], experiment.fit.batch_size):
             linear = fit_linear(experiment, prepared)
         models += [copy.deepcopy(linear) for _ in range(count)]  # so that it has half of the weight

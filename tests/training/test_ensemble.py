@@ -283,9 +283,11 @@ def test_a_run_resumes_within_a_member(run: Run, members: list[MVAE], tmp_path: 
     with pytest.raises(Stopped):
         train(run.experiment, run.prepared, tmp_path, Progress(epoch=stop))
     seen: list[int] = []
-    progress = Progress(epoch=lambda report: seen.append(report.epoch))
+    stages: list[str] = []
+    progress = Progress(epoch=lambda report: seen.append(report.epoch), stage=stages.append)
     again = train(run.experiment, run.prepared, tmp_path, progress, resume=True)
     assert seen == [*range(10, 19)]
+    assert stages == [f"model {number} of {len(members)}" for number in range(1, len(members) + 1)]
     assert [report.epoch for report in again.reports] == [*range(1, 19)]
     for one, other in zip(members, members_of(again), strict=True):
         assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
