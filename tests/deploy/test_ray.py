@@ -29,7 +29,7 @@ def test_no_request_fails_when_replicas_are_killed_replaced_or_drained_or_a_vers
     with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:  # sockets need a short path
         command = [*NAMESPACES, sys.executable, "-m", "tests.deploy.run_ray", folder, str(bundle_folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
-    print(done.stderr[-3000:])
+    print(done.stderr[-10_000:])
     assert done.returncode == 0
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["failures"] == []
