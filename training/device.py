@@ -123,8 +123,9 @@ def naming_lost_processes(world_size: int, run: Path) -> Iterator[None]:
     except RuntimeError as error:
         if world_size == 1 or isinstance(error, torch.OutOfMemoryError):
             raise
+        reason = str(error).partition("\n")[0] or type(error).__name__  # after it comes a stack of C++
         raise TrainingError(
-            f"another process of this run is gone ({str(error).splitlines()[0]}); look at what it printed. "
+            f"another process of this run is gone ({reason}); look at what it printed. "
             f"Finished epochs are kept: continue with --resume {run}, or start anew if there is none"
         ) from error
 

@@ -265,3 +265,8 @@ def test_errors_of_one_process_keep_their_name(tmp_path: Path) -> None:
     for world_size, error in ((1, RuntimeError("a shape")), (2, torch.OutOfMemoryError("14 GB"))):
         with pytest.raises(type(error), match=str(error)), naming_lost_processes(world_size, tmp_path):
             raise error
+
+
+def test_an_error_without_a_message_is_named_by_its_type(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"gone \(RuntimeError\)"), naming_lost_processes(2, tmp_path):
+        raise RuntimeError
