@@ -7,6 +7,7 @@ FULL := $(VENV)/full
 BENCH := $(VENV)/bench
 DOCS := $(VENV)/docs
 SBOM := $(VENV)/sbom
+CHECKOV := $(VENV)/checkov
 PIP_FLAGS := --disable-pip-version-check --quiet -c constraints.txt
 # The pip that comes with Python 3.11 takes three times as long to choose among the files of an index.
 NEW_PIP := -m pip install --disable-pip-version-check --quiet --upgrade pip
@@ -14,7 +15,7 @@ LOCK := pyproject.toml constraints.txt
 # Without the compiled modules every process compiles torch anew: three seconds of each start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: serve test reference lint docs format proto train bench-service bench-client bench-grpc bench-impute bench-page bench-training bench-likelihood bench-tables ablation soak sbom clean
+.PHONY: serve test reference lint objects docs format proto train bench-service bench-client bench-grpc bench-impute bench-page bench-training bench-likelihood bench-tables ablation soak sbom clean
 
 serve: export ANYVIEW_DEFAULT_MODEL ?= digits
 serve: $(SERVE)/.done  ## Serve the shipped models on http://127.0.0.1:8000
@@ -38,6 +39,13 @@ lint: $(FULL)/.done  ## Lint, format check, types, import contracts, Dockerfile,
 	$(FULL)/bin/lint-imports
 	$(FULL)/bin/hadolint Dockerfile deploy/gpu/Dockerfile
 	if [ -d tests/clients/node_modules ]; then node tests/clients/workflow.mjs .github/workflows/*.yml; fi
+
+objects: $(FULL)/.done $(CHECKOV)/.done  ## Render the objects of Kubernetes into build/objects, and check them by checkov
+	rm -rf build/objects && mkdir -p build/objects
+	for file in $$(find deploy -name kustomization.yaml); do \
+		folder=$$(dirname $$file); $(FULL)/bin/kubectl kustomize $$folder > build/objects/$$(echo $$folder | tr / -).yaml || exit; \
+	done
+	$(CHECKOV)/bin/checkov --config-file deploy/checkov.yaml --directory build/objects
 
 docs: $(FULL)/.done $(DOCS)/.done  ## Write the generated pages of docs/ and build the site into build/site
 	$(FULL)/bin/python docs/generate.py
@@ -124,6 +132,13 @@ $(DOCS)/.done: $(LOCK)
 $(SBOM)/.done: Makefile
 	$(PYTHON) -m venv $(SBOM)
 	$(SBOM)/bin/pip install --disable-pip-version-check --quiet cyclonedx-bom==7.5.0
+	touch $@
+
+# Apart, since it pins the versions of many packages.
+$(CHECKOV)/.done: Makefile
+	$(PYTHON) -m venv $(CHECKOV)
+	$(CHECKOV)/bin/python $(NEW_PIP)
+	$(CHECKOV)/bin/pip install --disable-pip-version-check --quiet --no-compile checkov==3.3.30
 	touch $@
 
 # The service and the servers that it is compared with.

@@ -247,6 +247,18 @@ def test_the_pods_of_a_training_are_as_many_as_torchrun_expects() -> None:
     assert experiment.fit.processes * experiment.fit.nodes == 1  # the launcher says how many there are
 
 
+@pytest.mark.parametrize(("name", "peers"), [("jobs/train", True), ("jobs/impute", False)])
+def test_the_pods_of_a_job_are_reached_by_each_other_alone(name: str, peers: bool) -> None:
+    """torch.distributed listens at ports that it chooses; an imputation at none."""
+    objects = rendered(name)
+    policy = one(objects, "NetworkPolicy")["spec"]
+    pods = {"podSelector": {"matchLabels": one(objects, "Job")["spec"]["template"]["metadata"]["labels"]}}
+    assert policy["podSelector"] == pods["podSelector"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy.get("ingress", []) == [{"from": [pods]}] * peers
+    assert [rule for rule in policy["egress"] if "ports" not in rule] == [{"to": [pods]}] * peers
+
+
 def test_a_training_on_gpus_differs_by_one_gpu_for_each_process() -> None:
     plain, (on_gpus,) = (
         pod_of(rendered(f"jobs/{name}"), "Job")["containers"] for name in ("train", "train-gpu")
