@@ -1,5 +1,5 @@
 """A cluster of Ray serves ``deploy.ray:app`` with two replicas, while one is killed, both are replaced, a
-version is published, and one is drained.
+version is published, one is drained, and one is added for more requests.
 
 Runs in namespaces of its own for network and processes, since Ray's ports are bound to all interfaces:
 ``unshare --net --pid … python -m tests.deploy.run_ray FOLDER BUNDLE``. Writes what was answered as JSON.
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ SECONDS = 280.0 + REQUESTS / 20
 """Seconds after which it fails: for the end of an event, and for so many requests on a busy machine."""
 BODY, HALF_SENT = json.dumps({"inputs": {"label": [3]}}).encode(), 8
 """A request, and how many are on their way when a replica is killed: each replica would have got some."""
+LARGE, IN_PROGRESS = BODY.ljust(400_000), 80
+"""A request of which HAProxy sends a half on, and as many as Ray starts a second replica for (beyond 32)."""
 
 
 def main(folder: Path, bundle: Path) -> None:
@@ -55,7 +57,7 @@ def main(folder: Path, bundle: Path) -> None:
     report: dict[str, Any] = {"request_ids": request_ids()}
     try:
         resume(callers)
-        for event in (killed, redeployed, published, scraped, drained):
+        for event in (killed, redeployed, published, scraped, drained, added):
             before, then = callers.answered, event(folder, bundle, callers)
             resume(callers, then)
             print(f"{event.__name__}: 0 failed of {callers.answered - before}", file=sys.stderr)
@@ -75,25 +77,30 @@ def main(folder: Path, bundle: Path) -> None:
 
 def killed(_folder: Path, _bundle: Path, callers: Callers) -> Event:
     """Kills a replica while the bodies of some requests are on their way; another takes its place."""
-    victim, connections = next(replicas()), [*half_sent(HALF_SENT)]
+    victim, connections = next(replicas()), [*half_sent(HALF_SENT, BODY)]
     os.kill(victim, signal.SIGKILL)
-    for connection in connections:
-        connection.send(BODY[len(BODY) // 2 :])
-        if (status := connection.getresponse().status) != 200:
-            callers.failures.append(f"{status} to a request whose body came after the replica was killed")
+    send_rest(connections, BODY, callers)
     return lambda: victim not in replicas() and len([*replicas()]) == 2
 
 
-def half_sent(count: int) -> Iterator[HTTPConnection]:
+def half_sent(count: int, body: bytes) -> Iterator[HTTPConnection]:
     """Requests with a half of their bodies."""
     for _ in range(count):
         connection = HTTPConnection(ADDRESS.removeprefix("http://"), timeout=SECONDS)
         connection.putrequest("POST", "/models/tiny/encode")
         connection.putheader("content-type", "application/json")
-        connection.putheader("content-length", str(len(BODY)))
+        connection.putheader("content-length", str(len(body)))
         connection.endheaders()
-        connection.send(BODY[: len(BODY) // 2])
+        connection.send(body[: len(body) // 2])
         yield connection
+
+
+def send_rest(connections: Iterable[HTTPConnection], body: bytes, callers: Callers) -> None:
+    """Sends the other half of the bodies, and reads the responses."""
+    for connection in connections:
+        connection.send(body[len(body) // 2 :])
+        if (status := connection.getresponse().status) != 200:
+            callers.failures.append(f"{status} to a request whose body came in two parts")
 
 
 def redeployed(folder: Path, _bundle: Path, _callers: Callers) -> Event:
@@ -119,9 +126,18 @@ def scraped(_folder: Path, _bundle: Path, _callers: Callers) -> Event:
 
 def drained(folder: Path, _bundle: Path, _callers: Callers) -> Event:
     """Lowers the number of replicas: Ray drains one, and may then replace the other."""
-    one = {"min_replicas": 1, "max_replicas": 1}
-    deploy(folder, "999", [{"name": "anyview", "autoscaling_config": one}])
+    deploy(folder, "999", {"min_replicas": 1, "max_replicas": 1})
     return lambda: len([*replicas()]) == 1
+
+
+def added(folder: Path, _bundle: Path, callers: Callers) -> Event:
+    """Has more requests in progress than one replica is for: Ray adds a replica."""
+    soon = {"upscale_delay_s": 1, "look_back_period_s": 2, "metrics_interval_s": 0.5}  # from 30, 30, 10
+    deploy(folder, "999", {"min_replicas": 1, "max_replicas": 2, **soon})
+    connections = [*half_sent(IN_PROGRESS, LARGE)]
+    until(lambda: len([*replicas()]) == 2 and servers_up(folder) == 2, SECONDS)
+    send_rest(connections, LARGE, callers)
+    return lambda: True
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -138,6 +154,7 @@ def environment(folder: Path) -> dict[str, str]:
         "ANYVIEW_POLL_SECONDS": "0.5",
         "ANYVIEW_RAY_CORES": "0.5",
         "ANYVIEW_RAY_MAX_REPLICAS": "2",
+        "ANYVIEW_DEADLINE_SECONDS": "600",  # half of some requests waits until a replica is added
         "RAY_SERVE_HAPROXY_LOG_TARGET": "stdout format raw",
         # A drained replica takes no new requests, but Ray lets it live for 30 s by default.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "10",
@@ -156,14 +173,14 @@ def begin(folder: Path) -> None:
     until(lambda: servers_up(folder) == 2, SECONDS)
 
 
-def deploy(folder: Path, rows: str, changes: Sequence[Mapping[str, Any]] = ()) -> None:
+def deploy(folder: Path, rows: str, scaling: Mapping[str, float] | None = None) -> None:
     """Starts or changes the application by the project's file, with the settings of this process."""
     content = yaml.safe_load((ROOT / "deploy" / "ray" / "serve.yaml").read_text())
     settings = {name: value for name, value in os.environ.items() if name.startswith("ANYVIEW_")}
     variables = {**settings, "PYTHONPATH": str(ROOT), "ANYVIEW_MAX_ROWS": rows}
     (application,) = content["applications"]
     application["runtime_env"] = {"env_vars": variables}
-    application["deployments"] = [*changes]
+    application["deployments"] = [{"name": "anyview", "autoscaling_config": scaling}] if scaling else []
     file = folder / "serve.yaml"
     file.write_text(yaml.safe_dump(content))
     subprocess.run(["serve", "deploy", file], cwd=ROOT, check=True, stdout=sys.stderr)  # noqa: S603, S607

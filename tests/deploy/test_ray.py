@@ -23,7 +23,7 @@ from tests.deploy.run_ray import SECONDS
 @pytest.mark.skipif(
     find_spec("ray") is not None and not has_namespaces(), reason="no namespaces of the network"
 )
-def test_no_request_fails_when_replicas_are_killed_replaced_or_drained_or_a_version_comes(
+def test_no_request_fails_when_replicas_are_killed_replaced_drained_or_added_or_a_version_comes(
     bundle_folder: Path,
 ) -> None:
     with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:  # sockets need a short path
