@@ -16,6 +16,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -301,8 +302,9 @@ def _remove_stale_drafts(folder: Path) -> None:
     """Remove the drafts of processes that were killed while they published."""
     oldest = time.time() - STALE_SECONDS
     for draft in folder.glob(".*-*"):
-        if DRAFT.fullmatch(draft.name) and draft.stat().st_mtime < oldest:
-            shutil.rmtree(draft, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process has published it in the meantime
+            if DRAFT.fullmatch(draft.name) and draft.stat().st_mtime < oldest:
+                shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_flushed(path: Path, content: bytes) -> None:

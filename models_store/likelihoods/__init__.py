@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from models_store.errors import ManifestError
 from models_store.likelihoods.base import Constant, Likelihood, Parameters
-from models_store.likelihoods.counts import NegativeBinomial, Poisson
+from models_store.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflated
 from models_store.likelihoods.labels import Bernoulli, Categorical
 from models_store.likelihoods.measures import Laplace, LogNormal, Normal, StudentT
 from models_store.likelihoods.mixed import Mixed, Part
@@ -36,6 +36,7 @@ FAMILIES: Mapping[str, type[Likelihood]] = {
     "categorical": Categorical,
     "poisson": Poisson,
     "negative_binomial": NegativeBinomial,
+    "zero_inflated": ZeroInflated,
     "mixed": Mixed,
 }
 

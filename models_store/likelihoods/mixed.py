@@ -12,7 +12,7 @@ import numpy as np
 
 from models_store.fusion import Array, array_namespace
 from models_store.likelihoods.base import Likelihood, Parameters
-from models_store.likelihoods.counts import NegativeBinomial, Poisson
+from models_store.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflated
 from models_store.likelihoods.labels import Categorical
 from models_store.likelihoods.measures import Laplace, LogNormal, Normal, StudentT
 
@@ -24,6 +24,7 @@ CELLS: Mapping[str, Likelihood] = MappingProxyType(
         "student_t": StudentT(),
         "poisson": Poisson(),
         "negative_binomial": NegativeBinomial(),
+        "zero_inflated": ZeroInflated(),
         "categorical": Categorical(),
     }
 )

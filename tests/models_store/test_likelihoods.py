@@ -29,6 +29,24 @@ class Example(NamedTuple):
     x: NumpyArray  # (rows, CELLS)
 
 
+class _WithZeros(NamedTuple):
+    """Counts of scipy that are 0 with a further probability, by the definition."""
+
+    counts: Any
+    zero: NumpyArray
+
+    def logpmf(self, x: NumpyArray) -> NumpyArray:
+        probability: NumpyArray = self.zero * (x == 0) + (1 - self.zero) * self.counts.pmf(x)
+        return np.log(probability)
+
+    def mean(self) -> Any:
+        return (1 - self.zero) * self.counts.mean()
+
+    def var(self) -> Any:
+        squares = self.counts.var() + self.counts.mean() ** 2
+        return (1 - self.zero) * squares - self.mean() ** 2
+
+
 def _examples() -> dict[str, Example]:
     rng = np.random.default_rng(0)
     loc, log_scale = rng.normal(0, 3, CELLS), rng.uniform(-2, 2, CELLS)
@@ -43,6 +61,7 @@ def _examples() -> dict[str, Example]:
     # More than four degrees of freedom: samples' variances have a variance.
     log_df = np.log([4.5, 6.0, 9.0, 30.0, 100.0, 900.0])
     df = np.exp(log_df)
+    zero = np.array([0.02, 0.3, 0.5, 0.7, 0.9, 0.98])
     t_loc, t_scale, t_logits, t_mean, t_total = map(torch.tensor, (loc, scale, logits, mean, total))
     return {
         "normal": Example(
@@ -81,6 +100,21 @@ def _examples() -> dict[str, Example]:
             stats.nbinom(total, total / (total + mean)),
             distributions.NegativeBinomial(t_total, probs=t_mean / (t_mean + t_total)),
             whole,
+        ),
+        "zero_inflated": Example(
+            {
+                "log_mean": log_mean + np.log(1 - zero),
+                "log_total_count": log_total,
+                "zero_logit": special.logit(zero),
+            },
+            _WithZeros(stats.nbinom(total, total / (total + mean)), zero),
+            distributions.MixtureSameFamily(
+                distributions.Categorical(torch.tensor(np.stack([zero, 1 - zero], axis=1))),
+                distributions.NegativeBinomial(
+                    t_total[:, None], probs=torch.stack([0 * t_mean, t_mean / (t_mean + t_total)], dim=1)
+                ),
+            ),
+            np.where(bits > 0, whole, 0.0),
         ),
     }
 

@@ -69,6 +69,13 @@ def test_of_concurrent_publishers_one_wins(tmp_path: Path) -> None:
     assert entries(tmp_path / "digits") == ["1"]
 
 
+def test_a_draft_that_another_process_publishes_meanwhile_is_left_to_it(bundle: Path) -> None:
+    """Its name is listed, but no longer leads to a folder."""
+    (bundle.parent / ".2-abcdefgh").symlink_to("moved")
+    publish(bundle.parents[1], MODEL.model_copy(update={"version": 3}), FILES)
+    assert versions(bundle.parents[1], "digits") == [1, 3]
+
+
 def kill_at(step: int) -> Callable[[FrameType, str, Any], None]:
     """A profiler that kills its process, as ``kill -9`` does, before a call that touches the disk."""
     touching = {"mkdir", "open", "write", "flush", "fsync", "fileno", "close", "__exit__", "chmod", "rename"}

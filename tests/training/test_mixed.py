@@ -14,7 +14,8 @@ from training.data.rows import Rows
 from training.model import MVAE
 from training.mvae_config import MVAEConfig
 from training.networks.build import networks_for
-from training.networks.mixed import ColumnFeatures, ColumnParameters, _Ordered, total_count
+from training.networks.mixed import ColumnFeatures, ColumnParameters, _Ordered
+from training.networks.units import total_count
 
 TABLE = mixed_table()
 NAN = math.nan

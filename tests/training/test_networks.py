@@ -155,6 +155,7 @@ CASES = {
     "long_tails": (modality("vector", (4,), "log_normal"), MLP),
     "rates": (modality("counts", (4,), "poisson"), MLP),
     "counts": (modality("counts", (4,), "negative_binomial", "int64"), MLP),
+    "many_zeros": (modality("counts", (4,), "zero_inflated"), MLP),
     "category": (modality("category", (), "categorical", "int64", labels=("a", "b", "c")), MLP),
     "own_vector": (modality("vector", (4,), "normal"), OWN),
     "own_category": (modality("category", (), "categorical", "int64", labels=("a", "b", "c")), OWN),
@@ -166,7 +167,7 @@ def rows_for(x: Modality, n: int = 64) -> Tensor:
     torch.manual_seed(0)
     if x.kind == "category":
         return torch.randint(0, 3, (n,))
-    if x.likelihood in {"poisson", "negative_binomial"}:
+    if x.distribution.of_counts:
         return torch.poisson(torch.full((n, *x.shape), 30.0)).to(getattr(torch, x.dtype))
     values = torch.randn(n, *x.shape) * 40 + 100
     if x.distribution.above_zero:

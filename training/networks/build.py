@@ -26,6 +26,7 @@ from training.networks.units import (
     OneHot,
     Standardise,
     column_scales,
+    count_starts,
     log_bounds,
 )
 
@@ -117,7 +118,7 @@ def _ends(modality: Modality, x: Tensor | CellStatistics, flag: bool) -> tuple[n
     family = FAMILIES[modality.likelihood]
     if family.of_counts:
         inputs = nn.Sequential(Logarithm(), Standardise(*column_scales(x, torch.log1p)))
-        outputs = AsCounts(column_scales(x)[0], dispersed="log_total_count" in family.parameters)
+        outputs = AsCounts(column_scales(x)[0], count_starts(family(), x))
     else:
         shift, scale = column_scales(x, torch.log) if family.above_zero else column_scales(x)
         starts = {

@@ -13,7 +13,7 @@ from models_store.likelihoods import Likelihood
 from models_store.likelihoods.mixed import CELLS
 from training.networks.outputs import ModelOutput, soft_bound, unbounded
 from training.networks.statistics import CellStatistics, plain
-from training.networks.units import DEVIATIONS, clipped, column_scales, log_bounds
+from training.networks.units import DEVIATIONS, clipped, column_scales, count_starts, log_bounds
 
 SHARES = 1.0
 """Rows by which the share of each label is raised before its logarithm is taken."""
@@ -215,29 +215,20 @@ class _Numbers(_Group):
 
 
 class _Counts(_Group):
-    """Logarithm of the mean of counts of one family, and their learned total count if it has one."""
+    """Logarithm of the mean of counts of one family, and their learned further parameters."""
 
     usual: Tensor
 
     def __init__(self, columns: Sequence[Column], at: Sequence[int], x: Tensor | CellStatistics) -> None:
         super().__init__()
         self.inputs = len(at)
-        mean, deviation = column_scales(x[:, at])
-        self.register_buffer("usual", torch.log(mean.clamp(min=1e-3)))
-        dispersed = len(_family(columns[at[0]]).parameters) > 1
-        start = total_count(mean, deviation.square()).log()
-        self.log_total_count = nn.Parameter(start) if dispersed else None
+        values = x[:, at]
+        self.register_buffer("usual", torch.log(column_scales(values)[0].clamp(min=1e-3)))
+        self.further = nn.ParameterList(count_starts(_family(columns[at[0]]), values).values())
 
     def forward(self, raw: Tensor) -> Tensor:
-        log_mean = self.usual + soft_bound(raw)
-        if self.log_total_count is None:
-            return log_mean
-        return torch.stack([log_mean, soft_bound(self.log_total_count).expand_as(raw)], dim=2).flatten(1)
-
-
-def total_count(mean: Tensor, variance: Tensor) -> Tensor:
-    """The total count r of a negative binomial by moments: variance = mean + mean² / r, 0.1 … 1,000."""
-    return (mean.square() / (variance - mean).clamp(min=1e-6)).clamp(0.1, 1000.0)
+        further = [soft_bound(value).expand_as(raw) for value in self.further]
+        return torch.stack([self.usual + soft_bound(raw), *further], dim=2).flatten(1)
 
 
 class _Labels(_Group):

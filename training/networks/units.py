@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from models_store.likelihoods import Likelihood
 from training.networks.outputs import ModelOutput, soft_bound, unbounded
 from training.networks.statistics import CellStatistics, Function, plain
 
@@ -142,25 +143,52 @@ class InUnits(nn.Module):
 
 
 class AsCounts(nn.Module):
-    """The logarithm of a rate around the usual one and, where there is one, of a learned total count.
+    """The logarithm of a mean around the usual one, and learned further parameters of the family of counts.
 
     Arguments:
         usual: The mean count of each cell.
-        dispersed: Whether counts vary more than those of a Poisson distribution.
+        starts: Start of each further parameter, with the shape of ``usual``: :func:`count_starts`.
     """
 
     usual: Tensor
 
-    def __init__(self, usual: Tensor, dispersed: bool) -> None:
+    def __init__(self, usual: Tensor, starts: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.register_buffer("usual", torch.log(usual.clamp(min=1e-3)))
-        self.log_total_count = nn.Parameter(torch.zeros_like(usual)) if dispersed else None
+        self.further = nn.ParameterDict(dict(starts))
 
     def forward(self, raw: Tensor) -> ModelOutput:
-        output = ModelOutput(reconstruction=self.usual + soft_bound(raw))
-        if self.log_total_count is not None:
-            output["log_total_count"] = soft_bound(self.log_total_count).expand_as(raw)
-        return output
+        further = {name: soft_bound(value).expand_as(raw) for name, value in self.further.items()}
+        return ModelOutput(reconstruction=self.usual + soft_bound(raw), **further)
+
+
+def count_starts(family: Likelihood, x: Tensor | CellStatistics) -> dict[str, Tensor]:
+    """Starts of the parameters of counts after their mean, by the moments of each cell.
+
+    Of the zeros, half are taken for those beyond the negative binomial's, if the family has such zeros.
+
+    Arguments:
+        family: Family of the counts.
+        x: Training rows, (n, *shape), NaN where missing, or their statistics.
+    """
+    mean, deviation = column_scales(x)
+    variance, starts = deviation.square(), dict[str, Tensor]()
+    if "zero_logit" in family.parameters:
+        zeros = torch.full_like(mean, 0.5)
+        if isinstance(x, Tensor):
+            zeros = _nanmean(x, lambda values: torch.where(values.isnan(), values, (values == 0).float()))
+        share = (zeros.float() / 2).nan_to_num(0.25).clamp(0.01, 0.9)
+        starts["zero_logit"] = share.logit()
+        mean = mean / (1 - share)
+        variance = variance / (1 - share) - share * mean.square()  # of what is no further zero
+    if "log_total_count" in family.parameters:
+        starts["log_total_count"] = total_count(mean, variance).log()
+    return {name: starts[name] for name in family.parameters[1:]}
+
+
+def total_count(mean: Tensor, variance: Tensor) -> Tensor:
+    """The total count r of a negative binomial by moments: variance = mean + mean² / r, 0.1 … 1,000."""
+    return (mean.square() / (variance - mean).clamp(min=1e-6)).clamp(0.1, 1000.0)
 
 
 def column_scales(x: Tensor | CellStatistics, of: Function = plain) -> tuple[Tensor, Tensor]:

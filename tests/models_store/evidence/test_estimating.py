@@ -111,6 +111,14 @@ DECODERS: dict[str, tuple[Decoder, Any]] = {
         lambda z: {"log_mean": z * STEPS + 1, "log_total_count": 0.2 * z + 0 * STEPS},
         [7.0, 0.0, 3.0],
     ),
+    "zero_inflated": (
+        lambda z: {
+            "log_mean": z * STEPS + 1,
+            "log_total_count": 0.2 * z + 0 * STEPS,
+            "zero_logit": 0.3 * z + 0 * STEPS,
+        },
+        [7.0, 0.0, 3.0],
+    ),
 }
 
 
