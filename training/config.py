@@ -68,7 +68,8 @@ class TableColumn(_Frozen):
     """Header of the column in the file; default: its name."""
     likelihood: str | None = None
     """Of a column of a ``table``: ``normal``, ``log_normal``, ``laplace``, ``student_t``, ``poisson``,
-    ``negative_binomial`` or ``categorical``; default: ``categorical`` with labels, else ``normal``."""
+    ``negative_binomial``, ``zero_inflated`` or ``categorical``; default: ``categorical`` with labels, else
+    ``normal``."""
     labels: tuple[str, ...] | None = None
     """Of a column of a ``table``: its labels, in the order of their indices."""
     ordered: bool = False
@@ -105,7 +106,7 @@ class ModalityChoice(_Frozen):
     """For the source `table`: spectrogram that is computed from a sound."""
     likelihood: str | None = None
     """``normal``, ``log_normal``, ``laplace``, ``student_t``, ``bernoulli``, ``categorical``, ``poisson``,
-    ``negative_binomial``, or ``mixed`` of a ``table``; default: that of the source."""
+    ``negative_binomial``, ``zero_inflated``, or ``mixed`` of a ``table``; default: that of the source."""
     labels: tuple[str, ...] | None = None
     """For a category: its labels, in the order of their indices."""
     columns: tuple[TableColumn, ...] | None = None

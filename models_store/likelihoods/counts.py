@@ -90,8 +90,8 @@ class ZeroInflated(Likelihood):
 
     .. math:: p(x) = \pi \, [x = 0] + (1 - \pi) \, \mathrm{NB}(x; m, r), \quad \mu = (1 - \pi) \, m
 
-    ``log_mean`` is the logarithm of the mean :math:`\mu` of all counts, ``log_total_count`` :math:`\log r`, and
-    ``zero_logit`` :math:`\log \pi / (1 - \pi)`.
+    ``log_mean`` is the logarithm of the mean :math:`\mu` of all counts, ``log_total_count`` that of r, and
+    ``zero_logit`` is :math:`\log \pi / (1 - \pi)`.
 
     >>> parameters = {"log_mean": np.log([1.0]), "log_total_count": np.log([4.0]), "zero_logit": np.zeros(1)}
     >>> family = ZeroInflated()
@@ -146,12 +146,13 @@ class ZeroInflated(Likelihood):
         return xp.where(x == 0, xp.logaddexp(log_zero, counted), counted)
 
     def _roots(self, parameters: Parameters, tangents: Parameters) -> list[Array]:
-        # Of log_mean alone. A zero tells of it only as far as it is one of the negative binomial: what the
-        # negative binomial's own zeros would add is lost in proportion to the odds of the others.
+        # Of log_mean alone. What zeros of the negative binomial would add is lost by the probability that a
+        # zero is a further one.
         component, log_weight, log_zero = self._component(parameters)
         total = np.exp(self._clipped(parameters, "log_total_count"))
         mean = np.exp(component["log_mean"])
-        own = log_weight + self._counts.log_prob(np.zeros_like(mean), component)
+        log_counted = log_weight + self._counts.log_prob(np.zeros_like(mean), component)
         slope = mean * total / (mean + total)  # minus the score of a zero; the information of a count
-        information = np.exp(log_weight) * slope - np.exp(own) * slope**2 * sigmoid(log_zero - own)
+        lost = np.exp(log_counted) * slope**2 * sigmoid(log_zero - log_counted)
+        information = np.exp(log_weight) * slope - lost
         return [tangents["log_mean"] * np.sqrt(np.maximum(information, 0.0))]

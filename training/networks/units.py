@@ -187,8 +187,11 @@ def count_starts(family: Likelihood, x: Tensor | CellStatistics) -> dict[str, Te
 
 
 def total_count(mean: Tensor, variance: Tensor) -> Tensor:
-    """The total count r of a negative binomial by moments: variance = mean + mean² / r, 0.1 … 1,000."""
-    return (mean.square() / (variance - mean).clamp(min=1e-6)).clamp(0.1, 1000.0)
+    """The total count r of a negative binomial by moments: variance = mean + mean² / r, 1 … 1,000.
+
+    Given z, counts vary less than their moments say: 1 is a better start than what is below it.
+    """
+    return (mean.square() / (variance - mean).clamp(min=1e-6)).clamp(1.0, 1000.0)
 
 
 def column_scales(x: Tensor | CellStatistics, of: Function = plain) -> tuple[Tensor, Tensor]:

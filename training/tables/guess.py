@@ -23,6 +23,7 @@ from models_store.kinds.vector import VectorKind
 from models_store.tables.dialect import layout_of
 from training.errors import DataError, ExperimentError
 from training.tables.cases import load_keys
+from training.tables.counts import count_likelihood
 from training.tables.dataset import DataSetFile, is_data_set
 from training.tables.draft import Draft, Guess, joined
 from training.tables.files import File, texts
@@ -222,6 +223,8 @@ def _guess(view: View, name: str, spelled: Mapping[str, str]) -> Guess:
 def _columns(view: View, name: str, spelled: Mapping[str, str]) -> Guess:
     kind = "counts" if view.role == "count" else "vector"
     settings: dict[str, Any] = {"likelihood": KINDS[kind].usual_likelihood}
+    if view.role == "count":
+        settings = {"likelihood": count_likelihood([field.sample for field in view.fields])}
     if view.role == "skewed":
         settings = {"likelihood": "log_normal"}
     if view.role == "level" and _mostly_at_ends(view.fields):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from models_store.kinds.mixed import TableKind
+from training.tables.counts import count_likelihood
 from training.tables.draft import Guess
 from training.tables.naming import modality_name
 from training.tables.roles import Decision, Role
@@ -17,14 +18,8 @@ from training.tables.survey import Field
 
 APART, FEWEST = 0.1, 3
 """Share of rows that columns must lack together, and their least number, to be a view of their own."""
-TABULAR: Mapping[Role, str | None] = {
-    "category": None,
-    "measure": None,
-    "level": None,
-    "skewed": "log_normal",
-    "count": "negative_binomial",
-}
-"""Roles of columns of a table, and the likelihood of each where it is not the usual one."""
+TABULAR: Collection[Role] = ("category", "measure", "level", "skewed", "count")
+"""Roles of columns of a table."""
 
 
 def tables_of(
@@ -84,6 +79,8 @@ def _column(decision: Decision, spelled: str) -> dict[str, Any]:
         column["labels"] = labels
         if sized and len(labels) > 2:
             column["ordered"] = True
-    elif likelihood := TABULAR[decision.role]:
-        column["likelihood"] = likelihood
+    elif decision.role == "skewed":
+        column["likelihood"] = "log_normal"
+    elif decision.role == "count":
+        column["likelihood"] = count_likelihood([field.sample])
     return column

@@ -43,7 +43,7 @@ def test_all_columns_of_a_file_are_one_table_with_likelihoods_and_labels(tmp_pat
     assert columns["sex"]["labels"] == ["f", "m"]
     assert "ordered" not in columns["sex"]
     assert columns["stage"] == {"name": "stage", "labels": ["1", "2", "3", "4"], "ordered": True}
-    assert columns["visits count"]["likelihood"] == "negative_binomial"
+    assert columns["visits count"]["likelihood"] == "poisson"
 
 
 def test_columns_that_many_rows_lack_together_are_a_table_of_their_own(tmp_path: Path) -> None:
