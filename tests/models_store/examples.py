@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -128,3 +128,21 @@ def manifest(**changes: Any) -> Manifest:
         "modalities": (image(8, 6), category("a", "b", "c"), array("vector", 3), counts(5)),
     }
     return Manifest.model_validate({**fields, **changes})
+
+
+class WithZeros(NamedTuple):
+    """Counts of scipy that are 0 with a further probability, by the definition."""
+
+    counts: Any
+    zero: NumpyArray
+
+    def logpmf(self, x: NumpyArray) -> NumpyArray:
+        probability: NumpyArray = self.zero * (x == 0) + (1 - self.zero) * self.counts.pmf(x)
+        return np.log(probability)
+
+    def mean(self) -> Any:
+        return (1 - self.zero) * self.counts.mean()
+
+    def var(self) -> Any:
+        squares = self.counts.var() + self.counts.mean() ** 2
+        return (1 - self.zero) * squares - self.mean() ** 2

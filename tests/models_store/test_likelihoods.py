@@ -13,7 +13,7 @@ from torch import distributions
 
 from models_store.errors import ManifestError
 from models_store.likelihoods import FAMILIES, Bernoulli, Likelihood, Parameters, likelihood
-from tests.models_store.examples import LIBRARIES, NumpyArray
+from tests.models_store.examples import LIBRARIES, NumpyArray, WithZeros
 
 CELLS = 6
 CLASSES = 4
@@ -27,24 +27,6 @@ class Example(NamedTuple):
     scipy: Any
     torch: Any
     x: NumpyArray  # (rows, CELLS)
-
-
-class _WithZeros(NamedTuple):
-    """Counts of scipy that are 0 with a further probability, by the definition."""
-
-    counts: Any
-    zero: NumpyArray
-
-    def logpmf(self, x: NumpyArray) -> NumpyArray:
-        probability: NumpyArray = self.zero * (x == 0) + (1 - self.zero) * self.counts.pmf(x)
-        return np.log(probability)
-
-    def mean(self) -> Any:
-        return (1 - self.zero) * self.counts.mean()
-
-    def var(self) -> Any:
-        squares = self.counts.var() + self.counts.mean() ** 2
-        return (1 - self.zero) * squares - self.mean() ** 2
 
 
 def _examples() -> dict[str, Example]:
@@ -107,7 +89,7 @@ def _examples() -> dict[str, Example]:
                 "log_total_count": log_total,
                 "zero_logit": special.logit(zero),
             },
-            _WithZeros(stats.nbinom(total, total / (total + mean)), zero),
+            WithZeros(stats.nbinom(total, total / (total + mean)), zero),
             distributions.MixtureSameFamily(
                 distributions.Categorical(torch.tensor(np.stack([zero, 1 - zero], axis=1))),
                 distributions.NegativeBinomial(

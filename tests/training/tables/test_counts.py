@@ -1,4 +1,4 @@
-"""The family of counts is the one of which they were drawn, or the usual one where that cannot be told."""
+"""The family of counts is the one of which they were drawn, or the usual one where rows are too few."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def with_zeros(rng: np.random.Generator, rows: int) -> NumpyArray:
     ("draw", "expected"),
     [(poisson, "poisson"), (dispersed, "negative_binomial"), (with_zeros, "zero_inflated")],
 )
-def test_the_family_of_most_draws_is_told(draw: Draw, expected: str) -> None:
+def test_most_draws_of_a_family_get_its_name(draw: Draw, expected: str) -> None:
     rng = np.random.default_rng(0)
-    chosen = [count_likelihood([draw(rng, 1000).astype(float)]) for _ in range(10)]
-    assert chosen.count(expected) >= (5 if expected == "poisson" else 9)  # Poisson is the limit of the others
-    assert chosen.count("zero_inflated") <= (10 if expected == "zero_inflated" else 1)
+    families = [count_likelihood([draw(rng, 1000).astype(float)]) for _ in range(10)]
+    assert families.count(expected) >= (5 if expected == "poisson" else 9)  # the limit of all
+    assert families.count("zero_inflated") <= (10 if expected == "zero_inflated" else 1)
 
 
 def test_gaps_and_few_rows_and_constants_leave_the_usual_family() -> None:
