@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import accumulate, zip_longest
+from itertools import accumulate, pairwise, zip_longest
 
 from models_store.tables.cells import CENSORED, EMPTY, PERHAPS, number
 
@@ -23,6 +23,7 @@ IDENTIFIERS = '{"ImportId":'
 """Start of the cells of the third line of Qualtrics."""
 _BOUND = re.compile(r"(.+)\.(low|high|probability)")
 """Headers of bounds that stand beside filled columns."""
+_YEAR = re.compile(r"[12]\d{3}")
 _NO_DIGIT = re.compile(r"[^\W\d_]|[%°]")
 _UNIT = re.compile(r"[A-Za-zµμ°%/²³^*·. \d\[\]()-]{1,15}")
 
@@ -90,7 +91,8 @@ def has_row_names(rows: Sequence[Sequence[str]]) -> bool:
 def is_header(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first line names the columns.
 
-    It does not where it has numbers above every column of numbers, unless it counts the columns.
+    It does not where it has numbers above every column of numbers, unless these count the columns, or are
+    years in equal steps above other numbers.
     """
     if len(rows) < 2:
         return True
@@ -103,7 +105,19 @@ def is_header(rows: Sequence[Sequence[str]]) -> bool:
     if not all(numeric[at] for at, is_number in enumerate(below) if is_number) or not any(below):
         return True
     counting = [[str(start + at) for at in range(len(first))] for start in (0, 1)]
-    return first in counting
+    if first in counting:
+        return True
+    below_it = [line for line in rows[1:] if len(line) == len(first)]
+    return _has_years(first, numeric) and not any(_has_years(line, numeric) for line in below_it)
+
+
+def _has_years(line: Sequence[str], where: Sequence[bool]) -> bool:
+    """Whether cells, at least two, are years one after another: 1990, 1991, ... or 1990, 1995, ..."""
+    cells = [cell.strip() for cell, here in zip(line, where, strict=True) if here]
+    if len(cells) < 2 or not all(_YEAR.fullmatch(cell) for cell in cells):
+        return False
+    steps = {int(after) - int(before) for before, after in pairwise(cells)}
+    return len(steps) == 1 and min(steps) > 0
 
 
 def _mostly_numbers(column: Sequence[str]) -> bool:

@@ -152,3 +152,23 @@ def test_lines_that_end_in_different_ways(ends: str) -> None:
 
 def test_lines_that_all_have_another_number_of_cells_describe_no_column() -> None:
     assert descriptions_below([["a", "b"], ["height", "weight"], ["1"], ["2"], ["3"], ["4"]]) == ()
+
+
+@pytest.mark.parametrize("years", [["1990", "1991", "1992"], ["1950", "1975", "2000", "2025"]])
+@pytest.mark.parametrize("names", [["country", "code"], ["country"], []])
+def test_years_above_other_numbers_name_the_columns(years: list[str], names: list[str]) -> None:
+    rows = [
+        [*(f"{name} {row}" for name in names), *(f"{row}.{at}" for at in range(len(years)))]
+        for row in range(30)
+    ]
+    lines = [",".join(cells) for cells in [[*names, *years], *rows]]
+    table = read_table("\n".join(lines).encode())
+    assert table.dialect.headers == (*names, *years)
+    assert table.rows == 30
+
+
+def test_years_above_years_are_a_row() -> None:
+    rows = [f"n{row},{1950 + row},{1980 + row},{2010 + row}" for row in range(30)]
+    table = read_table("\n".join(rows).encode())
+    assert not table.dialect.has_header
+    assert table.rows == 30
