@@ -28,14 +28,12 @@ LINEAR_STEPS, TABLE_STEPS = 600, 1000
 LARGE_TABLE_STEPS = 4000
 """... and on tables of at least LARGE_TABLE rows."""
 LARGE_TABLE = 5000
-LINEAR_WIDTH = 1000
-"""Most numbers and labels of the views that get a linear model: its time grows with them."""
+LINEAR_WIDTH, LINEAR_ROWS = 1000, 50_000
+"""Most numbers and labels of the views, and most rows, that get a linear model: its time grows with both."""
 EPOCH_ROWS, MOST_PARTS = 1_000_000, 100
 """Rows of an epoch of a data set with more of them, and the most such epochs in which all rows are read."""
-HIDDEN_CELLS = 0.25
-"""Mean share of a wide vector's cells that are hidden from its encoder in training."""
-WIDE = 16
-"""Columns of a wide vector."""
+HIDDEN_CELLS, HIDING = 0.25, ("vector", "counts")
+"""Mean share of the cells that are hidden from the encoder in training, and the kinds whose cells are."""
 MANY_VIEWS = 6
 """From so many modalities on, `coherent` can diverge: see ``training/objective.py``."""
 
@@ -239,7 +237,7 @@ def _modality(guess: Guess, schedule: Schedule) -> Table:
     for key, value in guess.settings.items():
         _add(table, key, value)
     network, other, remark = _networks(guess, schedule.layers)
-    if schedule.hides and guess.kind == "vector" and len(guess.settings.get("columns", ())) >= WIDE:
+    if schedule.hides and guess.kind in HIDING and len(guess.settings.get("columns", ())) > 1:
         _add(
             table, "hidden_cells", HIDDEN_CELLS, "mean share of the cells that are predicted from the others"
         )
@@ -287,7 +285,7 @@ class Schedule:
         learning_rate: Highest learning rate.
         layers: Hidden layers of a fully connected network.
         objective: Name of the objective; None: the default.
-        hides: Whether cells of wide vectors are hidden from the encoders.
+        hides: Whether cells of views of several columns are hidden from the encoders.
         linear: Whether the network has a linear model beside it.
     """
 
@@ -305,14 +303,14 @@ def _schedule(rows: int, epoch_rows: int, guesses: Sequence[Guess], *, together:
 
     On tables of a few hundred rows (pbc, breast, weak views; three splits) one hidden layer at 3e-3 with
     averaged weights and 1,000 steps came within .03 R² of ridge regression, where two layers at 1e-3 learned
-    nothing of views of one column. Hidden cells raised R² of single gaps from .545 to .563 (views of 20
-    columns) and of whole views from .146 to .157 (142 to 200); views of 2 to 6 columns gained nothing. With a
-    linear model beside the network (see ``benchmarks/README.md``), 600 steps are as good as 1,000.
+    nothing of views of one column. With a linear model beside the network, 600 steps are as good as 1,000. Of
+    hidden cells and of the linear model see ``benchmarks/README.md``.
     """
     tabular = all(KINDS[guess.kind].tabular for guess in guesses)
     objective = "conditional" if tabular or len(guesses) >= MANY_VIEWS else None
     small = tabular and rows < LARGE_TABLE
-    linear = small and together and sum(guess.width for guess in guesses) <= LINEAR_WIDTH
+    narrow = rows <= LINEAR_ROWS and sum(guess.width for guess in guesses) <= LINEAR_WIDTH
+    linear = tabular and together and narrow
     if tabular:
         batch = min(64 if small else 256, max(8, rows // 4))
         steps = LARGE_TABLE_STEPS if not small else LINEAR_STEPS if linear else TABLE_STEPS
@@ -320,7 +318,7 @@ def _schedule(rows: int, epoch_rows: int, guesses: Sequence[Guess], *, together:
     else:
         batch, steps, rate, layers = min(128, max(8, rows // 16)), STEPS, 1e-3, 2
     epochs = min(300, max(math.ceil(rows / epoch_rows), math.ceil(steps / math.ceil(epoch_rows / batch))))
-    return Schedule(epochs, batch, rate, layers, objective, hides=small, linear=linear)
+    return Schedule(epochs, batch, rate, layers, objective, hides=tabular, linear=linear)
 
 
 def _networks(guess: Guess, layers: int) -> tuple[dict[str, Any], dict[str, Any] | None, str]:
