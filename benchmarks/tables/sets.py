@@ -1,4 +1,4 @@
-"""The data sets of the benchmark: three public ones and four that are made with known structure."""
+"""The data sets of the benchmark: public ones, and four that are made with known structure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from sklearn import datasets
 
 from benchmarks.tables.table import Column, Table, from_values
 from models_store.arrays import Array
@@ -18,6 +20,8 @@ LABS = ("bili", "chol", "albumin", "copper", "alk.phos", "ast", "trig", "platele
 PERSON = ("age", "time")
 NOT_LEARNED = ("rownames", "id", "trt")
 """Columns of pbc that number rows or were drawn by lot."""
+COMPLETE = ("iris", "wine", "breast_cancer", "diabetes")
+"""Tables of scikit-learn: 150 to 569 rows of 5 to 31 columns."""
 TEST_SHARE = 0.3
 
 
@@ -97,6 +101,17 @@ def mfeat(split: int) -> Split:
     return _at_random(table, np.arange(len(table)), split)
 
 
+def complete(name: str, split: int) -> Split:
+    """A small table of scikit-learn without gaps, in one file; each of its columns is asked for by itself."""
+    loaded = getattr(datasets, f"load_{name}")()
+    names = [str(feature).split(" (")[0] for feature in loaded.feature_names]
+    columns, values = [Column(feature, feature, file=name) for feature in names], loaded.data
+    labels = tuple(map(str, getattr(loaded, "target_names", ())))
+    columns.append(Column("target", "target", labels, file=name))
+    table = from_values(columns, np.column_stack([values, loaded.target]))
+    return _at_random(table, np.arange(len(table)), split)
+
+
 def weak(split: int, rows: int = 1000, columns: int = 18) -> Split:
     """Eighteen views of one column, each of which says a little of two common causes."""
     rng = np.random.default_rng(100 + split)
@@ -156,6 +171,7 @@ SETS: Mapping[str, Callable[[int], Split]] = {
     "pbc": pbc,
     "breast": breast,
     "mfeat": mfeat,
+    **{name: partial(complete, name) for name in COMPLETE},
     "weak": weak,
     "linear": linear,
     "holes": holes,
