@@ -14,8 +14,8 @@ import numpy as np
 from models_store import archives
 from models_store.arrays import Array
 from models_store.errors import BundleRefused
-from models_store.fusion import Gaussian, product
 from models_store.likelihoods import Parameters
+from models_store.linear import Expert, Experts
 from models_store.manifest import Manifest
 
 FILE = "golden.npz"
@@ -34,7 +34,7 @@ Golden = Mapping[str, Array]
 class Graphs(Protocol):
     """Runs the encoders and decoders of a model: torch, or an ONNX runtime."""
 
-    def encode(self, modality: str, x: Array) -> Gaussian:
+    def encode(self, modality: str, x: Array) -> Expert:
         """The expert q(z | x), (batch, latent_dim)."""
 
     def decode(self, modality: str, z: Array) -> Parameters:
@@ -71,11 +71,10 @@ def make(
     answers["present"] = present
     experts = [graphs.encode(name, values[name]) for name in manifest.names]
     for name, expert in zip(manifest.names, experts, strict=True):
-        answers[f"{name}.mu"], answers[f"{name}.log_var"] = expert.mu, expert.log_var
-    stacked = Gaussian(np.stack([e.mu for e in experts]), np.stack([e.log_var for e in experts]))
-    posterior = product(stacked, present.T)
+        answers |= {f"{name}.{key}": value for key, value in expert._asdict().items() if value is not None}
+    posterior = Experts.of(experts, present.T, manifest.linear).product()
     answers["mu"], answers["log_var"] = posterior.mu, posterior.log_var
-    answers["z"] = posterior.sample(noise).astype(np.float32)
+    answers["z"] = posterior.sample(noise[:, None])[:, 0].astype(np.float32)
     for name in manifest.names:
         for parameter, value in graphs.decode(name, answers["z"]).items():
             answers[f"{name}.{parameter}"] = value
@@ -93,15 +92,15 @@ def check(manifest: Manifest, golden: Golden, graphs: Graphs) -> None:
         _check_members(manifest, golden)
     for modality in manifest.modalities:
         name = modality.name
-        expert = graphs.encode(name, _value(golden, f"{name}.x"))
-        _compare(golden, f"{name}.mu", expert.mu, f"{name}.encoder.onnx")
-        _compare(golden, f"{name}.log_var", expert.log_var, f"{name}.encoder.onnx")
+        for key, value in graphs.encode(name, _value(golden, f"{name}.x"))._asdict().items():
+            if value is not None:
+                _compare(golden, f"{name}.{key}", value, f"{name}.encoder.onnx")
         decoded = graphs.decode(name, _value(golden, "z"))
         for parameter in modality.parameters:
             _compare(golden, f"{name}.{parameter}", decoded[parameter], f"{name}.decoder.onnx")
-    mus = np.stack([_value(golden, f"{name}.mu") for name in manifest.names])
-    log_vars = np.stack([_value(golden, f"{name}.log_var") for name in manifest.names])
-    posterior = product(Gaussian(mus, log_vars), _value(golden, "present").T)
+    keys = Expert._fields if manifest.linear is not None else ("mu", "log_var")
+    experts = [Expert(*(_value(golden, f"{name}.{key}") for key in keys)) for name in manifest.names]
+    posterior = Experts.of(experts, _value(golden, "present").T, manifest.linear).product()
     _compare(golden, "mu", posterior.mu, "the product of experts")
     _compare(golden, "log_var", posterior.log_var, "the product of experts")
 

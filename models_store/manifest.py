@@ -25,10 +25,13 @@ from models_store.kinds.base import Kind
 from models_store.kinds.fields import Column, Frozen, ModalityFields, Name
 from models_store.likelihoods import FAMILIES, Likelihood, Part, likelihood
 from models_store.likelihoods.mixed import CELLS
+from models_store.linear import LinearModels
 from models_store.members import MOST_MEMBERS, member_dimension
 from models_store.tables.dialect import TrainingTable
 
 FORMAT: Final = 1
+PRODUCT: Final = "poe"
+LINEAR: Final = "poe_linear"
 RESERVED = frozenset({"all", "none", "prior"})
 """Words with a special meaning in ``cond_mod`` and ``gen_mod``."""
 
@@ -176,8 +179,9 @@ class Manifest(Frozen):
     latent_dim: Annotated[int, Field(gt=0)]
     members: Annotated[int, Field(ge=1, le=MOST_MEMBERS)] = 1
     """Models whose latent spaces lie beside each other in z: see ``models_store/members.py``."""
-    fusion: Literal["poe"] = "poe"
-    """Rule that joins the experts of a row: their product, with the prior."""
+    fusion: Literal["poe", "poe_linear"] = PRODUCT
+    """Rule that joins the experts of a row: their product, with the prior; in the dimensions of linear models
+    that of full covariances, see ``models_store/linear.py``."""
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1)]
     files: dict[str, FileEntry] = Field(default={})
     trained: dict[str, Any] = Field(default={})
@@ -194,6 +198,8 @@ class Manifest(Frozen):
         if len(set(names)) != len(names):
             raise ValueError(f"modalities must have different names, got {names}")
         member_dimension(self.latent_dim, self.members)
+        if self.fusion == LINEAR and self.members % 2:
+            raise ValueError(f"fusion is {LINEAR!r}, which needs an even number of members")
         for index, table in enumerate(self.tables):
             if unknown := [name for name in table.modalities if name not in names]:
                 raise ValueError(f"tables.{index}.modalities names '{unknown[0]}', which is no modality")
@@ -203,6 +209,11 @@ class Manifest(Frozen):
     def member_dim(self) -> int:
         """Latent dimension of one member; that of the model if it has one."""
         return member_dimension(self.latent_dim, self.members)
+
+    @cached_property
+    def linear(self) -> LinearModels | None:
+        """Place of the linear models in z; None where no expert has a full covariance."""
+        return LinearModels(self.latent_dim, self.members) if self.fusion == LINEAR else None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -243,7 +254,8 @@ def _first_message(error: ValidationError) -> str:
     if where == "format":
         return f"format is {first['input']!r}, this program reads format {FORMAT}"
     if where == "fusion":
-        return f"fusion is {first['input']!r}, this program serves 'poe', the product of experts"
+        served = f"{PRODUCT!r} and {LINEAR!r}, products of experts"
+        return f"fusion is {first['input']!r}, this program serves {served}"
     return f"{where}: {first['msg']}" if where else first["msg"]
 
 

@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from models_store.fusion import Gaussian, product
 from models_store.likelihoods import Categorical, Likelihood, Mixed, Parameters
+from models_store.linear import NATURAL
 from training.mvae_config import MVAEConfig, likelihood_of, log_constant_of, names_of, shape_of, weights_of
 from training.networks.default import default_decoder, default_encoder
 from training.observations import Observations
@@ -54,6 +55,8 @@ class Coders(nn.Module):
 
     members_in_z = 1
     """Models whose latent spaces lie beside each other in z, as ``models_store/members.py`` says."""
+    has_linear = False
+    """Whether the last half of them are linear, and encoders give natural parameters."""
 
     weights: Tensor
     """The weight of each modality's log-likelihood: (M,)."""
@@ -85,9 +88,13 @@ class Coders(nn.Module):
 
     def expert(self, name: str, x: Tensor, run: Run = nn.Module.__call__) -> Gaussian:
         """q_m(z | x) of one modality, (n_data, latent_dim), its log-variance within ±LOG_VAR_LIMIT."""
+        return self.encoded(name, x, run)[0]
+
+    def encoded(self, name: str, x: Tensor, run: Run = nn.Module.__call__) -> tuple[Gaussian, Tensor | None]:
+        """:meth:`expert`, and the natural parameters of a linear one (``models_store/linear.py``)."""
         output = run(self.encoders[module_key(name)], x)
         mu, log_var = (value.to(self.weights.dtype) for value in (output.embedding, output.log_covariance))
-        return Gaussian(mu, log_var.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT))
+        return Gaussian(mu, log_var.clamp(-LOG_VAR_LIMIT, LOG_VAR_LIMIT)), output.get(NATURAL)
 
     def parameters_of(self, name: str, z: Tensor) -> Parameters:
         """All parameters of p(x | z), constants included: each (*, *shape) for z of shape (*, latent_dim)."""

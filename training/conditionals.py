@@ -18,7 +18,7 @@ import torch
 from models_store.arrays import Array
 from models_store.evidence import Evidence, Noise, Question, Target, answered, estimating, laplace, plain
 from models_store.evidence.mixture import Draw
-from models_store.fusion import Gaussian, standard_normal
+from models_store.fusion import Gaussian, Posterior, standard_normal
 from models_store.likelihoods import Parameters
 from models_store.members import member_dimension
 from training.coders import Coders
@@ -102,9 +102,8 @@ def _target(coders: Coders, observations: Observations, name: str) -> Target:
     return Target(name, coders.likelihoods[name], rows, present)
 
 
-def _arrays(posterior: Gaussian) -> Gaussian:
-    mu, log_var = (tensor.numpy(force=True) for tensor in posterior)
-    return Gaussian(mu, log_var)
+def _arrays(posterior: Gaussian) -> Posterior:
+    return Posterior(*(tensor.numpy(force=True) for tensor in posterior))
 
 
 def _drawn(rng: np.random.Generator, dimension: int) -> Draw:

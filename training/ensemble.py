@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
+from models_store.linear import NATURAL
 from models_store.members import edges, joint_dimension
 from training.coders import LOG_VAR_LIMIT, Coders, module_key
 from training.model import MVAE
@@ -39,6 +40,8 @@ class Ensemble(Coders):
         super().__init__(replace(first.config, latent_dim=dimension), encoders, decoders)
         self.members = nn.ModuleList(members)
         self.members_in_z = len(members)
+        encoders_of_last = members[-1].encoders.values()
+        self.has_linear = all(isinstance(encoder, LinearEncoder) for encoder in encoders_of_last)
 
 
 class _Stacked(nn.Module):
@@ -50,6 +53,9 @@ class _Stacked(nn.Module):
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
+        # linear encoders of an ensemble are copies of one
+        self._copies = len(networks) if isinstance(networks[0], LinearEncoder) else 1
+        networks = networks[: len(networks) // self._copies]
         self._members = len(networks)
         self._structure = (copy.deepcopy(networks[0]).to("meta"),)  # in a tuple: no module of this one
         self._together = len(networks) > 1 and _has_rules(networks[0])
@@ -79,7 +85,7 @@ class _Stacked(nn.Module):
         each = [
             self._run({name: value[k] for name, value in weights.items()}, x if axis is None else x[k])
             for k in range(self._members)
-        ]
+        ] * self._copies
         return ModelOutput({name: torch.stack([one[name] for one in each]) for name in each[0]})
 
     def _run(self, weights: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
@@ -89,7 +95,7 @@ class _Stacked(nn.Module):
 def _has_rules(network: nn.Module) -> bool:
     """Whether vmap has a rule for every layer, under which graphs take batches of any size."""
     mixed = any(isinstance(part, ColumnFeatures | ColumnParameters) for part in network.modules())
-    return isinstance(network, MLPEncoder | MLPDecoder | LinearEncoder) and not mixed
+    return isinstance(network, MLPEncoder | MLPDecoder) and not mixed
 
 
 class _Networks(nn.Module):
@@ -112,10 +118,19 @@ class _Networks(nn.Module):
 
     def outputs(self, x: Tensor, axis: int | None) -> ModelOutput:
         """Outputs of all members, (M, n, *shape); for the arguments see :class:`_Stacked`."""
+        return _joined(self.by_group(x, axis))
+
+    def by_group(self, x: Tensor, axis: int | None) -> list[ModelOutput]:
+        """:meth:`outputs` of each structure."""
         inputs = [x] * len(self._sizes) if axis is None else torch.split(x, self._sizes)
         groups = cast(Sequence[_Stacked], self.groups)
-        parts = [group.outputs(part, axis) for group, part in zip(groups, inputs, strict=True)]
-        return ModelOutput({name: torch.cat([part[name].float() for part in parts]) for name in parts[0]})
+        return [group.outputs(part, axis) for group, part in zip(groups, inputs, strict=True)]
+
+
+def _joined(groups: Sequence[ModelOutput]) -> ModelOutput:
+    """The outputs that all groups have."""
+    names = [name for name in groups[0] if all(name in group for group in groups)]
+    return ModelOutput({name: torch.cat([group[name].float() for group in groups]) for name in names})
 
 
 def _structure(network: nn.Module) -> tuple[type, list[tuple[str, torch.Size]]]:
@@ -127,12 +142,16 @@ class _Encoders(_Networks):
     """The experts of all members side by side, and the prior in place of u."""
 
     def forward(self, x: Tensor) -> ModelOutput:
-        experts = self.outputs(x, None)
+        groups = self.by_group(x, None)
+        experts = _joined(groups)
         mu, log_var = (_beside(value) for value in (experts.embedding, experts.log_covariance))
         unknown = torch.zeros_like(mu[:, :1])
+        # of the linear models, which are the last ones and equal
+        natural = {NATURAL: groups[-1][NATURAL][0].float()} if NATURAL in groups[-1] else {}
         return ModelOutput(
             embedding=torch.cat([mu, unknown], dim=1),
             log_covariance=torch.cat([log_var, unknown + LOG_VAR_LIMIT], dim=1),
+            **natural,
         )
 
 

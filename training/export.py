@@ -15,9 +15,9 @@ from safetensors.torch import save as safetensors_bytes
 
 from models_store import golden
 from models_store.arrays import Array
-from models_store.fusion import Gaussian
 from models_store.likelihoods import Parameters
-from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
+from models_store.linear import Expert
+from models_store.manifest import LINEAR, PRODUCT, Manifest, Modality, decoder_file, encoder_file
 from training.checkpoint import EpochReport
 from training.coders import Coders
 from training.config import Experiment
@@ -40,9 +40,9 @@ class TorchGraphs:
         self.model = model
 
     @torch.no_grad()
-    def encode(self, modality: str, x: Array) -> Gaussian:
-        expert = self.model.expert(modality, torch.from_numpy(x))
-        return Gaussian(expert.mu.numpy(), expert.log_var.numpy())
+    def encode(self, modality: str, x: Array) -> Expert:
+        expert, natural = self.model.encoded(modality, torch.from_numpy(x))
+        return Expert(*(part.numpy() for part in (*expert, natural) if part is not None))
 
     @torch.no_grad()
     def decode(self, modality: str, z: Array) -> Parameters:
@@ -67,9 +67,10 @@ class OnnxGraphs:
             for name in (encoder_file(modality), decoder_file(modality))
         }
 
-    def encode(self, modality: str, x: Array) -> Gaussian:
-        mu, log_var = self.sessions[encoder_file(modality)].run(["mu", "log_var"], {"x": x})
-        return Gaussian(mu, log_var)
+    def encode(self, modality: str, x: Array) -> Expert:
+        session = self.sessions[encoder_file(modality)]
+        names = [output.name for output in session.get_outputs()]
+        return Expert(**dict(zip(names, session.run(names, {"x": x}), strict=True)))
 
     def decode(self, modality: str, z: Array) -> Parameters:
         names = list(self.manifest.modality(modality).parameters)
@@ -131,7 +132,8 @@ def check_parity(
     """
     for size in PARITY_BATCHES:
         ours, theirs = expected.encode(modality.name, x[:size]), actual.encode(modality.name, x[:size])
-        pairs = {"mu": (ours.mu, theirs.mu), "log_var": (ours.log_var, theirs.log_var)}
+        encoded = zip(Expert._fields, ours, theirs, strict=True)
+        pairs = {name: (a, b) for name, a, b in encoded if a is not None and b is not None}
         expected_values, values = (
             expected.decode(modality.name, z[:size]),
             actual.decode(modality.name, z[:size]),
@@ -160,6 +162,7 @@ def described(
         licence=experiment.licence,
         latent_dim=model.latent_dim,
         members=model.members_in_z,
+        fusion=LINEAR if model.has_linear else PRODUCT,
         modalities=prepared.modalities,
         tables=prepared.tables,
         trained=_origin(experiment, prepared, reports),

@@ -21,6 +21,7 @@ from onnxscript.optimizer import optimize_ir
 from torch import Tensor, nn
 from torch.export import Dim
 
+from models_store.linear import NATURAL
 from models_store.manifest import Modality, decoder_file, encoder_file
 from training.coders import Coders, module_key
 from training.errors import ExportError
@@ -40,14 +41,16 @@ class _AllGraphs(nn.Module):
         super().__init__()
         self.model = model
         self.modalities = modalities
-        self.outputs = [f"{m.name}.{output}" for m in modalities for output in (*ENCODED, *m.parameters)]
+        self.encoded = (*ENCODED, NATURAL) if model.has_linear else ENCODED
+        self.outputs = [f"{m.name}.{output}" for m in modalities for output in (*self.encoded, *m.parameters)]
 
     def forward(self, z: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         outputs: list[Tensor] = []
         for modality, x in zip(self.modalities, inputs, strict=True):
-            expert = self.model.expert(modality.name, x)
+            expert, natural = self.model.encoded(modality.name, x)
             parameters = self.model.parameters_of(modality.name, z)
-            outputs += [expert.mu, expert.log_var, *(parameters[name] for name in modality.parameters)]
+            outputs += [*expert] if natural is None else [*expert, natural]
+            outputs += [parameters[name] for name in modality.parameters]
         return tuple(outputs)
 
 
@@ -67,13 +70,15 @@ def to_onnx(
     """
     alike = _alike(model, modalities)
     different = [modality for modality in modalities if alike[modality.name] == modality.name]
-    whole = _translated(_AllGraphs(model, different).eval(), inputs, z)
+    graphs = _AllGraphs(model, different)
+    whole = _translated(graphs.eval(), inputs, z)
     files: dict[str, bytes] = {}
     for modality in modalities:
         name, first = modality.name, alike[modality.name]
-        encoder = _part(whole, {f"{first}.x": "x"}, _prefixed(first, ENCODED))
+        encoder = _part(whole, {f"{first}.x": "x"}, _prefixed(first, graphs.encoded))
         decoder = _part(whole, {"z": "z"}, _prefixed(first, modality.parameters))
-        if name != first and not all(_keeps_names(part, first) for part in (encoder, decoder)):
+        shared = all(_keeps_names(part, first) for part in (encoder, decoder)) and _differ(model, first)
+        if name != first and not shared:
             files |= to_onnx(model, [modality], inputs, z)
             continue
         if name != first:
@@ -115,6 +120,18 @@ def _keeps_names(part: onnx.ModelProto, name: str) -> bool:
     floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
     weights = [item for item in part.graph.initializer if item.data_type in floats and item.dims]
     return all(f".{module_key(name)}." in item.name for item in weights)
+
+
+def _differ(model: Coders, name: str) -> bool:
+    """Whether no two weights of a modality are equal: the exporter would make one of them, under one name."""
+    weights = [
+        value
+        for key, value in (*model.named_parameters(), *model.named_buffers())
+        if key.startswith((f"encoders.{module_key(name)}.", f"decoders.{module_key(name)}."))
+        and value.is_floating_point()
+        and value.ndim
+    ]
+    return not any(torch.equal(one, other) for one, other in itertools.combinations(weights, 2))
 
 
 def _with_weights_of(model: Coders, part: onnx.ModelProto, first: str, name: str) -> onnx.ModelProto:

@@ -50,7 +50,9 @@ HIDDEN = 0.3
 """Share of the cells of a single view that are predicted from the others of the row."""
 MOST_WIDTH = 4096
 """Most parameters of a row that decoders give: memory and time grow with the square."""
-DRAWS, DRAWS_OF_ALL = 10, 10_000
+FITTED_ROWS = 10_000
+"""Most rows to fit: more change little, and rows with gaps take a covariance of the factors each."""
+DRAWS, DRAWS_OF_ALL = 10, 50_000
 """Draws of z of each row for decoders without a closed form, and of all rows if these are fewer."""
 ITERATIONS = 100
 """Most iterations of L-BFGS for such a decoder."""
@@ -58,28 +60,47 @@ ITERATIONS = 100
 
 @dataclass(frozen=True)
 class Choice:
-    """How a factor analysis is fitted: the number of factors, and the shrinkage of the correlations."""
+    """How a factor analysis is fitted.
+
+    Arguments:
+        factors: Number of factors.
+        shrinkage: Shrinkage of the correlations, α.
+        rows: Rows for which it was chosen.
+    """
 
     factors: int
     shrinkage: float
+    rows: int
+
+    def of(self, rows: int) -> float:
+        """Shrinkage of other rows: as many rows of independent cells are added, n α / (1 - α)."""
+        added = self.rows * self.shrinkage / (1 - self.shrinkage)
+        return added / (added + rows)
 
 
 def fit_linear(experiment: Experiment, prepared: Prepared) -> MVAE:
-    """The linear model of an experiment, fitted to all rows that are not for testing.
+    """The linear model of an experiment, fitted to the rows that are not for testing, or some of very many.
 
     Arguments:
         experiment: The experiment; the hidden layers of its networks do not count.
         prepared: The rows.
     """
-    rows, latent_dim = joined(prepared.validation, prepared.train), experiment.model.latent_dim
+    every, latent_dim = joined(prepared.validation, prepared.train), experiment.model.latent_dim
+    order = np.random.default_rng(experiment.seed).permutation(len(every))
+    rows = every.take(torch.from_numpy(np.sort(order[:FITTED_ROWS])))
     model = build(_without_layers(experiment), prepared)
     features = features_of(model, rows)
     choice = best_choice(features, latent_dim, experiment.seed)
-    factors = fit_factors(features.x, choice.factors, STEPS, choice.shrinkage)
+    factors = fit_factors(features.x, choice.factors, STEPS, choice.of(len(features.x)))
     factors = _completed(_turned(factors), latent_dim)
-    z = _drawn(factors, features, experiment.seed)
     for name, view, flags in zip(model.modalities, features.views, features.flags, strict=True):
-        _set_decoder(model, name, features, factors, view, rows, z)
+        left = _set_numbers(model, name, features, factors, view)
+        if left is not None:
+            alone = len(features.views) > 1 and bool(features.labels[view].all())
+            given = features.x.copy()
+            given[:, view] = np.nan if alone else given[:, view]
+            z = _drawn(factors, given, experiment.seed)
+            _fit_decoder(model, name, left, rows, z, unseen=alone)
         _set_encoder(model, name, features, factors, view, flags)
     return model.eval()
 
@@ -117,12 +138,12 @@ def check_linear(prepared: Prepared) -> None:
 
 
 def best_choice(features: Features, latent_dim: int, seed: int) -> Choice:
-    """The number of factors and the shrinkage that predict views from all others best, in some folds.
+    """The number of factors and the shrinkage that predict views and cells best, in some folds.
 
     One is chosen with the other held fixed, in turn.
 
     Arguments:
-        features: Features of the training rows; of a single view some cells are predicted from the others.
+        features: Features of the training rows.
         latent_dim: Largest number of factors.
         seed: Seed of the folds.
     """
@@ -138,7 +159,7 @@ def best_choice(features: Features, latent_dim: int, seed: int) -> Choice:
     def error(choice: Choice) -> float:
         return math.fsum(_error(features, fold == k, hidden, choice) for k in range(FOLDS))
 
-    best = Choice(most, SHRINKAGES[1])
+    best = Choice(most, SHRINKAGES[1], len(some) - len(some) // FOLDS)
     for _ in range(ROUNDS):
         best = min((replace(best, factors=rank) for rank in ranks), key=error)
         best = min((replace(best, shrinkage=shrinkage) for shrinkage in SHRINKAGES), key=error)
@@ -146,32 +167,32 @@ def best_choice(features: Features, latent_dim: int, seed: int) -> Choice:
 
 
 def _error(features: Features, held: Array, hidden: Array, choice: Choice) -> float:
-    """Squared error of numbers of held-out rows given all other views, averaged over views.
+    """Squared error of numbers of held-out rows, averaged over views.
 
-    Labels count where there are no numbers. Their decoders are fitted by themselves (:func:`_fit_decoder`),
+    Each view is predicted from all others, and some of its cells from all others of the row. Labels count
+    where there are no numbers. Their decoders are fitted by themselves (:func:`_fit_decoder`),
     and fewer factors than numbers need are enough for them.
     """
-    model = _turned(fit_factors(features.x[~held], choice.factors, CHOOSING_STEPS, choice.shrinkage))
+    model = fit_factors(features.x[~held], choice.factors, CHOOSING_STEPS, choice.shrinkage)
     measured = np.ones_like(features.labels) if features.labels.all() else ~features.labels
     errors = []
     for view in features.views:
-        given = features.x[held].copy()
-        if len(features.views) > 1:
-            given[:, view] = np.nan
-        else:
-            given[hidden[held]] = np.nan
-        z, _ = _posterior(model, given, features.views)
-        left = features.x[held] - model.mean - z @ model.loadings.T
-        left = left[np.isnan(given) & ~np.isnan(left) & measured]
-        if left.size:
-            errors.append((left**2).mean())
+        of_view = np.zeros_like(hidden[held])
+        of_view[:, view] = True
+        some = of_view & hidden[held]
+        for without in (some, of_view) if len(features.views) > 1 else (some,):
+            z, _ = _posterior(model, np.where(without, np.nan, features.x[held]))
+            left = features.x[held] - model.mean - z @ model.loadings.T
+            left = left[without & ~np.isnan(left) & measured]
+            if left.size:
+                errors.append((left**2).mean())
     return float(np.mean(errors)) if errors else 0.0
 
 
 def _turned(model: FactorModel) -> FactorModel:
     """The same distribution, with factors that are independent given all cells.
 
-    Experts are diagonal: their product is the posterior in as far as factors are independent given a view.
+    What is said of single dimensions of z, as the contributions of views, then loses least.
     """
     scaled = model.loadings / np.sqrt(model.variance)[:, None]
     axes = np.linalg.svd(scaled, full_matrices=False)[2]
@@ -185,31 +206,25 @@ def _completed(model: FactorModel, latent_dim: int) -> FactorModel:
     return FactorModel(model.mean, np.pad(model.loadings, ((0, 0), (0, more))), variance)
 
 
-def _posterior(model: FactorModel, x: Array, views: Sequence[slice]) -> tuple[Array, Array]:
-    """Mean and variance of z, (n, k), by the product of the experts of the views and the prior."""
-    k = model.loadings.shape[1]
-    natural, precision = np.zeros((len(x), k)), np.ones((len(x), k))
-    for view in views:
-        seen = ~np.isnan(x[:, view])
-        part = FactorModel(model.mean[view], model.loadings[view], model.variance[view])
-        patterns = Patterns.of(seen)
-        covariance = np.linalg.inv(patterns.precision(part))
-        score = np.where(seen, x[:, view] - part.mean, 0.0) / part.variance @ part.loadings
-        mean = np.einsum("nkl,nl->nk", covariance[patterns.index], score, optimize=True)
-        of_view = 1 / np.einsum("qkk->qk", covariance)[patterns.index]
-        natural, precision = natural + mean * of_view, precision + of_view - 1
-    return natural / precision, 1 / precision
+def _posterior(model: FactorModel, x: Array) -> tuple[Array, Array]:
+    """Mean, (n, k), and covariance, (n, k, k), of z given the features of rows that are not NaN."""
+    seen = ~np.isnan(x)
+    patterns = Patterns.of(seen)
+    covariance = np.linalg.inv(patterns.precision(model))[patterns.index]
+    score = np.where(seen, x - model.mean, 0.0) / model.variance @ model.loadings
+    return (covariance @ score[..., None])[..., 0], covariance
 
 
 # --- networks ----------------------------------------------------------------------------------------
 
 
-def _drawn(factors: FactorModel, features: Features, seed: int) -> Tensor:
-    """Draws of z given all views of each row, (K, n, k)."""
-    mean, variance = _posterior(factors, features.x, features.views)
+def _drawn(factors: FactorModel, x: Array, seed: int) -> Tensor:
+    """Draws of z given the features of each row that are not NaN, (K, n, k)."""
+    mean, covariance = _posterior(factors, x)
     draws = int(np.clip(DRAWS_OF_ALL // len(mean), 1, DRAWS))
     noise = np.random.default_rng(seed).standard_normal((draws, *mean.shape))
-    return torch.from_numpy(mean + np.sqrt(variance) * noise).float()
+    correlated = np.linalg.cholesky(covariance) @ noise[..., None]
+    return torch.from_numpy(mean + correlated[..., 0]).float()
 
 
 def _set_encoder(
@@ -226,16 +241,10 @@ def _set_encoder(
     model.encoders[module_key(name)] = encoder
 
 
-def _set_decoder(
-    model: MVAE,
-    name: str,
-    features: Features,
-    factors: FactorModel,
-    view: slice,
-    rows: Rows,
-    z: Tensor,
-) -> None:
-    """Numbers have the loadings; other cells the most probable weights at draws of z."""
+def _set_numbers(
+    model: MVAE, name: str, features: Features, factors: FactorModel, view: slice
+) -> list[int] | None:
+    """Gives loadings to the decoder's outputs for numbers, and returns these; None if there are no others."""
     decoder = cast(MLPDecoder, model.decoders[module_key(name)])
     inputs, outputs = _numbers(inputs_of(model, name), decoder.outputs)
     constants = (features.center, features.scale, factors.mean, factors.loadings, factors.variance)
@@ -250,8 +259,7 @@ def _set_decoder(
         decoder.outputs.set_deviations(deviations, str((model.config.decoders_dist or {})[name]))
     elif isinstance(decoder.outputs, ColumnParameters):
         decoder.outputs.set_deviations(deviations)
-    if len(outputs) < len(decoder.head.bias):
-        _fit_decoder(model, name, decoder, rows, z, outputs)
+    return outputs if len(outputs) < len(decoder.head.bias) else None
 
 
 def _numbers(inputs: nn.Module, outputs: nn.Module | None) -> tuple[list[int], list[int]]:
@@ -265,10 +273,19 @@ def _numbers(inputs: nn.Module, outputs: nn.Module | None) -> tuple[list[int], l
     return [], []
 
 
-def _fit_decoder(
-    model: MVAE, name: str, decoder: MLPDecoder, rows: Rows, z: Tensor, fixed: list[int]
-) -> None:
-    """Maximises the likelihood of the rows at draws of z, each weight having the prior N(0, 1)."""
+def _fit_decoder(model: MVAE, name: str, fixed: list[int], rows: Rows, z: Tensor, *, unseen: bool) -> None:
+    """Maximises the likelihood of the rows at draws of z, each weight having the prior N(0, 1).
+
+    Arguments:
+        model: Its decoder of the view has the loadings of numbers.
+        name: Name of the view.
+        fixed: Outputs that keep their weights.
+        rows: The rows.
+        z: Draws of z, (K, n, k).
+        unseen: Whether they know nothing of the view. The mean of its density over them is then what is
+            answered; otherwise that mean counts the row twice, and the mean of the logarithm is taken.
+    """
+    decoder = cast(MLPDecoder, model.decoders[module_key(name)])
     present = rows.masks.get(name, torch.ones(len(rows), dtype=torch.bool))
     x, z = rows.data[name][present], z[:, present]
     if not len(x):
@@ -283,7 +300,9 @@ def _fit_decoder(
     def loss() -> Tensor:
         optimizer.zero_grad()
         penalty = decoder.head.weight[learned].square().sum() / 2
-        value = (penalty - model.log_prob(name, x, z).mean(dim=0).sum()) / len(x)
+        log_prob = model.log_prob(name, x, z)
+        of_row = log_prob.logsumexp(dim=0) - math.log(len(z)) if unseen else log_prob.mean(dim=0)
+        value = (penalty - of_row.sum()) / len(x)
         value.backward()  # type: ignore[no-untyped-call]
         for parameter in (decoder.head.weight, decoder.head.bias):
             if parameter.grad is not None:

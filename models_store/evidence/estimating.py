@@ -18,7 +18,7 @@ from models_store.evidence.integrand import Integrand, RowDecoded, Steps
 from models_store.evidence.laplace import peak
 from models_store.evidence.mixture import FEW, Draw, Mixture, Normal, encoder_mixture, laplace_mixture
 from models_store.evidence.weights import Evidence, RowEvidence, estimate, mixed, stacked
-from models_store.fusion import Gaussian
+from models_store.fusion import Posterior
 from models_store.likelihoods import Likelihood, Parameters
 from models_store.members import block, placed
 
@@ -71,28 +71,32 @@ class Question:
         members: Models whose latent spaces lie beside each other in z, see ``models_store/members.py``.
     """
 
-    given: Gaussian
-    posterior: Gaussian
+    given: Posterior
+    posterior: Posterior
     targets: Sequence[Target]
     members: int = 1
 
     def of_member(self, member: int) -> Question:
         """The same rows for one model of an ensemble: its block of z."""
         part = block(member, self.given.mu.shape[-1], self.members)
-        given, posterior = (
-            Gaussian(one.mu[:, part], one.log_var[:, part]) for one in (self.given, self.posterior)
-        )
-        return Question(given, posterior, self.targets)
+        return Question(self.given.within(part), self.posterior.within(part), self.targets)
 
     def integrand(self, row: int) -> Integrand:
         observed = [(t.family, t.x[row : row + 1]) for t in self.targets if t.observed[row]]
-        return Integrand(_wide(self.given.mu[row]), np.exp(_wide(self.given.log_var[row]) / 2), observed)
+        mu, std, factor = _parts(self.given, row)
+        return Integrand(mu, std, observed, factor)
 
     def start(self, row: int) -> Normal:
         """The encoders' posterior in the units of q(z | x_S)."""
-        integrand = self.integrand(row)
-        std = np.exp(_wide(self.posterior.log_var[row]) / 2)
-        return Normal((_wide(self.posterior.mu[row]) - integrand.mu) / integrand.std, std / integrand.std)
+        (mu, std, factor), (to_mu, to_std, to_factor) = (
+            _parts(one, row) for one in (self.given, self.posterior)
+        )
+        centre, width = (to_mu - mu) / std, to_std / std
+        if factor is None:
+            return Normal(centre, width)
+        spread = width[:, None] * (np.eye(len(width)) if to_factor is None else to_factor)
+        whitened = np.linalg.solve(factor, np.column_stack([centre, spread]))
+        return Normal(whitened[:, 0], np.linalg.norm(whitened[:, 1:], axis=1))
 
 
 Propose: TypeAlias = Callable[[Integrand, Normal, int, int], Steps[Mixture]]
@@ -206,6 +210,12 @@ def _split(question: Question, z: Mapping[int, Array], decoded: Decoded) -> dict
                 part = slice(start, start := start + len(points))
                 outputs[row].append({name: value[part] for name, value in decoded[target.name].items()})
     return dict(outputs)
+
+
+def _parts(posterior: Posterior, row: int) -> tuple[Array, Array, Array | None]:
+    """Mean, standard deviations, and factor of the correlations of one row, in double precision."""
+    factor = None if posterior.factor is None else _wide(posterior.factor[row])
+    return _wide(posterior.mu[row]), np.exp(_wide(posterior.log_var[row]) / 2), factor
 
 
 def _wide(x: Array) -> Array:

@@ -3,9 +3,10 @@ r"""The integrand of one row's score.
 .. math::
 
     f(u) = N(u; 0, I) \, e^{\ell(u)}, \quad \ell(u) = \sum_{m \in T} \log p(x_m \mid z), \quad
-    z = \mu_S + \sigma_S u
+    z = \mu_S + \sigma_S L_S u
 
-with :math:`\mu_S` and :math:`\sigma_S` of :math:`q(z \mid x_S)`; 0 and 1 without a condition.
+with mean and standard deviations of :math:`q(z \mid x_S)`, and the Cholesky factor of its correlations;
+0, 1 and I without a condition.
 """
 
 from __future__ import annotations
@@ -34,16 +35,18 @@ class Integrand:
     Arguments:
         mu: Mean of q(z | x_S), (D,).
         std: Its standard deviations, (D,).
+        factor: Cholesky factor of its correlations, (D, D); None: none.
         observed: Likelihood and value, (1, *shape), of each modality of T that the row has.
     """
 
     mu: Array
     std: Array
     observed: Sequence[tuple[Likelihood, Array]]
+    factor: Array | None = None
 
     def z(self, u: Array) -> Array:
         """Points in the space of the decoders: (p, D)."""
-        return self.mu + self.std * u
+        return self.mu + self.std * (u if self.factor is None else u @ self.factor.T)
 
     def log_prob(self, u: Array, decoded: RowDecoded) -> Array:
         """The logarithm of f at points u, (p, D): (p,)."""

@@ -14,6 +14,7 @@ from zlib import crc32
 import numpy as np
 
 from models_store.arrays import Array
+from models_store.fusion import Posterior
 from models_store.latent import Mixture
 from models_store.likelihoods import Parameters
 from models_store.manifest import Modality
@@ -80,25 +81,27 @@ class RowsToDraw(Protocol):
         """Whether to return N copies of the mean instead of draws."""
 
 
-def draw_z(mu: Array, std: Array, requests: Sequence[RowsToDraw]) -> list[Array]:
-    """Draws z from normal distributions for the rows of several requests; (n, N, D) for each.
+def draw_z(posterior: Posterior, requests: Sequence[RowsToDraw]) -> list[Array]:
+    """Draws z for the rows of several requests; (n, N, D) for each.
 
     Arguments:
-        mu: Means of all rows, (rows, D).
-        std: Standard deviations, same shape.
+        posterior: Distribution of all rows.
         requests: Requests, in the order of their rows.
     """
+    mu, std = posterior.mu, np.exp(posterior.log_var / 2)
     draws, dimension = [one.draws for one in requests], mu.shape[1]
     z = np.zeros((sum([one.n * one.draws for one in requests]), dimension), np.float32)
     parts = []
-    start = 0
+    start = row = 0
     for one in requests:
         stop = start + one.n * one.draws
         part = z[start:stop].reshape(one.n, one.draws, dimension)
         if one.draws and not one.return_mean:
             fill_with_noise(part, one.seed, one.first_row)
+            if posterior.factor is not None:
+                part[:] = posterior.of(slice(row, row + one.n)).correlated(part)
         parts.append(part)
-        start = stop
+        start, row = stop, row + one.n
     if len(set(draws)) == 1:  # as in a single large request: no copy of its draws
         moved = z.reshape(len(mu), draws[0], dimension)
         moved *= std[:, None]

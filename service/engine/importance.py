@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from models_store.evidence import Decoded, Evidence, Request, estimating, joined
-from models_store.fusion import Gaussian
+from models_store.fusion import Posterior
 from models_store.manifest import Modality
 from models_store.members import member_dimension
 from service.engine.admission import Admission, Computation
@@ -63,7 +63,7 @@ class Scorer:
         """Decoded numbers of a point."""
         return sum(math.prod(target.parameter_shape()) for target in self.targets)
 
-    async def evidence(self, given: Gaussian, posterior: Gaussian, sampling: Sampling) -> Evidence:
+    async def evidence(self, given: Posterior, posterior: Posterior, sampling: Sampling) -> Evidence:
         """log p(x_T | x_S) of every row, as ``models_store/evidence`` estimates it.
 
         Arguments:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from models_store.arrays import Array
 from models_store.calibration import Calibration
 from models_store.errors import listed
-from models_store.fusion import Gaussian
 from models_store.latent import Latent
+from models_store.linear import natural_size
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.members import one_member_a_draw
 from models_store.residuals import Residuals
@@ -21,9 +21,10 @@ from service.engine.batching import Runner
 from service.engine.budget import BYTES_OF_NUMBER, SMALL, Budget
 from service.engine.calibrating import corrections
 from service.engine.draws import draw_mixture
+from service.engine.fusing import Explanation, FusionRequest, FusionResult
 from service.engine.importance import CELLS_AT_ONCE, Sampling, Scorer
 from service.engine.observations import Column, Observations
-from service.engine.posteriors import Explanation, FusionRequest, FusionResult, Posteriors
+from service.engine.posteriors import Posteriors
 from service.engine.residuals import RowFactors, factors_of_rows
 from service.engine.robust import mean_of, tempered
 from service.engine.rules import Limits, Rules
@@ -107,7 +108,7 @@ class Model:
         self.rules = Rules(manifest, limits, mixture=latent is not None)
         self._graphs = graphs
         encoders = {name: graphs[encoder_file(name)] for name in manifest.names}
-        self._posteriors = Posteriors(encoders, manifest.latent_dim)
+        self._posteriors = Posteriors(encoders, manifest.latent_dim, manifest.linear)
 
     async def encode(
         self,
@@ -138,15 +139,14 @@ class Model:
         names = self.rules.encoding(observations, condition, draws)
         by_row = (draws + 2) * self.manifest.latent_dim + (len(self.manifest.names) + 3 if explained else 0)
         numbers = observations.n * by_row
-        if numbers * BYTES_OF_NUMBER > SMALL:
-            await self.budget.take(numbers * BYTES_OF_NUMBER)
+        await self._reserve((numbers + self._natural(observations.n, names)) * BYTES_OF_NUMBER)
         fused = await self._fused(
             observations, names, draws, seed, return_mean=return_mean, explained=explained, robust=robust
         )
         if self.manifest.members > 1 and fused.explanation is not None:
             explanation = fused.explanation.of_members(self.manifest.members, self.manifest.latent_dim)
             fused = fused._replace(explanation=explanation)
-        return Encoded(*fused, names, numbers)
+        return Encoded(fused.mu, fused.log_var, fused.z, fused.explanation, names, numbers)
 
     async def generate(
         self,
@@ -193,7 +193,8 @@ class Model:
         summary_draws = 1 if return_mean else summary_draws
         self.rules.check_size(observations.n, max(draws, summary_draws))
         options = SummaryOptions(fields, draws, summary_draws, seed, noise)
-        await self._reserve(self._bytes_of(options, observations.n, target_names))
+        natural = self._natural(observations.n, names) * BYTES_OF_NUMBER
+        await self._reserve(self._bytes_of(options, observations.n, target_names) + natural)
         most = options.draws_of_z
         fused = await self._fused(observations, names, most, seed, return_mean=return_mean, robust=robust)
         z = await self._drawn(fused.z, prior, seed, in_tables=in_tables)
@@ -249,15 +250,13 @@ class Model:
         decoders = {name: self._graphs[decoder_file(name)] for name in scored}
         scorer = Scorer(decoders, modalities, together, observations, self._admission, self.manifest.members)
         cells = min(observations.n * draws * scorer.cells, CELLS_AT_ONCE)
-        await self._reserve(observations.n * draws * BYTES_OF_NUMBER + cells * BYTES_OF_CELL)
-        condition, posterior = [
-            Gaussian(fused.mu, fused.log_var)
-            for fused in [
-                await self._fused(observations, names, 0, seed, return_mean=True, robust=robust)
-                for names in (given, together)
-            ]
+        natural = 2 * self._natural(observations.n, together)
+        await self._reserve((observations.n * draws + natural) * BYTES_OF_NUMBER + cells * BYTES_OF_CELL)
+        conditional, posterior = [
+            (await self._fused(observations, names, 0, seed, return_mean=True, robust=robust)).posterior
+            for names in (given, together)
         ]
-        estimate = await scorer.evidence(condition, posterior, Sampling(draws, at_once, seed))
+        estimate = await scorer.evidence(conditional, posterior, Sampling(draws, at_once, seed))
         present = {name: observations.columns[name].present for name in together}
         questions = questions_of(scored, given, present)
         likely = p_values(questions, estimate.log_prob, draws, self.manifest.reference)
@@ -269,6 +268,13 @@ class Model:
         """Takes memory for the current request; small requests are not counted."""
         if size > SMALL:
             await self.budget.take(size)
+
+    def _natural(self, rows: int, names: Sequence[str]) -> int:
+        """Numbers behind posteriors of linear models: natural parameters, also tempered, and correlations."""
+        if self.manifest.linear is None:
+            return 0
+        k = self.manifest.linear.dimension
+        return rows * ((2 * len(names) + 2) * natural_size(k) + 2 * k * k)
 
     def _bytes_of(self, options: SummaryOptions, rows: int, targets: Sequence[str]) -> int:
         """Returns the memory that an answer of :meth:`generate` takes.

@@ -14,17 +14,19 @@ depend on the other rows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from models_store.arrays import Array
-from models_store.fusion import Gaussian, disagreement, product, product_with_shares
+from models_store.fusion import Gaussian, Posterior, disagreement, product, product_with_shares
+from models_store.linear import NATURAL, LinearModels
 from service.engine.batching import SINGLE_CALLER_BATCHES, Outputs, Runner
 from service.engine.draws import draw_z
+from service.engine.fusing import Expert, Explanation, FusionRequest, FusionResult
 from service.engine.observations import Column
 from service.engine.phases import CURRENT
 from service.engine.workers import FEW
@@ -32,108 +34,60 @@ from service.engine.workers import FEW
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
+INVERSION = 4
+"""Numbers that are computed in the time that each number of an inverted covariance takes."""
 NUMBERS_AT_ONCE = 2**14
 """Numbers of the posterior computed at a time: they stay in the cache, and need no new memory."""
 
 
-class Expert(NamedTuple):
-    """Expert q(z | x_m) of the rows that have modality m.
-
-    Arguments:
-        mu: Mean, (rows that have it, D).
-        log_var: Logarithm of the variance, same shape.
-        present: Mask of those rows, boolean (n,); None for all.
-    """
-
-    mu: Array
-    log_var: Array
-    present: Array | None
-
-
-class FusionRequest(NamedTuple):
-    """Experts of one request, to be fused, and the draws to make.
-
-    Arguments:
-        experts: Experts of the condition by modality; filled as they are computed.
-        n: Number of rows.
-        draws: Number N of draws of z per row.
-        seed: Seed of the draws.
-        first_row: Index of the first row in the request.
-        return_mean: Whether to return N copies of the mean instead of draws.
-        explained: Whether to compute the explanation.
-    """
-
-    experts: MutableMapping[str, Expert]
-    n: int
-    draws: int
-    seed: int
-    first_row: int = 0
-    return_mean: bool = False
-    explained: bool = False
-
-
-class Explanation(NamedTuple):
-    """Contributions to posteriors, and how informative and consistent they are.
-
-    Arguments:
-        contributions: Share of the prior, then of each modality, in the posterior precision, (M + 1, n).
-        information: KL divergence from the prior in nats, (n,).
-        disagreement: Disagreement between the experts in nats, (n,).
-    """
-
-    contributions: Array
-    information: Array
-    disagreement: Array
-
-    def of(self, rows: slice) -> Explanation:
-        return Explanation(self.contributions[:, rows], self.information[rows], self.disagreement[rows])
-
-    def of_members(self, members: int, dimension: int) -> Explanation:
-        """Means over the models of an ensemble, of whose D dimensions of z the last is the prior's."""
-        contributions = self.contributions * (dimension / (dimension - 1))
-        contributions[0] -= 1 / (dimension - 1)
-        return Explanation(contributions, self.information / members, self.disagreement / members)
-
-
-class FusionResult(NamedTuple):
-    """Posterior of the rows of one request, and draws from it.
-
-    Arguments:
-        mu: Posterior mean, (n, D).
-        log_var: Logarithm of the posterior variance, (n, D).
-        z: Draws, (n, N, D).
-        explanation: Explanation of the posterior; None unless requested.
-    """
-
-    mu: Array
-    log_var: Array
-    z: Array
-    explanation: Explanation | None = None
-
-
-def fuse(names: Sequence[str], dimension: int, requests: Sequence[FusionRequest]) -> list[FusionResult]:
+def fuse(
+    names: Sequence[str],
+    dimension: int,
+    requests: Sequence[FusionRequest],
+    linear: LinearModels | None = None,
+) -> list[FusionResult]:
     """Computes the posteriors of several requests in one product.
 
     Arguments:
         names: Names of the modalities of the model.
         dimension: Latent dimension D.
         requests: Requests, with all their experts.
+        linear: Place of linear models in z; None where there are none.
     """
     # Experts that no request has are left out: their share is 0, but stacking them takes time.
     sent = set[str]().union(*[one.experts for one in requests])
     present = [m for m, name in enumerate(names) if name in sent] or [0]
     spans = _spans(requests)
     experts = _stacked([names[m] for m in present], dimension, requests, spans)
-    mu, log_var = _posteriors(experts)
-    drawn = draw_z(mu, np.exp(log_var / 2), requests)
-    results = [FusionResult(mu[span], log_var[span], z) for span, z in zip(spans, drawn, strict=True)]
+    posterior = Posterior(*_posteriors(experts))
+    if linear is not None:
+        experts_of_rows = [
+            (span, expert.present, expert.natural)
+            for one, span in zip(requests, spans, strict=True)
+            for expert in map(one.experts.get, names)  # in one order, on which the last digit depends
+            if expert is not None and expert.natural is not None
+        ]
+        posterior = linear.posterior(posterior.gaussian, linear.summed(spans[-1].stop, experts_of_rows))
+    drawn = draw_z(posterior, requests)
+    mu, log_var, factor, blocks = posterior.mu, posterior.log_var, posterior.factor, posterior.blocks
+    results = [
+        FusionResult(mu[span], log_var[span], z, None, None if factor is None else factor[span], blocks)
+        for span, z in zip(spans, drawn, strict=True)
+    ]
     if not any(one.explained for one in requests):
         return results
     explanation = _explanation(experts, present, len(names))
+    if linear is not None:
+        explanation = explanation._replace(information=posterior.kl_from_prior())
     return [
-        FusionResult(result.mu, result.log_var, result.z, explanation.of(span)) if one.explained else result
+        result._replace(explanation=_of_rows(explanation, span)) if one.explained else result
         for one, result, span in zip(requests, results, spans, strict=True)
     ]
+
+
+def _of_rows(explanation: Explanation, rows: slice) -> Explanation:
+    contributions, information, disagreement = explanation
+    return Explanation(contributions[:, rows], information[rows], disagreement[rows])
 
 
 def _spans(requests: Sequence[FusionRequest]) -> list[slice]:
@@ -225,12 +179,16 @@ class Posteriors:
     Arguments:
         encoders: Encoders of all modalities, by name.
         dimension: Latent dimension D.
+        linear: Place of linear models in z; None where there are none.
     """
 
-    def __init__(self, encoders: Mapping[str, Runner], dimension: int) -> None:
+    def __init__(
+        self, encoders: Mapping[str, Runner], dimension: int, linear: LinearModels | None = None
+    ) -> None:
         self._encoders = encoders
         self._dimension = dimension
-        self._fuse = partial(fuse, tuple(encoders), dimension)
+        self._linear = linear
+        self._fuse = partial(fuse, tuple(encoders), dimension, linear=linear)
         self._batcher: IterationBatcher[FusionRequest, FusionResult] = IterationBatcher(self._fuse)
 
     async def of(self, columns: Mapping[str, Column], request: FusionRequest) -> FusionResult:
@@ -266,6 +224,8 @@ class Posteriors:
     def fuse(self, request: FusionRequest, future: asyncio.Future[FusionResult]) -> None:
         """Fuses a request that has all its experts: a small one with others, a large one in a thread."""
         numbers = request.n * (request.draws + len(request.experts)) * self._dimension
+        if self._linear is not None:
+            numbers += request.n * INVERSION * self._linear.dimension**2
         if numbers < (FEW if request.explained else 2 * FEW):
             self._batcher.submit(request, future)
             return
@@ -326,7 +286,8 @@ class PendingExpert:
         self.rows = column.values if self._present is None else column.values[self._present]
 
     def set_result(self, outputs: Outputs) -> None:
-        self._pending.take(self.name, Expert(outputs["mu"], outputs["log_var"], self._present))
+        natural = outputs.get(NATURAL)
+        self._pending.take(self.name, Expert(outputs["mu"], outputs["log_var"], self._present, natural))
 
     def set_exception(self, error: BaseException) -> None:
         self._pending.future.set_exception(error)

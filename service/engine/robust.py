@@ -13,8 +13,8 @@ import numpy as np
 from models_store.arrays import Array
 from models_store.calibration import Typical, expert_weights
 from models_store.fusion import Gaussian, product
+from service.engine.fusing import Expert
 from service.engine.observations import Column
-from service.engine.posteriors import Expert
 
 
 def mean_of(expert: Expert) -> Array:
@@ -48,5 +48,7 @@ def tempered(
         expert = experts[name]
         powers = weight[columns[name].present]
         log_var = expert.log_var - np.log(powers)[:, None].astype(np.float32)
-        weakened[name] = expert if (powers == 1).all() else expert._replace(log_var=log_var)
+        natural = None if expert.natural is None else expert.natural * powers[:, None].astype(np.float32)
+        whole = (powers == 1).all()
+        weakened[name] = expert if whole else expert._replace(log_var=log_var, natural=natural)
     return weakened

@@ -15,7 +15,7 @@ import numpy as np
 
 from models_store.arrays import Array
 from models_store.evidence import ESTIMATOR, Decoded, Evidence, Noise, Question, Request, Target
-from models_store.fusion import Gaussian
+from models_store.fusion import Posterior
 from models_store.manifest import Modality, Reference
 from service.engine.draws import generator
 from service.engine.observations import Observations
@@ -79,8 +79,8 @@ def noise(seed: int, observations: Observations, rows: slice, names: Sequence[st
 
 
 def question(
-    given: Gaussian,
-    posterior: Gaussian,
+    given: Posterior,
+    posterior: Posterior,
     targets: Sequence[Modality],
     observations: Observations,
     rows: slice,
@@ -98,8 +98,8 @@ def question(
     """
     columns = [(modality, observations.columns[modality.name]) for modality in targets]
     return Question(
-        Gaussian(given.mu[rows], given.log_var[rows]),
-        Gaussian(posterior.mu[rows], posterior.log_var[rows]),
+        given.of(rows),
+        posterior.of(rows),
         [Target(m.name, m.distribution, column.values[rows], column.present[rows]) for m, column in columns],
         members,
     )

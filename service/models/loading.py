@@ -15,9 +15,9 @@ from models_store.arrays import Array
 from models_store.calibration import Calibration
 from models_store.errors import BundleRefused
 from models_store.folder import Bundle
-from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.likelihoods import Parameters
+from models_store.linear import NATURAL, Expert, natural_size
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.residuals import Residuals
 from service.engine.admission import Admission
@@ -186,9 +186,8 @@ class SessionGraphs:
     def __init__(self, sessions: Mapping[str, Session]) -> None:
         self._sessions = sessions
 
-    def encode(self, modality: str, x: Array) -> Gaussian:
-        outputs = self._run(encoder_file(modality), x)
-        return Gaussian(outputs["mu"], outputs["log_var"])
+    def encode(self, modality: str, x: Array) -> Expert:
+        return Expert(**self._run(encoder_file(modality), x))
 
     def decode(self, modality: str, z: Array) -> Parameters:
         return self._run(decoder_file(modality), z)
@@ -216,7 +215,10 @@ def open_sessions(bundle: Bundle, provider: str = "cpu") -> dict[str, Session]:
 def _check(session: Session, file: str, modality: Modality, manifest: Manifest) -> None:
     latent = (manifest.latent_dim,)
     if file == encoder_file(modality.name):
-        session.check("x", modality.shape, modality.dtype, {"mu": latent, "log_var": latent})
+        outputs = {"mu": latent, "log_var": latent}
+        if manifest.linear is not None:
+            outputs[NATURAL] = (natural_size(manifest.linear.dimension),)
+        session.check("x", modality.shape, modality.dtype, outputs)
     else:
         shape = modality.parameter_shape()
         session.check("z", latent, "float32", dict.fromkeys(modality.parameters, shape))

@@ -228,9 +228,18 @@ def test_another_format_is_refused_with_the_one_that_is_read(other: Any) -> None
 
 
 def test_another_rule_of_fusion_is_refused_with_the_one_that_is_served() -> None:
-    assert "fusion is 'moe', this program serves 'poe', the product of experts" in refusal(
+    assert "fusion is 'moe', this program serves 'poe' and 'poe_linear', products of experts" in refusal(
         written(fusion="moe")
     )
+
+
+def test_linear_models_are_half_of_an_even_number_of_members() -> None:
+    assert "fusion is 'poe_linear', which needs an even number of members" in refusal(
+        written(fusion="poe_linear", members=3, latent_dim=7)
+    )
+    read = Manifest.from_json(written(fusion="poe_linear", members=4, latent_dim=13))
+    assert read.linear is not None
+    assert [[*range(13)[block]] for block in read.linear.blocks] == [[6, 7, 8], [9, 10, 11]]
 
 
 def test_an_unknown_format_is_the_first_thing_said() -> None:

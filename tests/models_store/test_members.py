@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from models_store.evidence import Question, Target
-from models_store.fusion import Gaussian
+from models_store.fusion import Gaussian, Posterior
 from models_store.likelihoods import FAMILIES, Parameters
 from models_store.members import block, centre, edges, joint_dimension, member_dimension, placed
 from tests.models_store.evidence.scoring import score
@@ -56,7 +56,7 @@ def test_a_mixture_is_scored_as_the_mean_of_the_densities_of_its_members() -> No
     posterior = Gaussian(given.mu + 0.3, given.log_var - 1)
     truth = logsumexp([density(k, x, given) for k in range(3)], axis=0) - math.log(3)
     target = Target("x", FAMILIES["normal"](), x, np.ones(12, bool))
-    mixture = Question(given, posterior, [target], members=3)
+    mixture = Question(Posterior(*given), Posterior(*posterior), [target], members=3)
     estimate = score(mixture, selected, draws=3000, dimension=2)
     np.testing.assert_allclose(estimate.log_prob, truth, atol=0.05)
     assert (np.abs(estimate.log_prob - truth) < 4 * estimate.std_error + 1e-9).all()

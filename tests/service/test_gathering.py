@@ -15,15 +15,9 @@ from hypothesis import strategies as st
 from models_store.arrays import Array
 from service.engine import posteriors as posteriors_module
 from service.engine.batching import SINGLE_CALLER_BATCHES, BatchSizing, GraphFailed, GraphQueue
+from service.engine.fusing import Expert, FusionRequest, FusionResult
 from service.engine.observations import Column
-from service.engine.posteriors import (
-    Expert,
-    FusionRequest,
-    FusionResult,
-    IterationBatcher,
-    Posteriors,
-    fuse,
-)
+from service.engine.posteriors import IterationBatcher, Posteriors, fuse
 from service.engine.workers import FEW, Workers
 
 DIMENSION = 4
@@ -147,7 +141,8 @@ def test_an_encoder_that_fails_fails_those_whose_rows_it_had() -> None:
     async def work(posteriors: Posteriors, queues: Queues) -> None:
         failing = posteriors.of({"left": column(-5, 2), "right": column(5, 2)}, FusionRequest({}, 2, 1, 1))
         other = posteriors.of({"left": column(5, 2)}, FusionRequest({}, 2, 1, 1))
-        failed, answered = await asyncio.gather(failing, other, return_exceptions=True)
+        outcomes: list[object] = [*await asyncio.gather(failing, other, return_exceptions=True)]
+        failed, answered = outcomes
         assert isinstance(failed, GraphFailed)
         assert str(failed) == "negative rows"
         assert isinstance(answered, FusionResult)
@@ -171,9 +166,11 @@ def test_a_modality_that_no_row_has_asks_no_encoder() -> None:
 def test_no_thread_begins_to_fuse_a_cancelled_request(monkeypatch: pytest.MonkeyPatch) -> None:
     gate, seeds = threading.Event(), list[int]()
 
-    def noted(names: Sequence[str], dimension: int, requests: Sequence[FusionRequest]) -> list[FusionResult]:
+    def noted(
+        names: Sequence[str], dimension: int, requests: Sequence[FusionRequest], linear: None
+    ) -> list[FusionResult]:
         seeds.extend(one.seed for one in requests)
-        return fuse(names, dimension, requests)
+        return fuse(names, dimension, requests, linear)
 
     async def work(posteriors: Posteriors, _: Queues) -> None:
         loop = asyncio.get_running_loop()

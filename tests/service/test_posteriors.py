@@ -6,8 +6,13 @@ import tracemalloc
 
 import numpy as np
 
+from models_store import linear as encoder
 from models_store.fusion import Gaussian, product
-from service.engine.posteriors import Expert, FusionRequest, fuse
+from models_store.linear import LinearModels
+from models_store.members import joint_dimension
+from service.engine.draws import fill_with_noise
+from service.engine.fusing import Expert, FusionRequest
+from service.engine.posteriors import fuse
 
 
 def expert(mu: list[float], log_var: list[float]) -> Expert:
@@ -42,8 +47,9 @@ def test_an_expert_that_says_nothing_is_as_if_it_were_missing() -> None:
     )
     assert uninformative.explanation is not None
     assert missing.explanation is not None
+    pairs = (uninformative, uninformative.explanation), (missing, missing.explanation)
     for one, other in zip(
-        (*uninformative[:3], *uninformative.explanation), (*missing[:3], *missing.explanation), strict=True
+        *((fused.mu, fused.log_var, fused.z, *explanation) for fused, explanation in pairs), strict=True
     ):
         assert np.array_equal(one, other)
 
@@ -66,6 +72,36 @@ def test_neither_an_explanation_nor_other_requests_change_a_posterior() -> None:
     assert together.explanation is not None
     np.testing.assert_allclose(together.explanation.contributions.sum(axis=0), 1)
     assert not together.explanation.contributions[3].any()
+
+
+def test_linear_models_have_their_exact_posterior_together_as_alone() -> None:
+    rng, linear, n = np.random.default_rng(0), LinearModels(joint_dimension(3, 2), 2), 5
+    mask = np.array([True, False, True, True, False])
+    sent = {}
+    for name, present in (("a", None), ("b", mask)):
+        rows = n if present is None else int(present.sum())
+        half = rng.standard_normal((rows, 3, 3))
+        triangle = (half @ half.swapaxes(1, 2))[:, *np.tril_indices(3)]
+        natural = np.concatenate([rng.standard_normal((rows, 3)), triangle], axis=1).astype(np.float32)
+        mu, log_var = (rng.standard_normal((rows, 7)).astype(np.float32) for _ in range(2))
+        sent[name] = Expert(mu, log_var, present, natural)
+    both = FusionRequest(sent, n, 4, seed=3, explained=True)
+    only = FusionRequest({"a": sent["a"]}, n, 4, seed=3)
+    (alone,), (_, together) = (fuse(("a", "b"), 7, requests, linear) for requests in ([both], [only, both]))
+    for field in ("mu", "log_var", "z"):
+        assert np.array_equal(getattr(alone, field), getattr(together, field))
+    a, b = (encoder.Expert(one.mu, one.log_var, one.natural) for one in (sent["a"], sent["b"]))
+    whole = encoder.Expert(*(np.zeros((n, *part.shape[1:]), np.float32) for part in b if part is not None))
+    for place, part in zip(whole, b, strict=True):
+        if place is not None:
+            place[mask] = part
+    expected = encoder.Experts.of([a, whole], np.stack([np.ones(n, bool), mask]), linear).product()
+    noise = np.empty((n, 4, 7), np.float32)
+    fill_with_noise(noise, 3)
+    np.testing.assert_allclose(alone.mu, expected.mu, atol=1e-5)
+    np.testing.assert_allclose(alone.z, expected.sample(noise), atol=1e-5)
+    assert alone.explanation is not None
+    np.testing.assert_allclose(alone.explanation.information, expected.kl_from_prior(), rtol=1e-5)
 
 
 def test_posteriors_in_single_precision_are_those_in_double_precision() -> None:

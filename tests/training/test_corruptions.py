@@ -13,8 +13,8 @@ from models_store.arrays import Array
 from models_store.folder import open_bundle
 from models_store.fusion import Gaussian, product
 from models_store.manifest import Modality
+from service.engine.fusing import Expert
 from service.engine.observations import Column
-from service.engine.posteriors import Expert
 from service.engine.robust import tempered
 from training import data
 from training.config import Evaluation, Experiment
@@ -141,7 +141,7 @@ def test_a_robust_posterior_is_the_one_of_the_service(evaluated: EvaluatedModel)
     changed = corrupted(image, rows.data["image"].numpy(), inverted, 0)
     wrong = Rows({**rows.data, "image": torch.from_numpy(changed)})
     assert evaluated.calibration is not None
-    experts, _ = evaluated.experts(wrong, names)
+    experts = evaluated.experts(wrong, names)
     weakened = tempered(
         {name: Expert(experts.mu[at], experts.log_var[at], None) for at, name in enumerate(names)},
         {"image": own_log_probs(evaluated, "image", wrong)},

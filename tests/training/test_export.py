@@ -108,7 +108,7 @@ def test_modalities_with_names_of_methods_and_keywords_are_exported() -> None:
     np.testing.assert_allclose(session.run(["mu"], {"x": rows["class"]})[0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("equal", [False, True], ids=["different weights", "equal biases"])
+@pytest.mark.parametrize("equal", [False, True], ids=["different weights", "equal weights of one"])
 def test_categories_of_equal_networks_are_exported_each_with_weights_of_its_own(equal: bool) -> None:
     labels = {"type": ("a", "b"), "sex": ("f", "m"), "stage": ("1", "2", "3"), "side": ("l", "r")}
     modalities = [

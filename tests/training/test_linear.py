@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -71,10 +72,11 @@ def test_labels_do_not_choose_the_number_of_factors_of_numbers() -> None:
     both = np.concatenate([x, noise], axis=1)
     features = Features(both, views, np.zeros(18), np.ones(18), np.arange(18) >= 12, np.arange(18))
     held, hidden = np.arange(300) % 5 == 0, np.zeros(both.shape, bool)
-    of_numbers = linear._error(features, held, hidden, Choice(2, 0.1))
-    of_all = linear._error(replace(features, labels=np.zeros(18, bool)), held, hidden, Choice(2, 0.1))
+    choice = Choice(2, 0.1, 240)
+    of_numbers = linear._error(features, held, hidden, choice)
+    of_all = linear._error(replace(features, labels=np.zeros(18, bool)), held, hidden, choice)
     assert of_numbers < of_all  # noise is not predicted
-    assert linear._error(replace(features, labels=np.ones(18, bool)), held, hidden, Choice(2, 0.1)) == of_all
+    assert linear._error(replace(features, labels=np.ones(18, bool)), held, hidden, choice) == of_all
 
 
 def test_columns_that_do_not_vary_or_are_not_observed_say_nothing() -> None:
@@ -151,11 +153,14 @@ def test_an_expert_with_the_prior_is_the_posterior_of_the_factors(k: int) -> Non
     expert = encoder(x)
     precision = torch.exp(-expert.log_covariance)
     mean = expert.embedding * precision / (1 + precision)
+    triangle = torch.tril_indices(k, k)
     for row in range(len(x)):
         seen = ~torch.isnan(x[row])
         weighted = loadings[seen] / variance[seen, None]
         exact = torch.linalg.inv(torch.eye(k).double() + weighted.T @ loadings[seen])
         cells = ((x[row].double() - center) / scale)[seen]
+        natural = [weighted.T @ cells, (weighted.T @ loadings[seen])[*triangle]]
+        torch.testing.assert_close(expert.natural[row], torch.cat(natural), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(mean[row], exact @ weighted.T @ cells, atol=1e-5, rtol=1e-5)
         if seen.all():
             torch.testing.assert_close(1 / (1 + precision[row]), exact.diagonal(), atol=1e-4, rtol=1e-4)
@@ -236,17 +241,17 @@ def answered(model: MVAE, rows: Rows, given: Sequence[str], target: str) -> dict
 
 
 def posterior_mean(model: MVAE, rows: Rows, given: Sequence[str]) -> Any:
-    size, graphs = (len(rows), model.latent_dim), TorchGraphs(model)
-    natural, precision = np.zeros(size), np.ones(size)
-    for name in given:
-        expert = graphs.encode(name, rows.data[name].numpy())
-        weight = np.exp(-expert.log_var)
-        natural, precision = natural + weight * expert.mu, precision + weight
-    return natural / precision
+    graphs, k = TorchGraphs(model), model.latent_dim
+    experts = [graphs.encode(name, rows.data[name].numpy()) for name in given]
+    natural: Any = sum(np.asarray(one.natural, float) for one in experts)
+    precision = np.zeros((len(rows), k, k))
+    precision[:, *np.tril_indices(k)] = natural[:, k:]
+    precision += np.tril(precision, -1).swapaxes(1, 2) + np.eye(k)
+    return np.linalg.solve(precision, natural[:, :k, None])[..., 0]
 
 
 def test_the_encoders_give_the_posterior_that_chose_the_fit() -> None:
-    """Product of the experts of the networks against the arrays of numpy, for rows without gaps."""
+    """Product of the experts of the networks against the arrays of numpy."""
     x, _ = drawn(known_factors(), 200)
     model = fit_linear(experiment_of(vectors()), prepared_of(vectors(), rows_of(x), rows_of(x)))
     encoders = [one for one in model.encoders.values() if isinstance(one, LinearEncoder)]
@@ -256,10 +261,9 @@ def test_the_encoders_give_the_posterior_that_chose_the_fit() -> None:
     rows, cells = rows_of(x), []
     for name, one in zip(model.modalities, encoders, strict=True):
         cells.append((one.inputs(rows.data[name])[:, 0] - one.center) / one.scale)
-    views = [slice(k * COLUMNS, (k + 1) * COLUMNS) for k in range(VIEWS)]
     factors = FactorModel(np.zeros(len(loadings)), loadings, variance)
-    mean, _ = _posterior(factors, torch.cat(cells, dim=1).numpy(), views)
-    np.testing.assert_allclose(posterior_mean(model, rows, model.modalities), mean, atol=2e-3)
+    mean, _ = _posterior(factors, torch.cat(cells, dim=1).numpy())
+    np.testing.assert_allclose(posterior_mean(model, rows, model.modalities), mean, atol=1e-5)
 
 
 def test_labels_are_answered_as_well_as_by_logistic_regression() -> None:
@@ -281,7 +285,8 @@ def test_labels_are_answered_as_well_as_by_logistic_regression() -> None:
     assert loss <= -np.log(logistic[np.arange(300), right]).mean() + 0.05
 
 
-def test_columns_of_a_table_and_gaps_are_exported() -> None:
+@pytest.mark.parametrize("networks", [1, 2])
+def test_columns_of_a_table_and_gaps_are_exported(networks: int) -> None:
     """Mixed columns beside a category and counts, of which some are missing: graphs as torch."""
     rng, n = np.random.default_rng(6), 60
     size = rng.standard_normal(n)
@@ -305,9 +310,22 @@ def test_columns_of_a_table_and_gaps_are_exported() -> None:
     one = fit_linear(experiment, prepared)
     for parameter in one.parameters():
         assert parameter.isfinite().all()
-    pair = Ensemble([build(experiment, prepared), one])
-    manifest, _ = export(pair.eval(), experiment, "", prepared, 1)  # compares with torch
-    assert manifest.members == 2
+    models = [build(experiment, prepared), one]
+    both = Ensemble([copy.deepcopy(model) for model in models for _ in range(networks)])
+    manifest, _ = export(both.eval(), experiment, "", prepared, 1)  # compares with torch
+    assert manifest.members == 2 * networks
+    assert manifest.linear is not None
+    assert len(manifest.linear.blocks) == networks
+
+
+def test_two_labels_of_which_one_is_as_frequent_as_the_other_are_exported() -> None:
+    """Their mean is their deviation, which the exporter makes one constant, and those of others differ."""
+    labels = {"side": torch.arange(40) % 2, "sex": (torch.arange(40) % 3 > 0).long()}
+    modalities = tuple(category("no", "yes").model_copy(update={"name": name}) for name in labels)
+    prepared = prepared_of(modalities, Rows(labels), Rows(labels))
+    experiment = experiment_of(modalities)
+    both = Ensemble([build(experiment, prepared), fit_linear(experiment, prepared)])
+    export(both.eval(), experiment, "", prepared, 1)  # compares with torch
 
 
 def test_rows_of_which_no_linear_model_is_fitted_are_refused() -> None:

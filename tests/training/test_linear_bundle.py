@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,8 +16,12 @@ from safetensors.torch import load_file, save_file
 
 from models_store import residuals
 from models_store.folder import Bundle, open_bundle
-from models_store.members import selected
+from models_store.members import block, selected
 from models_store.stores import store_at
+from service.engine.model import Encoded, Model
+from service.engine.observations import Column, Observations
+from service.models.catalog import Catalog
+from service.settings import Settings
 from tests.training.factors import COLUMNS, drawn, known_factors
 from training import commands, data
 from training.checkpoint import LAST
@@ -61,6 +66,51 @@ def test_half_of_the_mixture_is_linear(bundle: Bundle) -> None:
     for name in prepared.train.data:
         assert not isinstance(network.encoders[name], LinearEncoder)  # type: ignore[index]
         assert isinstance(other.encoders[name], LinearEncoder)  # type: ignore[index]
+
+
+def test_the_service_answers_the_posterior_of_the_factors(bundle: Bundle) -> None:
+    """Of rows with gaps, given any views, against the distribution of factors given all cells."""
+    manifest = bundle.manifest
+    experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
+    prepared = data.prepare(experiment)
+    trained = train(experiment, prepared, bundle.folder.parents[2] / "run", resume=True)
+    linear: list[Any] = [*cast(Ensemble, trained.model).members[1].encoders.values()]  # type: ignore[operator]
+    encoders = dict(zip(manifest.names, linear, strict=True))
+    rows, rng = prepared.test, np.random.default_rng(0)
+    sent, cells = {}, []
+    for name, encoder in encoders.items():
+        x = rows.data[name].numpy().copy()
+        x[rng.random(x.shape) < 0.3] = np.nan
+        x[:, 0] = rows.data[name][:, 0]
+        sent[name] = Column(x)
+        inputs = encoder.inputs(torch.from_numpy(x)).flatten(1)[:, : x.shape[1]].numpy()
+        standard = (inputs - encoder.center.numpy()) / encoder.scale.numpy()
+        cells.append(np.where(np.isnan(x), np.nan, standard))
+    given = [name for name in manifest.names if name != "root"]
+    at = [manifest.names.index(name) for name in given]
+    loadings, weighted = (
+        np.concatenate([getattr(encoders[name], part).numpy() for name in given])
+        for part in ("loadings", "weighted")
+    )
+    catalog = Catalog(Settings(store=str(bundle.folder.parents[1])))
+    try:
+        catalog.refresh()
+        model = catalog.get(manifest.name).model
+        encoded = asyncio.run(encode(model, Observations(sent, len(rows)), given))
+    finally:
+        catalog.close()
+    part = block(1, manifest.latent_dim, 2)
+    for row, x in enumerate(np.concatenate([cells[index] for index in at], axis=1)):
+        seen = ~np.isnan(x)
+        precision = np.eye(manifest.member_dim) + loadings[seen].T @ weighted[seen]
+        mean = np.linalg.solve(precision, weighted[seen].T @ x[seen])
+        np.testing.assert_allclose(encoded.mu[row, part], mean, atol=1e-4)
+        variance = np.diagonal(np.linalg.inv(precision))
+        np.testing.assert_allclose(np.exp(encoded.log_var[row, part]), variance, rtol=1e-3)
+
+
+async def encode(model: Model, observations: Observations, given: list[str]) -> Encoded:
+    return await model.encode(observations, given, draws=1, seed=1, robust=False)
 
 
 def test_residuals_are_those_of_the_networks_alone(

@@ -9,7 +9,7 @@ import numpy as np
 
 from models_store.arrays import Array
 from models_store.calibration import tempered
-from models_store.fusion import Gaussian
+from models_store.fusion import Posterior
 from models_store.manifest import Modality
 from training.data.rows import Rows
 from training.evaluation.evaluated import EvaluatedModel, having_all, question
@@ -59,13 +59,13 @@ def label_probabilities(evaluated: EvaluatedModel, category: str, given: Sequenc
     return probabilities
 
 
-def probabilities_at(evaluated: EvaluatedModel, category: str, posterior: Gaussian) -> Array:
+def probabilities_at(evaluated: EvaluatedModel, category: str, posterior: Posterior) -> Array:
     """Returns the mean of p(label | z) over draws of z from the posterior of each row: (n, labels)."""
     rng = evaluated.rng()
     total = np.zeros(())
     for _ in range(DRAWS):
-        z = posterior.sample(rng.standard_normal(posterior.mu.shape, np.float32))
-        total = total + evaluated.means(category, z)
+        z = posterior.sample(rng.standard_normal(posterior.mu[:, None].shape, np.float32))
+        total = total + evaluated.means(category, z[:, 0])
     return total / DRAWS
 
 

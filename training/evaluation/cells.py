@@ -12,7 +12,7 @@ import torch
 
 from models_store.arrays import Array
 from models_store.calibration import COVERAGES
-from models_store.fusion import Gaussian
+from models_store.fusion import Posterior
 from models_store.kinds.fields import Column
 from models_store.likelihoods import Mixed
 from models_store.manifest import Modality
@@ -108,12 +108,12 @@ def predict(evaluated: EvaluatedModel, cell: Cell, rows: Rows, given: Sequence[s
     return CellPrediction(*(np.concatenate(side) for side in (means, lows, highs)))
 
 
-def _draws(posterior: Gaussian, rng: np.random.Generator) -> Iterator[Array]:
+def _draws(posterior: Posterior, rng: np.random.Generator) -> Iterator[Array]:
     """Draws of z of consecutive rows, (some rows, DRAWS, latent_dim)."""
     step = max(1, CHUNK // DRAWS)
     for start in range(0, len(posterior.mu), step):
-        some = Gaussian(*(part[start : start + step, None] for part in posterior))
-        yield some.sample(rng.standard_normal((len(some.mu), DRAWS, some.mu.shape[-1]), np.float32))
+        some = posterior.of(slice(start, start + step))
+        yield some.sample(rng.standard_normal((len(some), DRAWS, some.mu.shape[-1]), np.float32))
 
 
 def _predicted(cell: Cell, decoded: dict[str, Array], rng: np.random.Generator) -> CellPrediction:

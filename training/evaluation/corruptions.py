@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from models_store.arrays import Array
 from models_store.calibration import expert_weights
-from models_store.fusion import Gaussian, product
+from models_store.fusion import Posterior
 from models_store.manifest import Modality
 from training.data.rows import Rows
 from training.evaluation.answers import probabilities_at
@@ -213,13 +213,12 @@ def _accuracies(
     return measured
 
 
-def robust_posterior(evaluated: EvaluatedModel, rows: Rows, given: list[str]) -> Gaussian:
+def robust_posterior(evaluated: EvaluatedModel, rows: Rows, given: list[str]) -> Posterior:
     """Returns q(z | x_S) as ``robust=true`` answers it: views unlike held-out rows lose weight."""
-    experts, present = evaluated.experts(rows, given)
+    experts = evaluated.experts(rows, given)
     typical = evaluated.calibration.typical if evaluated.calibration is not None else {}
-    scores = np.zeros(present.shape)
+    scores = np.zeros(experts.present.shape)
     for at, name in enumerate(given):
         if name in typical:
             scores[at] = typical[name].score(own_log_probs(evaluated, name, rows))
-    powers = expert_weights(scores, present)[..., None]
-    return product(Gaussian(experts.mu, (experts.log_var - np.log(powers)).astype(np.float32)), present)
+    return experts.product(powers=expert_weights(scores, experts.present))

@@ -11,9 +11,10 @@ import torch
 
 from models_store.arrays import Array
 from models_store.calibration import Calibration
-from models_store.fusion import Gaussian, product
+from models_store.fusion import Posterior
 from models_store.golden import Graphs
 from models_store.likelihoods import Parameters
+from models_store.linear import Experts
 from models_store.manifest import Manifest
 from models_store.residuals import Residuals, standardised
 from training.config import Evaluation
@@ -62,15 +63,15 @@ class EvaluatedModel:
         """Returns the subsets of these modalities that are evaluated."""
         return [(name,) for name in names] if self.alone else subsets(names)
 
-    def experts(self, rows: Rows, names: Sequence[str]) -> tuple[Gaussian, Array]:
-        """Returns the experts of these modalities, (M, n, latent_dim), and their presence, (M, n)."""
+    def experts(self, rows: Rows, names: Sequence[str]) -> Experts:
+        """Returns the experts of these modalities, (M, n, latent_dim)."""
         experts = [self.graphs.encode(name, rows.data[name].numpy()) for name in names]
         present = np.stack([observed(rows, name) for name in names])
-        return Gaussian(np.stack([e.mu for e in experts]), np.stack([e.log_var for e in experts])), present
+        return Experts.of(experts, present, self.manifest.linear)
 
-    def posterior(self, rows: Rows, names: Sequence[str]) -> Gaussian:
+    def posterior(self, rows: Rows, names: Sequence[str]) -> Posterior:
         """Returns q(z | x_S) of every row, S intersected with the row's modalities: (n, latent_dim)."""
-        return product(*self.experts(rows, names))
+        return self.experts(rows, names).product()
 
     def means(self, name: str, z: Array) -> Array:
         """Returns the mean of p(x | z): the leading axes of z, then the shape of the modality."""

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from models_store.arrays import Array
-from models_store.fusion import Gaussian
 from models_store.latent import Latent
 from models_store.manifest import Modality
 from training.data.rows import Rows
@@ -213,9 +212,9 @@ def _from_labels(evaluated: EvaluatedModel, category: Modality, target: str) -> 
 
 def generate(evaluated: EvaluatedModel, given: Sequence[str], target: str, rows: Rows) -> Array:
     """Returns the mean of p(x | z) at one draw of z for each row: (n, *shape)."""
-    posterior: Gaussian = evaluated.posterior(rows, given)
-    noise = evaluated.rng().standard_normal(posterior.mu.shape, np.float32)
-    return evaluated.means(target, posterior.sample(noise))
+    posterior = evaluated.posterior(rows, given)
+    noise = evaluated.rng().standard_normal(posterior.mu[:, None].shape, np.float32)
+    return evaluated.means(target, posterior.sample(noise)[:, 0])
 
 
 def variance_ratios(test: Rows, category: str, target: str, generated: Array, labels: Array) -> Array:

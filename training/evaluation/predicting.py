@@ -9,7 +9,6 @@ import numpy as np
 
 from models_store.arrays import Array
 from models_store.calibration import COVERAGES, Intervals, corrected, own_intervals
-from models_store.fusion import Gaussian
 from models_store.likelihoods import Parameters
 from models_store.manifest import Modality
 from models_store.quantiles import quantiles
@@ -42,8 +41,8 @@ def predicted(
     rng, family = evaluated.rng(), target.distribution
     step = max(1, CHUNK // DRAWS)
     for start in range(0, len(rows), step):
-        some = Gaussian(*(part[start : start + step, None] for part in posterior))
-        z = some.sample(rng.standard_normal((len(some.mu), DRAWS, some.mu.shape[-1]), np.float32))
+        some = posterior.of(slice(start, start + step))
+        z = some.sample(rng.standard_normal((len(some), DRAWS, some.mu.shape[-1]), np.float32))
         wide = evaluated.predicted(target.name, given, rows.take(slice(start, start + step)), z)
         means = family.mean(wide)
         spread = family.variance(wide).mean(axis=1) + means.var(axis=1)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from models_store.arrays import Array
-from models_store.fusion import Gaussian
 from models_store.manifest import Modality
 from models_store.residuals import Cells, Residuals, has_residuals
 from training.data.rows import Rows
@@ -119,7 +118,7 @@ def _residuals(
 def _drawn(evaluated: EvaluatedModel, modalities: Sequence[Modality], rows: Rows, draws: int) -> Array:
     posterior = evaluated.posterior(rows, evaluated.manifest.names)
     noise = evaluated.rng().standard_normal((len(rows), draws, posterior.mu.shape[-1]), np.float32)
-    z = Gaussian(posterior.mu[:, None], posterior.log_var[:, None]).sample(noise)
+    z = posterior.sample(noise)
     return np.concatenate([evaluated.residuals_at(one.name, rows, z) for one in modalities], axis=-1)
 
 

@@ -15,7 +15,7 @@ import torch
 from models_store.arrays import Array
 from models_store.evidence import ESTIMATOR, Evidence, Question, Target, answered, estimating, joined
 from models_store.evidence.mixture import Draw
-from models_store.fusion import Gaussian, disagreement, standard_normal
+from models_store.fusion import Gaussian, Posterior, disagreement, standard_normal
 from models_store.manifest import Reference
 from training.data.rows import Rows
 from training.evaluation.evaluated import (
@@ -103,9 +103,9 @@ def _score(evaluated: EvaluatedModel, conditional: Conditional, most: int) -> Sc
         complete_rows = np.any([observed(evaluated.test, name) for name in names], axis=0)
     rows = evaluated.test.take(torch.from_numpy(np.flatnonzero(complete_rows)[:most]))
     estimate = log_prob(evaluated, rows, targets, given)
-    experts, present = evaluated.experts(rows, names)
+    experts = evaluated.experts(rows, names)
     wide = Gaussian(experts.mu.astype(np.float64), experts.log_var.astype(np.float64))
-    apart = disagreement(wide, present) / evaluated.manifest.members
+    apart = disagreement(wide, experts.present) / evaluated.manifest.members
     return Scores(observed_all(rows, names), estimate.log_prob, estimate.ess, estimate.reliable, apart)
 
 
@@ -124,7 +124,7 @@ def _log_prob(
     evaluated: EvaluatedModel, rows: Rows, targets: Sequence[str], given: Sequence[str], first: int
 ) -> Evidence:
     posterior = evaluated.posterior(rows, [*targets, *given])
-    condition = evaluated.posterior(rows, given) if given else standard_normal(posterior.mu)
+    condition = evaluated.posterior(rows, given) if given else Posterior(*standard_normal(posterior.mu))
     scored = [
         Target(
             name,

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from models_store.arrays import Array
-from models_store.fusion import Gaussian, standard_normal
+from models_store.fusion import Posterior, standard_normal
 from models_store.latent import Latent, Map, Mixture
 from training.data.rows import Rows
 from training.evaluation.evaluated import EvaluatedModel, having, observed
@@ -78,9 +78,8 @@ def fits(evaluated: EvaluatedModel, latent: Latent) -> LatentFit:
     }
 
 
-def _draws(posterior: Gaussian, rng: np.random.Generator) -> Array:
-    z: Array = posterior.sample(rng.standard_normal(posterior.mu.shape, np.float32))
-    return z
+def _draws(posterior: Posterior, rng: np.random.Generator) -> Array:
+    return posterior.sample(rng.standard_normal(posterior.mu[:, None].shape, np.float32))[:, 0]
 
 
 def _em(z: Array, components: int, seed: int) -> GaussianMixture:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models_store.arrays import Array
-from models_store.fusion import Gaussian, product
+from models_store.linear import Experts
 from models_store.manifest import Modality
 from training.data.rows import Rows
 from training.evaluation.evaluated import EvaluatedModel
@@ -61,24 +61,28 @@ class _Answers:
         others: Names of the other views.
         x: Observed values of the target, (n, *shape).
         experts: Experts of the other views, (M, n, latent_dim).
-        present: Which row has which view, (M, n).
-        noise: Draws of standard normal noise, (DRAWS, n, latent_dim).
+        noise: Draws of standard normal noise, (n, DRAWS, latent_dim).
     """
 
     evaluated: EvaluatedModel
     losses: Losses
     others: Sequence[str]
     x: Array
-    experts: Gaussian
-    present: Array
+    experts: Experts
     noise: Array
 
     @classmethod
     def of(cls, evaluated: EvaluatedModel, losses: Losses, others: Sequence[str], rows: Rows) -> _Answers:
-        experts, present = evaluated.experts(rows, others)
-        noise = evaluated.rng().standard_normal((DRAWS // 2, *experts.mu.shape[1:]), np.float32)
+        experts = evaluated.experts(rows, others)
+        _, n, dimension = experts.mu.shape
+        noise = evaluated.rng().standard_normal((DRAWS // 2, n, dimension), np.float32).swapaxes(0, 1)
         x = rows.data[losses.target.name].numpy()
-        return cls(evaluated, losses, others, x, experts, present, np.concatenate([noise, -noise]))
+        return cls(evaluated, losses, others, x, experts, np.concatenate([noise, -noise], axis=1))
+
+    @property
+    def present(self) -> Array:
+        """Which row has which view, (M, n)."""
+        return self.experts.present
 
     def value(self) -> Value:
         """Values of all views."""
@@ -110,6 +114,6 @@ class _Answers:
 
     def _loss(self, present: Array) -> Array:
         """Losses of the predictions from the views of a mask (M, n): (n,)."""
-        z = product(self.experts, present).sample(self.noise)
-        predicted = self.evaluated.means(self.losses.target.name, z).mean(axis=0)
+        z = self.experts.product(present).sample(self.noise)
+        predicted = self.evaluated.means(self.losses.target.name, z).mean(axis=1)
         return self.losses.by_row(self.x, predicted)

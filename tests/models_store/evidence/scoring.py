@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from models_store.evidence import Evidence, Noise, Question, Target, answered, estimating, laplace
-from models_store.fusion import Gaussian
+from models_store.fusion import Gaussian, Posterior
 from models_store.likelihoods import FAMILIES, Parameters
 from tests.models_store.examples import NumpyArray
 
@@ -34,7 +34,7 @@ def question(
 ) -> Question:
     """One target named ``x``."""
     present = np.ones(len(x), bool) if present is None else present
-    return Question(given, posterior, [Target("x", FAMILIES[family](), x, present)])
+    return Question(Posterior(*given), Posterior(*posterior), [Target("x", FAMILIES[family](), x, present)])
 
 
 def score(

@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
 from models_store.evidence import Evidence, Question, Target, plain
-from models_store.fusion import Gaussian, standard_normal
+from models_store.fusion import Gaussian, Posterior, standard_normal
 from models_store.likelihoods import FAMILIES, Parameters
 from tests.models_store.evidence.scoring import Decoder, normal, question, score
 from tests.models_store.examples import NumpyArray
@@ -164,7 +164,8 @@ def test_two_dimensions_and_two_targets_are_the_integral_on_a_grid() -> None:
         Target("ring", FAMILIES["normal"](), x, np.ones(1, bool)),
         Target("side", FAMILIES["categorical"](), label, np.ones(1, bool)),
     ]
-    estimate = score(Question(*priors(1, 2), targets), {"ring": ring, "side": sides}, draws=20_000)
+    given, posterior = (Posterior(*prior) for prior in priors(1, 2))
+    estimate = score(Question(given, posterior, targets), {"ring": ring, "side": sides}, draws=20_000)
     line = np.linspace(-6, 6, 801)
     z = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
     values = norm.logpdf(z).sum(axis=1) + FAMILIES["normal"]().row_log_prob(x, ring(z))
@@ -200,7 +201,7 @@ def one(scored: Question, row: int) -> Question:
     """A question about one row."""
     rows = slice(row, row + 1)
     targets = [Target(t.name, t.family, t.x[rows], t.present[rows]) for t in scored.targets]
-    given, posterior = (Gaussian(q.mu[rows], q.log_var[rows]) for q in (scored.given, scored.posterior))
+    given, posterior = scored.given.of(rows), scored.posterior.of(rows)
     return Question(given, posterior, targets)
 
 

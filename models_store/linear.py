@@ -1,0 +1,190 @@
+r"""Posteriors of the linear models of an ensemble, whose experts are normal with a full covariance.
+
+The expert of a view of a factor analysis, x = W z + e with e ~ N(0, Ψ), is known by its natural parameters
+
+.. math:: q_m(z \mid x_m) \propto e^{s_m^T z - z^T \Lambda_m z / 2}, \quad
+    s_m = W_m^T \Psi_m^{-1} x_m, \quad \Lambda_m = W_m^T \Psi_m^{-1} W_m
+
+of the cells that are observed. Those of several views add up, and so the product with the prior is exact:
+
+.. math:: q(z \mid x_A) = N(\Sigma s, \Sigma), \quad s = \sum_{m \in A} s_m, \quad
+    \Sigma^{-1} = I + \sum_{m \in A} \Lambda_m
+
+A diagonal expert forgets how a view ties the dimensions of z to each other, which the product then lacks.
+
+References:
+    | The EM algorithm for mixtures of factor analyzers (Ghahramani & Hinton, 1996), equation 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from models_store.arrays import Array
+from models_store.fusion import Gaussian, Posterior, product
+from models_store.members import block, member_dimension
+
+NATURAL = "natural"
+"""Name of the output of an encoder that has the natural parameters of its linear expert."""
+NUMBERS_AT_ONCE = 2**18
+"""Numbers of the covariances that are inverted at a time."""
+
+
+def natural_size(dimension: int) -> int:
+    """Natural parameters of k dimensions: s, (k,), and the lower triangle of Λ, row by row."""
+    return dimension * (dimension + 3) // 2
+
+
+class Expert(NamedTuple):
+    """The outputs of an encoder for n rows.
+
+    Arguments:
+        mu: Mean, (n, D).
+        log_var: Logarithm of the variance, same shape.
+        natural: Natural parameters of the linear expert, (n, k (k + 3) / 2); None where there is none.
+    """
+
+    mu: Array
+    log_var: Array
+    natural: Array | None = None
+
+
+@dataclass(frozen=True)
+class LinearModels:
+    """The last half of an ensemble's models, which are one linear model.
+
+    Arguments:
+        latent_dim: Dimension D of the joint z.
+        members: Number M of models.
+    """
+
+    latent_dim: int
+    members: int
+
+    @property
+    def dimension(self) -> int:
+        """Dimension k of the linear model's z."""
+        return member_dimension(self.latent_dim, self.members)
+
+    @cached_property
+    def blocks(self) -> Sequence[slice]:
+        """Dimensions of each linear model in the joint z."""
+        return [
+            block(member, self.latent_dim, self.members) for member in range(self.members // 2, self.members)
+        ]
+
+    def summed(self, rows: int, experts: Iterable[tuple[slice, Array | None, Array]]) -> Array:
+        """Sums of the natural parameters of the experts of each row, (rows, k (k + 3) / 2).
+
+        Arguments:
+            rows: Number of rows.
+            experts: Ranges of rows, masks of those that have the modality (None: all), and the parameters of
+                these.
+        """
+        total = np.zeros((rows, natural_size(self.dimension)), np.float32)
+        for span, present, natural in experts:
+            total[span][... if present is None else present] += natural
+        return total
+
+    def posterior(self, independent: Gaussian, natural: Array) -> Posterior:
+        """The posterior of n rows, with the exact one of the linear model.
+
+        Arguments:
+            independent: Product of the diagonal experts, (n, D).
+            natural: Sum of the natural parameters of the experts that a row has, (n, k (k + 3) / 2).
+        """
+        step = max(1, NUMBERS_AT_ONCE // self.dimension**2)
+        parts = [
+            _exact(natural[start : start + step], self.dimension)
+            for start in range(0, max(1, len(natural)), step)
+        ]
+        mean, log_variance, factor = (np.concatenate(part) for part in zip(*parts, strict=True))
+        mu, log_var = independent.mu.copy(), independent.log_var.copy()
+        for block_ in self.blocks:
+            mu[:, block_], log_var[:, block_] = mean, log_variance
+        return Posterior(mu, log_var, factor, self.blocks)
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Experts of M modalities for n rows.
+
+    Arguments:
+        mu: Means, (M, n, D).
+        log_var: Logarithms of the variances, same shape.
+        present: Which row has which modality, (M, n).
+        natural: Natural parameters of each linear expert, (n, k (k + 3) / 2); none where there are no such.
+        linear: Place of the linear models in z.
+    """
+
+    mu: Array
+    log_var: Array
+    present: Array
+    natural: Sequence[Array] = ()
+    linear: LinearModels | None = None
+
+    @classmethod
+    def of(cls, experts: Sequence[Expert], present: Array, linear: LinearModels | None) -> Experts:
+        mu, log_var = (np.stack(parts) for parts in list(zip(*experts, strict=True))[:2])
+        natural = [one.natural for one in experts if one.natural is not None]
+        if linear is not None and len(natural) < len(experts):
+            raise ValueError(f"{len(experts) - len(natural)} of {len(experts)} experts lack '{NATURAL}'")
+        return cls(mu, log_var, present, natural, linear)
+
+    @property
+    def gaussian(self) -> Gaussian:
+        return Gaussian(self.mu, self.log_var)
+
+    def product(self, present: Array | None = None, powers: Array | None = None) -> Posterior:
+        """The posterior of every row.
+
+        Arguments:
+            present: Another mask of the experts to multiply, (M, n).
+            powers: Power of each expert, (M, n); 1 by default.
+        """
+        present = self.present if present is None else present
+        log_var = self.log_var
+        weights = present.astype(float)
+        if powers is not None:
+            log_var = (log_var - np.log(powers)[..., None]).astype(np.float32)
+            weights = weights * powers
+        independent = product(Gaussian(self.mu, log_var), present)
+        if self.linear is None:
+            return Posterior(*independent)
+        total = np.zeros(self.natural[0].shape)
+        for here, weight, natural in zip(present, weights, self.natural, strict=True):
+            total[here] += weight[here, None] * natural[here]
+        return self.linear.posterior(independent, total)
+
+
+def _exact(natural: Array, k: int) -> tuple[Array, ...]:
+    """Mean, logarithm of the variance, and Cholesky factor of the correlations of z, in float32.
+
+    NaN for rows whose parameters are of no normal distribution, as a broken graph may give them.
+    """
+    try:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return _solved(natural, k)
+    except np.linalg.LinAlgError:
+        if len(natural) == 1:
+            return tuple(np.full(shape, np.nan, np.float32) for shape in ((1, k), (1, k), (1, k, k)))
+    parts = [_exact(natural[row : row + 1], k) for row in range(len(natural))]
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def _solved(natural: Array, k: int) -> tuple[Array, ...]:
+    score, triangle = natural[:, :k].astype(np.float64), natural[:, k:]
+    rows, columns = np.tril_indices(k)
+    precision = np.zeros((len(natural), k, k))
+    precision[:, rows, columns] = precision[:, columns, rows] = triangle
+    covariance = np.linalg.inv(precision + np.eye(k))
+    mean = (covariance @ score[..., None])[..., 0]
+    variance = np.diagonal(covariance, axis1=-2, axis2=-1)
+    std = np.sqrt(variance)
+    factor = np.linalg.cholesky(covariance / (std[:, :, None] * std[:, None]))
+    return mean.astype(np.float32), np.log(variance).astype(np.float32), factor.astype(np.float32)
