@@ -12,9 +12,9 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import cast
 
 import numpy as np
@@ -54,6 +54,8 @@ FITTED_ROWS = 10_000
 """Most rows to fit: more change little, and rows with gaps take a covariance of the factors each."""
 DRAWS, DRAWS_OF_ALL = 10, 50_000
 """Draws of z of each row for decoders without a closed form, and of all rows if these are fewer."""
+VARIANCES, FEWEST = (1.0, 10.0, 100.0), 20
+"""Variances of the weights of labels to try, and the least number of rows to choose by."""
 ITERATIONS = 100
 """Most iterations of L-BFGS for such a decoder."""
 
@@ -94,13 +96,9 @@ def fit_linear(experiment: Experiment, prepared: Prepared) -> MVAE:
     factors = fit_factors(features.x, choice.factors, STEPS, choice.of(len(features.x)))
     factors = _completed(_turned(factors), latent_dim)
     for name, view, flags in zip(model.modalities, features.views, features.flags, strict=True):
-        left = _set_numbers(model, name, features, factors, view)
-        if left is not None:
-            alone = len(features.views) > 1 and bool(features.labels[view].all())
-            given = features.x.copy()
-            given[:, view] = np.nan if alone else given[:, view]
-            z = _drawn(factors, given, experiment.seed)
-            _fit_decoder(model, name, left, rows, z, unseen=alone)
+        fixed = _set_numbers(model, name, features, factors, view)
+        if fixed is not None:
+            _fit_others(model, name, fixed, rows, features, factors, view, experiment.seed)
         _set_encoder(model, name, features, factors, view, flags)
     return model.eval()
 
@@ -273,38 +271,92 @@ def _numbers(inputs: nn.Module, outputs: nn.Module | None) -> tuple[list[int], l
     return [], []
 
 
-def _fit_decoder(model: MVAE, name: str, fixed: list[int], rows: Rows, z: Tensor, *, unseen: bool) -> None:
-    """Maximises the likelihood of the rows at draws of z, each weight having the prior N(0, 1).
+def _fit_others(
+    model: MVAE,
+    name: str,
+    fixed: list[int],
+    rows: Rows,
+    features: Features,
+    factors: FactorModel,
+    view: slice,
+    seed: int,
+) -> None:
+    """Fits what a decoder gives for labels and counts; ``fixed`` outputs keep their weights."""
+    present = rows.masks.get(name, torch.ones(len(rows), dtype=torch.bool))
+    x = rows.data[name][present]
+    if not len(x):
+        return
+    given = features.x
+    is_category = len(features.views) > 1 and bool(features.labels[view].all())
+    if is_category:
+        given = given.copy()
+        given[:, view] = np.nan
+    z = _drawn(factors, given, seed)[:, present]
+    if is_category:
+        _fit_labels(model, name, x, z, seed)
+    else:
+        _fit_decoder(model, name, fixed, partial(_expected_log_prob, model, name, x, z), len(x))
+
+
+def _expected_log_prob(model: MVAE, name: str, x: Tensor, z: Tensor) -> Tensor:
+    """Log-likelihood of rows, the mean over draws of z that know them."""
+    return model.log_prob(name, x, z).mean(dim=0).sum()
+
+
+def _fit_labels(model: MVAE, name: str, x: Tensor, z: Tensor, seed: int) -> None:
+    """Fits the decoder of a category to draws of z that know nothing of it, (K, n, k).
+
+    The mean of its probabilities over them is what is answered, so the logarithm of that mean is maximised.
+    Weights have the prior N(0, v I); each half of the rows scores the v of the other.
+    """
+    half = torch.from_numpy(np.random.default_rng(seed).permutation(len(x)) % 2)
+
+    def log_prob(rows: Tensor) -> Tensor:
+        return (model.log_prob(name, x[rows], z[:, rows]).logsumexp(dim=0) - math.log(len(z))).sum()
+
+    def fit(rows: Tensor, variance: float) -> None:
+        _fit_decoder(model, name, [], partial(log_prob, rows), int(rows.sum()), variance)
+
+    def held_out(variance: float) -> float:
+        total = 0.0
+        for k in (0, 1):
+            fit(half == k, variance)
+            with torch.no_grad():
+                total += float(log_prob(half != k))
+        return total
+
+    variance = max(VARIANCES, key=held_out) if len(x) >= FEWEST else VARIANCES[0]
+    fit(half >= 0, variance)
+
+
+def _fit_decoder(
+    model: MVAE, name: str, fixed: list[int], log_prob: Callable[[], Tensor], rows: int, variance: float = 1.0
+) -> None:
+    """Maximises the likelihood of some rows from zero weights, each of which has the prior N(0, variance).
 
     Arguments:
         model: Its decoder of the view has the loadings of numbers.
         name: Name of the view.
         fixed: Outputs that keep their weights.
-        rows: The rows.
-        z: Draws of z, (K, n, k).
-        unseen: Whether they know nothing of the view. The mean of its density over them is then what is
-            answered; otherwise that mean counts the row twice, and the mean of the logarithm is taken.
+        log_prob: Log-likelihood of the rows.
+        rows: Their number.
+        variance: Variance of the prior.
     """
     decoder = cast(MLPDecoder, model.decoders[module_key(name)])
-    present = rows.masks.get(name, torch.ones(len(rows), dtype=torch.bool))
-    x, z = rows.data[name][present], z[:, present]
-    if not len(x):
-        return
-    learned = torch.ones_like(decoder.head.bias, dtype=torch.bool)
+    head, outputs = decoder.head, decoder.outputs
+    learned = torch.ones_like(head.bias, dtype=torch.bool)
     learned[fixed] = False
-    outputs = decoder.outputs
+    with torch.no_grad():
+        head.weight[learned], head.bias[learned] = 0.0, 0.0
     others = outputs.others if isinstance(outputs, ColumnParameters) else _parameters(outputs)
-    parameters = [decoder.head.weight, decoder.head.bias, *others]
+    parameters = [head.weight, head.bias, *others]
     optimizer = torch.optim.LBFGS(parameters, max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        penalty = decoder.head.weight[learned].square().sum() / 2
-        log_prob = model.log_prob(name, x, z)
-        of_row = log_prob.logsumexp(dim=0) - math.log(len(z)) if unseen else log_prob.mean(dim=0)
-        value = (penalty - of_row.sum()) / len(x)
+        value = (head.weight[learned].square().sum() / (2 * variance) - log_prob()) / rows
         value.backward()  # type: ignore[no-untyped-call]
-        for parameter in (decoder.head.weight, decoder.head.bias):
+        for parameter in (head.weight, head.bias):
             if parameter.grad is not None:
                 parameter.grad[fixed] = 0
         return value

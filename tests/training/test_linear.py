@@ -241,13 +241,29 @@ def answered(model: MVAE, rows: Rows, given: Sequence[str], target: str) -> dict
 
 
 def posterior_mean(model: MVAE, rows: Rows, given: Sequence[str]) -> Any:
+    return posterior(model, rows, given)[0]
+
+
+def posterior(model: MVAE, rows: Rows, given: Sequence[str]) -> tuple[Any, Any]:
+    """Mean and covariance of z given some views."""
     graphs, k = TorchGraphs(model), model.latent_dim
     experts = [graphs.encode(name, rows.data[name].numpy()) for name in given]
     natural: Any = sum(np.asarray(one.natural, float) for one in experts)
     precision = np.zeros((len(rows), k, k))
     precision[:, *np.tril_indices(k)] = natural[:, k:]
     precision += np.tril(precision, -1).swapaxes(1, 2) + np.eye(k)
-    return np.linalg.solve(precision, natural[:, :k, None])[..., 0]
+    return np.linalg.solve(precision, natural[:, :k, None])[..., 0], np.linalg.inv(precision)
+
+
+def log_loss(model: MVAE, rows: Rows) -> float:
+    """Log-loss of the mean probabilities of ``label`` over draws of z given ``numbers``."""
+    mean, covariance = posterior(model, rows, ["numbers"])
+    noise = np.random.default_rng(0).standard_normal((500, *mean.shape, 1))
+    z = mean + (np.linalg.cholesky(covariance) @ noise)[..., 0]
+    logits = TorchGraphs(model).decode("label", z.reshape(-1, mean.shape[1]).astype(np.float32))["logits"]
+    shares = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+    of_rows = shares.reshape(len(z), len(rows), -1).mean(axis=0)
+    return float(-np.log(of_rows[np.arange(len(rows)), rows.data["label"]]).mean())
 
 
 def test_the_encoders_give_the_posterior_that_chose_the_fit() -> None:
@@ -277,12 +293,8 @@ def test_labels_are_answered_as_well_as_by_logistic_regression() -> None:
     rows = Rows({"numbers": torch.from_numpy(x).float(), "label": torch.from_numpy(label)})
     train, test = rows.take(slice(0, 300)), rows.take(slice(300, n))
     model = fit_linear(experiment_of(modalities), prepared_of(modalities, train, test))
-    logits = answered(model, test, ["numbers"], "label")["logits"]
-    shares = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-    right = label[300:]
-    loss = -np.log(shares[np.arange(300), right]).mean()
     logistic = LogisticRegression().fit(x[:300], label[:300]).predict_proba(x[300:])
-    assert loss <= -np.log(logistic[np.arange(300), right]).mean() + 0.05
+    assert log_loss(model, test) <= -np.log(logistic[np.arange(300), label[300:]]).mean() + 0.06
 
 
 @pytest.mark.parametrize("networks", [1, 2])
@@ -342,3 +354,24 @@ def test_members_with_linear_models_are_as_many_as_fit_into_a_bundle() -> None:
     Model(members=8, linear=True)
     with pytest.raises(ValidationError, match="with linear = true, members is at most 8, not 9"):
         Model(members=9, linear=True)
+
+
+def test_held_out_halves_choose_the_prior_of_weights_of_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wide one for labels that numbers determine, a narrow one for labels of noise."""
+    rng = np.random.default_rng(6)
+    x = rng.standard_normal((400, 3))
+    kind = category("no", "yes").model_copy(update={"name": "label"})
+    modalities = (array("vector", 3).model_copy(update={"name": "numbers"}), kind)
+    numbers = torch.from_numpy(x).float()
+    losses = {}
+    for title, label in (("certain", x[:, 0] > 0), ("noise", rng.random(400) > 0.5)):
+        rows = Rows({"numbers": numbers, "label": torch.from_numpy(label.astype(int))})
+        prepared = prepared_of(modalities, rows.take(slice(0, 200)), rows.take(slice(200, 400)))
+        for variances in ((1.0, 10.0, 100.0), (1.0,), (100.0,)):
+            monkeypatch.setattr(linear, "VARIANCES", variances)
+            losses[title, variances] = log_loss(
+                fit_linear(experiment_of(modalities), prepared), prepared.test
+            )
+    of_choice = {title: losses[title, (1.0, 10.0, 100.0)] for title in ("certain", "noise")}
+    assert of_choice["certain"] == losses["certain", (100.0,)] < losses["certain", (1.0,)] - 0.01
+    assert of_choice["noise"] == losses["noise", (1.0,)] < math.log(2) + 0.01
