@@ -16,8 +16,6 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any, NamedTuple, TypeAlias
@@ -91,72 +89,6 @@ class Gaussian(NamedTuple):
         spread = xp.logaddexp(self.log_var, other.log_var)
         gain = xp.exp(self.log_var - spread)
         return Gaussian(self.mu + gain * (other.mu - self.mu), self.log_var + (other.log_var - spread))
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """A normal distribution, whose dimensions are independent but for those of linear models.
-
-    Arguments:
-        mu: Mean, (n, D).
-        log_var: Logarithm of the variance of each dimension, same shape.
-        factor: Cholesky factor of the correlations of a linear model's dimensions, (n, k, k); None: all
-            dimensions are independent.
-        blocks: Dimensions of each of the linear models, which are equal.
-    """
-
-    mu: Array
-    log_var: Array
-    factor: Array | None = None
-    blocks: Sequence[slice] = ()
-
-    def __len__(self) -> int:
-        return len(self.mu)
-
-    @property
-    def gaussian(self) -> Gaussian:
-        """Each dimension's own distribution."""
-        return Gaussian(self.mu, self.log_var)
-
-    def of(self, rows: slice) -> Posterior:
-        """The posterior of some rows."""
-        factor = None if self.factor is None else self.factor[rows]
-        return Posterior(self.mu[rows], self.log_var[rows], factor, self.blocks)
-
-    def within(self, dimensions: slice) -> Posterior:
-        """The distribution of one model's dimensions."""
-        linear = self.factor is not None and dimensions in self.blocks
-        size = dimensions.stop - dimensions.start
-        return Posterior(
-            self.mu[:, dimensions],
-            self.log_var[:, dimensions],
-            self.factor if linear else None,
-            [slice(0, size)] if linear else (),
-        )
-
-    def correlated(self, noise: Array) -> Array:
-        """Standard normal noise, (n, K, D), with the correlations of each row."""
-        if self.factor is None:
-            return noise
-        moved = noise.copy()
-        for block in self.blocks:
-            # Not a product of matrices, whose last digit depends on the number of draws.
-            moved[..., block] = np.einsum("nkl,nml->nmk", self.factor, noise[..., block])
-        return moved
-
-    def sample(self, noise: Array) -> Array:
-        """Draws of z for standard normal noise, both (n, K, D)."""
-        return Gaussian(self.mu[:, None], self.log_var[:, None]).sample(self.correlated(noise))
-
-    def kl_from_prior(self) -> Array:
-        """The divergence KL(self || N(0, I)), in nats, (n,)."""
-        wide = Gaussian(self.mu.astype(np.float64), self.log_var.astype(np.float64))
-        independent: Array = wide.kl_from_prior()
-        if self.factor is None:
-            return independent
-        # the logarithm of the determinant of the correlations is twice this sum
-        tied = np.log(np.diagonal(self.factor, axis1=-2, axis2=-1).astype(np.float64)).sum(axis=-1)
-        return np.maximum(independent - len(self.blocks) * tied, 0.0)
 
 
 def standard_normal(like: Array) -> Gaussian:

@@ -15,7 +15,7 @@ from models_store import archives
 from models_store.arrays import Array
 from models_store.errors import BundleRefused
 from models_store.likelihoods import Parameters
-from models_store.linear import Expert, Experts
+from models_store.linear import EncoderOutput, Experts
 from models_store.manifest import Manifest
 
 FILE = "golden.npz"
@@ -34,7 +34,7 @@ Golden = Mapping[str, Array]
 class Graphs(Protocol):
     """Runs the encoders and decoders of a model: torch, or an ONNX runtime."""
 
-    def encode(self, modality: str, x: Array) -> Expert:
+    def encode(self, modality: str, x: Array) -> EncoderOutput:
         """The expert q(z | x), (batch, latent_dim)."""
 
     def decode(self, modality: str, z: Array) -> Parameters:
@@ -98,8 +98,8 @@ def check(manifest: Manifest, golden: Golden, graphs: Graphs) -> None:
         decoded = graphs.decode(name, _value(golden, "z"))
         for parameter in modality.parameters:
             _compare(golden, f"{name}.{parameter}", decoded[parameter], f"{name}.decoder.onnx")
-    keys = Expert._fields if manifest.linear is not None else ("mu", "log_var")
-    experts = [Expert(*(_value(golden, f"{name}.{key}") for key in keys)) for name in manifest.names]
+    keys = EncoderOutput._fields if manifest.linear is not None else ("mu", "log_var")
+    experts = [EncoderOutput(*(_value(golden, f"{name}.{key}") for key in keys)) for name in manifest.names]
     posterior = Experts.of(experts, _value(golden, "present").T, manifest.linear).product()
     _compare(golden, "mu", posterior.mu, "the product of experts")
     _compare(golden, "log_var", posterior.log_var, "the product of experts")

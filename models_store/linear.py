@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models_store.arrays import Array
-from models_store.fusion import Gaussian, Posterior, product
+from models_store.fusion import Gaussian, product
 from models_store.members import block, member_dimension
 
 NATURAL = "natural"
@@ -40,7 +40,7 @@ def natural_size(dimension: int) -> int:
     return dimension * (dimension + 3) // 2
 
 
-class Expert(NamedTuple):
+class EncoderOutput(NamedTuple):
     """The outputs of an encoder for n rows.
 
     Arguments:
@@ -52,6 +52,67 @@ class Expert(NamedTuple):
     mu: Array
     log_var: Array
     natural: Array | None = None
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A normal distribution of arrays of numpy, of independent dimensions but for those of linear models.
+
+    Arguments:
+        mu: Mean, (n, D).
+        log_var: Logarithm of the variance of each dimension, same shape.
+        factor: Cholesky factor of the correlations of a linear model's dimensions, (n, k, k); None: all
+            dimensions are independent.
+        blocks: Dimensions of each of the linear models, which are equal.
+    """
+
+    mu: Array
+    log_var: Array
+    factor: Array | None = None
+    blocks: Sequence[slice] = ()
+
+    def __len__(self) -> int:
+        return len(self.mu)
+
+    def of(self, rows: slice) -> Posterior:
+        """The posterior of some rows."""
+        factor = None if self.factor is None else self.factor[rows]
+        return Posterior(self.mu[rows], self.log_var[rows], factor, self.blocks)
+
+    def within(self, dimensions: slice) -> Posterior:
+        """The distribution of one model's dimensions."""
+        linear = self.factor is not None and dimensions in self.blocks
+        size = dimensions.stop - dimensions.start
+        return Posterior(
+            self.mu[:, dimensions],
+            self.log_var[:, dimensions],
+            self.factor if linear else None,
+            [slice(0, size)] if linear else (),
+        )
+
+    def correlated(self, noise: Array) -> Array:
+        """Standard normal noise, (n, K, D), with the correlations of each row."""
+        if self.factor is None:
+            return noise
+        moved = noise.copy()
+        for dimensions in self.blocks:
+            # Not a product of matrices, whose last digit depends on the number of draws.
+            moved[..., dimensions] = np.einsum("nkl,nml->nmk", self.factor, noise[..., dimensions])
+        return moved
+
+    def sample(self, noise: Array) -> Array:
+        """Draws of z for standard normal noise, both (n, K, D)."""
+        return Gaussian(self.mu[:, None], self.log_var[:, None]).sample(self.correlated(noise))
+
+    def kl_from_prior(self) -> Array:
+        """The divergence KL(self || N(0, I)), in nats, (n,)."""
+        wide = Gaussian(self.mu.astype(np.float64), self.log_var.astype(np.float64))
+        independent: Array = wide.kl_from_prior()
+        if self.factor is None:
+            return independent
+        # the logarithm of the determinant of the correlations is twice this sum
+        tied = np.log(np.diagonal(self.factor, axis1=-2, axis2=-1).astype(np.float64)).sum(axis=-1)
+        return np.maximum(independent - len(self.blocks) * tied, 0.0)
 
 
 @dataclass(frozen=True)
@@ -105,8 +166,8 @@ class LinearModels:
         ]
         mean, log_variance, factor = (np.concatenate(part) for part in zip(*parts, strict=True))
         mu, log_var = independent.mu.copy(), independent.log_var.copy()
-        for block_ in self.blocks:
-            mu[:, block_], log_var[:, block_] = mean, log_variance
+        for dimensions in self.blocks:
+            mu[:, dimensions], log_var[:, dimensions] = mean, log_variance
         return Posterior(mu, log_var, factor, self.blocks)
 
 
@@ -129,16 +190,12 @@ class Experts:
     linear: LinearModels | None = None
 
     @classmethod
-    def of(cls, experts: Sequence[Expert], present: Array, linear: LinearModels | None) -> Experts:
+    def of(cls, experts: Sequence[EncoderOutput], present: Array, linear: LinearModels | None) -> Experts:
         mu, log_var = (np.stack(parts) for parts in list(zip(*experts, strict=True))[:2])
         natural = [one.natural for one in experts if one.natural is not None]
         if linear is not None and len(natural) < len(experts):
             raise ValueError(f"{len(experts) - len(natural)} of {len(experts)} experts lack '{NATURAL}'")
         return cls(mu, log_var, present, natural, linear)
-
-    @property
-    def gaussian(self) -> Gaussian:
-        return Gaussian(self.mu, self.log_var)
 
     def product(self, present: Array | None = None, powers: Array | None = None) -> Posterior:
         """The posterior of every row.
@@ -148,18 +205,14 @@ class Experts:
             powers: Power of each expert, (M, n); 1 by default.
         """
         present = self.present if present is None else present
-        log_var = self.log_var
-        weights = present.astype(float)
-        if powers is not None:
-            log_var = (log_var - np.log(powers)[..., None]).astype(np.float32)
-            weights = weights * powers
+        powers = np.ones(present.shape) if powers is None else powers
+        log_var = (self.log_var - np.log(powers)[..., None]).astype(np.float32)
         independent = product(Gaussian(self.mu, log_var), present)
         if self.linear is None:
             return Posterior(*independent)
-        total = np.zeros(self.natural[0].shape)
-        for here, weight, natural in zip(present, weights, self.natural, strict=True):
-            total[here] += weight[here, None] * natural[here]
-        return self.linear.posterior(independent, total)
+        weighed = zip(present, powers.astype(np.float32), self.natural, strict=True)
+        parts = ((slice(None), here, (power[:, None] * x)[here]) for here, power, x in weighed)
+        return self.linear.posterior(independent, self.linear.summed(present.shape[1], parts))
 
 
 def _exact(natural: Array, k: int) -> tuple[Array, ...]:

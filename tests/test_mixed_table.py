@@ -16,7 +16,7 @@ import torch
 from fastapi.testclient import TestClient
 
 from models_store.folder import open_bundle
-from models_store.linear import Expert
+from models_store.linear import EncoderOutput
 from service.app import create_app
 from service.formats import npz
 from service.settings import Settings
@@ -246,7 +246,7 @@ def test_torch_and_the_published_graphs_agree(store: Path) -> None:
     graphs = OnnxGraphs(bundle.manifest, files)
     x = np.full((3, 6), np.nan, np.float32)
     x[1, [0, 4]], x[2] = (50, 2), (50, 120, 1, 1, 0, 2)
-    expert: Expert = graphs.encode("patient", x)
+    expert: EncoderOutput = graphs.encode("patient", x)
     assert expert.mu.shape == (3, bundle.manifest.latent_dim)
     assert np.isfinite(expert.mu).all()
     assert not np.allclose(expert.mu[0], expert.mu[1])

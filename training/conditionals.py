@@ -18,8 +18,9 @@ import torch
 from models_store.arrays import Array
 from models_store.evidence import Evidence, Noise, Question, Target, answered, estimating, laplace, plain
 from models_store.evidence.mixture import Draw
-from models_store.fusion import Gaussian, Posterior, standard_normal
+from models_store.fusion import Gaussian, standard_normal
 from models_store.likelihoods import Parameters
+from models_store.linear import Posterior
 from models_store.members import member_dimension
 from training.coders import Coders
 from training.draws import draw_normal, draw_seed

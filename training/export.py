@@ -16,7 +16,7 @@ from safetensors.torch import save as safetensors_bytes
 from models_store import golden
 from models_store.arrays import Array
 from models_store.likelihoods import Parameters
-from models_store.linear import Expert
+from models_store.linear import EncoderOutput
 from models_store.manifest import LINEAR, PRODUCT, Manifest, Modality, decoder_file, encoder_file
 from training.checkpoint import EpochReport
 from training.coders import Coders
@@ -40,9 +40,9 @@ class TorchGraphs:
         self.model = model
 
     @torch.no_grad()
-    def encode(self, modality: str, x: Array) -> Expert:
+    def encode(self, modality: str, x: Array) -> EncoderOutput:
         expert, natural = self.model.encoded(modality, torch.from_numpy(x))
-        return Expert(*(part.numpy() for part in (*expert, natural) if part is not None))
+        return EncoderOutput(*(part.numpy() for part in (*expert, natural) if part is not None))
 
     @torch.no_grad()
     def decode(self, modality: str, z: Array) -> Parameters:
@@ -67,10 +67,10 @@ class OnnxGraphs:
             for name in (encoder_file(modality), decoder_file(modality))
         }
 
-    def encode(self, modality: str, x: Array) -> Expert:
+    def encode(self, modality: str, x: Array) -> EncoderOutput:
         session = self.sessions[encoder_file(modality)]
         names = [output.name for output in session.get_outputs()]
-        return Expert(**dict(zip(names, session.run(names, {"x": x}), strict=True)))
+        return EncoderOutput(**dict(zip(names, session.run(names, {"x": x}), strict=True)))
 
     def decode(self, modality: str, z: Array) -> Parameters:
         names = list(self.manifest.modality(modality).parameters)
@@ -132,7 +132,7 @@ def check_parity(
     """
     for size in PARITY_BATCHES:
         ours, theirs = expected.encode(modality.name, x[:size]), actual.encode(modality.name, x[:size])
-        encoded = zip(Expert._fields, ours, theirs, strict=True)
+        encoded = zip(EncoderOutput._fields, ours, theirs, strict=True)
         pairs = {name: (a, b) for name, a, b in encoded if a is not None and b is not None}
         expected_values, values = (
             expected.decode(modality.name, z[:size]),

@@ -77,11 +77,10 @@ def to_onnx(
         name, first = modality.name, alike[modality.name]
         encoder = _part(whole, {f"{first}.x": "x"}, _prefixed(first, graphs.encoded))
         decoder = _part(whole, {"z": "z"}, _prefixed(first, modality.parameters))
-        shared = all(_keeps_names(part, first) for part in (encoder, decoder)) and _differ(model, first)
-        if name != first and not shared:
-            files |= to_onnx(model, [modality], inputs, z)
-            continue
         if name != first:
+            if not (_keeps_names(encoder, first) and _keeps_names(decoder, first) and _differ(model, first)):
+                files |= to_onnx(model, [modality], inputs, z)
+                continue
             encoder, decoder = (_with_weights_of(model, part, first, name) for part in (encoder, decoder))
         files[encoder_file(name)] = encoder.SerializeToString()
         files[decoder_file(name)] = decoder.SerializeToString()
@@ -123,7 +122,7 @@ def _keeps_names(part: onnx.ModelProto, name: str) -> bool:
 
 
 def _differ(model: Coders, name: str) -> bool:
-    """Whether no two weights of a modality are equal: the exporter would make one of them, under one name."""
+    """Whether no two weights of a modality are equal: the exporter would keep one of them, under one name."""
     weights = [
         value
         for key, value in (*model.named_parameters(), *model.named_buffers())

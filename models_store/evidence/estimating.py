@@ -18,8 +18,8 @@ from models_store.evidence.integrand import Integrand, RowDecoded, Steps
 from models_store.evidence.laplace import peak
 from models_store.evidence.mixture import FEW, Draw, Mixture, Normal, encoder_mixture, laplace_mixture
 from models_store.evidence.weights import Evidence, RowEvidence, estimate, mixed, stacked
-from models_store.fusion import Posterior
 from models_store.likelihoods import Likelihood, Parameters
+from models_store.linear import Posterior
 from models_store.members import block, placed
 
 ESTIMATOR: Final = "laplace"

@@ -35,7 +35,7 @@ class Integrand:
     Arguments:
         mu: Mean of q(z | x_S), (D,).
         std: Its standard deviations, (D,).
-        factor: Cholesky factor of its correlations, (D, D); None: none.
+        factor: Cholesky factor of its correlations, (D, D); None: dimensions are independent.
         observed: Likelihood and value, (1, *shape), of each modality of T that the row has.
     """
 

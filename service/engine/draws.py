@@ -14,9 +14,9 @@ from zlib import crc32
 import numpy as np
 
 from models_store.arrays import Array
-from models_store.fusion import Posterior
 from models_store.latent import Mixture
 from models_store.likelihoods import Parameters
+from models_store.linear import Posterior
 from models_store.manifest import Modality
 
 ROWS_IN_BLOCK = 1024

@@ -6,7 +6,7 @@ from collections.abc import MutableMapping, Sequence
 from typing import NamedTuple
 
 from models_store.arrays import Array
-from models_store.fusion import Posterior
+from models_store.linear import Posterior
 
 
 class Expert(NamedTuple):

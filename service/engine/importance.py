@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from models_store.evidence import Decoded, Evidence, Request, estimating, joined
-from models_store.fusion import Posterior
+from models_store.linear import Posterior
 from models_store.manifest import Modality
 from models_store.members import member_dimension
 from service.engine.admission import Admission, Computation

@@ -22,8 +22,8 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from models_store.arrays import Array
-from models_store.fusion import Gaussian, Posterior, disagreement, product, product_with_shares
-from models_store.linear import NATURAL, LinearModels
+from models_store.fusion import Gaussian, disagreement, product, product_with_shares
+from models_store.linear import NATURAL, LinearModels, Posterior
 from service.engine.batching import SINGLE_CALLER_BATCHES, Outputs, Runner
 from service.engine.draws import draw_z
 from service.engine.fusing import Expert, Explanation, FusionRequest, FusionResult
@@ -59,7 +59,8 @@ def fuse(
     present = [m for m, name in enumerate(names) if name in sent] or [0]
     spans = _spans(requests)
     experts = _stacked([names[m] for m in present], dimension, requests, spans)
-    posterior = Posterior(*_posteriors(experts))
+    independent = _posteriors(experts)
+    posterior = Posterior(*independent)
     if linear is not None:
         experts_of_rows = [
             (span, expert.present, expert.natural)
@@ -67,7 +68,7 @@ def fuse(
             for expert in map(one.experts.get, names)  # in one order, on which the last digit depends
             if expert is not None and expert.natural is not None
         ]
-        posterior = linear.posterior(posterior.gaussian, linear.summed(spans[-1].stop, experts_of_rows))
+        posterior = linear.posterior(independent, linear.summed(spans[-1].stop, experts_of_rows))
     drawn = draw_z(posterior, requests)
     mu, log_var, factor, blocks = posterior.mu, posterior.log_var, posterior.factor, posterior.blocks
     results = [

@@ -15,7 +15,7 @@ import numpy as np
 
 from models_store.arrays import Array
 from models_store.evidence import ESTIMATOR, Decoded, Evidence, Noise, Question, Request, Target
-from models_store.fusion import Posterior
+from models_store.linear import Posterior
 from models_store.manifest import Modality, Reference
 from service.engine.draws import generator
 from service.engine.observations import Observations

@@ -17,7 +17,7 @@ from models_store.errors import BundleRefused
 from models_store.folder import Bundle
 from models_store.latent import Latent
 from models_store.likelihoods import Parameters
-from models_store.linear import NATURAL, Expert, natural_size
+from models_store.linear import NATURAL, EncoderOutput, natural_size
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.residuals import Residuals
 from service.engine.admission import Admission
@@ -186,8 +186,8 @@ class SessionGraphs:
     def __init__(self, sessions: Mapping[str, Session]) -> None:
         self._sessions = sessions
 
-    def encode(self, modality: str, x: Array) -> Expert:
-        return Expert(**self._run(encoder_file(modality), x))
+    def encode(self, modality: str, x: Array) -> EncoderOutput:
+        return EncoderOutput(**self._run(encoder_file(modality), x))
 
     def decode(self, modality: str, z: Array) -> Parameters:
         return self._run(decoder_file(modality), z)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from models_store import golden
 from models_store.errors import BundleRefused
 from models_store.likelihoods import Parameters
-from models_store.linear import Expert
+from models_store.linear import EncoderOutput
 from models_store.manifest import Manifest
 from tests.models_store.examples import NumpyArray, manifest
 
@@ -31,11 +31,11 @@ class LinearGraphs:
     drift: dict[str, float] = field(default_factory=dict)
     """By graph, such as ``image.encoder``: what its answers are off by."""
 
-    def encode(self, modality: str, x: NumpyArray) -> Expert:
+    def encode(self, modality: str, x: NumpyArray) -> EncoderOutput:
         flat = x.reshape(len(x), -1).astype(np.float32) / 100
         weights = self._weights(f"{modality}.encoder", flat.shape[1], 2 * self.manifest.latent_dim)
         mu, log_var = np.split(flat @ weights + self.drift.get(f"{modality}.encoder", 0), 2, axis=1)
-        return Expert(mu, log_var)
+        return EncoderOutput(mu, log_var)
 
     def decode(self, modality: str, z: NumpyArray) -> Parameters:
         target = self.manifest.modality(modality)

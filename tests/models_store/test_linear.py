@@ -11,9 +11,9 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 from models_store import linear as linear_module
 from models_store.evidence import Question, Target
-from models_store.fusion import Gaussian, Posterior, standard_normal
+from models_store.fusion import Gaussian, standard_normal
 from models_store.likelihoods import FAMILIES, Parameters
-from models_store.linear import Expert, Experts, LinearModels, natural_size
+from models_store.linear import EncoderOutput, Experts, LinearModels, Posterior, natural_size
 from models_store.members import joint_dimension, selected
 from tests.models_store.evidence.scoring import score
 from tests.models_store.examples import NumpyArray
@@ -41,7 +41,7 @@ def experts(models: LinearModels | None = MODELS) -> Experts:
     rng = np.random.default_rng(1)
     shape = (2, ROWS, MODELS.latent_dim)
     drawn = [rng.standard_normal(shape).astype(np.float32) for _ in range(VIEWS)]
-    parts = [Expert(mu, log_var, natural(view)) for view, (mu, log_var) in enumerate(drawn)]
+    parts = [EncoderOutput(mu, log_var, natural(view)) for view, (mu, log_var) in enumerate(drawn)]
     return Experts.of(parts, PRESENT, models)
 
 
@@ -158,7 +158,7 @@ def test_rows_of_no_normal_distribution_have_no_draws_and_leave_others_alone() -
 
 
 def test_experts_that_lack_their_natural_parameters_are_refused() -> None:
-    parts = [Expert(*np.zeros((2, ROWS, MODELS.latent_dim), np.float32)) for _ in range(2)]
+    parts = [EncoderOutput(*np.zeros((2, ROWS, MODELS.latent_dim), np.float32)) for _ in range(2)]
     with pytest.raises(ValueError, match="1 of 2 experts lack 'natural'"):
         Experts.of([parts[0]._replace(natural=natural(0)), parts[1]], PRESENT[:2], MODELS)
 

@@ -12,8 +12,9 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from models_store.evidence import Question, Target
-from models_store.fusion import Gaussian, Posterior
+from models_store.fusion import Gaussian
 from models_store.likelihoods import FAMILIES, Parameters
+from models_store.linear import Posterior
 from models_store.members import block, centre, edges, joint_dimension, member_dimension, placed
 from tests.models_store.evidence.scoring import score
 from tests.models_store.examples import NumpyArray

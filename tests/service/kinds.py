@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from models_store import golden
 from models_store.folder import publish as publish_bundle
 from models_store.likelihoods import Parameters
-from models_store.linear import Expert
+from models_store.linear import EncoderOutput
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.tables import TrainingTable
 from service.engine.sessions import Session
@@ -86,9 +86,9 @@ class _Graphs:
     def __init__(self, files: dict[str, bytes]) -> None:
         self._sessions = {name: Session(content) for name, content in files.items()}
 
-    def encode(self, modality: str, x: NumpyArray) -> Expert:
+    def encode(self, modality: str, x: NumpyArray) -> EncoderOutput:
         outputs = self._sessions[encoder_file(modality)].run(x)
-        return Expert(outputs["mu"], outputs["log_var"])
+        return EncoderOutput(outputs["mu"], outputs["log_var"])
 
     def decode(self, modality: str, z: NumpyArray) -> Parameters:
         return self._sessions[decoder_file(modality)].run(z)

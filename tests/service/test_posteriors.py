@@ -6,9 +6,8 @@ import tracemalloc
 
 import numpy as np
 
-from models_store import linear as encoder
 from models_store.fusion import Gaussian, product
-from models_store.linear import LinearModels
+from models_store.linear import EncoderOutput, Experts, LinearModels
 from models_store.members import joint_dimension
 from service.engine.draws import fill_with_noise
 from service.engine.fusing import Expert, FusionRequest
@@ -90,12 +89,12 @@ def test_linear_models_have_their_exact_posterior_together_as_alone() -> None:
     (alone,), (_, together) = (fuse(("a", "b"), 7, requests, linear) for requests in ([both], [only, both]))
     for field in ("mu", "log_var", "z"):
         assert np.array_equal(getattr(alone, field), getattr(together, field))
-    a, b = (encoder.Expert(one.mu, one.log_var, one.natural) for one in (sent["a"], sent["b"]))
-    whole = encoder.Expert(*(np.zeros((n, *part.shape[1:]), np.float32) for part in b if part is not None))
+    a, b = (EncoderOutput(one.mu, one.log_var, one.natural) for one in (sent["a"], sent["b"]))
+    whole = EncoderOutput(*(np.zeros((n, *part.shape[1:]), np.float32) for part in b if part is not None))
     for place, part in zip(whole, b, strict=True):
         if place is not None:
             place[mask] = part
-    expected = encoder.Experts.of([a, whole], np.stack([np.ones(n, bool), mask]), linear).product()
+    expected = Experts.of([a, whole], np.stack([np.ones(n, bool), mask]), linear).product()
     noise = np.empty((n, 4, 7), np.float32)
     fill_with_noise(noise, 3)
     np.testing.assert_allclose(alone.mu, expected.mu, atol=1e-5)

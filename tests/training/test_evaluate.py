@@ -14,7 +14,7 @@ from models_store.arrays import Array
 from models_store.evidence import ESTIMATOR
 from models_store.folder import open_bundle
 from models_store.likelihoods import Parameters
-from models_store.linear import Expert
+from models_store.linear import EncoderOutput
 from models_store.manifest import Manifest, Modality
 from training import data
 from training.config import Evaluation, Experiment
@@ -72,8 +72,8 @@ def test_a_judge_learns_from_real_rows(evaluated: EvaluatedModel) -> None:
 class Alike:
     """Graphs that ignore their inputs: every z decodes to the same picture."""
 
-    def encode(self, modality: str, x: Array) -> Expert:  # noqa: ARG002
-        return Expert(np.zeros((len(x), 2), np.float32), np.zeros((len(x), 2), np.float32))
+    def encode(self, modality: str, x: Array) -> EncoderOutput:  # noqa: ARG002
+        return EncoderOutput(np.zeros((len(x), 2), np.float32), np.zeros((len(x), 2), np.float32))
 
     def decode(self, modality: str, z: Array) -> Parameters:
         return {"logits": np.zeros((len(z), *((28, 28) if modality == "image" else (10,))), np.float32)}
@@ -107,13 +107,13 @@ def test_rows_without_the_target_do_not_count(evaluated: EvaluatedModel) -> None
 class LinearGaussian:
     """a = z + noise of variance 1/4, b = (2 z, -z) + noise of variance 1; its experts are exact."""
 
-    def encode(self, modality: str, x: Array) -> Expert:
+    def encode(self, modality: str, x: Array) -> EncoderOutput:
         if modality == "a":
-            return Expert(x, np.full_like(x, np.log(0.25)))
+            return EncoderOutput(x, np.full_like(x, np.log(0.25)))
         weights = np.where(np.isnan(x), 0.0, np.array([2.0, -1.0])).astype(np.float32)
         precision = (weights**2).sum(axis=1, keepdims=True)
         mu = (weights * np.nan_to_num(x)).sum(axis=1, keepdims=True) / precision
-        return Expert(mu, -np.log(precision))
+        return EncoderOutput(mu, -np.log(precision))
 
     def decode(self, modality: str, z: Array) -> Parameters:
         loc = z if modality == "a" else np.concatenate([2 * z, -z], axis=1)

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from models_store.arrays import Array
 from models_store.folder import open_bundle
 from models_store.likelihoods import Parameters
-from models_store.linear import Expert
+from models_store.linear import EncoderOutput
 from models_store.manifest import Modality
 from tests.training.tables.tables import write
 from tests.training.test_evaluate import linear_gaussian
@@ -117,8 +117,8 @@ def test_chance_among_many_modalities_is_not_a_gain() -> None:
 class Guess:
     """Graphs whose answers are known: b = 1.5 and 0.5 everywhere, c is 'y' with 0.7."""
 
-    def encode(self, modality: str, x: Array) -> Expert:  # noqa: ARG002
-        return Expert(np.zeros((len(x), 1), np.float32), np.zeros((len(x), 1), np.float32))
+    def encode(self, modality: str, x: Array) -> EncoderOutput:  # noqa: ARG002
+        return EncoderOutput(np.zeros((len(x), 1), np.float32), np.zeros((len(x), 1), np.float32))
 
     def decode(self, modality: str, z: Array) -> Parameters:
         if modality == "c":
@@ -248,9 +248,9 @@ def test_losses_of_a_missing_cell_are_none() -> None:
 class FourViews:
     """t, u, v = z + noise of variance 1/4, and w that is noise alone; all experts are exact."""
 
-    def encode(self, modality: str, x: Array) -> Expert:
+    def encode(self, modality: str, x: Array) -> EncoderOutput:
         log_var = np.full_like(x, 30 if modality == "w" else np.log(0.25))
-        return Expert(x if modality != "w" else np.zeros_like(x), log_var)
+        return EncoderOutput(x if modality != "w" else np.zeros_like(x), log_var)
 
     def decode(self, modality: str, z: Array) -> Parameters:
         return {"loc": z if modality != "w" else np.zeros_like(z), "log_scale": np.full_like(z, np.log(0.5))}

@@ -10,7 +10,7 @@ import torch
 
 from models_store.arrays import Array
 from models_store.likelihoods import Parameters
-from models_store.linear import Expert
+from models_store.linear import EncoderOutput
 from tests.training.test_evaluate import linear_gaussian
 from training.data.rows import Rows
 from training.evaluation.calibrating import calibrate
@@ -25,9 +25,9 @@ NOTHING = Rows({"a": torch.zeros(0, 1), "b": torch.zeros(0, 2)})
 class KnowsNothing:
     """Experts that are nearly the prior, and a decoder that says the training mean."""
 
-    def encode(self, modality: str, x: Array) -> Expert:  # noqa: ARG002
+    def encode(self, modality: str, x: Array) -> EncoderOutput:  # noqa: ARG002
         mu = np.zeros((len(x), 1), np.float32)
-        return Expert(mu, np.full_like(mu, 20.0))
+        return EncoderOutput(mu, np.full_like(mu, 20.0))
 
     def decode(self, modality: str, z: Array) -> Parameters:
         loc = np.zeros((len(z), 1 if modality == "a" else 2), np.float32)

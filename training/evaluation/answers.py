@@ -9,7 +9,7 @@ import numpy as np
 
 from models_store.arrays import Array
 from models_store.calibration import tempered
-from models_store.fusion import Posterior
+from models_store.linear import Posterior
 from models_store.manifest import Modality
 from training.data.rows import Rows
 from training.evaluation.evaluated import EvaluatedModel, having_all, question

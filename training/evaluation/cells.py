@@ -12,9 +12,9 @@ import torch
 
 from models_store.arrays import Array
 from models_store.calibration import COVERAGES
-from models_store.fusion import Posterior
 from models_store.kinds.fields import Column
 from models_store.likelihoods import Mixed
+from models_store.linear import Posterior
 from models_store.manifest import Modality
 from models_store.quantiles import quantiles
 from training.data.rows import Rows

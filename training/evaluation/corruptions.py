@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from models_store.arrays import Array
 from models_store.calibration import expert_weights
-from models_store.fusion import Posterior
+from models_store.linear import Posterior
 from models_store.manifest import Modality
 from training.data.rows import Rows
 from training.evaluation.answers import probabilities_at

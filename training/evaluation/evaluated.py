@@ -11,10 +11,9 @@ import torch
 
 from models_store.arrays import Array
 from models_store.calibration import Calibration
-from models_store.fusion import Posterior
 from models_store.golden import Graphs
 from models_store.likelihoods import Parameters
-from models_store.linear import Experts
+from models_store.linear import Experts, Posterior
 from models_store.manifest import Manifest
 from models_store.residuals import Residuals, standardised
 from training.config import Evaluation

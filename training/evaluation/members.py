@@ -5,7 +5,7 @@ from __future__ import annotations
 from models_store.arrays import Array
 from models_store.golden import Graphs
 from models_store.likelihoods import Parameters
-from models_store.linear import Expert
+from models_store.linear import EncoderOutput
 from models_store.members import centre
 
 KNOWN = -20.0
@@ -24,11 +24,11 @@ class MemberGraphs:
     def __init__(self, graphs: Graphs, member: int, members: int) -> None:
         self._graphs, self._u = graphs, centre(member, members)
 
-    def encode(self, modality: str, x: Array) -> Expert:
+    def encode(self, modality: str, x: Array) -> EncoderOutput:
         expert = self._graphs.encode(modality, x)
         mu, log_var = expert.mu.copy(), expert.log_var.copy()
         mu[:, -1], log_var[:, -1] = self._u, KNOWN
-        return Expert(mu, log_var, expert.natural)
+        return EncoderOutput(mu, log_var, expert.natural)
 
     def decode(self, modality: str, z: Array) -> Parameters:
         return self._graphs.decode(modality, z)

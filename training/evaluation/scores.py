@@ -15,7 +15,8 @@ import torch
 from models_store.arrays import Array
 from models_store.evidence import ESTIMATOR, Evidence, Question, Target, answered, estimating, joined
 from models_store.evidence.mixture import Draw
-from models_store.fusion import Gaussian, Posterior, disagreement, standard_normal
+from models_store.fusion import Gaussian, disagreement, standard_normal
+from models_store.linear import Posterior
 from models_store.manifest import Reference
 from training.data.rows import Rows
 from training.evaluation.evaluated import (

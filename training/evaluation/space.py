@@ -10,8 +10,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from models_store.arrays import Array
-from models_store.fusion import Posterior, standard_normal
+from models_store.fusion import standard_normal
 from models_store.latent import Latent, Map, Mixture
+from models_store.linear import Posterior
 from training.data.rows import Rows
 from training.evaluation.evaluated import EvaluatedModel, having, observed
 from training.evaluation.metrics import LatentFit

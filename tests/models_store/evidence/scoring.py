@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from models_store.evidence import Evidence, Noise, Question, Target, answered, estimating, laplace
-from models_store.fusion import Gaussian, Posterior
+from models_store.fusion import Gaussian
 from models_store.likelihoods import FAMILIES, Parameters
+from models_store.linear import Posterior
 from tests.models_store.examples import NumpyArray
 
 Decoder = Callable[[NumpyArray], Parameters]

@@ -11,8 +11,9 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
 from models_store.evidence import Evidence, Question, Target, plain
-from models_store.fusion import Gaussian, Posterior, standard_normal
+from models_store.fusion import Gaussian, standard_normal
 from models_store.likelihoods import FAMILIES, Parameters
+from models_store.linear import Posterior
 from tests.models_store.evidence.scoring import Decoder, normal, question, score
 from tests.models_store.examples import NumpyArray
 from tests.models_store.test_likelihoods import ELEMENTWISE
