@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,15 @@ LABS = ("bili", "chol", "albumin", "copper", "alk.phos", "ast", "trig", "platele
 PERSON = ("age", "time")
 NOT_LEARNED = ("rownames", "id", "trt")
 """Columns of pbc that number rows or were drawn by lot."""
-COMPLETE = ("iris", "wine", "breast_cancer", "diabetes")
+SCIKIT_LEARN = ("iris", "wine", "breast_cancer", "diabetes")
 """Tables of scikit-learn: 150 to 569 rows of 5 to 31 columns."""
+STATSMODELS: Mapping[str, Sequence[str]] = {
+    "statecrime": (),
+    "modechoice": ("mode", "choice", "psize"),
+    "fair": ("rate_marriage", "religious", "educ", "occupation", "occupation_husb"),
+    "randhie": ("idp", "hlthg", "hlthf", "hlthp"),
+}
+"""Tables of statsmodels, 51 to 20,190 rows of 7 to 10 columns, and their categories."""
 TEST_SHARE = 0.3
 
 
@@ -101,14 +109,35 @@ def mfeat(split: int) -> Split:
     return _at_random(table, np.arange(len(table)), split)
 
 
-def complete(name: str, split: int) -> Split:
-    """A small table of scikit-learn without gaps, in one file; each of its columns is asked for by itself."""
+def of_scikit_learn(name: str, split: int) -> Split:
+    """A table of scikit-learn."""
     loaded = getattr(datasets, f"load_{name}")()
-    names = [str(feature).split(" (")[0] for feature in loaded.feature_names]
-    columns, values = [Column(feature, feature, file=name) for feature in names], loaded.data
-    labels = tuple(map(str, getattr(loaded, "target_names", ())))
-    columns.append(Column("target", "target", labels, file=name))
-    table = from_values(columns, np.column_stack([values, loaded.target]))
+    headers = [str(feature).split(" (")[0] for feature in loaded.feature_names]
+    labels = {"target": tuple(map(str, getattr(loaded, "target_names", ())))}
+    return _complete(name, [*headers, "target"], np.column_stack([loaded.data, loaded.target]), labels, split)
+
+
+def of_statsmodels(name: str, split: int) -> Split:
+    """A table of statsmodels; its categories are numbers."""
+    if importlib.util.find_spec("statsmodels") is None:
+        raise MissingData(f"{name}: statsmodels is not installed")
+    from statsmodels import datasets as others
+
+    frame = getattr(others, name).load_pandas().data
+    values, labels = frame.to_numpy(float), {}
+    for at, header in enumerate(frame.columns):
+        if header in STATSMODELS[name]:
+            numbers, values[:, at] = np.unique(values[:, at], return_inverse=True)
+            labels[header] = tuple(f"{number:g}" for number in numbers)
+    return _complete(name, [*frame.columns], values, labels, split)
+
+
+def _complete(
+    name: str, headers: Sequence[str], values: Array, labels: Mapping[str, tuple[str, ...]], split: int
+) -> Split:
+    """A table without gaps in one file, each of whose columns is asked for by itself."""
+    columns = [Column(header, header, labels.get(header, ()), file=name) for header in headers]
+    table = from_values(columns, values)
     return _at_random(table, np.arange(len(table)), split)
 
 
@@ -171,7 +200,8 @@ SETS: Mapping[str, Callable[[int], Split]] = {
     "pbc": pbc,
     "breast": breast,
     "mfeat": mfeat,
-    **{name: partial(complete, name) for name in COMPLETE},
+    **{name: partial(of_scikit_learn, name) for name in SCIKIT_LEARN},
+    **{name: partial(of_statsmodels, name) for name in STATSMODELS},
     "weak": weak,
     "linear": linear,
     "holes": holes,
