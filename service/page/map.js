@@ -7,6 +7,12 @@ const MARGIN = 0.06;
 /** Radii of the ellipse that holds 90 % of a normal distribution of two dimensions: √χ²₂(.9). */
 const NINETY = Math.sqrt(4.605);
 
+/** What the ellipse says, by the rule that joins experts: it knows the variances of the dimensions of z alone. */
+const WHERE = {
+  poe: "This one lies in the ellipse (90 %).",
+  poe_linear: "This one lies about the ellipse, which takes the dimensions of z for independent.",
+};
+
 export function mapOf(manifest, latent) {
   const { axes, centre, points, labels } = latent;
   const named = Object.entries(labels ?? {})[0];
@@ -21,7 +27,7 @@ export function mapOf(manifest, latent) {
   const element = h("article", { class: "panel answer map", "aria-labelledby": "answer-map" },
     h("header", {}, h("h3", { id: "answer-map" }, "map"), h("span", { class: "kind" }, "where this case lies")),
     h("figure", {}, h("div", { class: "sheet" }, canvas, drawing),
-      h("figcaption", {}, `${points.length} cases that the model has not learned from${category ? `, by ${category.name}` : ""}. This one lies in the ellipse (90 %), which shrinks as more is known.`)), legend);
+      h("figcaption", {}, `${points.length} cases that the model has not learned from${category ? `, by ${category.name}` : ""}. ${WHERE[manifest.fusion] ?? WHERE.poe} The ellipse shrinks as more is known.`)), legend);
 
   let before = "";
 
