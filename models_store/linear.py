@@ -1,4 +1,4 @@
-r"""Posteriors of the linear models of an ensemble, whose experts are normal with a full covariance.
+r"""Posteriors of the linear model of an ensemble, whose experts are normal with a full covariance.
 
 The expert of a view of a factor analysis, x = W z + e with e ~ N(0, Ψ), is known by its natural parameters
 
@@ -27,7 +27,7 @@ import numpy as np
 
 from models_store.arrays import Array
 from models_store.fusion import Gaussian, product
-from models_store.members import block, member_dimension
+from models_store.members import Members
 
 NATURAL = "natural"
 """Name of the output of an encoder that has the natural parameters of its linear expert."""
@@ -56,20 +56,20 @@ class EncoderOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class Posterior:
-    """A normal distribution of arrays of numpy, of independent dimensions but for those of linear models.
+    """A normal distribution of arrays of numpy, of independent dimensions but for those of a linear model.
 
     Arguments:
         mu: Mean, (n, D).
         log_var: Logarithm of the variance of each dimension, same shape.
         factor: Cholesky factor of the correlations of a linear model's dimensions, (n, k, k); None: all
             dimensions are independent.
-        blocks: Dimensions of each of the linear models, which are equal.
+        block: Dimensions of the linear model.
     """
 
     mu: Array
     log_var: Array
     factor: Array | None = None
-    blocks: Sequence[slice] = ()
+    block: slice | None = None
 
     def __len__(self) -> int:
         return len(self.mu)
@@ -77,27 +77,22 @@ class Posterior:
     def of(self, rows: slice) -> Posterior:
         """The posterior of some rows."""
         factor = None if self.factor is None else self.factor[rows]
-        return Posterior(self.mu[rows], self.log_var[rows], factor, self.blocks)
+        return Posterior(self.mu[rows], self.log_var[rows], factor, self.block)
 
     def within(self, dimensions: slice) -> Posterior:
         """The distribution of one model's dimensions."""
-        linear = self.factor is not None and dimensions in self.blocks
-        size = dimensions.stop - dimensions.start
-        return Posterior(
-            self.mu[:, dimensions],
-            self.log_var[:, dimensions],
-            self.factor if linear else None,
-            [slice(0, size)] if linear else (),
-        )
+        mu, log_var = self.mu[:, dimensions], self.log_var[:, dimensions]
+        if self.factor is None or dimensions != self.block:
+            return Posterior(mu, log_var)
+        return Posterior(mu, log_var, self.factor, slice(0, mu.shape[1]))
 
     def correlated(self, noise: Array) -> Array:
         """Standard normal noise, (n, K, D), with the correlations of each row."""
         if self.factor is None:
             return noise
         moved = noise.copy()
-        for dimensions in self.blocks:
-            # Not a product of matrices, whose last digit depends on the number of draws.
-            moved[..., dimensions] = np.einsum("nkl,nml->nmk", self.factor, noise[..., dimensions])
+        # Not a product of matrices, whose last digit depends on the number of draws.
+        moved[..., self.block] = np.einsum("nkl,nml->nmk", self.factor, noise[..., self.block])
         return moved
 
     def sample(self, noise: Array) -> Array:
@@ -112,32 +107,28 @@ class Posterior:
             return independent
         # the logarithm of the determinant of the correlations is twice this sum
         tied = np.log(np.diagonal(self.factor, axis1=-2, axis2=-1).astype(np.float64)).sum(axis=-1)
-        return np.maximum(independent - len(self.blocks) * tied, 0.0)
+        return np.maximum(independent - tied, 0.0)
 
 
 @dataclass(frozen=True)
-class LinearModels:
-    """The last half of an ensemble's models, which are one linear model.
+class LinearModel:
+    """The last of an ensemble's models, which is linear.
 
     Arguments:
-        latent_dim: Dimension D of the joint z.
-        members: Number M of models.
+        members: The models of the ensemble.
     """
 
-    latent_dim: int
-    members: int
+    members: Members
 
     @property
     def dimension(self) -> int:
-        """Dimension k of the linear model's z."""
-        return member_dimension(self.latent_dim, self.members)
+        """Dimension k of its z."""
+        return self.members.dimension
 
     @cached_property
-    def blocks(self) -> Sequence[slice]:
-        """Dimensions of each linear model in the joint z."""
-        return [
-            block(member, self.latent_dim, self.members) for member in range(self.members // 2, self.members)
-        ]
+    def block(self) -> slice:
+        """Its dimensions in the joint z."""
+        return self.members.block(len(self.members) - 1)
 
     def summed(self, rows: int, experts: Iterable[tuple[slice, Array | None, Array]]) -> Array:
         """Sums of the natural parameters of the experts of each row, (rows, k (k + 3) / 2).
@@ -166,9 +157,8 @@ class LinearModels:
         ]
         mean, log_variance, factor = (np.concatenate(part) for part in zip(*parts, strict=True))
         mu, log_var = independent.mu.copy(), independent.log_var.copy()
-        for dimensions in self.blocks:
-            mu[:, dimensions], log_var[:, dimensions] = mean, log_variance
-        return Posterior(mu, log_var, factor, self.blocks)
+        mu[:, self.block], log_var[:, self.block] = mean, log_variance
+        return Posterior(mu, log_var, factor, self.block)
 
 
 @dataclass(frozen=True)
@@ -180,17 +170,17 @@ class Experts:
         log_var: Logarithms of the variances, same shape.
         present: Which row has which modality, (M, n).
         natural: Natural parameters of each linear expert, (n, k (k + 3) / 2); none where there are no such.
-        linear: Place of the linear models in z.
+        linear: Place of the linear model in z.
     """
 
     mu: Array
     log_var: Array
     present: Array
     natural: Sequence[Array] = ()
-    linear: LinearModels | None = None
+    linear: LinearModel | None = None
 
     @classmethod
-    def of(cls, experts: Sequence[EncoderOutput], present: Array, linear: LinearModels | None) -> Experts:
+    def of(cls, experts: Sequence[EncoderOutput], present: Array, linear: LinearModel | None) -> Experts:
         mu, log_var = (np.stack(parts) for parts in list(zip(*experts, strict=True))[:2])
         natural = [one.natural for one in experts if one.natural is not None]
         if linear is not None and len(natural) < len(experts):

@@ -25,8 +25,8 @@ from models_store.kinds.base import Kind
 from models_store.kinds.fields import Column, Frozen, ModalityFields, Name
 from models_store.likelihoods import FAMILIES, Likelihood, Part, likelihood
 from models_store.likelihoods.mixed import CELLS
-from models_store.linear import LinearModels
-from models_store.members import MOST_MEMBERS, member_dimension
+from models_store.linear import LinearModel
+from models_store.members import MOST_MEMBERS, Members
 from models_store.tables.dialect import TrainingTable
 
 FORMAT: Final = 1
@@ -179,9 +179,11 @@ class Manifest(Frozen):
     latent_dim: Annotated[int, Field(gt=0)]
     members: Annotated[int, Field(ge=1, le=MOST_MEMBERS)] = 1
     """Models whose latent spaces lie beside each other in z: see ``models_store/members.py``."""
+    weights: tuple[float, ...] = ()
+    """Weight of each member in the mixture; none where all are equal."""
     fusion: Literal["poe", "poe_linear"] = PRODUCT
-    """Rule that joins the experts of a row: their product, with the prior; in the dimensions of linear models
-    that of full covariances, see ``models_store/linear.py``."""
+    """Rule that joins the experts of a row: their product, with the prior; in the dimensions of the last
+    member, which is linear, that of full covariances, see ``models_store/linear.py``."""
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1)]
     files: dict[str, FileEntry] = Field(default={})
     trained: dict[str, Any] = Field(default={})
@@ -197,23 +199,21 @@ class Manifest(Frozen):
         names = [modality.name for modality in self.modalities]
         if len(set(names)) != len(names):
             raise ValueError(f"modalities must have different names, got {names}")
-        member_dimension(self.latent_dim, self.members)
-        if self.fusion == LINEAR and self.members % 2:
-            raise ValueError(f"fusion is {LINEAR!r}, which needs an even number of members")
+        Members.of(self.latent_dim, self.members, self.weights)
         for index, table in enumerate(self.tables):
             if unknown := [name for name in table.modalities if name not in names]:
                 raise ValueError(f"tables.{index}.modalities names '{unknown[0]}', which is no modality")
         return self
 
-    @property
-    def member_dim(self) -> int:
-        """Latent dimension of one member; that of the model if it has one."""
-        return member_dimension(self.latent_dim, self.members)
+    @cached_property
+    def mixture(self) -> Members:
+        """The members, their weights, and their places in z."""
+        return Members.of(self.latent_dim, self.members, self.weights)
 
     @cached_property
-    def linear(self) -> LinearModels | None:
-        """Place of the linear models in z; None where no expert has a full covariance."""
-        return LinearModels(self.latent_dim, self.members) if self.fusion == LINEAR else None
+    def linear(self) -> LinearModel | None:
+        """Place of the linear model in z; None where no expert has a full covariance."""
+        return LinearModel(self.mixture) if self.fusion == LINEAR else None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -232,7 +232,8 @@ class Manifest(Frozen):
         return {modality.name: modality for modality in self.modalities}
 
     def to_json(self) -> bytes:
-        unset = {name for name, one in (("tables", ()), ("members", 1)) if getattr(self, name) == one}
+        usual = {"tables": (), "members": 1, "weights": ()}
+        unset = {name for name, value in usual.items() if getattr(self, name) == value}
         return self.model_dump_json(indent=2, exclude_none=True, exclude=unset).encode() + b"\n"
 
     @classmethod

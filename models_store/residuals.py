@@ -30,7 +30,7 @@ from models_store.arrays import Array
 from models_store.errors import BundleRefused
 from models_store.likelihoods import Parameters
 from models_store.manifest import Manifest, Modality
-from models_store.members import selected
+from models_store.members import Members
 
 FILE = "residuals.npz"
 MEMBERS = "members"
@@ -83,10 +83,12 @@ class Residuals:
     Arguments:
         cells: By modality.
         members: Mask of the members of an ensemble whose decoders leave them, (M,); None: all.
+        mixture: The members; with a mask only.
     """
 
     cells: Mapping[str, Cells]
     members: Array | None = None
+    mixture: Members | None = None
 
     @property
     def rank(self) -> int:
@@ -101,11 +103,9 @@ class Residuals:
             z: Draws of z at which these are the residuals, (n, K, ·).
         """
         n, draws = z.shape[:2]
-        applied = (
-            np.ones((n, draws), bool)
-            if self.members is None
-            else self.members[selected(z, len(self.members))]
-        )
+        applied = np.ones((n, draws), bool)
+        if self.mixture is not None and self.members is not None:
+            applied = self.members[self.mixture.selected(z)]
         precision = np.tile(np.eye(self.rank), (n, 1, 1))
         score = np.zeros((n, draws, self.rank))
         for name, residuals in given.items():
@@ -170,7 +170,7 @@ class Residuals:
         cells = {name: _checked(arrays, name, manifest, *rank) for name in loadings}
         for key in arrays.keys() - {f"{field}/{name}" for name in cells for field in Cells._fields}:
             raise BundleRefused(f"{FILE}: '{key}' is no entry of a modality")
-        return cls(cells, members)
+        return cls(cells, members, None if members is None else manifest.mixture)
 
 
 def _checked(arrays: Mapping[str, Array], name: str, manifest: Manifest, rank: int) -> Cells:

@@ -16,6 +16,7 @@ from torch.func import functional_call
 from models_store.fusion import Gaussian, product
 from models_store.likelihoods import Categorical, Likelihood, Mixed, Parameters
 from models_store.linear import NATURAL
+from models_store.members import Members
 from training.mvae_config import MVAEConfig, likelihood_of, log_constant_of, names_of, shape_of, weights_of
 from training.networks.default import default_decoder, default_encoder
 from training.observations import Observations
@@ -53,10 +54,8 @@ class Coders(nn.Module):
         ValueError: The configuration names what does not exist or contradicts itself.
     """
 
-    members_in_z = 1
-    """Models whose latent spaces lie beside each other in z, as ``models_store/members.py`` says."""
     has_linear = False
-    """Whether the last half of them are linear, and encoders give natural parameters."""
+    """Whether the last of the models in z is linear, and encoders give natural parameters."""
 
     weights: Tensor
     """The weight of each modality's log-likelihood: (M,)."""
@@ -73,6 +72,7 @@ class Coders(nn.Module):
         self.likelihoods = {name: likelihood_of(config, name) for name in self.modalities}
         self.above_zero = {name for name, family in self.likelihoods.items() if _is_above_zero(family)}
         self.latent_dim = config.latent_dim
+        self.mixture = Members(config.latent_dim)
         custom = {**(encoders or {})}, {**(decoders or {})}
         config.custom_architectures = sorted(custom[0].keys() | custom[1].keys())
         self.encoders = nn.ModuleDict(

@@ -199,8 +199,9 @@ def _finished(
     evaluated = _evaluated(experiment, manifest, graphs, prepared)
     networks = _members(evaluated)[: len(trained.held_out)]
     if (factors := fit_residuals(networks, trained.held_out)) is not None:
-        if len(networks) < manifest.members:  # the others are linear models, whose errors are independent
-            factors = replace(factors, members=np.arange(manifest.members) < len(networks))
+        if manifest.linear is not None:  # its errors are independent
+            applies = np.arange(manifest.members) < len(networks)
+            factors = replace(factors, members=applies, mixture=manifest.mixture)
         files[residuals.FILE] = factors.to_bytes()
         evaluated = replace(evaluated, residuals=factors)
     evaluated = _calibrated(evaluated, experiment, files)
@@ -212,10 +213,11 @@ def _finished(
 
 def _members(evaluated: EvaluatedModel) -> list[EvaluatedModel]:
     """Each member of an ensemble; of a single model the model itself."""
-    count = evaluated.manifest.members
-    if count == 1:
+    mixture = evaluated.manifest.mixture
+    if len(mixture) == 1:
         return [evaluated]
-    return [replace(evaluated, graphs=MemberGraphs(evaluated.graphs, k, count)) for k in range(count)]
+    graphs = [MemberGraphs(evaluated.graphs, k, mixture) for k in range(len(mixture))]
+    return [replace(evaluated, graphs=one) for one in graphs]
 
 
 def _check_gains(measured: Manifest, files: dict[str, bytes], folder: Path) -> None:
@@ -306,11 +308,11 @@ def _measured(
 
 
 def weights_of(bundle: Bundle) -> dict[str, Tensor]:
-    """The torch weights of the networks that a bundle was exported from, without those of linear models."""
+    """The torch weights of the networks that a bundle was exported from, without those of a linear model."""
     weights, count = load(bundle.read("weights.safetensors")), bundle.manifest.members
     if not bundle.manifest.trained.get("linear"):
         return weights
-    networks = {str(member) for member in range(count // 2)}
+    networks = {str(member) for member in range(count - 1)}
     return {key: value for key, value in weights.items() if key.split(".")[1] in networks}
 
 

@@ -21,7 +21,6 @@ from models_store.evidence.mixture import Draw
 from models_store.fusion import Gaussian, standard_normal
 from models_store.likelihoods import Parameters
 from models_store.linear import Posterior
-from models_store.members import member_dimension
 from training.coders import Coders
 from training.draws import draw_normal, draw_seed
 from training.mvae_config import select
@@ -81,9 +80,8 @@ def score(
     """
     posterior = coders.posterior(observations, [*target, *condition])
     given = coders.posterior(observations, condition) if condition else standard_normal(posterior.mu)
-    rows, joint = posterior.mu.shape
     targets = [_target(coders, observations, name) for name in target]
-    question = Question(_arrays(given), _arrays(posterior), targets, coders.members_in_z)
+    question = Question(_arrays(given), _arrays(posterior), targets, coders.mixture)
     device = posterior.mu.device
 
     def decode(name: str, z: Array) -> Parameters:
@@ -91,7 +89,7 @@ def score(
         return {key: value.numpy(force=True) for key, value in parameters.items()}
 
     propose = plain if draws.as_multivae else laplace
-    noise = draws.noise(rows, member_dimension(joint, question.members))
+    noise = draws.noise(len(posterior.mu), coders.mixture.dimension)
     estimate = answered(estimating(question, noise, draws.count, draws.at_once, propose), decode)
     return Evidence(**{key: torch.from_numpy(value).to(device) for key, value in vars(estimate).items()})
 

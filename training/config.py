@@ -245,10 +245,8 @@ class Model(_Frozen):
 
     @model_validator(mode="after")
     def _few_enough(self) -> Self:
-        if self.linear and 2 * self.members > MOST_MEMBERS:
-            raise ValueError(
-                f"with linear = true, members is at most {MOST_MEMBERS // 2}, not {self.members}"
-            )
+        if self.linear and self.members >= MOST_MEMBERS:
+            raise ValueError(f"with linear = true, members is at most {MOST_MEMBERS - 1}, not {self.members}")
         return self
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from models_store.linear import NATURAL
-from models_store.members import edges, joint_dimension
+from models_store.members import Members
 from training.coders import LOG_VAR_LIMIT, Coders, module_key
 from training.model import MVAE
 from training.networks import ModelOutput
@@ -27,19 +27,20 @@ class Ensemble(Coders):
 
     Arguments:
         members: At least two models of one configuration.
+        weights: Weight of each in the mixture; none for equal ones.
     """
 
-    def __init__(self, members: Sequence[MVAE]) -> None:
-        first = members[0]
-        names, dimension = first.modalities, joint_dimension(first.latent_dim, len(members))
+    def __init__(self, members: Sequence[MVAE], weights: Sequence[float] = ()) -> None:
+        first, count = members[0], len(members)
+        mixture = Members.of(count * first.latent_dim + 1, count, weights)
+        names = first.modalities
         encoders = {name: _Encoders([one.encoders[module_key(name)] for one in members]) for name in names}
         decoders = {
-            name: _Decoders([one.decoders[module_key(name)] for one in members], first.latent_dim)
-            for name in names
+            name: _Decoders([one.decoders[module_key(name)] for one in members], mixture) for name in names
         }
-        super().__init__(replace(first.config, latent_dim=dimension), encoders, decoders)
+        super().__init__(replace(first.config, latent_dim=mixture.joint_dimension), encoders, decoders)
         self.members = nn.ModuleList(members)
-        self.members_in_z = len(members)
+        self.mixture = mixture
         encoders_of_last = members[-1].encoders.values()
         self.has_linear = all(isinstance(encoder, LinearEncoder) for encoder in encoders_of_last)
 
@@ -53,9 +54,6 @@ class _Stacked(nn.Module):
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
-        # linear encoders of an ensemble are copies of one
-        self._copies = len(networks) if isinstance(networks[0], LinearEncoder) else 1
-        networks = networks[: len(networks) // self._copies]
         self._members = len(networks)
         self._structure = (copy.deepcopy(networks[0]).to("meta"),)  # in a tuple: no module of this one
         self._together = len(networks) > 1 and _has_rules(networks[0])
@@ -85,7 +83,7 @@ class _Stacked(nn.Module):
         each = [
             self._run({name: value[k] for name, value in weights.items()}, x if axis is None else x[k])
             for k in range(self._members)
-        ] * self._copies
+        ]
         return ModelOutput({name: torch.stack([one[name] for one in each]) for name in each[0]})
 
     def _run(self, weights: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
@@ -146,7 +144,7 @@ class _Encoders(_Networks):
         experts = _joined(groups)
         mu, log_var = (_beside(value) for value in (experts.embedding, experts.log_covariance))
         unknown = torch.zeros_like(mu[:, :1])
-        # of the linear models, which are the last ones and equal
+        # of the linear model, which is the last one
         natural = {NATURAL: groups[-1][NATURAL][0].float()} if NATURAL in groups[-1] else {}
         return ModelOutput(
             embedding=torch.cat([mu, unknown], dim=1),
@@ -158,24 +156,24 @@ class _Encoders(_Networks):
 class _Decoders(_Networks):
     """The decoder of the member that u chooses."""
 
-    def __init__(self, networks: Sequence[nn.Module], dimension: int) -> None:
+    def __init__(self, networks: Sequence[nn.Module], mixture: Members) -> None:
         super().__init__(networks)
-        self._members, self._dimension = len(networks), dimension
+        self._mixture = mixture
 
     def forward(self, z: Tensor) -> ModelOutput:
-        blocks = z[:, :-1].reshape(-1, self._members, self._dimension).transpose(0, 1)
-        return ModelOutput({name: _selected(z[:, -1:], x) for name, x in self.outputs(blocks, 0).items()})
+        blocks = z[:, :-1].reshape(-1, len(self._mixture), self._mixture.dimension).transpose(0, 1)
+        outputs = self.outputs(blocks, 0)
+        return ModelOutput({name: self._selected(z[:, -1:], x) for name, x in outputs.items()})
+
+    def _selected(self, u: Tensor, values: Tensor) -> Tensor:
+        """By row the value of the selected member: (n, *shape), for u of shape (n, 1)."""
+        selected, *others = values.unbind(0)
+        for edge, value in zip(self._mixture.edges, others, strict=True):
+            above = (u > edge).reshape(-1, *(1 for _ in value.shape[1:]))
+            selected = torch.where(above, value, selected)
+        return selected
 
 
 def _beside(values: Tensor) -> Tensor:
     """(M, n, d) as (n, M d)."""
     return values.transpose(0, 1).flatten(start_dim=1)
-
-
-def _selected(u: Tensor, values: Tensor) -> Tensor:
-    """By row the value of the selected member: (n, *shape), for u of shape (n, 1)."""
-    selected, *others = values.unbind(0)
-    for edge, value in zip(edges(len(values)), others, strict=True):
-        above = (u > edge).reshape(-1, *(1 for _ in value.shape[1:]))
-        selected = torch.where(above, value, selected)
-    return selected

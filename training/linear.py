@@ -80,27 +80,50 @@ class Choice:
         return added / (added + rows)
 
 
-def fit_linear(experiment: Experiment, prepared: Prepared) -> MVAE:
-    """The linear model of an experiment, fitted to the rows that are not for testing, or some of very many.
+@dataclass(frozen=True)
+class LinearFit:
+    """Fits linear models of one experiment to rows.
 
     Arguments:
         experiment: The experiment; the hidden layers of its networks do not count.
-        prepared: The rows.
+        prepared: Its rows.
+        choice: Number of factors and shrinkage.
     """
-    every, latent_dim = joined(prepared.validation, prepared.train), experiment.model.latent_dim
-    order = np.random.default_rng(experiment.seed).permutation(len(every))
-    rows = every.take(torch.from_numpy(np.sort(order[:FITTED_ROWS])))
-    model = build(_without_layers(experiment), prepared)
-    features = features_of(model, rows)
-    choice = best_choice(features, latent_dim, experiment.seed)
-    factors = fit_factors(features.x, choice.factors, STEPS, choice.of(len(features.x)))
-    factors = _completed(_turned(factors), latent_dim)
-    for name, view, flags in zip(model.modalities, features.views, features.flags, strict=True):
-        fixed = _set_numbers(model, name, features, factors, view)
-        if fixed is not None:
-            _fit_others(model, name, fixed, rows, features, factors, view, experiment.seed)
-        _set_encoder(model, name, features, factors, view, flags)
-    return model.eval()
+
+    experiment: Experiment
+    prepared: Prepared
+    choice: Choice
+
+    @classmethod
+    def of(cls, experiment: Experiment, prepared: Prepared) -> LinearFit:
+        """Chooses by the rows that are not for testing."""
+        features = features_of(*_inputs(experiment, prepared, _training_rows(prepared)))
+        return cls(experiment, prepared, best_choice(features, experiment.model.latent_dim, experiment.seed))
+
+    def model(self, rows: Rows | None = None) -> MVAE:
+        """The linear model of some rows, or of all that are not for testing; of very many, of a part."""
+        rows = _training_rows(self.prepared) if rows is None else rows
+        model, rows = _inputs(self.experiment, self.prepared, rows)
+        features, seed = features_of(model, rows), self.experiment.seed
+        factors = fit_factors(features.x, self.choice.factors, STEPS, self.choice.of(len(features.x)))
+        factors = _completed(_turned(factors), self.experiment.model.latent_dim)
+        for name, view, flags in zip(model.modalities, features.views, features.flags, strict=True):
+            fixed = _set_numbers(model, name, features, factors, view)
+            if fixed is not None:
+                _fit_others(model, name, fixed, rows, features, factors, view, seed)
+            _set_encoder(model, name, features, factors, view, flags)
+        return model.eval()
+
+
+def _training_rows(prepared: Prepared) -> Rows:
+    return joined(prepared.validation, prepared.train)
+
+
+def _inputs(experiment: Experiment, prepared: Prepared, rows: Rows) -> tuple[MVAE, Rows]:
+    """A model without hidden layers, and the rows to fit it to."""
+    order = np.random.default_rng(experiment.seed).permutation(len(rows))
+    some = rows.take(torch.from_numpy(np.sort(order[:FITTED_ROWS])))
+    return build(_without_layers(experiment), prepared), some
 
 
 def _without_layers(experiment: Experiment) -> Experiment:

@@ -14,7 +14,6 @@ References:
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,8 +30,9 @@ from training.data.rows import Rows
 from training.ensemble import Ensemble
 from training.errors import TrainingError
 from training.fit import Progress
-from training.linear import check_linear, fit_linear
+from training.linear import LinearFit, check_linear
 from training.model import MVAE
+from training.stacking import linear_weight
 from training.threads import threads_for
 
 
@@ -41,7 +41,7 @@ class Trained:
     """The trained models of an experiment.
 
     Arguments:
-        model: The ensemble; of one member the member itself. The leader alone has linear models.
+        model: The ensemble; of one member the member itself. The leader alone has the linear model.
         held_out: Rows that each member has not been trained on, and that chose its epoch.
         reports: Reports of all epochs, those of one member after those of the one before.
         leader: Whether this process reports and publishes.
@@ -95,15 +95,25 @@ def train(
         members.append(fitted)
         held_out.append(rows.validation)
         reports += [_shifted(one, len(reports)) for one in fitted.reports]
-    models: list[MVAE] = [one.model for one in members]
-    leader = members[0].leader
+    models, leader = [one.model for one in members], members[0].leader
     if experiment.model.linear and leader:
         progress.stage("linear model")
         with threads_for(models[0], experiment.fit.batch_size):
-            linear = fit_linear(experiment, prepared)
-        models += [copy.deepcopy(linear) for _ in range(count)]  # so that it has half of the weight
-    model = models[0] if len(models) == 1 else Ensemble(models).eval()
+            model: Coders = _with_linear(models, held_out, experiment, prepared)
+    else:
+        model = models[0] if count == 1 else Ensemble(models).eval()
     return Trained(model, held_out, reports, leader)
+
+
+def _with_linear(
+    networks: Sequence[MVAE], held_out: Sequence[Rows], experiment: Experiment, prepared: Prepared
+) -> Ensemble:
+    """Networks and a linear model of all rows, weighed by rows that linear models of the others predict."""
+    fit, count = LinearFit.of(experiment, prepared), len(networks)
+    fitted = [fit.model(prepared.of_member(number, count).train) for number in range(count)]
+    weight = linear_weight(networks, fitted, held_out, experiment.seed)
+    weights = [(1 - weight) / count] * count
+    return Ensemble([*networks, fit.model()], [*weights, weight]).eval()
 
 
 def _after(progress: Progress, epochs: int) -> Progress:

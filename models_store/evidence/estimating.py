@@ -20,7 +20,7 @@ from models_store.evidence.mixture import FEW, Draw, Mixture, Normal, encoder_mi
 from models_store.evidence.weights import Evidence, RowEvidence, estimate, mixed, stacked
 from models_store.likelihoods import Likelihood, Parameters
 from models_store.linear import Posterior
-from models_store.members import block, placed
+from models_store.members import Members
 
 ESTIMATOR: Final = "laplace"
 """Name of the estimator in references of ``p_value``: only scores of one estimator compare."""
@@ -68,17 +68,17 @@ class Question:
         given: q(z | x_S), (n, D) each; the standard normal without a condition.
         posterior: The encoders' q(z | x_S, x_T), (n, D) each.
         targets: The modalities in T.
-        members: Models whose latent spaces lie beside each other in z, see ``models_store/members.py``.
+        members: Models whose latent spaces lie beside each other in z; None: one.
     """
 
     given: Posterior
     posterior: Posterior
     targets: Sequence[Target]
-    members: int = 1
+    members: Members | None = None
 
     def of_member(self, member: int) -> Question:
         """The same rows for one model of an ensemble: its block of z."""
-        part = block(member, self.given.mu.shape[-1], self.members)
+        part = slice(None) if self.members is None else self.members.block(member)
         return Question(self.given.within(part), self.posterior.within(part), self.targets)
 
     def integrand(self, row: int) -> Integrand:
@@ -135,8 +135,8 @@ def estimating(
     Yields:
         Points of z to decode, which must be sent back decoded.
     """
-    if question.members > 1:
-        return (yield from _of_ensemble(question, noise, draws, at_once, propose))
+    if (members := question.members) is not None and len(members) > 1:
+        return (yield from _of_ensemble(question, members, noise, draws, at_once, propose))
     rows = range(len(question.given.mu))
     integrands = [question.integrand(row) for row in rows]
     steps = {
@@ -161,12 +161,12 @@ def estimating(
 
 
 def _of_ensemble(
-    question: Question, noise: Noise, draws: int, at_once: int, propose: Propose
+    question: Question, members: Members, noise: Noise, draws: int, at_once: int, propose: Propose
 ) -> Generator[Request, Decoded, Evidence]:
-    """The estimate of a mixture: each model with its share of the draws, since u has a mode in each part."""
+    """The estimate of a mixture: each model with as many draws, since u has a mode in each part."""
     estimates = []
-    for member in range(question.members):
-        share = -(-draws // question.members)
+    for member in range(len(members)):
+        share = -(-draws // len(members))
         steps = estimating(question.of_member(member), noise, share, at_once, propose)
         decoded: Decoded | None = None
         while True:
@@ -175,9 +175,9 @@ def _of_ensemble(
             except StopIteration as finished:
                 estimates.append(finished.value)
                 break
-            points = {name: placed(z, member, question.members) for name, z in request.items()}
+            points = {name: members.placed(z, member) for name, z in request.items()}
             decoded = yield points
-    return mixed(estimates)
+    return mixed(estimates, members.weights)
 
 
 def _estimate(

@@ -110,10 +110,10 @@ def joined(parts: Sequence[Evidence]) -> Evidence:
     return Evidence(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields))
 
 
-def mixed(parts: Sequence[Evidence]) -> Evidence:
-    r"""The estimate of a mixture with equal weights from those of its components, for the same rows.
+def mixed(parts: Sequence[Evidence], weights: Sequence[float]) -> Evidence:
+    r"""The estimate of a mixture from those of its components, for the same rows.
 
-    .. math:: \log p = \log \tfrac{1}{M} \sum_k p_k, \quad s_k = \frac{p_k}{\sum_j p_j}, \quad
+    .. math:: \log p = \log \sum_k w_k p_k, \quad s_k = \frac{w_k p_k}{\sum_j w_j p_j}, \quad
               SE^2 = \sum_k s_k^2 SE_k^2, \quad ESS^{-1} = \sum_k s_k^2 / ESS_k
 
     It is reliable where each component is, since one that finds nothing may have missed a mode.
@@ -121,13 +121,14 @@ def mixed(parts: Sequence[Evidence]) -> Evidence:
     log_probs, errors, sizes, shapes, reliable = (
         np.stack([getattr(part, field) for part in parts]) for field in RowEvidence._fields
     )
+    log_probs = log_probs + np.log(weights)[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):
         total = np.logaddexp.reduce(log_probs, axis=0)
         shares = np.where(np.isfinite(total), np.exp(log_probs - total), np.nan)
         size = 1 / np.sum(np.where(shares == 0, 0.0, shares**2 / sizes), axis=0)
         error = np.sqrt(np.sum((shares * errors) ** 2, axis=0))
     return Evidence(
-        total - math.log(len(parts)),
+        total,
         np.where(reliable.all(axis=0), error, np.nan),
         np.nan_to_num(size),
         np.fmax.reduce(shapes, axis=0),

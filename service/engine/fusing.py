@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import MutableMapping
 from typing import NamedTuple
 
 from models_store.arrays import Array
@@ -16,7 +16,7 @@ class Expert(NamedTuple):
         mu: Mean, (rows that have it, D).
         log_var: Logarithm of the variance, same shape.
         present: Mask of those rows, boolean (n,); None for all.
-        natural: Natural parameters of the linear models' expert, (rows that have it, numbers); None where
+        natural: Natural parameters of the linear model's expert, (rows that have it, numbers); None where
             the model has none.
     """
 
@@ -77,7 +77,7 @@ class FusionResult(NamedTuple):
         z: Draws, (n, N, D).
         explanation: Explanation of the posterior; None unless requested.
         factor: See :class:`Posterior`.
-        blocks: See :class:`Posterior`.
+        block: See :class:`Posterior`.
     """
 
     mu: Array
@@ -85,8 +85,8 @@ class FusionResult(NamedTuple):
     z: Array
     explanation: Explanation | None = None
     factor: Array | None = None
-    blocks: Sequence[slice] = ()
+    block: slice | None = None
 
     @property
     def posterior(self) -> Posterior:
-        return Posterior(self.mu, self.log_var, self.factor, self.blocks)
+        return Posterior(self.mu, self.log_var, self.factor, self.block)

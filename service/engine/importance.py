@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from models_store.evidence import Decoded, Evidence, Request, estimating, joined
 from models_store.linear import Posterior
 from models_store.manifest import Modality
-from models_store.members import member_dimension
+from models_store.members import Members
 from service.engine.admission import Admission, Computation
 from service.engine.batching import Runner
 from service.engine.observations import Observations
@@ -56,7 +56,7 @@ class Scorer:
     names: Sequence[str]
     observations: Observations
     admission: Admission
-    members: int
+    members: Members
 
     @property
     def cells(self) -> int:
@@ -75,8 +75,7 @@ class Scorer:
             WrongInput: It would take longer than a request may.
             TooBusy: Others would keep it waiting past its deadline.
         """
-        n, joint = given.mu.shape
-        dimension = member_dimension(joint, self.members)
+        n, dimension = len(given), self.members.dimension
         by_row = sampling.draws * (NUMBERS_PER_DIMENSION * dimension + self.cells)
         points, step = portions(sampling.at_once, sampling.draws, self.cells, CELLS_AT_ONCE)
         parts = []

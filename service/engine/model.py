@@ -14,7 +14,6 @@ from models_store.errors import listed
 from models_store.latent import Latent
 from models_store.linear import natural_size
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
-from models_store.members import one_member_a_draw
 from models_store.residuals import Residuals
 from service.engine.admission import Admission, Computation
 from service.engine.batching import Runner
@@ -248,7 +247,7 @@ class Model:
         together = tuple(name for name in self.rules.names if name in given + scored)
         modalities = [self.rules.modality(name) for name in scored]
         decoders = {name: self._graphs[decoder_file(name)] for name in scored}
-        scorer = Scorer(decoders, modalities, together, observations, self._admission, self.manifest.members)
+        scorer = Scorer(decoders, modalities, together, observations, self._admission, self.manifest.mixture)
         cells = min(observations.n * draws * scorer.cells, CELLS_AT_ONCE)
         natural = 2 * self._natural(observations.n, together)
         await self._reserve((observations.n * draws + natural) * BYTES_OF_NUMBER + cells * BYTES_OF_CELL)
@@ -338,7 +337,7 @@ class Model:
         n, draws, _ = z.shape
         if prior == "mixture" and self.latent is not None:
             z = await aside(size_of(*z.shape), draw_mixture, self.latent.mixture, n, draws, seed)
-        return one_member_a_draw(z, self.manifest.members) if in_tables else z
+        return self.manifest.mixture.one_a_draw(z) if in_tables else z
 
     def _summarising(
         self, modalities: Sequence[Modality], z: Array

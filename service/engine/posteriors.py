@@ -23,7 +23,7 @@ import numpy as np
 
 from models_store.arrays import Array
 from models_store.fusion import Gaussian, disagreement, product, product_with_shares
-from models_store.linear import NATURAL, LinearModels, Posterior
+from models_store.linear import NATURAL, LinearModel, Posterior
 from service.engine.batching import SINGLE_CALLER_BATCHES, Outputs, Runner
 from service.engine.draws import draw_z
 from service.engine.fusing import Expert, Explanation, FusionRequest, FusionResult
@@ -44,7 +44,7 @@ def fuse(
     names: Sequence[str],
     dimension: int,
     requests: Sequence[FusionRequest],
-    linear: LinearModels | None = None,
+    linear: LinearModel | None = None,
 ) -> list[FusionResult]:
     """Computes the posteriors of several requests in one product.
 
@@ -52,7 +52,7 @@ def fuse(
         names: Names of the modalities of the model.
         dimension: Latent dimension D.
         requests: Requests, with all their experts.
-        linear: Place of linear models in z; None where there are none.
+        linear: Place of the linear model in z; None where there is none.
     """
     # Experts that no request has are left out: their share is 0, but stacking them takes time.
     sent = set[str]().union(*[one.experts for one in requests])
@@ -70,9 +70,9 @@ def fuse(
         ]
         posterior = linear.posterior(independent, linear.summed(spans[-1].stop, experts_of_rows))
     drawn = draw_z(posterior, requests)
-    mu, log_var, factor, blocks = posterior.mu, posterior.log_var, posterior.factor, posterior.blocks
+    mu, log_var, factor, block = posterior.mu, posterior.log_var, posterior.factor, posterior.block
     results = [
-        FusionResult(mu[span], log_var[span], z, None, None if factor is None else factor[span], blocks)
+        FusionResult(mu[span], log_var[span], z, None, None if factor is None else factor[span], block)
         for span, z in zip(spans, drawn, strict=True)
     ]
     if not any(one.explained for one in requests):
@@ -180,11 +180,11 @@ class Posteriors:
     Arguments:
         encoders: Encoders of all modalities, by name.
         dimension: Latent dimension D.
-        linear: Place of linear models in z; None where there are none.
+        linear: Place of the linear model in z; None where there is none.
     """
 
     def __init__(
-        self, encoders: Mapping[str, Runner], dimension: int, linear: LinearModels | None = None
+        self, encoders: Mapping[str, Runner], dimension: int, linear: LinearModel | None = None
     ) -> None:
         self._encoders = encoders
         self._dimension = dimension

@@ -17,6 +17,7 @@ from models_store.arrays import Array
 from models_store.evidence import ESTIMATOR, Decoded, Evidence, Noise, Question, Request, Target
 from models_store.linear import Posterior
 from models_store.manifest import Modality, Reference
+from models_store.members import Members
 from service.engine.draws import generator
 from service.engine.observations import Observations
 
@@ -84,7 +85,7 @@ def question(
     targets: Sequence[Modality],
     observations: Observations,
     rows: slice,
-    members: int = 1,
+    members: Members | None = None,
 ) -> Question:
     """The scored distribution of a range of rows.
 

@@ -13,14 +13,15 @@ from models_store import linear as linear_module
 from models_store.evidence import Question, Target
 from models_store.fusion import Gaussian, standard_normal
 from models_store.likelihoods import FAMILIES, Parameters
-from models_store.linear import EncoderOutput, Experts, LinearModels, Posterior, natural_size
-from models_store.members import joint_dimension, selected
+from models_store.linear import EncoderOutput, Experts, LinearModel, Posterior, natural_size
+from models_store.members import Members
 from tests.models_store.evidence.scoring import score
 from tests.models_store.examples import NumpyArray
 
 K, VIEWS, COLUMNS, ROWS = 3, 4, 2, 30
-MODELS = LinearModels(joint_dimension(K, 2), 2)
-BLOCK = MODELS.blocks[0]
+MIXTURE = Members(K, (0.3, 0.7))
+MODEL = LinearModel(MIXTURE)
+BLOCK = MODEL.block
 RNG = np.random.default_rng(8)
 LOADINGS = RNG.standard_normal((VIEWS, COLUMNS, K))
 VARIANCE = RNG.uniform(0.2, 1.0, (VIEWS, COLUMNS))
@@ -36,13 +37,13 @@ def natural(view: int) -> NumpyArray:
     return np.column_stack([X[:, view] @ weighted, np.tile(triangle, (ROWS, 1))]).astype(np.float32)
 
 
-def experts(models: LinearModels | None = MODELS) -> Experts:
+def experts(model: LinearModel | None = MODEL) -> Experts:
     """Diagonal experts that say something else, and the natural parameters."""
     rng = np.random.default_rng(1)
-    shape = (2, ROWS, MODELS.latent_dim)
+    shape = (2, ROWS, MIXTURE.joint_dimension)
     drawn = [rng.standard_normal(shape).astype(np.float32) for _ in range(VIEWS)]
     parts = [EncoderOutput(mu, log_var, natural(view)) for view, (mu, log_var) in enumerate(drawn)]
-    return Experts.of(parts, PRESENT, models)
+    return Experts.of(parts, PRESENT, model)
 
 
 def exact(row: int, powers: NumpyArray | None = None) -> tuple[NumpyArray, NumpyArray]:
@@ -70,7 +71,11 @@ def test_the_posterior_is_the_conditional_distribution(at_once: int, monkeypatch
 
 def test_other_dimensions_have_the_product_of_diagonal_experts() -> None:
     posterior, independent = experts().product(), experts(None).product()
-    others = [index for index in range(MODELS.latent_dim) if index not in range(MODELS.latent_dim)[BLOCK]]
+    others = [
+        index
+        for index in range(MIXTURE.joint_dimension)
+        if index not in range(MIXTURE.joint_dimension)[BLOCK]
+    ]
     np.testing.assert_array_equal(posterior.mu[:, others], independent.mu[:, others])
     np.testing.assert_array_equal(posterior.log_var[:, others], independent.log_var[:, others])
     assert independent.factor is None
@@ -87,7 +92,7 @@ def test_an_expert_to_a_power_has_its_noise_divided_by_it() -> None:
 
 def test_draws_have_the_covariance_of_the_posterior() -> None:
     posterior = experts().product().of(slice(1, 3))
-    noise = np.random.default_rng(2).standard_normal((2, 200_000, MODELS.latent_dim), np.float32)
+    noise = np.random.default_rng(2).standard_normal((2, 200_000, MIXTURE.joint_dimension), np.float32)
     z = posterior.sample(noise)[..., BLOCK]
     for row in range(2):
         mean, covariance = exact(1 + row)
@@ -119,7 +124,7 @@ def test_a_score_given_views_is_the_density_of_the_joint_normal_distribution() -
     x = RNG.standard_normal((ROWS, 5))
 
     def decode(z: NumpyArray) -> Parameters:
-        member = selected(z, 2)
+        member = MIXTURE.selected(z)
         both = [z[:, k * K : (k + 1) * K] @ weights[k].T for k in range(2)]
         loc = np.where(member[:, None] == 0, both[0], both[1])
         return {"loc": loc, "log_scale": np.full_like(loc, np.log(noise))}
@@ -130,16 +135,16 @@ def test_a_score_given_views_is_the_density_of_the_joint_normal_distribution() -
         for k, (mean, covariance) in enumerate([independent, exact(row)]):
             spread = weights[k] @ covariance @ weights[k].T + noise**2 * np.eye(5)
             log_probs[k, row] = multivariate_normal(weights[k] @ mean, spread).logpdf(x[row])
-    truth = logsumexp(log_probs, axis=0) - np.log(2)
-    posterior = Posterior(given.mu, given.log_var - 1, given.factor, given.blocks)
+    truth = logsumexp(log_probs, axis=0, b=np.array(MIXTURE.weights)[:, None])
+    posterior = Posterior(given.mu, given.log_var - 1, given.factor, given.block)
     target = Target("x", FAMILIES["normal"](), x, np.ones(ROWS, bool))
-    estimate = score(Question(given, posterior, [target], members=2), decode, draws=3000, dimension=K)
+    estimate = score(Question(given, posterior, [target], MIXTURE), decode, draws=3000, dimension=K)
     np.testing.assert_allclose(estimate.log_prob, truth, atol=0.05)
 
 
 def test_the_first_draws_do_not_depend_on_their_number() -> None:
     posterior = experts().product()
-    noise = np.random.default_rng(2).standard_normal((ROWS, 100, MODELS.latent_dim), np.float32)
+    noise = np.random.default_rng(2).standard_normal((ROWS, 100, MIXTURE.joint_dimension), np.float32)
     for count in (1, 2, 5):
         assert np.array_equal(posterior.sample(noise[:, :count]), posterior.sample(noise)[:, :count])
 
@@ -149,8 +154,8 @@ def test_rows_of_no_normal_distribution_have_no_draws_and_leave_others_alone() -
     whole = natural(0)
     broken = whole.copy()
     broken[3, K:], broken[5, K], broken[7, -1] = np.nan, -50.0, np.inf
-    prior = Gaussian(*np.zeros((2, ROWS, MODELS.latent_dim), np.float32))
-    expected, posterior = MODELS.posterior(prior, whole), MODELS.posterior(prior, broken)
+    prior = Gaussian(*np.zeros((2, ROWS, MIXTURE.joint_dimension), np.float32))
+    expected, posterior = MODEL.posterior(prior, whole), MODEL.posterior(prior, broken)
     others = np.setdiff1d(np.arange(ROWS), [3, 5, 7])
     assert np.array_equal(posterior.mu[others], expected.mu[others])
     assert posterior.factor is not None
@@ -158,14 +163,14 @@ def test_rows_of_no_normal_distribution_have_no_draws_and_leave_others_alone() -
 
 
 def test_experts_that_lack_their_natural_parameters_are_refused() -> None:
-    parts = [EncoderOutput(*np.zeros((2, ROWS, MODELS.latent_dim), np.float32)) for _ in range(2)]
+    parts = [EncoderOutput(*np.zeros((2, ROWS, MIXTURE.joint_dimension), np.float32)) for _ in range(2)]
     with pytest.raises(ValueError, match="1 of 2 experts lack 'natural'"):
-        Experts.of([parts[0]._replace(natural=natural(0)), parts[1]], PRESENT[:2], MODELS)
+        Experts.of([parts[0]._replace(natural=natural(0)), parts[1]], PRESENT[:2], MODEL)
 
 
 def test_without_experts_the_posterior_is_the_prior() -> None:
-    prior = standard_normal(np.zeros((2, MODELS.latent_dim), np.float32))
-    posterior = MODELS.posterior(Gaussian(*prior), np.zeros((2, natural_size(K)), np.float32))
+    prior = standard_normal(np.zeros((2, MIXTURE.joint_dimension), np.float32))
+    posterior = MODEL.posterior(Gaussian(*prior), np.zeros((2, natural_size(K)), np.float32))
     np.testing.assert_array_equal(posterior.mu, 0)
     np.testing.assert_array_equal(posterior.kl_from_prior(), 0)
     assert posterior.factor is not None

@@ -233,13 +233,17 @@ def test_another_rule_of_fusion_is_refused_with_the_one_that_is_served() -> None
     )
 
 
-def test_linear_models_are_half_of_an_even_number_of_members() -> None:
-    assert "fusion is 'poe_linear', which needs an even number of members" in refusal(
-        written(fusion="poe_linear", members=3, latent_dim=7)
-    )
-    read = Manifest.from_json(written(fusion="poe_linear", members=4, latent_dim=13))
+def test_the_linear_model_is_the_last_of_the_members() -> None:
+    read = Manifest.from_json(written(fusion="poe_linear", members=3, latent_dim=10, weights=[0.2, 0.2, 0.6]))
     assert read.linear is not None
-    assert [[*range(13)[block]] for block in read.linear.blocks] == [[6, 7, 8], [9, 10, 11]]
+    assert [*range(10)[read.linear.block]] == [6, 7, 8]
+    assert read.mixture.weights == (0.2, 0.2, 0.6)
+
+
+def test_weights_of_another_number_of_members_are_refused() -> None:
+    assert "weights has 2 numbers, but there are 3 members" in refusal(
+        written(members=3, latent_dim=10, weights=[0.5, 0.5])
+    )
 
 
 def test_an_unknown_format_is_the_first_thing_said() -> None:

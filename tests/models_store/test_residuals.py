@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models_store.errors import BundleRefused
-from models_store.members import centre
+from models_store.members import Members
 from models_store.residuals import Cells, Factors, Residuals, has_residuals, standardised
 from tests.models_store.examples import NumpyArray, array, category, manifest
 
@@ -34,8 +34,8 @@ def parameters(size: int, draws: int = 1) -> dict[str, NumpyArray]:
 
 def at(n: int, draws: int, members: int = 1) -> NumpyArray:
     """Draws of z of which each is of another member, in turn."""
-    u = [centre(draw % members, members) for draw in range(draws)]
-    return np.broadcast_to(np.array(u)[None, :, None], (n, draws, 1))
+    u = np.resize(Members(1, [1 / members] * members).centres, draws)
+    return np.broadcast_to(u[None, :, None], (n, draws, 1))
 
 
 @pytest.mark.parametrize("seen", [[0, 1, 2], [0, 2, 3], [4], []])
@@ -96,8 +96,8 @@ def test_what_was_written_is_read() -> None:
 
 
 def test_members_without_residuals_keep_their_parameters() -> None:
-    some = Residuals(CELLS, np.array([True, False, True]))
-    ensemble = DESCRIBED.model_copy(update={"members": 3, "latent_dim": 7})
+    ensemble = manifest(modalities=DESCRIBED.modalities, members=3, latent_dim=7)
+    some = Residuals(CELLS, np.array([True, False, True]), ensemble.mixture)
     read = Residuals.from_bytes(some.to_bytes(), ensemble)
     given = {"left": RNG.normal(size=(1, 6, 3))}
     given["left"][:] = given["left"][:, :1]

@@ -20,7 +20,6 @@ from models_store.errors import BundleRefused
 from models_store.folder import Bundle, open_bundle, publish
 from models_store.fusion import Gaussian, disagreement
 from models_store.manifest import Modality
-from models_store.members import block, centre, edges
 from models_store.stores import open_named, store_at
 from service.app import create_app
 from service.engine.observations import Column, Observations
@@ -220,7 +219,10 @@ def test_the_graphs_of_the_bundle_hold_the_members_side_by_side(run: Run, member
     for name in manifest.names:
         expert = graphs.encode(name, rows.data[name].numpy())
         for k, one in enumerate(members):
-            alone, part = TorchGraphs(one).encode(name, rows.data[name].numpy()), block(k, *sizes(run))
+            alone, part = (
+                TorchGraphs(one).encode(name, rows.data[name].numpy()),
+                run.bundle.manifest.mixture.block(k),
+            )
             np.testing.assert_allclose(expert.mu[:, part], alone.mu, atol=1e-4)
             np.testing.assert_allclose(expert.log_var[:, part], alone.log_var, atol=1e-4)
         assert (expert.mu[:, -1] == 0).all()
@@ -228,21 +230,21 @@ def test_the_graphs_of_the_bundle_hold_the_members_side_by_side(run: Run, member
 
 def test_u_chooses_the_decoder(run: Run, members: list[MVAE]) -> None:
     z = np.random.default_rng(1).standard_normal((50, run.bundle.manifest.latent_dim)).astype(np.float32)
-    selected = np.digitize(z[:, -1], edges(MEMBERS))
+    selected = run.bundle.manifest.mixture.selected(z)
     assert set(selected) == {0, 1, 2}
     for name in run.bundle.manifest.names:
         decoded = graphs_of(run.bundle).decode(name, z)
         for k, one in enumerate(members):
-            alone = TorchGraphs(one).decode(name, z[:, block(k, *sizes(run))])
+            alone = TorchGraphs(one).decode(name, z[:, run.bundle.manifest.mixture.block(k)])
             for key, value in alone.items():
                 np.testing.assert_allclose(decoded[key][selected == k], value[selected == k], atol=1e-4)
 
 
 def test_one_member_is_evaluated_by_itself(run: Run, members: list[MVAE]) -> None:
     graphs, pulse = graphs_of(run.bundle), run.prepared.test.data["pulse"].numpy()
-    of_one = MemberGraphs(graphs, 1, MEMBERS)
+    of_one = MemberGraphs(graphs, 1, run.bundle.manifest.mixture)
     z = of_one.encode("pulse", pulse).mu
-    assert (z[:, -1] == np.float32(centre(1, MEMBERS))).all()
+    assert (z[:, -1] == np.float32(run.bundle.manifest.mixture.centres[1])).all()
     alone = TorchGraphs(members[1])
     expected = alone.decode("pulse", alone.encode("pulse", pulse).mu)
     for key, value in of_one.decode("pulse", z).items():

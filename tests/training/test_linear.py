@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +26,7 @@ from training.export import OnnxGraphs, TorchGraphs, export
 from training.factors import FactorModel, fit_factors
 from training.features import Features
 from training.fit import build
-from training.linear import Choice, _posterior, best_choice, fit_linear
+from training.linear import Choice, LinearFit, _posterior, best_choice
 from training.model import MVAE
 from training.networks.linear import LinearEncoder
 from training.networks.units import FillMissing, Standardise
@@ -86,7 +85,7 @@ def test_columns_that_do_not_vary_or_are_not_observed_say_nothing() -> None:
     x[:, 9] = np.where(np.arange(60) == 7, x[:, 9], NAN)  # one cell
     train = rows_of(x)
     test = rows_of(drawn(factors, 10)[0])
-    model = fit_linear(experiment_of(vectors()), prepared_of(vectors(), train, test))
+    model = LinearFit.of(experiment_of(vectors()), prepared_of(vectors(), train, test)).model()
     before = posterior_mean(model, test, model.modalities)
     assert np.isfinite(before).all()
     changed = {name: values.clone() for name, values in test.data.items()}
@@ -105,7 +104,9 @@ def test_few_rows_and_absent_views_are_fitted() -> None:
     absent = Rows(
         {**rows.data, "label": torch.zeros(7, dtype=torch.int64)}, {"label": torch.zeros(7, dtype=torch.bool)}
     )
-    model = fit_linear(experiment_of(modalities, latent_dim=1), prepared_of(modalities, absent, absent))
+    model = LinearFit.of(
+        experiment_of(modalities, latent_dim=1), prepared_of(modalities, absent, absent)
+    ).model()
     assert all(value.isfinite().all() for value in model.state_dict().values())
 
 
@@ -115,8 +116,8 @@ def test_few_rows_and_absent_views_are_fitted() -> None:
 def test_the_scale_is_that_of_the_family(likelihood: str, ratio: float) -> None:
     rows = rows_of(drawn(known_factors(), 80)[0])
     modalities = tuple(one.model_copy(update={"likelihood": likelihood}) for one in vectors())
-    normal = fit_linear(experiment_of(vectors()), prepared_of(vectors(), rows, rows))
-    other = fit_linear(experiment_of(modalities), prepared_of(modalities, rows, rows))
+    normal = LinearFit.of(experiment_of(vectors()), prepared_of(vectors(), rows, rows)).model()
+    other = LinearFit.of(experiment_of(modalities), prepared_of(modalities, rows, rows)).model()
     scales = [
         np.exp(TorchGraphs(model).decode("view1", np.zeros((1, 6), np.float32))["log_scale"])
         for model in (normal, other)
@@ -220,7 +221,7 @@ def test_views_are_answered_as_well_as_by_the_model_that_made_them() -> None:
     """R² of one view given the two others, by the exact conditional mean and by the fitted model."""
     factors = known_factors()
     (x, _), (test, _) = drawn(factors, 400, 3), drawn(factors, 2000, 4)
-    model = fit_linear(experiment_of(vectors()), prepared_of(vectors(), rows_of(x), rows_of(test)))
+    model = LinearFit.of(experiment_of(vectors()), prepared_of(vectors(), rows_of(x), rows_of(test))).model()
     target = slice(COLUMNS, 2 * COLUMNS)
     given = np.ones(VIEWS * COLUMNS, bool)
     given[target] = False
@@ -269,7 +270,7 @@ def log_loss(model: MVAE, rows: Rows) -> float:
 def test_the_encoders_give_the_posterior_that_chose_the_fit() -> None:
     """Product of the experts of the networks against the arrays of numpy."""
     x, _ = drawn(known_factors(), 200)
-    model = fit_linear(experiment_of(vectors()), prepared_of(vectors(), rows_of(x), rows_of(x)))
+    model = LinearFit.of(experiment_of(vectors()), prepared_of(vectors(), rows_of(x), rows_of(x))).model()
     encoders = [one for one in model.encoders.values() if isinstance(one, LinearEncoder)]
     loadings, weighted = (torch.cat([getattr(one, name) for one in encoders]).numpy() for name in NAMES)
     used = np.abs(loadings).max(axis=0) > 0
@@ -292,7 +293,7 @@ def test_labels_are_answered_as_well_as_by_logistic_regression() -> None:
     modalities = (array("vector", 3).model_copy(update={"name": "numbers"}), kind)
     rows = Rows({"numbers": torch.from_numpy(x).float(), "label": torch.from_numpy(label)})
     train, test = rows.take(slice(0, 300)), rows.take(slice(300, n))
-    model = fit_linear(experiment_of(modalities), prepared_of(modalities, train, test))
+    model = LinearFit.of(experiment_of(modalities), prepared_of(modalities, train, test)).model()
     logistic = LogisticRegression().fit(x[:300], label[:300]).predict_proba(x[300:])
     assert log_loss(model, test) <= -np.log(logistic[np.arange(300), label[300:]]).mean() + 0.06
 
@@ -318,15 +319,14 @@ def test_columns_of_a_table_and_gaps_are_exported() -> None:
     rows = Rows({table.name: torch.from_numpy(cells), "reads": reads}, {"reads": torch.arange(n) % 4 > 0})
     experiment = experiment_of(modalities)
     prepared = prepared_of(modalities, rows, rows)
-    one = fit_linear(experiment, prepared)
+    one = LinearFit.of(experiment, prepared).model()
     for parameter in one.parameters():
         assert parameter.isfinite().all()
-    models = [build(experiment, prepared), one]
-    both = Ensemble([copy.deepcopy(model) for model in models for _ in range(2)])
-    manifest, _ = export(both.eval(), experiment, "", prepared, 1)  # compares with torch
-    assert manifest.members == 4
+    weights = (0.25, 0.25, 0.5)
+    all_models = Ensemble([*(build(experiment, prepared) for _ in range(2)), one], weights)
+    manifest, _ = export(all_models.eval(), experiment, "", prepared, 1)  # compares with torch
+    assert manifest.mixture.weights == weights
     assert manifest.linear is not None
-    assert len(manifest.linear.blocks) == 2
 
 
 def test_two_labels_of_which_one_is_as_frequent_as_the_other_are_exported() -> None:
@@ -335,7 +335,7 @@ def test_two_labels_of_which_one_is_as_frequent_as_the_other_are_exported() -> N
     modalities = tuple(category("no", "yes").model_copy(update={"name": name}) for name in labels)
     prepared = prepared_of(modalities, Rows(labels), Rows(labels))
     experiment = experiment_of(modalities)
-    both = Ensemble([build(experiment, prepared), fit_linear(experiment, prepared)])
+    both = Ensemble([build(experiment, prepared), LinearFit.of(experiment, prepared).model()])
     manifest, files = export(both.eval(), experiment, "", prepared, 1)
     ours, theirs = TorchGraphs(both), OnnxGraphs(manifest, files)
     x = np.array([0, 1])
@@ -374,7 +374,7 @@ def test_held_out_halves_choose_the_prior_of_weights_of_labels(monkeypatch: pyte
         for variances in ((1.0, 10.0, 100.0), (1.0,), (100.0,)):
             monkeypatch.setattr(linear, "VARIANCES", variances)
             losses[title, variances] = log_loss(
-                fit_linear(experiment_of(modalities), prepared), prepared.test
+                LinearFit.of(experiment_of(modalities), prepared).model(), prepared.test
             )
     of_choice = {title: losses[title, (1.0, 10.0, 100.0)] for title in ("certain", "noise")}
     assert of_choice["certain"] == losses["certain", (100.0,)] < losses["certain", (1.0,)] - 0.01

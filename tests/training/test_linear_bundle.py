@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 
 from models_store import residuals
 from models_store.folder import Bundle, open_bundle
-from models_store.members import block, selected
 from models_store.stores import store_at
 from service.engine.model import Encoded, Model
 from service.engine.observations import Column, Observations
@@ -53,11 +52,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return open_bundle(folder / "store" / experiment.name / "1")
 
 
-def test_half_of_the_mixture_is_linear(bundle: Bundle) -> None:
+def test_of_a_linear_table_the_linear_model_has_most_of_the_weight(bundle: Bundle) -> None:
     experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
-    assert bundle.manifest.members == 2
+    of_network, of_linear = bundle.manifest.mixture.weights
+    assert of_linear > 0.8
     u = np.random.default_rng(0).standard_normal((4000, 1))
-    assert (selected(u, 2) == 1).mean() == pytest.approx(0.5, abs=0.03)
+    assert (bundle.manifest.mixture.selected(u) == 0).mean() == pytest.approx(of_network, abs=0.03)
     prepared = data.prepare(experiment)
     trained = train(experiment, prepared, bundle.folder.parents[2] / "run", resume=True)
     assert isinstance(trained.model, Ensemble)
@@ -99,10 +99,10 @@ def test_the_service_answers_the_posterior_of_the_factors(bundle: Bundle) -> Non
         encoded = asyncio.run(encode(model, Observations(sent, len(rows)), given))
     finally:
         catalog.close()
-    part = block(1, manifest.latent_dim, 2)
+    part = manifest.mixture.block(1)
     for row, x in enumerate(np.concatenate([cells[index] for index in at], axis=1)):
         seen = ~np.isnan(x)
-        precision = np.eye(manifest.member_dim) + loadings[seen].T @ weighted[seen]
+        precision = np.eye(manifest.mixture.dimension) + loadings[seen].T @ weighted[seen]
         mean = np.linalg.solve(precision, weighted[seen].T @ x[seen])
         np.testing.assert_allclose(encoded.mu[row, part], mean, atol=1e-4)
         variance = np.diagonal(np.linalg.inv(precision))
@@ -201,4 +201,5 @@ def test_the_weights_of_a_bundle_with_a_linear_model_are_a_start(bundle: Bundle,
 
 def test_the_card_says_which_rows_fitted_the_linear_model(bundle: Bundle) -> None:
     card = bundle.read("report/card.md").decode()
-    assert "Rows: 96 trained it, 12 chose the epoch, both fitted the linear model that has half of" in card
+    fitted = "96 trained it, 12 chose the epoch, both fitted the linear model"
+    assert f"Rows: {fitted}, whose weight is {bundle.manifest.mixture.weights[-1]:.2f}" in card

@@ -6,7 +6,7 @@ from models_store.arrays import Array
 from models_store.golden import Graphs
 from models_store.likelihoods import Parameters
 from models_store.linear import EncoderOutput
-from models_store.members import centre
+from models_store.members import Members
 
 KNOWN = -20.0
 """Log-variance of an expert that knows u."""
@@ -18,11 +18,11 @@ class MemberGraphs:
     Arguments:
         graphs: Graphs of the ensemble.
         member: Number of the member, from 0.
-        members: Number of members.
+        members: The members.
     """
 
-    def __init__(self, graphs: Graphs, member: int, members: int) -> None:
-        self._graphs, self._u = graphs, centre(member, members)
+    def __init__(self, graphs: Graphs, member: int, members: Members) -> None:
+        self._graphs, self._u = graphs, members.centres[member]
 
     def encode(self, modality: str, x: Array) -> EncoderOutput:
         expert = self._graphs.encode(modality, x)

@@ -136,13 +136,13 @@ def _log_prob(
         for name in targets
     ]
     noise = [_draws(evaluated, first + row) for row in range(len(rows))]
-    question = Question(condition, posterior, scored, evaluated.manifest.members)
+    question = Question(condition, posterior, scored, evaluated.manifest.mixture)
     draws = evaluated.settings.importance_samples
     return answered(estimating(question, noise, draws, AT_ONCE), evaluated.graphs.decode)
 
 
 def _draws(evaluated: EvaluatedModel, row: int) -> Draw:
-    rng, dimension = np.random.default_rng([evaluated.seed, row]), evaluated.manifest.member_dim
+    rng, dimension = np.random.default_rng([evaluated.seed, row]), evaluated.manifest.mixture.dimension
     return lambda count: rng.standard_normal((count, dimension), np.float32)
 
 

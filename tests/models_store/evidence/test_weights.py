@@ -172,12 +172,12 @@ def test_each_source_adds_its_own_spread() -> None:
 
 def test_a_member_that_explains_nothing_halves_the_density_and_no_more() -> None:
     some, none = one_row(-3.0, 0.1, 300.0, 0.2), one_row(-np.inf, np.nan, 0.0, np.nan)
-    mixture = mixed([some, none])
-    assert mixture.log_prob.tolist() == [-3.0 - math.log(2)]
+    mixture = mixed([some, none], [0.5, 0.5])
+    assert mixture.log_prob.tolist() == [-3.0 + math.log(0.5)]
     assert mixture.ess.tolist() == [300.0]
     assert not mixture.reliable.any()  # the other one may have missed a mode
-    assert mixed([none, none]).log_prob.tolist() == [-np.inf]
-    assert mixed([none, none]).ess.tolist() == [0.0]
+    assert mixed([none, none], [0.5, 0.5]).log_prob.tolist() == [-np.inf]
+    assert mixed([none, none], [0.5, 0.5]).ess.tolist() == [0.0]
 
 
 def one_row(log_prob: float, error: float, size: float, shape: float) -> Evidence:
