@@ -1,4 +1,4 @@
-r"""Posteriors of the linear model of an ensemble, whose experts are normal with a full covariance.
+r"""Posteriors of the linear models of an ensemble, whose experts are normal with a full covariance.
 
 The expert of a view of a factor analysis, x = W z + e with e ~ N(0, Ψ), is known by its natural parameters
 
@@ -46,7 +46,7 @@ class EncoderOutput(NamedTuple):
     Arguments:
         mu: Mean, (n, D).
         log_var: Logarithm of the variance, same shape.
-        natural: Natural parameters of the linear expert, (n, k (k + 3) / 2); None where there is none.
+        natural: Natural parameters of the linear experts, (n, L k (k + 3) / 2); None where there are none.
     """
 
     mu: Array
@@ -56,14 +56,14 @@ class EncoderOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class Posterior:
-    """A normal distribution of arrays of numpy, of independent dimensions but for those of a linear model.
+    """A normal distribution of arrays of numpy, of independent dimensions but for those of linear models.
 
     Arguments:
         mu: Mean, (n, D).
         log_var: Logarithm of the variance of each dimension, same shape.
-        factor: Cholesky factor of the correlations of a linear model's dimensions, (n, k, k); None: all
-            dimensions are independent.
-        block: Dimensions of the linear model.
+        factor: Cholesky factors of the correlations within the dimensions of each of L linear models,
+            (n, L, k, k); None: all dimensions are independent.
+        block: Dimensions of the linear models, which lie beside each other.
     """
 
     mu: Array
@@ -82,17 +82,23 @@ class Posterior:
     def within(self, dimensions: slice) -> Posterior:
         """The distribution of one model's dimensions."""
         mu, log_var = self.mu[:, dimensions], self.log_var[:, dimensions]
-        if self.factor is None or dimensions != self.block:
+        if self.factor is None or self.block is None or dimensions.start < self.block.start:
             return Posterior(mu, log_var)
-        return Posterior(mu, log_var, self.factor, slice(0, mu.shape[1]))
+        k = mu.shape[1]
+        number = (dimensions.start - self.block.start) // k
+        if number == self.factor.shape[1]:  # the last coordinate
+            return Posterior(mu, log_var)
+        return Posterior(mu, log_var, self.factor[:, number : number + 1], slice(0, k))
 
     def correlated(self, noise: Array) -> Array:
         """Standard normal noise, (n, K, D), with the correlations of each row."""
         if self.factor is None:
             return noise
-        moved = noise.copy()
+        moved, (n, count, k, _) = noise.copy(), self.factor.shape
+        of_each = noise[..., self.block].reshape(n, -1, count, k)
         # Not a product of matrices, whose last digit depends on the number of draws.
-        moved[..., self.block] = np.einsum("nkl,nml->nmk", self.factor, noise[..., self.block])
+        tied = np.einsum("nckl,nmcl->nmck", self.factor, of_each)
+        moved[..., self.block] = tied.reshape(n, -1, count * k)
         return moved
 
     def sample(self, noise: Array) -> Array:
@@ -106,50 +112,60 @@ class Posterior:
         if self.factor is None:
             return independent
         # the logarithm of the determinant of the correlations is twice this sum
-        tied = np.log(np.diagonal(self.factor, axis1=-2, axis2=-1).astype(np.float64)).sum(axis=-1)
-        return np.maximum(independent - tied, 0.0)
+        tied = np.log(np.diagonal(self.factor, axis1=-2, axis2=-1).astype(np.float64))
+        return np.maximum(independent - tied.sum(axis=(1, 2)), 0.0)
 
 
 @dataclass(frozen=True)
-class LinearModel:
-    """The last of an ensemble's models, which is linear.
+class LinearModels:
+    """The last of an ensemble's models, which are linear.
 
     Arguments:
         members: The models of the ensemble.
+        count: Number L of linear models.
     """
 
     members: Members
+    count: int = 1
 
     @property
     def dimension(self) -> int:
-        """Dimension k of its z."""
+        """Dimension k of the z of each."""
         return self.members.dimension
 
     @cached_property
     def block(self) -> slice:
-        """Its dimensions in the joint z."""
-        return self.members.block(len(self.members) - 1)
+        """Their dimensions in the joint z."""
+        first = len(self.members) - self.count
+        return slice(self.members.block(first).start, len(self.members) * self.dimension)
+
+    @property
+    def natural_size(self) -> int:
+        """Natural parameters of a row, of all of them."""
+        return self.count * natural_size(self.dimension)
 
     def summed(self, rows: int, experts: Iterable[tuple[slice, Array | None, Array]]) -> Array:
-        """Sums of the natural parameters of the experts of each row, (rows, k (k + 3) / 2).
+        """Sums of the natural parameters of the experts of each row, (rows, L k (k + 3) / 2).
 
         Arguments:
             rows: Number of rows.
             experts: Ranges of rows, masks of those that have the modality (None: all), and the parameters of
                 these.
         """
-        total = np.zeros((rows, natural_size(self.dimension)), np.float32)
+        total = np.zeros((rows, self.natural_size), np.float32)
         for span, present, natural in experts:
             total[span][... if present is None else present] += natural
         return total
 
     def posterior(self, independent: Gaussian, natural: Array) -> Posterior:
-        """The posterior of n rows, with the exact one of the linear model.
+        """The posterior of n rows, with the exact one of each linear model.
 
         Arguments:
             independent: Product of the diagonal experts, (n, D).
-            natural: Sum of the natural parameters of the experts that a row has, (n, k (k + 3) / 2).
+            natural: Sum of the natural parameters of the experts that a row has, (n, L k (k + 3) / 2).
         """
+        rows, k = len(natural), self.dimension
+        natural = natural.reshape(rows * self.count, natural_size(k))
         step = max(1, NUMBERS_AT_ONCE // self.dimension**2)
         parts = [
             _exact(natural[start : start + step], self.dimension)
@@ -157,8 +173,9 @@ class LinearModel:
         ]
         mean, log_variance, factor = (np.concatenate(part) for part in zip(*parts, strict=True))
         mu, log_var = independent.mu.copy(), independent.log_var.copy()
-        mu[:, self.block], log_var[:, self.block] = mean, log_variance
-        return Posterior(mu, log_var, factor, self.block)
+        mu[:, self.block] = mean.reshape(rows, self.count * k)
+        log_var[:, self.block] = log_variance.reshape(rows, self.count * k)
+        return Posterior(mu, log_var, factor.reshape(rows, self.count, k, k), self.block)
 
 
 @dataclass(frozen=True)
@@ -169,18 +186,18 @@ class Experts:
         mu: Means, (M, n, D).
         log_var: Logarithms of the variances, same shape.
         present: Which row has which modality, (M, n).
-        natural: Natural parameters of each linear expert, (n, k (k + 3) / 2); none where there are no such.
-        linear: Place of the linear model in z.
+        natural: Natural parameters of each linear expert, (n, L k (k + 3) / 2); none where there are no such.
+        linear: Place of the linear models in z.
     """
 
     mu: Array
     log_var: Array
     present: Array
     natural: Sequence[Array] = ()
-    linear: LinearModel | None = None
+    linear: LinearModels | None = None
 
     @classmethod
-    def of(cls, experts: Sequence[EncoderOutput], present: Array, linear: LinearModel | None) -> Experts:
+    def of(cls, experts: Sequence[EncoderOutput], present: Array, linear: LinearModels | None) -> Experts:
         mu, log_var = (np.stack(parts) for parts in list(zip(*experts, strict=True))[:2])
         natural = [one.natural for one in experts if one.natural is not None]
         if linear is not None and len(natural) < len(experts):

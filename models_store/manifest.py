@@ -25,7 +25,7 @@ from models_store.kinds.base import Kind
 from models_store.kinds.fields import Column, Frozen, ModalityFields, Name
 from models_store.likelihoods import FAMILIES, Likelihood, Part, likelihood
 from models_store.likelihoods.mixed import CELLS
-from models_store.linear import LinearModel
+from models_store.linear import LinearModels
 from models_store.members import MOST_MEMBERS, Members
 from models_store.tables.dialect import TrainingTable
 
@@ -181,9 +181,11 @@ class Manifest(Frozen):
     """Models whose latent spaces lie beside each other in z: see ``models_store/members.py``."""
     weights: tuple[float, ...] = ()
     """Weight of each member in the mixture; none where all are equal."""
+    linear_members: Annotated[int, Field(ge=0, le=MOST_MEMBERS)] = 0
+    """Number of the members that are linear models; they are the last ones."""
     fusion: Literal["poe", "poe_linear"] = PRODUCT
-    """Rule that joins the experts of a row: their product, with the prior; in the dimensions of the last
-    member, which is linear, that of full covariances, see ``models_store/linear.py``."""
+    """Rule that joins the experts of a row: their product, with the prior; in the dimensions of linear
+    members that of full covariances, see ``models_store/linear.py``."""
     modalities: Annotated[tuple[Modality, ...], Field(min_length=1)]
     files: dict[str, FileEntry] = Field(default={})
     trained: dict[str, Any] = Field(default={})
@@ -200,20 +202,24 @@ class Manifest(Frozen):
         if len(set(names)) != len(names):
             raise ValueError(f"modalities must have different names, got {names}")
         Members.of(self.latent_dim, self.members, self.weights)
+        if (self.fusion == LINEAR) != (0 < self.linear_members <= self.members):
+            raise ValueError(
+                f"fusion is {self.fusion!r}, but {self.linear_members} of {self.members} members are linear"
+            )
         for index, table in enumerate(self.tables):
             if unknown := [name for name in table.modalities if name not in names]:
                 raise ValueError(f"tables.{index}.modalities names '{unknown[0]}', which is no modality")
         return self
 
-    @cached_property
+    @property
     def mixture(self) -> Members:
         """The members, their weights, and their places in z."""
         return Members.of(self.latent_dim, self.members, self.weights)
 
     @cached_property
-    def linear(self) -> LinearModel | None:
-        """Place of the linear model in z; None where no expert has a full covariance."""
-        return LinearModel(self.mixture) if self.fusion == LINEAR else None
+    def linear(self) -> LinearModels | None:
+        """Place of the linear models in z; None where no expert has a full covariance."""
+        return LinearModels(self.mixture, self.linear_members) if self.fusion == LINEAR else None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -232,7 +238,7 @@ class Manifest(Frozen):
         return {modality.name: modality for modality in self.modalities}
 
     def to_json(self) -> bytes:
-        usual = {"tables": (), "members": 1, "weights": ()}
+        usual = {"tables": (), "members": 1, "weights": (), "linear_members": 0}
         unset = {name for name, value in usual.items() if getattr(self, name) == value}
         return self.model_dump_json(indent=2, exclude_none=True, exclude=unset).encode() + b"\n"
 

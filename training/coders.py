@@ -54,8 +54,8 @@ class Coders(nn.Module):
         ValueError: The configuration names what does not exist or contradicts itself.
     """
 
-    has_linear = False
-    """Whether the last of the models in z is linear, and encoders give natural parameters."""
+    linear_members = 0
+    """Number of the models in z that are linear, whose encoders give natural parameters; the last ones."""
 
     weights: Tensor
     """The weight of each modality's log-likelihood: (M,)."""

@@ -199,7 +199,7 @@ def _finished(
     evaluated = _evaluated(experiment, manifest, graphs, prepared)
     networks = _members(evaluated)[: len(trained.held_out)]
     if (factors := fit_residuals(networks, trained.held_out)) is not None:
-        if manifest.linear is not None:  # its errors are independent
+        if manifest.linear_members:  # their errors are independent
             applies = np.arange(manifest.members) < len(networks)
             factors = replace(factors, members=applies, mixture=manifest.mixture)
         files[residuals.FILE] = factors.to_bytes()
@@ -308,11 +308,11 @@ def _measured(
 
 
 def weights_of(bundle: Bundle) -> dict[str, Tensor]:
-    """The torch weights of the networks that a bundle was exported from, without those of a linear model."""
-    weights, count = load(bundle.read("weights.safetensors")), bundle.manifest.members
-    if not bundle.manifest.trained.get("linear"):
+    """The torch weights of the networks that a bundle was exported from, without those of linear models."""
+    weights, manifest = load(bundle.read("weights.safetensors")), bundle.manifest
+    if not manifest.linear_members:
         return weights
-    networks = {str(member) for member in range(count - 1)}
+    networks = {str(member) for member in range(manifest.members - manifest.linear_members)}
     return {key: value for key, value in weights.items() if key.split(".")[1] in networks}
 
 

@@ -20,6 +20,8 @@ from training.augment_config import Augment, usual_or_none
 from training.errors import ExperimentError
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
+LINEAR_MEMBERS = 4
+"""Linear models in a mixture, whose differences carry the uncertainty of their parameters; even."""
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -239,14 +241,16 @@ class Model(_Frozen):
     of few rows, the mean of several answers is better than each. Training takes as many times as long; each
     has ``latent_dim`` dimensions of z."""
     linear: bool = False
-    """Whether a linear model has half of the weight in the mixture: a factor analysis, in closed form, of all
-    rows that are not for testing, to which ``network`` does not apply. Of few rows it learns more of what is
-    linear than networks do."""
+    """Whether the mixture has a linear model, too: a factor analysis, in closed form, of all rows that are
+    not for testing, to which ``network`` does not apply. Of few rows it learns more of what is linear than
+    networks do. Its weight is the one that predicts validation rows best."""
 
     @model_validator(mode="after")
     def _few_enough(self) -> Self:
-        if self.linear and self.members >= MOST_MEMBERS:
-            raise ValueError(f"with linear = true, members is at most {MOST_MEMBERS - 1}, not {self.members}")
+        if self.linear and self.members + LINEAR_MEMBERS > MOST_MEMBERS:
+            raise ValueError(
+                f"with linear = true, members is at most {MOST_MEMBERS - LINEAR_MEMBERS}, not {self.members}"
+            )
         return self
 
 

@@ -41,8 +41,11 @@ class Ensemble(Coders):
         super().__init__(replace(first.config, latent_dim=mixture.joint_dimension), encoders, decoders)
         self.members = nn.ModuleList(members)
         self.mixture = mixture
-        encoders_of_last = members[-1].encoders.values()
-        self.has_linear = all(isinstance(encoder, LinearEncoder) for encoder in encoders_of_last)
+        self.linear_members = sum(map(_is_linear, members))
+
+
+def _is_linear(model: MVAE) -> bool:
+    return all(isinstance(encoder, LinearEncoder) for encoder in model.encoders.values())
 
 
 class _Stacked(nn.Module):
@@ -144,8 +147,8 @@ class _Encoders(_Networks):
         experts = _joined(groups)
         mu, log_var = (_beside(value) for value in (experts.embedding, experts.log_covariance))
         unknown = torch.zeros_like(mu[:, :1])
-        # of the linear model, which is the last one
-        natural = {NATURAL: groups[-1][NATURAL][0].float()} if NATURAL in groups[-1] else {}
+        # of the linear models, which are the last ones
+        natural = {NATURAL: _beside(groups[-1][NATURAL].float())} if NATURAL in groups[-1] else {}
         return ModelOutput(
             embedding=torch.cat([mu, unknown], dim=1),
             log_covariance=torch.cat([log_var, unknown + LOG_VAR_LIMIT], dim=1),

@@ -35,6 +35,14 @@ class FactorModel:
         factors = np.linalg.slogdet(precision)[1][patterns.index] - (score * explained).sum(axis=1)
         return -(cells.sum(axis=1) + factors) / 2
 
+    def posterior(self, x: Array) -> tuple[Array, Array]:
+        """Mean, (n, k), and covariance, (n, k, k), of the factors given the observed cells of rows."""
+        seen = ~np.isnan(x)
+        patterns = Patterns.of(seen)
+        covariance = np.linalg.inv(patterns.precision(self))[patterns.index]
+        score = np.where(seen, x - self.mean, 0.0) / self.variance @ self.loadings
+        return (covariance @ score[..., None])[..., 0], covariance
+
 
 @dataclass(frozen=True)
 class Patterns:
@@ -99,6 +107,34 @@ def fit_factors(x: Array, k: int, steps: int, shrinkage: float = 0.0) -> FactorM
     return FactorModel(model.mean, model.loadings * varies[:, None], model.variance)
 
 
+def perturbed(
+    x: Array, model: FactorModel, shrinkage: float, pairs: int, rng: np.random.Generator
+) -> list[FactorModel]:
+    """Models whose means and loadings differ from fitted ones as far as the rows leave them uncertain.
+
+    Given the factors, each column is a linear regression on them, whose coefficients are normal with the
+    variance of what is left times the inverse of the factors' second moments. Each draw has another on the
+    other side of the fitted parameters, so that their mean is exact (antithetic draws).
+
+    Arguments:
+        x: Rows that ``model`` was fitted to, (n, p), NaN where missing.
+        model: Fitted model, of k factors.
+        shrinkage: The one it was fitted with.
+        pairs: Number of pairs.
+        rng: Source of the draws.
+    """
+    mean, loadings = _Rows.of(x, shrinkage).deviations(model)
+    models = []
+    for _ in range(pairs):
+        of_mean = mean * rng.standard_normal(len(mean))
+        of_loadings = (loadings @ rng.standard_normal((*model.loadings.shape, 1)))[..., 0]
+        models += [
+            FactorModel(model.mean + sign * of_mean, model.loadings + sign * of_loadings, model.variance)
+            for sign in (1, -1)
+        ]
+    return models
+
+
 @dataclass(frozen=True)
 class _Rows:
     """What EM needs of the rows.
@@ -148,18 +184,9 @@ class _Rows:
 
     def em_step(self, model: FactorModel) -> FactorModel:
         """One iteration of EM."""
-        k = model.loadings.shape[1]
-        centred = np.where(self.seen, self.values - model.mean, 0.0)
-        covariance = np.linalg.inv(self.patterns.precision(model))
-        score = centred / model.variance @ model.loadings
-        u = np.einsum("nkl,nl->nk", covariance[self.patterns.index], score, optimize=True)
-        spread = self.patterns.counts[:, None, None] * covariance
-        of_u = (self.columns.T @ spread.reshape(-1, k * k)).reshape(-1, k, k)
-        of_mean = (self.columns.T @ self.patterns.products(u).reshape(-1, k * k)).reshape(-1, k, k)
         added, of_added, with_cells = self._added(model)
-        share = self.shrinkage / (1 - self.shrinkage) * (self.columns.T @ self.patterns.counts)
-        second = of_u + of_mean + share[:, None, None] * of_added
-        inverse = np.linalg.inv(second + LEAST_VARIANCE * np.eye(k))  # of no observed cell it is 0
+        u, of_u, inverse = self._expected(model, of_added)
+        centred = np.where(self.seen, self.values - model.mean, 0.0)
         products = centred.T @ u + added[:, None] * with_cells
         loadings = (products[:, None] @ inverse[self.groups])[:, 0]
         unexplained = ((loadings[:, None] @ of_u[self.groups])[:, 0] * loadings).sum(axis=1)
@@ -170,6 +197,40 @@ class _Rows:
         unexplained += added * (self.variance - 2 * (loadings * with_cells).sum(axis=1) + quadratic)
         variance = unexplained / (self.count + added)
         return FactorModel(mean, loadings, np.maximum(variance, FLOOR * self.variance))
+
+    def _expected(self, model: FactorModel, of_added: Array) -> tuple[Array, Array, Array]:
+        """The factors given the rows.
+
+        Arguments:
+            model: Model.
+            of_added: Second moments of the factors of an added row, (k, k).
+
+        Returns:
+            Their mean, (n, k); and, of the rows in which a group of columns is observed, the sum of their
+            covariances and the inverse of the sum of their second moments, (G, k, k) each.
+        """
+        k = model.loadings.shape[1]
+        centred = np.where(self.seen, self.values - model.mean, 0.0)
+        covariance = np.linalg.inv(self.patterns.precision(model))
+        score = centred / model.variance @ model.loadings
+        u = np.einsum("nkl,nl->nk", covariance[self.patterns.index], score, optimize=True)
+        spread = self.patterns.counts[:, None, None] * covariance
+        of_u = (self.columns.T @ spread.reshape(-1, k * k)).reshape(-1, k, k)
+        of_mean = (self.columns.T @ self.patterns.products(u).reshape(-1, k * k)).reshape(-1, k, k)
+        share = self.shrinkage / (1 - self.shrinkage) * (self.columns.T @ self.patterns.counts)
+        second = of_u + of_mean + share[:, None, None] * of_added
+        return u, of_u, np.linalg.inv(second + LEAST_VARIANCE * np.eye(k))  # of no observed cell it is 0
+
+    def deviations(self, model: FactorModel) -> tuple[Array, Array]:
+        """How uncertain each column's parameters are given the factors.
+
+        Returns:
+            The standard deviation of its mean, (p,), and the Cholesky factor of the covariance of its
+            loadings, (p, k, k); 0 for columns that do not vary.
+        """
+        left = np.sqrt(model.variance) * (self.variance > LEAST_VARIANCE)
+        root = np.linalg.cholesky(self._expected(model, self._added(model)[1])[2])[self.groups]
+        return left / np.sqrt(self.count), left[:, None, None] * root
 
     def _added(self, model: FactorModel) -> tuple[Array, Array, Array]:
         """Number of added rows by column, (p,); their E u uᵀ, (k, k); and E x uᵀ, (p, k)."""

@@ -41,7 +41,7 @@ class _AllGraphs(nn.Module):
         super().__init__()
         self.model = model
         self.modalities = modalities
-        self.encoded = (*ENCODED, NATURAL) if model.has_linear else ENCODED
+        self.encoded = (*ENCODED, NATURAL) if model.linear_members else ENCODED
         self.outputs = [f"{m.name}.{output}" for m in modalities for output in (*self.encoded, *m.parameters)]
 
     def forward(self, z: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:

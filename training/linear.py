@@ -11,10 +11,11 @@ References:
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -23,11 +24,12 @@ from torch import Tensor, nn
 
 from models_store.arrays import Array
 from training.coders import module_key
-from training.config import Experiment, Network
+from training.config import LINEAR_MEMBERS, Experiment, Network
 from training.data import Prepared
 from training.data.rows import Rows, joined
 from training.errors import ExperimentError
-from training.factors import LEAST_VARIANCE, FactorModel, Patterns, fit_factors
+from training.factor_choice import Choice, best_choice
+from training.factors import LEAST_VARIANCE, FactorModel, fit_factors, perturbed
 from training.features import Features, features_of, inputs_of
 from training.fit import build
 from training.model import MVAE
@@ -36,20 +38,12 @@ from training.networks.mixed import ColumnFeatures, ColumnParameters
 from training.networks.mlp import MLPDecoder
 from training.networks.units import InUnits
 
-RANKS = (4, 9, 18)
-"""Numbers of factors to try, beside as many as z has dimensions."""
-SHRINKAGES = (0.02, 0.1, 0.3, 0.6, 0.8)
-"""Shrinkages to try."""
-FOLDS, CHOOSING_ROWS = 5, 500
-"""Folds for the choice, and the most rows of all of them."""
-ROUNDS = 3
-"""Times that number and shrinkage are chosen in turn; they rarely change after the second."""
-CHOOSING_STEPS, STEPS = 10, 50
-"""Iterations of EM for each trial, and for the choice."""
-HIDDEN = 0.3
-"""Share of the cells of a single view that are predicted from the others of the row."""
+STEPS = 50
+"""Iterations of EM."""
 MOST_WIDTH = 4096
 """Most parameters of a row that decoders give: memory and time grow with the square."""
+UNCERTAIN_ROWS = 2_000
+"""Most rows that leave parameters so uncertain that several models carry it."""
 FITTED_ROWS = 10_000
 """Most rows to fit: more change little, and rows with gaps take a covariance of the factors each."""
 DRAWS, DRAWS_OF_ALL = 10, 50_000
@@ -58,26 +52,6 @@ VARIANCES, FEWEST = (1.0, 10.0, 100.0), 20
 """Variances of the weights of labels to try, and the least number of rows to choose by."""
 ITERATIONS = 100
 """Most iterations of L-BFGS for such a decoder."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """How a factor analysis is fitted.
-
-    Arguments:
-        factors: Number of factors.
-        shrinkage: Shrinkage of the correlations, α.
-        rows: Rows for which it was chosen.
-    """
-
-    factors: int
-    shrinkage: float
-    rows: int
-
-    def of(self, rows: int) -> float:
-        """Shrinkage of other rows: as many rows of independent cells are added, n α / (1 - α)."""
-        added = self.rows * self.shrinkage / (1 - self.shrinkage)
-        return added / (added + rows)
 
 
 @dataclass(frozen=True)
@@ -100,19 +74,43 @@ class LinearFit:
         features = features_of(*_inputs(experiment, prepared, _training_rows(prepared)))
         return cls(experiment, prepared, best_choice(features, experiment.model.latent_dim, experiment.seed))
 
-    def model(self, rows: Rows | None = None) -> MVAE:
-        """The linear model of some rows, or of all that are not for testing; of very many, of a part."""
-        rows = _training_rows(self.prepared) if rows is None else rows
+    def model(self, rows: Rows) -> MVAE:
+        """The linear model of some rows; of very many, of a part."""
+        return self._fitted(rows)[0]
+
+    def models(self) -> list[MVAE]:
+        """Linear models of all rows that are not for testing, as different as parameters are uncertain.
+
+        Their mean is the fitted model: parameters lie in pairs on either side of its own. Labels and counts,
+        and what many rows leave no doubt about, have the fitted parameters alone.
+        """
+        model, features, factors = self._fitted(_training_rows(self.prepared))
+        if len(features.x) > UNCERTAIN_ROWS:
+            return [model]
+        rng = np.random.default_rng(self.experiment.seed)
+        drawn = perturbed(features.x, factors, self._shrinkage(features), LINEAR_MEMBERS // 2, rng)
+        return [self._set(copy.deepcopy(model), features, one) for one in drawn]
+
+    def _fitted(self, rows: Rows) -> tuple[MVAE, Features, FactorModel]:
         model, rows = _inputs(self.experiment, self.prepared, rows)
-        features, seed = features_of(model, rows), self.experiment.seed
-        factors = fit_factors(features.x, self.choice.factors, STEPS, self.choice.of(len(features.x)))
-        factors = _completed(_turned(factors), self.experiment.model.latent_dim)
+        features = features_of(model, rows)
+        factors = _turned(fit_factors(features.x, self.choice.factors, STEPS, self._shrinkage(features)))
+        self._set(model, features, factors)
+        whole = _completed(factors, self.experiment.model.latent_dim)
+        for name, view in zip(model.modalities, features.views, strict=True):
+            _fit_others(model, name, rows, features, whole, view, self.experiment.seed)
+        return model.eval(), features, factors
+
+    def _shrinkage(self, features: Features) -> float:
+        return self.choice.of(len(features.x))
+
+    def _set(self, model: MVAE, features: Features, factors: FactorModel) -> MVAE:
+        """Gives a model the encoders of a factor analysis, and its decoders of numbers."""
+        whole = _completed(factors, self.experiment.model.latent_dim)
         for name, view, flags in zip(model.modalities, features.views, features.flags, strict=True):
-            fixed = _set_numbers(model, name, features, factors, view)
-            if fixed is not None:
-                _fit_others(model, name, fixed, rows, features, factors, view, seed)
-            _set_encoder(model, name, features, factors, view, flags)
-        return model.eval()
+            _set_numbers(model, name, features, whole, view)
+            _set_encoder(model, name, features, whole, view, flags)
+        return model
 
 
 def _training_rows(prepared: Prepared) -> Rows:
@@ -155,61 +153,6 @@ def check_linear(prepared: Prepared) -> None:
     raise ExperimentError(f"model.linear is true, but {trouble}; set model.linear = false")
 
 
-# --- the choice --------------------------------------------------------------------------------------
-
-
-def best_choice(features: Features, latent_dim: int, seed: int) -> Choice:
-    """The number of factors and the shrinkage that predict views and cells best, in some folds.
-
-    One is chosen with the other held fixed, in turn.
-
-    Arguments:
-        features: Features of the training rows.
-        latent_dim: Largest number of factors.
-        seed: Seed of the folds.
-    """
-    rng = np.random.default_rng(seed)
-    some = rng.permutation(len(features.x))[:CHOOSING_ROWS]
-    features = replace(features, x=features.x[some])
-    fold = np.arange(len(some)) % FOLDS
-    hidden = np.less(rng.random((len(some), features.columns.max() + 1)), HIDDEN)[:, features.columns]
-    most = min(latent_dim, features.x.shape[1])
-    ranks = [*(rank for rank in RANKS if rank < most), most]
-
-    @cache
-    def error(choice: Choice) -> float:
-        return math.fsum(_error(features, fold == k, hidden, choice) for k in range(FOLDS))
-
-    best = Choice(most, SHRINKAGES[1], len(some) - len(some) // FOLDS)
-    for _ in range(ROUNDS):
-        best = min((replace(best, factors=rank) for rank in ranks), key=error)
-        best = min((replace(best, shrinkage=shrinkage) for shrinkage in SHRINKAGES), key=error)
-    return best
-
-
-def _error(features: Features, held: Array, hidden: Array, choice: Choice) -> float:
-    """Squared error of numbers of held-out rows, averaged over views.
-
-    Each view is predicted from all others, and some of its cells from all others of the row. Labels count
-    where there are no numbers. Their decoders are fitted by themselves (:func:`_fit_decoder`),
-    and fewer factors than numbers need are enough for them.
-    """
-    model = fit_factors(features.x[~held], choice.factors, CHOOSING_STEPS, choice.shrinkage)
-    measured = np.ones_like(features.labels) if features.labels.all() else ~features.labels
-    errors = []
-    for view in features.views:
-        of_view = np.zeros_like(hidden[held])
-        of_view[:, view] = True
-        some = of_view & hidden[held]
-        for without in (some, of_view) if len(features.views) > 1 else (some,):
-            z, _ = _posterior(model, np.where(without, np.nan, features.x[held]))
-            left = features.x[held] - model.mean - z @ model.loadings.T
-            left = left[without & ~np.isnan(left) & measured]
-            if left.size:
-                errors.append((left**2).mean())
-    return float(np.mean(errors)) if errors else 0.0
-
-
 def _turned(model: FactorModel) -> FactorModel:
     """The same distribution, with factors that are independent given all cells.
 
@@ -227,21 +170,12 @@ def _completed(model: FactorModel, latent_dim: int) -> FactorModel:
     return FactorModel(model.mean, np.pad(model.loadings, ((0, 0), (0, more))), variance)
 
 
-def _posterior(model: FactorModel, x: Array) -> tuple[Array, Array]:
-    """Mean, (n, k), and covariance, (n, k, k), of z given the features of rows that are not NaN."""
-    seen = ~np.isnan(x)
-    patterns = Patterns.of(seen)
-    covariance = np.linalg.inv(patterns.precision(model))[patterns.index]
-    score = np.where(seen, x - model.mean, 0.0) / model.variance @ model.loadings
-    return (covariance @ score[..., None])[..., 0], covariance
-
-
 # --- networks ----------------------------------------------------------------------------------------
 
 
 def _drawn(factors: FactorModel, x: Array, seed: int) -> Tensor:
     """Draws of z given the features of each row that are not NaN, (K, n, k)."""
-    mean, covariance = _posterior(factors, x)
+    mean, covariance = factors.posterior(x)
     draws = int(np.clip(DRAWS_OF_ALL // len(mean), 1, DRAWS))
     noise = np.random.default_rng(seed).standard_normal((draws, *mean.shape))
     correlated = np.linalg.cholesky(covariance) @ noise[..., None]
@@ -258,21 +192,17 @@ def _set_encoder(
 ) -> None:
     center = features.center[view] + features.scale[view] * factors.mean[view]
     constants = (center, features.scale[view], factors.loadings[view], factors.variance[view])
-    encoder = LinearEncoder(inputs_of(model, name), flags, *map(torch.from_numpy, constants))
+    encoder = LinearEncoder(inputs_of(model, name), flags, *map(torch.tensor, constants))  # copies
     model.encoders[module_key(name)] = encoder
 
 
-def _set_numbers(
-    model: MVAE, name: str, features: Features, factors: FactorModel, view: slice
-) -> list[int] | None:
-    """Gives loadings to the decoder's outputs for numbers, and returns these; None if there are no others."""
+def _set_numbers(model: MVAE, name: str, features: Features, factors: FactorModel, view: slice) -> None:
+    """Gives loadings to the decoder's outputs for numbers."""
     decoder = cast(MLPDecoder, model.decoders[module_key(name)])
-    inputs, outputs = _numbers(inputs_of(model, name), decoder.outputs)
+    inputs, outputs = _numbers(model, name)
     constants = (features.center, features.scale, factors.mean, factors.loadings, factors.variance)
     center, scale, mean, loadings, variance = (torch.from_numpy(one[view][inputs]) for one in constants)
     with torch.no_grad():
-        nn.init.zeros_(decoder.head.weight)
-        nn.init.zeros_(decoder.head.bias)
         decoder.head.weight[outputs] = (scale[:, None] * loadings).float()
         decoder.head.bias[outputs] = (center + scale * mean).float()
     deviations = (scale * variance.sqrt()).float()
@@ -280,11 +210,11 @@ def _set_numbers(
         decoder.outputs.set_deviations(deviations, str((model.config.decoders_dist or {})[name]))
     elif isinstance(decoder.outputs, ColumnParameters):
         decoder.outputs.set_deviations(deviations)
-    return outputs if len(outputs) < len(decoder.head.bias) else None
 
 
-def _numbers(inputs: nn.Module, outputs: nn.Module | None) -> tuple[list[int], list[int]]:
-    """Features that are numbers, and which output of the network is the location of each."""
+def _numbers(model: MVAE, name: str) -> tuple[list[int], list[int]]:
+    """Features that are numbers, and which output of the decoder is the location of each."""
+    inputs, outputs = inputs_of(model, name), cast(MLPDecoder, model.decoders[module_key(name)]).outputs
     if isinstance(outputs, InUnits):
         every = [*range(outputs.log_scale.numel())]
         return every, every
@@ -297,17 +227,21 @@ def _numbers(inputs: nn.Module, outputs: nn.Module | None) -> tuple[list[int], l
 def _fit_others(
     model: MVAE,
     name: str,
-    fixed: list[int],
     rows: Rows,
     features: Features,
     factors: FactorModel,
     view: slice,
     seed: int,
 ) -> None:
-    """Fits what a decoder gives for labels and counts; ``fixed`` outputs keep their weights."""
+    """Fits what a decoder gives for labels and counts; outputs for numbers keep their weights."""
+    fixed, head = _numbers(model, name)[1], cast(MLPDecoder, model.decoders[module_key(name)]).head
+    if len(fixed) == len(head.bias):
+        return
     present = rows.masks.get(name, torch.ones(len(rows), dtype=torch.bool))
     x = rows.data[name][present]
     if not len(x):
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
         return
     given = features.x
     is_category = len(features.views) > 1 and bool(features.labels[view].all())

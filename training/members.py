@@ -41,7 +41,7 @@ class Trained:
     """The trained models of an experiment.
 
     Arguments:
-        model: The ensemble; of one member the member itself. The leader alone has the linear model.
+        model: The ensemble; of one member the member itself. The leader alone has linear models.
         held_out: Rows that each member has not been trained on, and that chose its epoch.
         reports: Reports of all epochs, those of one member after those of the one before.
         leader: Whether this process reports and publishes.
@@ -108,12 +108,13 @@ def train(
 def _with_linear(
     networks: Sequence[MVAE], held_out: Sequence[Rows], experiment: Experiment, prepared: Prepared
 ) -> Ensemble:
-    """Networks and a linear model of all rows, weighed by rows that linear models of the others predict."""
+    """Networks and linear models of all rows, weighed by rows that linear models of the others predict."""
     fit, count = LinearFit.of(experiment, prepared), len(networks)
     fitted = [fit.model(prepared.of_member(number, count).train) for number in range(count)]
     weight = linear_weight(networks, fitted, held_out, experiment.seed)
-    weights = [(1 - weight) / count] * count
-    return Ensemble([*networks, fit.model()], [*weights, weight]).eval()
+    models = fit.models()
+    weights = [(1 - weight) / count] * count + [weight / len(models)] * len(models)
+    return Ensemble([*networks, *models], weights).eval()
 
 
 def _after(progress: Progress, epochs: int) -> Progress:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from models_store.arrays import Array
-from models_store.linear import EncoderOutput, Experts, LinearModel
+from models_store.linear import EncoderOutput, Experts, LinearModels
 from training.data.rows import Rows
 from training.model import MVAE
 
@@ -130,7 +130,7 @@ def _draws(model: MVAE, prediction: _Prediction, rng: np.random.Generator) -> Te
         of_linear = None if natural is None else natural.numpy()
         experts.append(EncoderOutput(mu.numpy(), log_var.numpy(), of_linear))
         present.append(prediction.present[name].numpy())
-    linear = None if experts[0].natural is None else LinearModel(model.mixture)
+    linear = None if experts[0].natural is None else LinearModels(model.mixture)
     posterior = Experts.of(experts, np.stack(present), linear).product()
     noise = rng.standard_normal((len(prediction.target), DRAWS, model.latent_dim), np.float32)
     return torch.from_numpy(posterior.sample(noise).astype(np.float32)).transpose(0, 1)

@@ -213,8 +213,8 @@ def _split(question: Question, z: Mapping[int, Array], decoded: Decoded) -> dict
 
 
 def _parts(posterior: Posterior, row: int) -> tuple[Array, Array, Array | None]:
-    """Mean, standard deviations, and factor of the correlations of one row, in double precision."""
-    factor = None if posterior.factor is None else _wide(posterior.factor[row])
+    """Mean, standard deviations, and factor of the correlations of one row and model, in double precision."""
+    factor = None if posterior.factor is None else _wide(posterior.factor[row, 0])
     return _wide(posterior.mu[row]), np.exp(_wide(posterior.log_var[row]) / 2), factor
 
 

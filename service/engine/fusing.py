@@ -16,7 +16,7 @@ class Expert(NamedTuple):
         mu: Mean, (rows that have it, D).
         log_var: Logarithm of the variance, same shape.
         present: Mask of those rows, boolean (n,); None for all.
-        natural: Natural parameters of the linear model's expert, (rows that have it, numbers); None where
+        natural: Natural parameters of the linear models' expert, (rows that have it, numbers); None where
             the model has none.
     """
 

@@ -12,7 +12,6 @@ from models_store.arrays import Array
 from models_store.calibration import Calibration
 from models_store.errors import listed
 from models_store.latent import Latent
-from models_store.linear import natural_size
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.residuals import Residuals
 from service.engine.admission import Admission, Computation
@@ -270,10 +269,9 @@ class Model:
 
     def _natural(self, rows: int, names: Sequence[str]) -> int:
         """Numbers behind posteriors of linear models: natural parameters, also tempered, and correlations."""
-        if self.manifest.linear is None:
+        if (linear := self.manifest.linear) is None:
             return 0
-        k = self.manifest.linear.dimension
-        return rows * ((2 * len(names) + 2) * natural_size(k) + 2 * k * k)
+        return rows * ((2 * len(names) + 2) * linear.natural_size + 2 * linear.count * linear.dimension**2)
 
     def _bytes_of(self, options: SummaryOptions, rows: int, targets: Sequence[str]) -> int:
         """Returns the memory that an answer of :meth:`generate` takes.

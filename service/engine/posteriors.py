@@ -23,7 +23,7 @@ import numpy as np
 
 from models_store.arrays import Array
 from models_store.fusion import Gaussian, disagreement, product, product_with_shares
-from models_store.linear import NATURAL, LinearModel, Posterior
+from models_store.linear import NATURAL, LinearModels, Posterior
 from service.engine.batching import SINGLE_CALLER_BATCHES, Outputs, Runner
 from service.engine.draws import draw_z
 from service.engine.fusing import Expert, Explanation, FusionRequest, FusionResult
@@ -44,7 +44,7 @@ def fuse(
     names: Sequence[str],
     dimension: int,
     requests: Sequence[FusionRequest],
-    linear: LinearModel | None = None,
+    linear: LinearModels | None = None,
 ) -> list[FusionResult]:
     """Computes the posteriors of several requests in one product.
 
@@ -52,7 +52,7 @@ def fuse(
         names: Names of the modalities of the model.
         dimension: Latent dimension D.
         requests: Requests, with all their experts.
-        linear: Place of the linear model in z; None where there is none.
+        linear: Place of linear models in z; None where there are none.
     """
     # Experts that no request has are left out: their share is 0, but stacking them takes time.
     sent = set[str]().union(*[one.experts for one in requests])
@@ -180,11 +180,11 @@ class Posteriors:
     Arguments:
         encoders: Encoders of all modalities, by name.
         dimension: Latent dimension D.
-        linear: Place of the linear model in z; None where there is none.
+        linear: Place of linear models in z; None where there are none.
     """
 
     def __init__(
-        self, encoders: Mapping[str, Runner], dimension: int, linear: LinearModel | None = None
+        self, encoders: Mapping[str, Runner], dimension: int, linear: LinearModels | None = None
     ) -> None:
         self._encoders = encoders
         self._dimension = dimension
@@ -226,7 +226,7 @@ class Posteriors:
         """Fuses a request that has all its experts: a small one with others, a large one in a thread."""
         numbers = request.n * (request.draws + len(request.experts)) * self._dimension
         if self._linear is not None:
-            numbers += request.n * INVERSION * self._linear.dimension**2
+            numbers += request.n * INVERSION * self._linear.count * self._linear.dimension**2
         if numbers < (FEW if request.explained else 2 * FEW):
             self._batcher.submit(request, future)
             return

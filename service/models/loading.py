@@ -17,7 +17,7 @@ from models_store.errors import BundleRefused
 from models_store.folder import Bundle
 from models_store.latent import Latent
 from models_store.likelihoods import Parameters
-from models_store.linear import NATURAL, EncoderOutput, natural_size
+from models_store.linear import NATURAL, EncoderOutput
 from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.residuals import Residuals
 from service.engine.admission import Admission
@@ -217,7 +217,7 @@ def _check(session: Session, file: str, modality: Modality, manifest: Manifest) 
     if file == encoder_file(modality.name):
         outputs = {"mu": latent, "log_var": latent}
         if manifest.linear is not None:
-            outputs[NATURAL] = (natural_size(manifest.linear.dimension),)
+            outputs[NATURAL] = (manifest.linear.natural_size,)
         session.check("x", modality.shape, modality.dtype, outputs)
     else:
         shape = modality.parameter_shape()

@@ -233,10 +233,14 @@ def test_another_rule_of_fusion_is_refused_with_the_one_that_is_served() -> None
     )
 
 
-def test_the_linear_model_is_the_last_of_the_members() -> None:
-    read = Manifest.from_json(written(fusion="poe_linear", members=3, latent_dim=10, weights=[0.2, 0.2, 0.6]))
+def test_linear_models_are_the_last_of_the_members() -> None:
+    changed: dict[str, Any] = {"members": 3, "latent_dim": 10, "weights": [0.2, 0.2, 0.6]}
+    read = Manifest.from_json(written(fusion="poe_linear", linear_members=2, **changed))
     assert read.linear is not None
-    assert [*range(10)[read.linear.block]] == [6, 7, 8]
+    assert [*range(10)[read.linear.block]] == [3, 4, 5, 6, 7, 8]
+    for fusion, count in (("poe_linear", 0), ("poe_linear", 4), ("poe", 1)):
+        sentence = f"fusion is '{fusion}', but {count} of 3 members are linear"
+        assert sentence in refusal(written(fusion=fusion, linear_members=count, **changed))
     assert read.mixture.weights == (0.2, 0.2, 0.6)
 
 

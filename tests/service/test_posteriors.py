@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 
 from models_store.fusion import Gaussian, product
-from models_store.linear import EncoderOutput, Experts, LinearModel
+from models_store.linear import EncoderOutput, Experts, LinearModels
 from models_store.members import Members
 from service.engine.draws import fill_with_noise
 from service.engine.fusing import Expert, FusionRequest
@@ -74,7 +74,7 @@ def test_neither_an_explanation_nor_other_requests_change_a_posterior() -> None:
 
 
 def test_a_linear_model_has_its_exact_posterior_together_as_alone() -> None:
-    rng, linear, n = np.random.default_rng(0), LinearModel(Members(3, (0.5, 0.5))), 5
+    rng, linear, n = np.random.default_rng(0), LinearModels(Members(3, (0.5, 0.5))), 5
     mask = np.array([True, False, True, True, False])
     sent = {}
     for name, present in (("a", None), ("b", mask)):

@@ -255,10 +255,6 @@ def graphs_of(bundle: Bundle) -> OnnxGraphs:
     return OnnxGraphs(bundle.manifest, {name: bundle.read(name) for name in bundle.manifest.files})
 
 
-def sizes(run: Run) -> tuple[int, int]:
-    return run.bundle.manifest.latent_dim, MEMBERS
-
-
 def test_a_bundle_that_only_says_it_is_an_ensemble_is_refused(run: Run) -> None:
     """Experts that know u: scores would take parts of one latent space for spaces of their own."""
     manifest, values = run.bundle.manifest, golden.from_bytes(run.bundle.read(golden.FILE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,19 +16,19 @@ from sklearn.linear_model import LogisticRegression
 from models_store.manifest import Modality
 from tests.models_store.examples import array, category, mixed_table
 from tests.training.factors import COLUMNS, VIEWS, drawn, known_factors
-from training import linear
+from training import config, linear
 from training.config import Experiment, Model
 from training.data import Prepared
 from training.data.rows import Rows
 from training.ensemble import Ensemble
 from training.errors import ExperimentError
 from training.export import OnnxGraphs, TorchGraphs, export
-from training.factors import FactorModel, fit_factors
-from training.features import Features
+from training.factors import FactorModel
 from training.fit import build
-from training.linear import Choice, LinearFit, _posterior, best_choice
+from training.linear import LinearFit
 from training.model import MVAE
 from training.networks.linear import LinearEncoder
+from training.networks.mlp import MLPDecoder
 from training.networks.units import FillMissing, Standardise
 
 NAN = math.nan
@@ -38,44 +38,20 @@ NAMES = ("loadings", "weighted")
 # --- factor analysis -----------------------------------------------------------------------------
 
 
-def test_shrinkage_is_to_add_rows_of_independent_cells() -> None:
-    rng = np.random.default_rng(0)
-    n, p = 40, 5
-    x = rng.standard_normal((n, 2)) @ rng.standard_normal((2, p)) + rng.standard_normal((n, p))
-    x -= x.mean(axis=0)
-    deviation = x.std(axis=0)
-    alone = np.diag(deviation) * math.sqrt(p)
-    both = np.concatenate([x, alone, -alone])
-    shrunk = fit_factors(x, 2, 3000, 2 * p / (n + 2 * p))
-    expected = fit_factors(both, 2, 3000)
-    np.testing.assert_allclose(shrunk.variance, expected.variance, rtol=1e-4)
-    np.testing.assert_allclose(
-        shrunk.loadings @ shrunk.loadings.T, expected.loadings @ expected.loadings.T, atol=1e-4
-    )
-
-
-def test_few_factors_are_chosen_for_rows_of_few() -> None:
-    x, _ = drawn(known_factors(), 300)
-    views = [slice(k * COLUMNS, (k + 1) * COLUMNS) for k in range(VIEWS)]
-    p = VIEWS * COLUMNS
-    numbers = Features(x, views, np.zeros(p), np.ones(p), np.zeros(p, bool), np.arange(p))
-    assert best_choice(numbers, p, 1).factors == linear.RANKS[0]
-    noise = np.random.default_rng(0).standard_normal((60, p))
-    assert best_choice(replace(numbers, x=noise), p, 1).shrinkage == linear.SHRINKAGES[-1]
-
-
-def test_labels_do_not_choose_the_number_of_factors_of_numbers() -> None:
-    x, _ = drawn(known_factors(), 300)
-    noise = np.random.default_rng(0).standard_normal((300, 6))
-    views = [*(slice(k * COLUMNS, (k + 1) * COLUMNS) for k in range(VIEWS)), slice(12, 15), slice(15, 18)]
-    both = np.concatenate([x, noise], axis=1)
-    features = Features(both, views, np.zeros(18), np.ones(18), np.arange(18) >= 12, np.arange(18))
-    held, hidden = np.arange(300) % 5 == 0, np.zeros(both.shape, bool)
-    choice = Choice(2, 0.1, 240)
-    of_numbers = linear._error(features, held, hidden, choice)
-    of_all = linear._error(replace(features, labels=np.zeros(18, bool)), held, hidden, choice)
-    assert of_numbers < of_all  # noise is not predicted
-    assert linear._error(replace(features, labels=np.ones(18, bool)), held, hidden, choice) == of_all
+def test_few_rows_have_several_linear_models_around_the_fitted_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = drawn(known_factors(), 80)[0]
+    rows = Rows({**rows_of(x).data, "label": torch.from_numpy(x[:, 0] > 0).long()})
+    modalities = (*vectors(), category("no", "yes").model_copy(update={"name": "label"}))
+    prepared = prepared_of(modalities, rows, rows)
+    fit = LinearFit.of(experiment_of(modalities), prepared)
+    one, several = fit.model(rows), fit.models()
+    assert len(several) == config.LINEAR_MEMBERS
+    for name in one.modalities:
+        heads = [cast(MLPDecoder, model.decoders[name]).head.weight for model in (one, *several)]
+        torch.testing.assert_close(torch.stack(heads[1:]).mean(dim=0), heads[0], atol=1e-5, rtol=1e-4)
+        assert torch.equal(heads[0], heads[1]) == (name == "label")
+    monkeypatch.setattr(linear, "UNCERTAIN_ROWS", 79)
+    assert len(fit.models()) == 1
 
 
 def test_columns_that_do_not_vary_or_are_not_observed_say_nothing() -> None:
@@ -85,7 +61,7 @@ def test_columns_that_do_not_vary_or_are_not_observed_say_nothing() -> None:
     x[:, 9] = np.where(np.arange(60) == 7, x[:, 9], NAN)  # one cell
     train = rows_of(x)
     test = rows_of(drawn(factors, 10)[0])
-    model = LinearFit.of(experiment_of(vectors()), prepared_of(vectors(), train, test)).model()
+    model = fitted(experiment_of(vectors()), prepared_of(vectors(), train, test))
     before = posterior_mean(model, test, model.modalities)
     assert np.isfinite(before).all()
     changed = {name: values.clone() for name, values in test.data.items()}
@@ -104,9 +80,7 @@ def test_few_rows_and_absent_views_are_fitted() -> None:
     absent = Rows(
         {**rows.data, "label": torch.zeros(7, dtype=torch.int64)}, {"label": torch.zeros(7, dtype=torch.bool)}
     )
-    model = LinearFit.of(
-        experiment_of(modalities, latent_dim=1), prepared_of(modalities, absent, absent)
-    ).model()
+    model = fitted(experiment_of(modalities, latent_dim=1), prepared_of(modalities, absent, absent))
     assert all(value.isfinite().all() for value in model.state_dict().values())
 
 
@@ -116,24 +90,13 @@ def test_few_rows_and_absent_views_are_fitted() -> None:
 def test_the_scale_is_that_of_the_family(likelihood: str, ratio: float) -> None:
     rows = rows_of(drawn(known_factors(), 80)[0])
     modalities = tuple(one.model_copy(update={"likelihood": likelihood}) for one in vectors())
-    normal = LinearFit.of(experiment_of(vectors()), prepared_of(vectors(), rows, rows)).model()
-    other = LinearFit.of(experiment_of(modalities), prepared_of(modalities, rows, rows)).model()
+    normal = fitted(experiment_of(vectors()), prepared_of(vectors(), rows, rows))
+    other = fitted(experiment_of(modalities), prepared_of(modalities, rows, rows))
     scales = [
         np.exp(TorchGraphs(model).decode("view1", np.zeros((1, 6), np.float32))["log_scale"])
         for model in (normal, other)
     ]
     np.testing.assert_allclose(scales[0], ratio * scales[1], rtol=1e-4)
-
-
-def test_labels_of_a_column_are_hidden_together() -> None:
-    """Independent labels of one table: the other label of a column does not predict a hidden one."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, (200, 10))
-    x = np.stack([labels, 1 - labels], axis=2).reshape(200, 20).astype(float)
-    x = (x - x.mean(axis=0)) / x.std(axis=0)
-    columns = np.arange(20) // 2
-    features = Features(x, [slice(0, 20)], np.zeros(20), np.ones(20), np.ones(20, bool), columns)
-    assert best_choice(features, 20, 1).shrinkage >= 0.6
 
 
 # --- the encoder ---------------------------------------------------------------------------------
@@ -203,6 +166,11 @@ def experiment_of(modalities: tuple[Modality, ...], **model: Any) -> Experiment:
     )
 
 
+def fitted(experiment: Experiment, prepared: Prepared) -> MVAE:
+    """The linear model of all rows that are not for testing."""
+    return LinearFit.of(experiment, prepared).model(prepared.train)
+
+
 def vectors() -> tuple[Modality, ...]:
     return tuple(array("vector", COLUMNS).model_copy(update={"name": f"view{k}"}) for k in range(VIEWS))
 
@@ -221,7 +189,7 @@ def test_views_are_answered_as_well_as_by_the_model_that_made_them() -> None:
     """R² of one view given the two others, by the exact conditional mean and by the fitted model."""
     factors = known_factors()
     (x, _), (test, _) = drawn(factors, 400, 3), drawn(factors, 2000, 4)
-    model = LinearFit.of(experiment_of(vectors()), prepared_of(vectors(), rows_of(x), rows_of(test))).model()
+    model = fitted(experiment_of(vectors()), prepared_of(vectors(), rows_of(x), rows_of(test)))
     target = slice(COLUMNS, 2 * COLUMNS)
     given = np.ones(VIEWS * COLUMNS, bool)
     given[target] = False
@@ -270,7 +238,7 @@ def log_loss(model: MVAE, rows: Rows) -> float:
 def test_the_encoders_give_the_posterior_that_chose_the_fit() -> None:
     """Product of the experts of the networks against the arrays of numpy."""
     x, _ = drawn(known_factors(), 200)
-    model = LinearFit.of(experiment_of(vectors()), prepared_of(vectors(), rows_of(x), rows_of(x))).model()
+    model = fitted(experiment_of(vectors()), prepared_of(vectors(), rows_of(x), rows_of(x)))
     encoders = [one for one in model.encoders.values() if isinstance(one, LinearEncoder)]
     loadings, weighted = (torch.cat([getattr(one, name) for one in encoders]).numpy() for name in NAMES)
     used = np.abs(loadings).max(axis=0) > 0
@@ -279,7 +247,7 @@ def test_the_encoders_give_the_posterior_that_chose_the_fit() -> None:
     for name, one in zip(model.modalities, encoders, strict=True):
         cells.append((one.inputs(rows.data[name])[:, 0] - one.center) / one.scale)
     factors = FactorModel(np.zeros(len(loadings)), loadings, variance)
-    mean, _ = _posterior(factors, torch.cat(cells, dim=1).numpy())
+    mean, _ = factors.posterior(torch.cat(cells, dim=1).numpy())
     np.testing.assert_allclose(posterior_mean(model, rows, model.modalities), mean, atol=1e-5)
 
 
@@ -293,7 +261,7 @@ def test_labels_are_answered_as_well_as_by_logistic_regression() -> None:
     modalities = (array("vector", 3).model_copy(update={"name": "numbers"}), kind)
     rows = Rows({"numbers": torch.from_numpy(x).float(), "label": torch.from_numpy(label)})
     train, test = rows.take(slice(0, 300)), rows.take(slice(300, n))
-    model = LinearFit.of(experiment_of(modalities), prepared_of(modalities, train, test)).model()
+    model = fitted(experiment_of(modalities), prepared_of(modalities, train, test))
     logistic = LogisticRegression().fit(x[:300], label[:300]).predict_proba(x[300:])
     assert log_loss(model, test) <= -np.log(logistic[np.arange(300), label[300:]]).mean() + 0.06
 
@@ -319,7 +287,7 @@ def test_columns_of_a_table_and_gaps_are_exported() -> None:
     rows = Rows({table.name: torch.from_numpy(cells), "reads": reads}, {"reads": torch.arange(n) % 4 > 0})
     experiment = experiment_of(modalities)
     prepared = prepared_of(modalities, rows, rows)
-    one = LinearFit.of(experiment, prepared).model()
+    one = fitted(experiment, prepared)
     for parameter in one.parameters():
         assert parameter.isfinite().all()
     weights = (0.25, 0.25, 0.5)
@@ -335,7 +303,7 @@ def test_two_labels_of_which_one_is_as_frequent_as_the_other_are_exported() -> N
     modalities = tuple(category("no", "yes").model_copy(update={"name": name}) for name in labels)
     prepared = prepared_of(modalities, Rows(labels), Rows(labels))
     experiment = experiment_of(modalities)
-    both = Ensemble([build(experiment, prepared), LinearFit.of(experiment, prepared).model()])
+    both = Ensemble([build(experiment, prepared), fitted(experiment, prepared)])
     manifest, files = export(both.eval(), experiment, "", prepared, 1)
     ours, theirs = TorchGraphs(both), OnnxGraphs(manifest, files)
     x = np.array([0, 1])
@@ -355,9 +323,9 @@ def test_rows_of_which_no_linear_model_is_fitted_are_refused() -> None:
 
 
 def test_members_with_linear_models_are_as_many_as_fit_into_a_bundle() -> None:
-    Model(members=8, linear=True)
-    with pytest.raises(ValidationError, match="with linear = true, members is at most 8, not 9"):
-        Model(members=9, linear=True)
+    Model(members=12, linear=True)
+    with pytest.raises(ValidationError, match="with linear = true, members is at most 12, not 13"):
+        Model(members=13, linear=True)
 
 
 def test_held_out_halves_choose_the_prior_of_weights_of_labels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,9 +341,7 @@ def test_held_out_halves_choose_the_prior_of_weights_of_labels(monkeypatch: pyte
         prepared = prepared_of(modalities, rows.take(slice(0, 200)), rows.take(slice(200, 400)))
         for variances in ((1.0, 10.0, 100.0), (1.0,), (100.0,)):
             monkeypatch.setattr(linear, "VARIANCES", variances)
-            losses[title, variances] = log_loss(
-                LinearFit.of(experiment_of(modalities), prepared).model(), prepared.test
-            )
+            losses[title, variances] = log_loss(fitted(experiment_of(modalities), prepared), prepared.test)
     of_choice = {title: losses[title, (1.0, 10.0, 100.0)] for title in ("certain", "noise")}
     assert of_choice["certain"] == losses["certain", (100.0,)] < losses["certain", (1.0,)] - 0.01
     assert of_choice["noise"] == losses["noise", (1.0,)] < math.log(2) + 0.01

@@ -54,18 +54,19 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def test_of_a_linear_table_the_linear_model_has_most_of_the_weight(bundle: Bundle) -> None:
     experiment, _ = read_experiment(str(bundle.folder / "experiment.toml"))
-    of_network, of_linear = bundle.manifest.mixture.weights
-    assert of_linear > 0.8
+    of_network, *of_linear = bundle.manifest.mixture.weights
+    assert sum(of_linear) > 0.8
+    assert bundle.manifest.linear_members == len(of_linear) == 4
     u = np.random.default_rng(0).standard_normal((4000, 1))
     assert (bundle.manifest.mixture.selected(u) == 0).mean() == pytest.approx(of_network, abs=0.03)
     prepared = data.prepare(experiment)
     trained = train(experiment, prepared, bundle.folder.parents[2] / "run", resume=True)
     assert isinstance(trained.model, Ensemble)
-    network, other = trained.model.members
+    network, *others = trained.model.members
     assert [len(rows) for rows in trained.held_out] == [len(prepared.validation)]
     for name in prepared.train.data:
         assert not isinstance(network.encoders[name], LinearEncoder)  # type: ignore[index]
-        assert isinstance(other.encoders[name], LinearEncoder)  # type: ignore[index]
+        assert all(isinstance(other.encoders[name], LinearEncoder) for other in others)  # type: ignore[index]
 
 
 def test_the_service_answers_the_posterior_of_the_factors(bundle: Bundle) -> None:
@@ -134,7 +135,7 @@ def test_residuals_are_those_of_the_networks_alone(
     published = open_bundle(folder)
     stored = residuals.Residuals.from_bytes(published.read(residuals.FILE), published.manifest)
     assert stored.members is not None
-    assert stored.members.tolist() == [True, False]
+    assert stored.members.tolist() == [True, *[False] * 4]
 
 
 @pytest.mark.parametrize("members", [2, 3])
@@ -196,10 +197,10 @@ def test_the_weights_of_a_bundle_with_a_linear_model_are_a_start(bundle: Bundle,
     for key, value in weights.items():
         torch.testing.assert_close(after[key], value, atol=1e-5, rtol=1e-4)
     assert {key.split(".")[1] for key in weights} == {"0"}
-    assert {key.split(".")[1] for key in after if key.startswith("members.")} == {"0", "1"}
+    assert {key.split(".")[1] for key in after if key.startswith("members.")} == set("01234")
 
 
 def test_the_card_says_which_rows_fitted_the_linear_model(bundle: Bundle) -> None:
     card = bundle.read("report/card.md").decode()
     fitted = "96 trained it, 12 chose the epoch, both fitted the linear model"
-    assert f"Rows: {fitted}, whose weight is {bundle.manifest.mixture.weights[-1]:.2f}" in card
+    assert f"Rows: {fitted}, whose weight is {sum(bundle.manifest.mixture.weights[1:]):.2f}" in card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -116,13 +117,14 @@ def _head(manifest: Manifest) -> list[str]:
 def _rows_used(manifest: Manifest) -> str:
     data, members = manifest.trained["data"], manifest.members
     training, choosing = f"{data['train_rows']} trained", f"{data['validation_rows']}"
-    networks = members - 1 if manifest.trained.get("linear") else members
+    networks = members - manifest.linear_members
     if networks == 1:
         used = f"{training} it, {choosing} chose the epoch"
     else:
         used = f"{training} each of {networks} models, {choosing} others chose the epoch of each"
     if networks < members:
-        used += f", both fitted the linear model, whose weight is {manifest.mixture.weights[-1]:.2f}"
+        weight = math.fsum(manifest.mixture.weights[networks:])
+        used += f", both fitted the linear model, whose weight is {weight:.2f}"
     return (
         f"Rows: {used}, {data['test_rows']} tested it. Gains (± standard error over test rows) are shares of "
         "the variance (R²) or deviance, or nats of log-loss; above 0 the model is better."

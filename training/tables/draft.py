@@ -207,7 +207,7 @@ class Draft:
         table = tomlkit.table()
         _add(table, "latent_dim", self.latent_dim)
         if schedule.linear:
-            _add(table, "linear", True, "half of the weight has a linear model of the same rows")
+            _add(table, "linear", True, "a linear model beside the network; validation rows weigh both")
         _add(table, "warmup", min(10, schedule.epochs // 3))
         if schedule.objective:
             _add(table, "objective", schedule.objective, OBJECTIVE_REASON)
