@@ -95,6 +95,9 @@ class LinearFit:
         model, rows = _inputs(self.experiment, self.prepared, rows)
         features = features_of(model, rows)
         factors = _turned(fit_factors(features.x, self.choice.factors, STEPS, self._shrinkage(features)))
+        for decoder in model.decoders.values():  # a view that no row has keeps zeros
+            for parameter in cast(MLPDecoder, decoder).head.parameters():
+                nn.init.zeros_(parameter)
         self._set(model, features, factors)
         whole = _completed(factors, self.experiment.model.latent_dim)
         for name, view in zip(model.modalities, features.views, strict=True):
@@ -240,8 +243,6 @@ def _fit_others(
     present = rows.masks.get(name, torch.ones(len(rows), dtype=torch.bool))
     x = rows.data[name][present]
     if not len(x):
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
         return
     given = features.x
     is_category = len(features.views) > 1 and bool(features.labels[view].all())
