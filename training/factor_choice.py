@@ -14,7 +14,7 @@ from training.features import Features
 
 RANKS = (4, 9, 18)
 """Numbers of factors to try, beside as many as z has dimensions."""
-SHRINKAGES = (0.02, 0.1, 0.3, 0.6, 0.8)
+SHRINKAGES = (0.005, 0.02, 0.1, 0.3, 0.6, 0.8)
 """Shrinkages to try."""
 FOLDS, ROWS = 5, 500
 """Folds for the choice, and the most rows of all of them."""
@@ -68,7 +68,7 @@ def best_choice(features: Features, latent_dim: int, seed: int) -> Choice:
     def error(choice: Choice) -> float:
         return math.fsum(_error(features, fold == k, hidden, choice) for k in range(FOLDS))
 
-    best = Choice(most, SHRINKAGES[1], len(some) - len(some) // FOLDS)
+    best = Choice(most, SHRINKAGES[2], len(some) - len(some) // FOLDS)
     for _ in range(ROUNDS):
         best = min((replace(best, factors=rank) for rank in ranks), key=error)
         best = min((replace(best, shrinkage=shrinkage) for shrinkage in SHRINKAGES), key=error)
