@@ -99,6 +99,25 @@ def _has_rules(network: nn.Module) -> bool:
     return isinstance(network, MLPEncoder | MLPDecoder) and not mixed
 
 
+class _Linear(nn.Module):
+    """Linear encoders of one view, computed together.
+
+    Arguments:
+        networks: The encoders, which have the same inputs.
+    """
+
+    def __init__(self, networks: Sequence[LinearEncoder]) -> None:
+        super().__init__()
+        self.encoder = LinearEncoder.beside(networks)
+
+    @property
+    def structure(self) -> nn.Module:
+        return self.encoder
+
+    def outputs(self, x: Tensor, axis: int | None) -> ModelOutput:  # noqa: ARG002 - as of _Stacked
+        return ModelOutput(self.encoder(x))
+
+
 class _Networks(nn.Module):
     """Networks of all members, of which neighbours of one structure are computed together.
 
@@ -110,7 +129,7 @@ class _Networks(nn.Module):
         super().__init__()
         groups = [[*group] for _, group in itertools.groupby(networks, _structure)]
         self._sizes = [len(group) for group in groups]
-        self.groups = nn.ModuleList(_Stacked(group) for group in groups)
+        self.groups = nn.ModuleList(_together(group) for group in groups)
 
     @property
     def structures(self) -> list[nn.Module]:
@@ -132,6 +151,11 @@ def _joined(groups: Sequence[ModelOutput]) -> ModelOutput:
     """The outputs that all groups have."""
     names = [name for name in groups[0] if all(name in group for group in groups)]
     return ModelOutput({name: torch.cat([group[name].float() for group in groups]) for name in names})
+
+
+def _together(networks: Sequence[nn.Module]) -> _Stacked | _Linear:
+    linear = [network for network in networks if isinstance(network, LinearEncoder)]
+    return _Linear(linear) if linear else _Stacked(networks)
 
 
 def _structure(network: nn.Module) -> tuple[type, list[tuple[str, torch.Size]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -44,6 +45,8 @@ class LinearEncoder(nn.Module):
         scale: Standard deviation of each feature, (p,).
         loadings: W of the standardised features, (p, k).
         variance: Diagonal of Ψ, (p,).
+
+    The last four may have a leading axis, of several models: outputs have it, too.
     """
 
     center: Tensor
@@ -66,62 +69,74 @@ class LinearEncoder(nn.Module):
         super().__init__()
         self.inputs = inputs
         self.flags = None if flags is None else list(flags)
-        self.steps = 0 if flags is None else min(MOST_STEPS, *(size - 1 for size in loadings.shape))
-        weighted = loadings / variance[:, None]
-        covariance = torch.linalg.inv(torch.eye(loadings.shape[1]).double() + weighted.T @ loadings)
+        self.steps = 0 if flags is None else min(MOST_STEPS, *(size - 1 for size in loadings.shape[-2:]))
+        weighted = loadings / variance[..., None]
+        covariance = torch.linalg.inv(torch.eye(loadings.shape[-1]).double() + weighted.mT @ loadings)
         constants = {
-            "center": center,
-            "scale": scale,
+            "center": center[..., None, :],
+            "scale": scale[..., None, :],
             "loadings": loadings,
             "weighted": weighted,
             "covariance": covariance,
-            "precision": 1 / torch.diagonal(covariance) - 1,
+            "precision": 1 / torch.diagonal(covariance, dim1=-2, dim2=-1)[..., None, :] - 1,
         }
         for name, constant in constants.items():
             self.register_buffer(name, constant.double().contiguous())
-        rows, columns = torch.tril_indices(*covariance.shape)
-        by_cell = (loadings[:, rows] * weighted[:, columns]).double()
-        by_cell = by_cell if self.flags else by_cell.sum(dim=0, keepdim=True)
+        rows, columns = torch.tril_indices(*covariance.shape[-2:])
+        by_cell = (loadings[..., rows] * weighted[..., columns]).double()
+        by_cell = by_cell if self.flags else by_cell.sum(dim=-2, keepdim=True)
         self.register_buffer("by_cell", by_cell.contiguous(), persistent=False)
+        self.variance = variance.double()
+
+    @classmethod
+    def beside(cls, encoders: Sequence[LinearEncoder]) -> LinearEncoder:
+        """The encoders of several models of one view as one, whose outputs have a leading axis."""
+        first, names = encoders[0], ("center", "scale", "loadings", "variance")
+        center, scale, loadings, variance = (
+            torch.stack([getattr(one, name) for one in encoders]) for name in names
+        )
+        return cls(copy.deepcopy(first.inputs), first.flags, center[:, 0], scale[:, 0], loadings, variance)
 
     def extra_repr(self) -> str:
         return f"{tuple(self.loadings.shape)}, flags={self.flags}"
 
     def forward(self, x: Tensor) -> ModelOutput:
         features = self.inputs(x).flatten(1).double()
-        cells = (features[:, : len(self.center)] - self.center) / self.scale
+        cells = (features[:, : self.center.shape[-1]] - self.center) / self.scale
         precision = self.precision
         if self.flags is None:
             score = cells @ self.weighted
             posterior = score @ self.covariance
             precision = precision.expand_as(posterior)
-            triangle = torch.ones_like(score[:, :1]) @ self.by_cell
+            triangle = torch.ones_like(score[..., :1]) @ self.by_cell
         else:
             seen = 1 - features[:, self.flags]
             score = (cells * seen) @ self.weighted
             triangle = seen @ self.by_cell
             posterior = self._posterior(cells * seen, seen)
             information = self.loadings * self.weighted
-            precision = precision * (seen @ information) / information.sum(dim=0).clamp(min=TINY)
+            precision = (
+                precision * (seen @ information) / information.sum(dim=-2, keepdim=True).clamp(min=TINY)
+            )
         precision = precision.clamp(min=LEAST_PRECISION)
         mean = posterior * (1 + precision) / precision
         return ModelOutput(
             embedding=mean,
             log_covariance=-torch.log(precision),
-            natural=torch.cat([score, triangle], dim=1),
+            natural=torch.cat([score, triangle], dim=-1),
         )
 
     def _posterior(self, cells: Tensor, seen: Tensor) -> Tensor:
-        """The posterior mean of z, (batch, k), given the cells, (batch, p), that are seen."""
+        """The posterior mean of z, (*, batch, k), given the cells, (*, batch, p), that are seen."""
         residual = cells @ self.weighted
         direction = preconditioned = residual @ self.covariance
-        z, size = torch.zeros_like(residual), (residual * preconditioned).sum(dim=1, keepdim=True)
+        z, size = torch.zeros_like(residual), (residual * preconditioned).sum(dim=-1, keepdim=True)
         for _ in range(1 + self.steps):
-            applied = direction + (direction @ self.loadings.T * seen) @ self.weighted
-            step = size / (direction * applied).sum(dim=1, keepdim=True).clamp(min=TINY)
+            applied = direction + (direction @ self.loadings.mT * seen) @ self.weighted
+            step = size / (direction * applied).sum(dim=-1, keepdim=True).clamp(min=TINY)
             z, residual = z + step * direction, residual - step * applied
             preconditioned = residual @ self.covariance
-            after = (residual * preconditioned).sum(dim=1, keepdim=True)
+            after = (residual * preconditioned).sum(dim=-1, keepdim=True)
             direction = preconditioned + after / size.clamp(min=TINY) * direction
             size = after
         return z
