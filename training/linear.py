@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
@@ -42,8 +42,9 @@ STEPS = 50
 """Iterations of EM."""
 MOST_WIDTH = 4096
 """Most parameters of a row that decoders give: memory and time grow with the square."""
-UNCERTAIN_ROWS = 2_000
-"""Most rows that leave parameters so uncertain that several models carry it."""
+UNCERTAIN_ROWS, UNCERTAIN_DIMENSION = 2_000, 16
+"""Most rows that leave parameters so uncertain that several models carry it, and the largest dimension of z
+with which they do: memory and time of a row grow with its square, and so with the number of models."""
 FITTED_ROWS = 10_000
 """Most rows to fit: more change little, and rows with gaps take a covariance of the factors each."""
 DRAWS, DRAWS_OF_ALL = 10, 50_000
@@ -62,11 +63,13 @@ class LinearFit:
         experiment: The experiment; the hidden layers of its networks do not count.
         prepared: Its rows.
         choice: Number of factors and shrinkage.
+        variances: Variance of the weights of labels by view, as the first rows that are fitted choose it.
     """
 
     experiment: Experiment
     prepared: Prepared
     choice: Choice
+    variances: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, experiment: Experiment, prepared: Prepared) -> LinearFit:
@@ -85,7 +88,7 @@ class LinearFit:
         and what many rows leave no doubt about, have the fitted parameters alone.
         """
         model, features, factors = self._fitted(_training_rows(self.prepared))
-        if len(features.x) > UNCERTAIN_ROWS:
+        if len(features.x) > UNCERTAIN_ROWS or model.latent_dim > UNCERTAIN_DIMENSION:
             return [model]
         rng = np.random.default_rng(self.experiment.seed)
         drawn = perturbed(features.x, factors, self._shrinkage(features), LINEAR_MEMBERS // 2, rng)
@@ -101,7 +104,7 @@ class LinearFit:
         self._set(model, features, factors)
         whole = _completed(factors, self.experiment.model.latent_dim)
         for name, view in zip(model.modalities, features.views, strict=True):
-            _fit_others(model, name, rows, features, whole, view, self.experiment.seed)
+            _fit_others(model, name, rows, features, whole, view, self.experiment.seed, self.variances)
         return model.eval(), features, factors
 
     def _shrinkage(self, features: Features) -> float:
@@ -235,6 +238,7 @@ def _fit_others(
     factors: FactorModel,
     view: slice,
     seed: int,
+    variances: dict[str, float],
 ) -> None:
     """Fits what a decoder gives for labels and counts; outputs for numbers keep their weights."""
     fixed, head = _numbers(model, name)[1], cast(MLPDecoder, model.decoders[module_key(name)]).head
@@ -251,7 +255,7 @@ def _fit_others(
         given[:, view] = np.nan
     z = _drawn(factors, given, seed)[:, present]
     if is_category:
-        _fit_labels(model, name, x, z, seed)
+        _fit_labels(model, name, x, z, seed, variances)
     else:
         _fit_decoder(model, name, fixed, partial(_expected_log_prob, model, name, x, z), len(x))
 
@@ -261,11 +265,11 @@ def _expected_log_prob(model: MVAE, name: str, x: Tensor, z: Tensor) -> Tensor:
     return model.log_prob(name, x, z).mean(dim=0).sum()
 
 
-def _fit_labels(model: MVAE, name: str, x: Tensor, z: Tensor, seed: int) -> None:
+def _fit_labels(model: MVAE, name: str, x: Tensor, z: Tensor, seed: int, variances: dict[str, float]) -> None:
     """Fits the decoder of a category to draws of z that know nothing of it, (K, n, k).
 
     The mean of its probabilities over them is what is answered, so the logarithm of that mean is maximised.
-    Weights have the prior N(0, v I); each half of the rows scores the v of the other.
+    Weights have the prior N(0, v I); each half of the rows scores the v of the other, unless it was chosen.
     """
     half = torch.from_numpy(np.random.default_rng(seed).permutation(len(x)) % 2)
 
@@ -283,8 +287,9 @@ def _fit_labels(model: MVAE, name: str, x: Tensor, z: Tensor, seed: int) -> None
                 total += float(log_prob(half != k))
         return total
 
-    variance = max(VARIANCES, key=held_out) if len(x) >= FEWEST else VARIANCES[0]
-    fit(half >= 0, variance)
+    if name not in variances:
+        variances[name] = max(VARIANCES, key=held_out) if len(x) >= FEWEST else VARIANCES[0]
+    fit(half >= 0, variances[name])
 
 
 def _fit_decoder(
