@@ -96,6 +96,11 @@ class Members:
         """Coordinates of a member in the joint z."""
         return slice(member * self.dimension, (member + 1) * self.dimension)
 
+    @cached_property
+    def parts(self) -> Sequence[tuple[float, slice]]:
+        """Weight of each member, and its coordinates in the joint z."""
+        return [(weight, self.block(member)) for member, weight in enumerate(self.weights)]
+
     def selected(self, z: Array) -> Array:
         """Index of the member whose decoder applies at points of the joint z, (*, D): (*)."""
         return np.searchsorted(self.edges, z[..., -1])

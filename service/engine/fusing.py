@@ -51,6 +51,8 @@ class FusionRequest(NamedTuple):
 class Explanation(NamedTuple):
     """Contributions to posteriors, and how informative and consistent they are.
 
+    Of an ensemble they are means over its models, by their weights.
+
     Arguments:
         contributions: Share of the prior, then of each modality, in the posterior precision, (M + 1, n).
         information: KL divergence from the prior in nats, (n,).
@@ -60,12 +62,6 @@ class Explanation(NamedTuple):
     contributions: Array
     information: Array
     disagreement: Array
-
-    def of_members(self, members: int, dimension: int) -> Explanation:
-        """Means over the models of an ensemble, of whose D dimensions of z the last is the prior's."""
-        contributions = self.contributions * (dimension / (dimension - 1))
-        contributions[0] -= 1 / (dimension - 1)
-        return Explanation(contributions, self.information / members, self.disagreement / members)
 
 
 class FusionResult(NamedTuple):

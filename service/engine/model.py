@@ -106,7 +106,7 @@ class Model:
         self.rules = Rules(manifest, limits, mixture=latent is not None)
         self._graphs = graphs
         encoders = {name: graphs[encoder_file(name)] for name in manifest.names}
-        self._posteriors = Posteriors(encoders, manifest.latent_dim, manifest.linear)
+        self._posteriors = Posteriors(encoders, manifest.latent_dim, manifest.linear, manifest.mixture.parts)
 
     async def encode(
         self,
@@ -141,9 +141,6 @@ class Model:
         fused = await self._fused(
             observations, names, draws, seed, return_mean=return_mean, explained=explained, robust=robust
         )
-        if self.manifest.members > 1 and fused.explanation is not None:
-            explanation = fused.explanation.of_members(self.manifest.members, self.manifest.latent_dim)
-            fused = fused._replace(explanation=explanation)
         return Encoded(fused.mu, fused.log_var, fused.z, fused.explanation, names, numbers)
 
     async def generate(

@@ -14,6 +14,7 @@ depend on the other rows.
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
@@ -36,6 +37,8 @@ Result = TypeVar("Result")
 
 INVERSION = 4
 """Numbers that are computed in the time that each number of an inverted covariance takes."""
+SINGLE = ((1.0, slice(None)),)
+"""Weight and dimensions of z of the models of a bundle that has one."""
 NUMBERS_AT_ONCE = 2**14
 """Numbers of the posterior computed at a time: they stay in the cache, and need no new memory."""
 
@@ -45,6 +48,7 @@ def fuse(
     dimension: int,
     requests: Sequence[FusionRequest],
     linear: LinearModels | None = None,
+    models: Sequence[tuple[float, slice]] = SINGLE,
 ) -> list[FusionResult]:
     """Computes the posteriors of several requests in one product.
 
@@ -53,6 +57,7 @@ def fuse(
         dimension: Latent dimension D.
         requests: Requests, with all their experts.
         linear: Place of linear models in z; None where there are none.
+        models: Weight and dimensions of z of each model of an ensemble.
     """
     # Experts that no request has are left out: their share is 0, but stacking them takes time.
     sent = set[str]().union(*[one.experts for one in requests])
@@ -77,9 +82,7 @@ def fuse(
     ]
     if not any(one.explained for one in requests):
         return results
-    explanation = _explanation(experts, present, len(names))
-    if linear is not None:
-        explanation = explanation._replace(information=posterior.kl_from_prior())
+    explanation = _explanation(experts, posterior, models, present, len(names))
     return [
         result._replace(explanation=_of_rows(explanation, span)) if one.explained else result
         for one, result, span in zip(requests, results, spans, strict=True)
@@ -112,23 +115,44 @@ def _posteriors(experts: Gaussian) -> Gaussian:
     return parts[0] if len(parts) == 1 else Gaussian(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _explanation(experts: Gaussian, present: Sequence[int], modalities: int) -> Explanation:
+def _explanation(
+    experts: Gaussian,
+    posterior: Posterior,
+    models: Sequence[tuple[float, slice]],
+    present: Sequence[int],
+    modalities: int,
+) -> Explanation:
     """Explains posteriors, in double precision: the disagreement is a difference of large numbers.
 
     Arguments:
         experts: Experts of some modalities, (M', rows, D).
+        posterior: Their posterior.
+        models: Weight and dimensions of z of each model.
         present: Positions of these modalities among all.
         modalities: Number M of all modalities; the others have a share of 0.
     """
-    parts = [_explained(few) for few in _pieces(experts, NUMBERS_AT_ONCE // 4)]
-    explanation = parts[0]
-    if len(parts) > 1:
-        explanation = Explanation(*(np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)))
+    of_each = [_of_model(experts, posterior, dimensions) for _, dimensions in models]
+    weights = [weight for weight, _ in models]
+    explanation = Explanation(
+        *(sum(map(operator.mul, weights, values)) for values in zip(*of_each, strict=True))
+    )
     if len(present) == modalities:
         return explanation
     contributions = np.zeros((modalities + 1, len(explanation.information)))
     contributions[[0, *(1 + m for m in present)]] = explanation.contributions
     return Explanation(contributions, explanation.information, explanation.disagreement)
+
+
+def _of_model(experts: Gaussian, posterior: Posterior, dimensions: slice) -> Explanation:
+    """Explains the posteriors of one model, by its dimensions of z."""
+    of_model = Gaussian(experts.mu[..., dimensions], experts.log_var[..., dimensions])
+    parts = [_explained(few) for few in _pieces(of_model, NUMBERS_AT_ONCE // 4)]
+    explanation = parts[0]
+    if len(parts) > 1:
+        explanation = Explanation(*(np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)))
+    if posterior.factor is None:
+        return explanation
+    return explanation._replace(information=posterior.within(dimensions).kl_from_prior())
 
 
 def _explained(experts: Gaussian) -> Explanation:
@@ -181,15 +205,20 @@ class Posteriors:
         encoders: Encoders of all modalities, by name.
         dimension: Latent dimension D.
         linear: Place of linear models in z; None where there are none.
+        models: Weight and dimensions of z of each model of an ensemble.
     """
 
     def __init__(
-        self, encoders: Mapping[str, Runner], dimension: int, linear: LinearModels | None = None
+        self,
+        encoders: Mapping[str, Runner],
+        dimension: int,
+        linear: LinearModels | None = None,
+        models: Sequence[tuple[float, slice]] = SINGLE,
     ) -> None:
         self._encoders = encoders
         self._dimension = dimension
         self._linear = linear
-        self._fuse = partial(fuse, tuple(encoders), dimension, linear=linear)
+        self._fuse = partial(fuse, tuple(encoders), dimension, linear=linear, models=models)
         self._batcher: IterationBatcher[FusionRequest, FusionResult] = IterationBatcher(self._fuse)
 
     async def of(self, columns: Mapping[str, Column], request: FusionRequest) -> FusionResult:

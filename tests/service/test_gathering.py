@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,10 +168,10 @@ def test_no_thread_begins_to_fuse_a_cancelled_request(monkeypatch: pytest.Monkey
     gate, seeds = threading.Event(), list[int]()
 
     def noted(
-        names: Sequence[str], dimension: int, requests: Sequence[FusionRequest], linear: None
+        names: Sequence[str], dimension: int, requests: Sequence[FusionRequest], **places: Any
     ) -> list[FusionResult]:
         seeds.extend(one.seed for one in requests)
-        return fuse(names, dimension, requests, linear)
+        return fuse(names, dimension, requests, **places)
 
     async def work(posteriors: Posteriors, _: Queues) -> None:
         loop = asyncio.get_running_loop()

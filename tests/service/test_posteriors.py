@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,8 +11,8 @@ from models_store.fusion import Gaussian, product
 from models_store.linear import EncoderOutput, Experts, LinearModels
 from models_store.members import Members
 from service.engine.draws import fill_with_noise
-from service.engine.fusing import Expert, FusionRequest
-from service.engine.posteriors import fuse
+from service.engine.fusing import Expert, Explanation, FusionRequest
+from service.engine.posteriors import SINGLE, fuse
 
 
 def expert(mu: list[float], log_var: list[float]) -> Expert:
@@ -74,7 +75,8 @@ def test_neither_an_explanation_nor_other_requests_change_a_posterior() -> None:
 
 
 def test_a_linear_model_has_its_exact_posterior_together_as_alone() -> None:
-    rng, linear, n = np.random.default_rng(0), LinearModels(Members(3, (0.5, 0.5))), 5
+    rng, members, n = np.random.default_rng(0), Members(3, (0.25, 0.75)), 5
+    linear = LinearModels(members)
     mask = np.array([True, False, True, True, False])
     sent = {}
     for name, present in (("a", None), ("b", mask)):
@@ -86,7 +88,9 @@ def test_a_linear_model_has_its_exact_posterior_together_as_alone() -> None:
         sent[name] = Expert(mu, log_var, present, natural)
     both = FusionRequest(sent, n, 4, seed=3, explained=True)
     only = FusionRequest({"a": sent["a"]}, n, 4, seed=3)
-    (alone,), (_, together) = (fuse(("a", "b"), 7, requests, linear) for requests in ([both], [only, both]))
+    (alone,), (_, together) = (
+        fuse(("a", "b"), 7, requests, linear, members.parts) for requests in ([both], [only, both])
+    )
     for field in ("mu", "log_var", "z"):
         assert np.array_equal(getattr(alone, field), getattr(together, field))
     a, b = (EncoderOutput(one.mu, one.log_var, one.natural) for one in (sent["a"], sent["b"]))
@@ -100,7 +104,31 @@ def test_a_linear_model_has_its_exact_posterior_together_as_alone() -> None:
     np.testing.assert_allclose(alone.mu, expected.mu, atol=1e-5)
     np.testing.assert_allclose(alone.z, expected.sample(noise), atol=1e-5)
     assert alone.explanation is not None
-    np.testing.assert_allclose(alone.explanation.information, expected.kl_from_prior(), rtol=1e-5)
+    network, of_linear = (expected.within(part).kl_from_prior() for _, part in members.parts)
+    np.testing.assert_allclose(alone.explanation.information, 0.25 * network + 0.75 * of_linear, rtol=1e-5)
+
+
+def test_an_ensemble_is_explained_by_the_weighted_mean_of_its_models() -> None:
+    rng, members, n = np.random.default_rng(0), Members(3, (0.2, 0.3, 0.5)), 6
+    sent = {name: rng.standard_normal((2, n, members.joint_dimension)).astype(np.float32) for name in "abc"}
+    for mu, log_var in sent.values():
+        mu[:, -1], log_var[:, -1] = 0.0, 80.0  # no expert knows u
+
+    def explained(dimensions: slice, models: Sequence[tuple[float, slice]]) -> Explanation:
+        given = {name: x[..., dimensions] for name, x in sent.items() if name != "b"}
+        experts = {name: Expert(mu, log_var, None) for name, (mu, log_var) in given.items()}
+        size = experts["a"].mu.shape[1]
+        request = FusionRequest(experts, n, 1, seed=1, explained=True)
+        explanation = fuse(("a", "b", "c"), size, [request], None, models)[0].explanation
+        assert explanation is not None
+        return explanation
+
+    whole = explained(slice(None), members.parts)
+    each = [explained(part, SINGLE) for _, part in members.parts]
+    for field, values in zip(whole._fields, zip(*each, strict=True), strict=True):
+        expected = np.average(values, axis=0, weights=members.weights)
+        np.testing.assert_allclose(getattr(whole, field), expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(whole.contributions.sum(axis=0), 1)
 
 
 def test_posteriors_in_single_precision_are_those_in_double_precision() -> None:

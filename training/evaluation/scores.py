@@ -106,7 +106,10 @@ def _score(evaluated: EvaluatedModel, conditional: Conditional, most: int) -> Sc
     estimate = log_prob(evaluated, rows, targets, given)
     experts = evaluated.experts(rows, names)
     wide = Gaussian(experts.mu.astype(np.float64), experts.log_var.astype(np.float64))
-    apart = disagreement(wide, experts.present) / evaluated.manifest.members
+    apart = sum(
+        weight * disagreement(Gaussian(wide.mu[..., part], wide.log_var[..., part]), experts.present)
+        for weight, part in evaluated.manifest.mixture.parts
+    )
     return Scores(observed_all(rows, names), estimate.log_prob, estimate.ess, estimate.reliable, apart)
 
 
