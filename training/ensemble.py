@@ -103,19 +103,19 @@ class _Linear(nn.Module):
     """Linear encoders of one view, computed together.
 
     Arguments:
-        networks: The encoders, which have the same inputs.
+        networks: The encoders, which have the same inputs, and stay as they are: the weights are copied.
     """
 
     def __init__(self, networks: Sequence[LinearEncoder]) -> None:
         super().__init__()
-        self.encoder = LinearEncoder.beside(networks)
+        self.structure = LinearEncoder.beside(networks)
+        for part in self.structure.modules():
+            for name, value in [*part.named_buffers(recurse=False)]:
+                part.register_buffer(name, value, persistent=False)  # the members keep them
 
-    @property
-    def structure(self) -> nn.Module:
-        return self.encoder
-
-    def outputs(self, x: Tensor, axis: int | None) -> ModelOutput:  # noqa: ARG002 - as of _Stacked
-        return ModelOutput(self.encoder(x))
+    def outputs(self, x: Tensor, axis: int | None) -> ModelOutput:  # noqa: ARG002 - as _Stacked
+        """Outputs of all encoders for the same x, (M, n, *shape)."""
+        return ModelOutput(self.structure(x))
 
 
 class _Networks(nn.Module):
@@ -133,8 +133,8 @@ class _Networks(nn.Module):
 
     @property
     def structures(self) -> list[nn.Module]:
-        """A network of each structure, without weights."""
-        return [group.structure for group in cast(Sequence[_Stacked], self.groups)]
+        """A network of each structure, whose weights do not count."""
+        return [group.structure for group in cast(Sequence[_Stacked | _Linear], self.groups)]
 
     def outputs(self, x: Tensor, axis: int | None) -> ModelOutput:
         """Outputs of all members, (M, n, *shape); for the arguments see :class:`_Stacked`."""
@@ -143,7 +143,7 @@ class _Networks(nn.Module):
     def by_group(self, x: Tensor, axis: int | None) -> list[ModelOutput]:
         """:meth:`outputs` of each structure."""
         inputs = [x] * len(self._sizes) if axis is None else torch.split(x, self._sizes)
-        groups = cast(Sequence[_Stacked], self.groups)
+        groups = cast(Sequence[_Stacked | _Linear], self.groups)
         return [group.outputs(part, axis) for group, part in zip(groups, inputs, strict=True)]
 
 
