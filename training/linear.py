@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -55,6 +55,22 @@ ITERATIONS = 100
 """Most iterations of L-BFGS for such a decoder."""
 
 
+class Fitted(NamedTuple):
+    """A linear model of some rows.
+
+    Arguments:
+        model: The model.
+        features: Features of the rows.
+        factors: Factor analysis of the features.
+        variances: Variance of the prior of the weights of labels, by category.
+    """
+
+    model: MVAE
+    features: Features
+    factors: FactorModel
+    variances: Mapping[str, float]
+
+
 @dataclass(frozen=True)
 class LinearFit:
     """Fits linear models of one experiment to rows.
@@ -63,13 +79,11 @@ class LinearFit:
         experiment: The experiment; the hidden layers of its networks do not count.
         prepared: Its rows.
         choice: Number of factors and shrinkage.
-        variances: Variance of the weights of labels by view, as the first rows that are fitted choose it.
     """
 
     experiment: Experiment
     prepared: Prepared
     choice: Choice
-    variances: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, experiment: Experiment, prepared: Prepared) -> LinearFit:
@@ -77,9 +91,14 @@ class LinearFit:
         features = features_of(*_inputs(experiment, prepared, _training_rows(prepared)))
         return cls(experiment, prepared, best_choice(features, experiment.model.latent_dim, experiment.seed))
 
-    def model(self, rows: Rows) -> MVAE:
-        """The linear model of some rows; of very many, of a part."""
-        return self._fitted(rows)[0]
+    @cached_property
+    def whole(self) -> Fitted:
+        """The linear model of all rows that are not for testing; of very many, of a part."""
+        return self._fitted(_training_rows(self.prepared), {})
+
+    def of_rows(self, rows: Rows) -> MVAE:
+        """The linear model of other rows, with the variances that all rows chose."""
+        return self._fitted(rows, self.whole.variances).model
 
     def models(self) -> list[MVAE]:
         """Linear models of all rows that are not for testing, as different as parameters are uncertain.
@@ -87,25 +106,27 @@ class LinearFit:
         Their mean is the fitted model: parameters lie in pairs on either side of its own. Labels and counts,
         and what many rows leave no doubt about, have the fitted parameters alone.
         """
-        model, features, factors = self._fitted(_training_rows(self.prepared))
+        model, features, factors, _ = self.whole
         if len(features.x) > UNCERTAIN_ROWS or model.latent_dim > UNCERTAIN_DIMENSION:
             return [model]
         rng = np.random.default_rng(self.experiment.seed)
         drawn = perturbed(features.x, factors, self._shrinkage(features), LINEAR_MEMBERS // 2, rng)
         return [self._set(copy.deepcopy(model), features, one) for one in drawn]
 
-    def _fitted(self, rows: Rows) -> tuple[MVAE, Features, FactorModel]:
+    def _fitted(self, rows: Rows, chosen: Mapping[str, float]) -> Fitted:
         model, rows = _inputs(self.experiment, self.prepared, rows)
-        features = features_of(model, rows)
+        features, seed = features_of(model, rows), self.experiment.seed
         factors = _turned(fit_factors(features.x, self.choice.factors, STEPS, self._shrinkage(features)))
         for decoder in model.decoders.values():  # a view that no row has keeps zeros
             for parameter in cast(MLPDecoder, decoder).head.parameters():
                 nn.init.zeros_(parameter)
         self._set(model, features, factors)
-        whole = _completed(factors, self.experiment.model.latent_dim)
+        whole, variances = _completed(factors, self.experiment.model.latent_dim), dict(chosen)
         for name, view in zip(model.modalities, features.views, strict=True):
-            _fit_others(model, name, rows, features, whole, view, self.experiment.seed, self.variances)
-        return model.eval(), features, factors
+            variance = _fit_others(model, name, rows, features, whole, view, seed, chosen.get(name))
+            if variance is not None:
+                variances[name] = variance
+        return Fitted(model.eval(), features, factors, variances)
 
     def _shrinkage(self, features: Features) -> float:
         return self.choice.of(len(features.x))
@@ -238,16 +259,20 @@ def _fit_others(
     factors: FactorModel,
     view: slice,
     seed: int,
-    variances: dict[str, float],
-) -> None:
-    """Fits what a decoder gives for labels and counts; outputs for numbers keep their weights."""
+    variance: float | None,
+) -> float | None:
+    """Fits what a decoder gives for labels and counts; outputs for numbers keep their weights.
+
+    Returns:
+        The variance of the weights of a category: the given one, or one that the rows choose.
+    """
     fixed, head = _numbers(model, name)[1], cast(MLPDecoder, model.decoders[module_key(name)]).head
     if len(fixed) == len(head.bias):
-        return
+        return None
     present = rows.masks.get(name, torch.ones(len(rows), dtype=torch.bool))
     x = rows.data[name][present]
     if not len(x):
-        return
+        return None
     given = features.x
     is_category = len(features.views) > 1 and bool(features.labels[view].all())
     if is_category:
@@ -255,9 +280,9 @@ def _fit_others(
         given[:, view] = np.nan
     z = _drawn(factors, given, seed)[:, present]
     if is_category:
-        _fit_labels(model, name, x, z, seed, variances)
-    else:
-        _fit_decoder(model, name, fixed, partial(_expected_log_prob, model, name, x, z), len(x))
+        return _fit_labels(model, name, x, z, seed, variance)
+    _fit_decoder(model, name, fixed, partial(_expected_log_prob, model, name, x, z), len(x))
+    return None
 
 
 def _expected_log_prob(model: MVAE, name: str, x: Tensor, z: Tensor) -> Tensor:
@@ -265,11 +290,12 @@ def _expected_log_prob(model: MVAE, name: str, x: Tensor, z: Tensor) -> Tensor:
     return model.log_prob(name, x, z).mean(dim=0).sum()
 
 
-def _fit_labels(model: MVAE, name: str, x: Tensor, z: Tensor, seed: int, variances: dict[str, float]) -> None:
+def _fit_labels(model: MVAE, name: str, x: Tensor, z: Tensor, seed: int, variance: float | None) -> float:
     """Fits the decoder of a category to draws of z that know nothing of it, (K, n, k).
 
     The mean of its probabilities over them is what is answered, so the logarithm of that mean is maximised.
-    Weights have the prior N(0, v I); each half of the rows scores the v of the other, unless it was chosen.
+    Weights have the prior N(0, v I), whose v is returned; if none is given, each half of the rows scores the
+    v of the other.
     """
     half = torch.from_numpy(np.random.default_rng(seed).permutation(len(x)) % 2)
 
@@ -287,9 +313,10 @@ def _fit_labels(model: MVAE, name: str, x: Tensor, z: Tensor, seed: int, varianc
                 total += float(log_prob(half != k))
         return total
 
-    if name not in variances:
-        variances[name] = max(VARIANCES, key=held_out) if len(x) >= FEWEST else VARIANCES[0]
-    fit(half >= 0, variances[name])
+    if variance is None:
+        variance = max(VARIANCES, key=held_out) if len(x) >= FEWEST else VARIANCES[0]
+    fit(half >= 0, variance)
+    return variance
 
 
 def _fit_decoder(

@@ -111,7 +111,7 @@ def _with_linear(
     """Networks and linear models of all rows, weighed by rows that linear models of the others predict."""
     fit, count = LinearFit.of(experiment, prepared), len(networks)
     models = fit.models()
-    fitted = [fit.model(prepared.of_member(number, count).train) for number in range(count)]
+    fitted = [fit.of_rows(prepared.of_member(number, count).train) for number in range(count)]
     weight = linear_weight(networks, fitted, held_out, experiment.seed)
     weights = [(1 - weight) / count] * count + [weight / len(models)] * len(models)
     return Ensemble([*networks, *models], weights).eval()

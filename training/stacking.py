@@ -26,6 +26,7 @@ from torch import Tensor
 from models_store.arrays import Array
 from models_store.linear import EncoderOutput, Experts, LinearModels
 from training.data.rows import Rows
+from training.factor_choice import HIDDEN
 from training.model import MVAE
 
 DRAWS = 100
@@ -33,8 +34,6 @@ DRAWS = 100
 MOST_ROWS = 500
 """Most rows to predict."""
 ROWS_AT_ONCE = 50
-HIDDEN = 0.3
-"""Share of the cells of a view that are predicted from the others of the row."""
 ITERATIONS = 200
 """Iterations of EM."""
 LEAST, DIGITS = 0.01, 2

@@ -44,7 +44,7 @@ def test_few_rows_have_several_linear_models_around_the_fitted_one(monkeypatch: 
     modalities = (*vectors(), category("no", "yes").model_copy(update={"name": "label"}))
     prepared = prepared_of(modalities, rows, rows)
     fit = LinearFit.of(experiment_of(modalities), prepared)
-    one, several = fit.model(rows), fit.models()
+    one, several = fit.whole.model, fit.models()
     assert len(several) == config.LINEAR_MEMBERS
     for name in one.modalities:
         heads = [cast(MLPDecoder, model.decoders[name]).head.weight for model in (one, *several)]
@@ -168,7 +168,7 @@ def experiment_of(modalities: tuple[Modality, ...], **model: Any) -> Experiment:
 
 def fitted(experiment: Experiment, prepared: Prepared) -> MVAE:
     """The linear model of all rows that are not for testing."""
-    return LinearFit.of(experiment, prepared).model(prepared.train)
+    return LinearFit.of(experiment, prepared).whole.model
 
 
 def vectors() -> tuple[Modality, ...]:

@@ -113,4 +113,4 @@ def test_labels_and_absent_views_are_predicted() -> None:
 
 def fitted(rows: Rows, modalities: tuple[Modality, ...] | None = None) -> MVAE:
     modalities = modalities or vectors()
-    return LinearFit.of(experiment_of(modalities), prepared_of(modalities, rows, rows)).model(rows)
+    return LinearFit.of(experiment_of(modalities), prepared_of(modalities, rows, rows)).whole.model
