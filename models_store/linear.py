@@ -82,12 +82,11 @@ class Posterior:
     def within(self, dimensions: slice) -> Posterior:
         """The distribution of one model's dimensions."""
         mu, log_var = self.mu[:, dimensions], self.log_var[:, dimensions]
-        if self.factor is None or self.block is None or dimensions.start < self.block.start:
+        linear = self.block or slice(0, 0)
+        if self.factor is None or not linear.start <= dimensions.start < linear.stop:
             return Posterior(mu, log_var)
         k = mu.shape[1]
-        number = (dimensions.start - self.block.start) // k
-        if number == self.factor.shape[1]:  # the last coordinate
-            return Posterior(mu, log_var)
+        number = (dimensions.start - linear.start) // k
         return Posterior(mu, log_var, self.factor[:, number : number + 1], slice(0, k))
 
     def correlated(self, noise: Array) -> Array:
@@ -166,11 +165,9 @@ class LinearModels:
         """
         rows, k = len(natural), self.dimension
         natural = natural.reshape(rows * self.count, natural_size(k))
-        step = max(1, NUMBERS_AT_ONCE // self.dimension**2)
-        parts = [
-            _exact(natural[start : start + step], self.dimension)
-            for start in range(0, max(1, len(natural)), step)
-        ]
+        step = max(1, NUMBERS_AT_ONCE // k**2)
+        starts = range(0, max(1, len(natural)), step)
+        parts = [_exact(natural[start : start + step], k) for start in starts]
         mean, log_variance, factor = (np.concatenate(part) for part in zip(*parts, strict=True))
         mu, log_var = independent.mu.copy(), independent.log_var.copy()
         mu[:, self.block] = mean.reshape(rows, self.count * k)

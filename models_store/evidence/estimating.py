@@ -76,10 +76,9 @@ class Question:
     targets: Sequence[Target]
     members: Members | None = None
 
-    def of_member(self, member: int) -> Question:
-        """The same rows for one model of an ensemble: its block of z."""
-        part = slice(None) if self.members is None else self.members.block(member)
-        return Question(self.given.within(part), self.posterior.within(part), self.targets)
+    def within(self, dimensions: slice) -> Question:
+        """The same rows for one model of an ensemble: its dimensions of z."""
+        return Question(self.given.within(dimensions), self.posterior.within(dimensions), self.targets)
 
     def integrand(self, row: int) -> Integrand:
         observed = [(t.family, t.x[row : row + 1]) for t in self.targets if t.observed[row]]
@@ -167,7 +166,7 @@ def _of_ensemble(
     estimates = []
     for member in range(len(members)):
         share = -(-draws // len(members))
-        steps = estimating(question.of_member(member), noise, share, at_once, propose)
+        steps = estimating(question.within(members.block(member)), noise, share, at_once, propose)
         decoded: Decoded | None = None
         while True:
             try:
