@@ -22,8 +22,8 @@ from training.ablation.records import Record, append, done, read
 def main() -> None:
     arguments = _parser().parse_args()
     path: Path = arguments.output
-    splits = 1 if arguments.quick else arguments.splits
-    seeds = 1 if arguments.quick else arguments.seeds
+    few = 1 if arguments.quick else 3
+    splits, seeds = arguments.splits or few, arguments.seeds or few
     for run in runs(arguments.sets, arguments.methods, splits, seeds, quick=arguments.quick):
         case = vars(run)
         if done(path, case):
@@ -43,9 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     add("--methods", nargs="+", choices=list(methods()), default=list(methods()))
-    add("--splits", type=int, default=3, help="splits in training and test rows")
-    add("--seeds", type=int, default=3, help="seeds of methods that draw their first weights")
-    add("--quick", action="store_true", help="one split and seed, without the holes made at random")
+    add("--splits", type=int, help="splits in training and test rows (default 3, or 1 with --quick)")
+    add("--seeds", type=int, help="seeds of methods that draw their first weights (default as for --splits)")
+    add("--quick", action="store_true", help="without the holes made at random")
     add("--output", type=Path, default=Path("build/tables.jsonl"), help="a JSON line per run; resumed")
     return parser
 
