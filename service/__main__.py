@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from pydantic_settings import CliApp, SettingsError
 from service import grpc, impute
 from service.app import create_app, described, served
 from service.errors import invalid
+from service.http.application import CLOSING_SECONDS
 from service.http.protocol import Protocol
 from service.http.server import run
 from service.models import trials
@@ -86,7 +86,8 @@ def _serve(settings: Settings) -> None:
         server_header=False,
         access_log=False,  # the service's own log has the request id, and does not show the query
         log_config=logs.config(settings.log_format, settings.log_level, settings.log_requests),
-        timeout_graceful_shutdown=math.ceil(settings.deadline_seconds) + 1,
+        # Requests get their 503 before; what is closed then are clients that do not read it.
+        timeout_graceful_shutdown=settings.finish_seconds + CLOSING_SECONDS,  # type: ignore[arg-type]
         timeout_worker_healthcheck=WORKER_SECONDS,
     )
     run(config)

@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, TypedDict
@@ -145,14 +146,15 @@ async def _serving(
     keep_large_blocks_apart()
     catalog.watch = metrics.watch
     await asyncio.to_thread(catalog.refresh)
+    deadlines = Deadlines(settings.deadline_seconds)
+    finish = partial(deadlines.end_within, settings.finish_seconds)
     try:
         with (
-            delayed_sigterm(catalog.drain, settings.grace_seconds),
+            delayed_sigterm(catalog.drain, settings.grace_seconds, finish),
             Watcher(catalog.poll, settings.poll_seconds) as watcher,
             metrics_route.kept_fresh(metrics, catalog),
         ):
             catalog.trials.call_back(watcher.wake)
-            deadlines = Deadlines(settings.deadline_seconds)
             async with _serving_grpc(settings, catalog, deadlines, metrics, tracer):
                 yield {"catalog": catalog, "deadlines": deadlines, "metrics": metrics}
     finally:

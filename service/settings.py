@@ -96,6 +96,11 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(
         5.0, ge=0, description="Seconds after SIGTERM in which requests are answered while /readyz fails."
     )
+    finish_seconds: float = Field(
+        1.0,
+        ge=0,
+        description="Seconds after the grace in which requests in progress are answered; then they get 503.",
+    )
     max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest request body.")
     max_message_bytes: int = Field(
         16 * 2**20, gt=0, description="Largest message over gRPC; `max_body_bytes` limits it, too."

@@ -94,7 +94,7 @@ async def serving(settings: Settings, calls: Calls) -> AsyncIterator[int]:
         yield port
     finally:
         calls.streams.ending.set()
-        await server.stop(settings.deadline_seconds)
+        await server.stop(settings.finish_seconds)
 
 
 def _options(settings: Settings) -> Mapping[str, int]:

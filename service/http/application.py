@@ -18,6 +18,8 @@ from service.settings import Settings
 
 log = logging.getLogger("anyview")
 
+CLOSING_SECONDS = 0.2
+"""Time to send the last responses."""
 NOT_STARTED = (
     "the service has not started: its server sends no lifespan events, or another application that it is "
     "mounted in does not pass them on"
@@ -80,7 +82,7 @@ class Application:
                 await send({"type": "lifespan.startup.complete"})
                 phase = "shutdown"
                 await receive()
-                await self._wait_for_requests(settings.deadline_seconds)
+                await self._wait_for_requests(self._state["deadlines"].end_within(settings.finish_seconds))
                 self._framework = None
         except Exception:
             await send({"type": f"lifespan.{phase}.failed", "message": traceback.format_exc()})
@@ -88,11 +90,11 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _wait_for_requests(self, seconds: float) -> None:
-        """Waits until no request is in progress, at most until all of them have passed their deadline."""
+        """Waits until no request is in progress, at most until they have ended and their answers are sent."""
         self._all_answered.clear()
         if self._in_progress:
             try:
-                await asyncio.wait_for(self._all_answered.wait(), seconds)
+                await asyncio.wait_for(self._all_answered.wait(), seconds + CLOSING_SECONDS)
             except TimeoutError:
                 log.warning("the server stops while %d requests are in progress", self._in_progress)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from starlette.types import Receive
 
-from service.errors import ClientDisconnected, PastDeadline, TooSlow
+from service.errors import ClientDisconnected, NotReady, PastDeadline, TooSlow
 
 TICK_SECONDS = 0.05
 """Interval between two checks of all deadlines; most requests end before the first."""
@@ -22,6 +23,8 @@ class Deadlines:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.loop = asyncio.get_running_loop()
+        self.last = math.inf
+        """Time of the event loop's clock at which every request ends."""
         self._running: dict[RequestDeadline, None] = {}
         self._ticking = False
 
@@ -32,6 +35,16 @@ class Deadlines:
             receive: ASGI callable of the request; after the body it yields nothing but the disconnect.
         """
         return RequestDeadline(self, receive)
+
+    def end_within(self, seconds: float) -> float:
+        """Ends requests that take longer than this from now on, those to come included: the service stops.
+
+        Returns:
+            The seconds until then: fewer where a call before has named an earlier time.
+        """
+        now = self.loop.time()
+        self.last = min(self.last, now + seconds)
+        return max(0.0, self.last - now)
 
     def add(self, deadline: RequestDeadline) -> None:
         """Checks this deadline from now on."""
@@ -63,6 +76,7 @@ class RequestDeadline:
         TooSlow: The body was not complete at the deadline.
         PastDeadline: There was no result at the deadline.
         ClientDisconnected: The client disconnected.
+        NotReady: The service stops.
     """
 
     def __init__(self, deadlines: Deadlines, receive: Receive) -> None:
@@ -93,6 +107,8 @@ class RequestDeadline:
         """
         if now >= self._deadline:
             self._end(self._past())
+        elif now >= self._deadlines.last:
+            self._end(NotReady("the service stops, and had no answer yet; send the request again"))
         elif self.uploaded and self._watch is None:
             self._watch = asyncio.create_task(self._wait_for_disconnect())
 

@@ -1,4 +1,7 @@
-"""Serves a model whose graphs hang on ``HANGS`` rows: ``run_hanging STORE PORT``."""
+"""Serves a model whose graphs hang on ``HANGS`` rows: ``run_hanging STORE PORT DEADLINE``.
+
+It prints a line when one hangs.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ class Hanging:
 
     def run(self, rows: Array) -> dict[str, Array]:
         if len(rows) == HANGS:
+            print("hangs", flush=True)
             threading.Event().wait()
         return self._graph.run(rows)
 
@@ -35,8 +39,8 @@ def hanging(graph: Graph, executor: Executor, _sizing: BatchSizing) -> GraphQueu
     return GraphQueue(Hanging(graph), executor, BatchSizing(64))
 
 
-def main(store: str, port: str) -> None:
-    settings = Settings(store=store, deadline_seconds=0.3, grace_seconds=0)
+def main(store: str, port: str, deadline: str) -> None:
+    settings = Settings(store=store, deadline_seconds=deadline, grace_seconds=0)
     uvicorn.run(create_app(settings, partial(Catalog, queue=hanging)), port=int(port), log_config=None)
 
 

@@ -190,20 +190,39 @@ def test_an_upload_to_the_repository_that_never_ends_is_refused_at_the_deadline(
             assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
-def test_sigterm_ends_a_process_in_which_a_graph_hangs(models: Path) -> None:
+@contextmanager
+def hanging_process(models: Path, deadline: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Address and process of a service whose graphs hang on some rows."""
     port = free_port()
-    command = [sys.executable, "-m", "tests.service.run_hanging", str(models), str(port)]
-    process = subprocess.Popen(command)  # noqa: S603 - our own program
+    command = [sys.executable, "-m", "tests.service.run_hanging", str(models), str(port), deadline]
     address = f"http://127.0.0.1:{port}"
-    try:
-        until(lambda: readiness(address) == 200, 120)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our program
+        try:
+            until(lambda: readiness(address) == 200, 120)
+            yield address, process
+        finally:
+            process.kill()
+
+
+def test_sigterm_ends_a_process_in_which_a_graph_hangs(models: Path) -> None:
+    with hanging_process(models, "0.3") as (address, process):
         assert httpx2.post(f"{address}/encode", json=labels(*range(HANGS)), timeout=60).status_code == 503
         until(lambda: readiness(address) == 503)
         process.terminate()
         process.wait(60)
-    finally:
-        process.kill()
-        process.wait()
+
+
+def test_at_sigterm_a_client_that_waits_is_answered_and_the_process_ends(models: Path) -> None:
+    """Long before the deadline of the request."""
+    with hanging_process(models, "100000") as (address, process), ThreadPoolExecutor(1) as clients:
+        url, body = f"{address}/encode", labels(*range(HANGS))
+        answer = clients.submit(httpx2.post, url, json=body, timeout=300)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "hangs\n"
+        process.terminate()
+        assert answer.result().status_code == 503
+        assert "the service stops" in answer.result().json()["detail"]
+        process.wait(60)
 
 
 def test_a_client_that_hangs_up_while_it_waits_stops_costing(models: Path) -> None:

@@ -75,7 +75,8 @@ def test_what_is_in_flight_when_the_grace_is_over_is_finished(bundle_folder: Pat
         "POST /encode HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\nconnection: close\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     ).encode()
-    with process_of(bundle_folder.parents[1], "--grace-seconds", "0") as (address, process):
+    options = ("--grace-seconds", "0", "--finish-seconds", "600")
+    with process_of(bundle_folder.parents[1], *options) as (address, process):
         url = httpx2.URL(address)
         with (
             socket.create_connection((url.host, url.port or 80)) as client,
