@@ -14,7 +14,9 @@ log = logging.getLogger("anyview")
 
 
 @contextmanager
-def delayed_sigterm(begin: Callable[[], None], seconds: float, finish: Callable[[], object]) -> Iterator[None]:
+def delayed_sigterm(
+    begin: Callable[[], None], seconds: float, finish: Callable[[], object]
+) -> Iterator[None]:
     """Delays SIGTERM for the server while the service reports that it is not ready.
 
     A load balancer needs some time to learn from readiness that it should send no more requests. The server

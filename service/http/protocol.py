@@ -117,7 +117,8 @@ class Protocol(HttpToolsProtocol):
     def _receive(self, data: bytes) -> None:
         if self._refused:
             return
-        self._idle_since = None
+        if not self._is_answered() or self.waiting_for_head:  # not by a body that nobody reads
+            self._idle_since = None
         self._received += len(data)
         try:
             self._feed(data)
@@ -211,7 +212,10 @@ class Protocol(HttpToolsProtocol):
                 default_headers=self.server_state.default_headers,
                 message_event=asyncio.Event(),
                 expect_100_continue=self.expect_100_continue,
-                keep_alive=version != "1.0" and self.parser.should_keep_alive() and not self._ending,
+                keep_alive=version != "1.0"
+                and self.parser.should_keep_alive()
+                and not self._ending
+                and not self._crowded,
                 on_response=self.on_response_complete,
             ),
         )
@@ -243,7 +247,9 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self._reason is not None or self.waiting_for_head:
             return  # refused, or parsed again by _feed
-        if not self.cycle.response_complete:
+        if self.cycle.response_complete:
+            self._idle_since = self.loop.time()
+        else:
             self.cycle.more_body = False
             self.cycle.message_event.set()
         self._expect_head()
@@ -330,7 +336,7 @@ class Protocol(HttpToolsProtocol):
         self.loop.call_later(LINGER_SECONDS, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_answered():
             self.transport.close()
         else:
             self.cycle.keep_alive = False
@@ -340,12 +346,15 @@ class Protocol(HttpToolsProtocol):
     def _make_room(self) -> None:
         """Closes the connection that has waited longest for headers, or keeps this one for health checks."""
         others: list[Any] = [one for one in self.connections if one is not self]
-        waiting = [one for one in others if one.waiting_for_head and not one.transport.is_closing()]
-        idle = [one for one in waiting if one.cycle is None or one.cycle.response_complete]
+        idle = [one for one in others if one._is_answered() and not one.transport.is_closing()]
         if idle:
             min(idle, key=lambda one: one._since).transport.close()
         else:
             self._crowded = True
+
+    def _is_answered(self) -> bool:
+        """Whether no request waits for its response; the next one, or a body that nobody reads, may come."""
+        return self.cycle is None or bool(self.cycle.response_complete)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answers with an error and closes the connection; nothing more of it is read.

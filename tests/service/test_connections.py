@@ -306,6 +306,56 @@ def test_a_connection_is_kept_from_the_end_of_its_last_response_for_as_long_as_i
     assert transport.close.called
 
 
+UNREAD = LIVEZ.replace(b"\r\n\r\n", b"\r\ncontent-length: 2\r\n\r\n")
+
+
+def answered(loop: Loop, connections: set[Any]) -> tuple[Protocol, Mock]:
+    """A connection whose request has its response, while its body is still to come."""
+    one, transport = made(loop, connections)
+    parsed(one, UNREAD).response_complete = True
+    one.on_response_complete()
+    return one, transport
+
+
+def test_a_body_that_nobody_reads_does_not_keep_a_connection() -> None:
+    loop = Loop()
+    one, transport = answered(loop, set())
+    one.data_received(b"a")
+    loop.advance(one.timeout_keep_alive)
+    assert transport.close.called
+
+
+def test_a_connection_is_kept_from_the_end_of_a_body_that_came_after_its_response() -> None:
+    loop = Loop()
+    one, transport = answered(loop, set())
+    kept = one.timeout_keep_alive
+    loop.advance(kept - 1)
+    one.data_received(b"ab")
+    loop.advance(kept - 1)
+    assert not transport.close.called
+    loop.advance(1)
+    assert transport.close.called
+
+
+def test_a_connection_whose_request_is_answered_makes_room_while_its_body_is_to_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(protocol, "max_connections", lambda: 1)
+    connections = set[Any]()
+    one, transport = answered(Loop(), connections)
+    one.data_received(b"a")
+    made(Loop(), connections)
+    assert transport.close.called
+
+
+def test_a_connection_that_may_ask_for_health_alone_is_closed_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(protocol, "max_connections", lambda: 0)
+    one, _ = made(Loop(), set())
+    assert parsed(one, LIVEZ).keep_alive is False
+
+
 def sent(method: str, headers: list[tuple[bytes, bytes]], body: bytes = b"abc") -> tuple[bytes, Any]:
     """What the cycle of a request writes for a response, and the cycle."""
     one, transport = made(Loop(), set())
