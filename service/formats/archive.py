@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import lzma
 import struct
 import zipfile
 import zlib
@@ -28,8 +27,10 @@ MOST_MEMBERS = 10_000
 """Members of an archive, whose directory is read in some 0.2 s."""
 MOST_INFLATED = 1032
 """Bytes that one byte of deflate can become."""
+METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflate"}
+"""Methods of zip by which members may be packed; zipfile unpacks members packed by another as a whole."""
 DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError),
     *(ValueError, NotImplementedError, MemoryError),
 )
 """Errors of zipfile for archives that are cut, altered, encrypted, or packed by an unknown method."""
@@ -136,10 +137,15 @@ def _unzip(body: bytes, limit: int) -> list[tuple[str, bytes]]:
             members = packed.infolist()
             if any(member.flag_bits & ENCRYPTED for member in members):
                 raise Unparsable("the archive (npz) is encrypted")
+            if others := {member.compress_type for member in members} - METHODS.keys():
+                raise Unparsable(
+                    f"the archive (npz) has a member packed by method {min(others)} of zip; those that are "
+                    f"read are {' and '.join(METHODS.values())}, as numpy.savez_compressed writes them"
+                )
             size = sum(member.file_size for member in members)
             if size > limit:
                 raise TooLarge(f"the archive has {size} bytes unpacked, and may have {limit}")
-            # zipfile reads no more of a member than its size in the directory, so the limit holds.
+            # Of these methods, zipfile unpacks no more than the size in the directory, so the limit holds.
             return [(member.filename, packed.read(member)) for member in members]
     except DAMAGED as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

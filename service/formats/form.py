@@ -57,6 +57,8 @@ LONGEST_LABELS = 2**20
 """Bytes of a list of labels."""
 SEARCHED_AT_ONCE = 2**20
 """Bytes in which a boundary is searched at a time."""
+MOST_PARAMETERS = 32
+"""Semicolons in a content disposition: the time to parse one grows with their number times its length."""
 MAX_PART_HEAD = 8 * 1024
 """Bytes of the headers of one part; those of many parts are kept parsed."""
 
@@ -79,7 +81,8 @@ def columns(
         TooLarge: There are too many rows.
     """
     columns = {}
-    parts = rules.by_modality(_read_parts(body, boundary, rules.limits.rows * len(rules.names)))
+    most = rules.limits.rows * len(rules.names)
+    parts = rules.by_modality(_read_parts(body, boundary, most, allowance))
     pixels.check(rules, parts, allowance)
     for name, files in parts.items():
         modality = rules.modality(name)
@@ -157,13 +160,16 @@ def _is_text(rules: Rules, modality: Modality, content: bytes) -> bool:
     return modality.name not in rules.media and not table.is_json(content)
 
 
-def _read_parts(body: bytes, boundary: bytes | None, most: int) -> dict[str, list[bytes]]:
+def _read_parts(
+    body: bytes, boundary: bytes | None, most: int, allowance: Allowance | None
+) -> dict[str, list[bytes]]:
     """Returns the parts of a form by name, in the order of their positions or else in which they came.
 
     Arguments:
         body: Body of the request.
         boundary: Boundary of the content type.
         most: Largest number of parts.
+        allowance: As for :func:`columns`.
 
     Raises:
         Unparsable: The body is not a form, ends too early, or has a part without a name.
@@ -174,7 +180,11 @@ def _read_parts(body: bytes, boundary: bytes | None, most: int) -> dict[str, lis
     if parts is None:
         parts = _parse(body, boundary, most)
     contents: dict[str, list[bytes]] = {}
-    named = [(_name(disposition), content) for disposition, content in parts]
+    named = []
+    for disposition, content in parts:
+        if allowance is not None:
+            allowance.check()
+        named.append((_name(disposition), content))
     if len(named) > 1:
         named.sort(key=lambda part: part[0].position)
     for one, content in named:
@@ -256,6 +266,11 @@ def _disposition(head: bytes) -> bytes | None:
 
 @lru_cache(maxsize=256)
 def _name(disposition: bytes) -> PartName:
+    if (count := disposition.count(b";")) > MOST_PARAMETERS:
+        raise Unparsable(
+            f"the Content-Disposition of a part has {count} semicolons, and may have {MOST_PARAMETERS}; "
+            "it needs a name, and a filename for a file"
+        )
     _, options = parse_options_header(disposition)
     if b"name" not in options:
         raise Unparsable("a part of the form has no name; it must be that of a modality")

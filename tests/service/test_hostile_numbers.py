@@ -17,10 +17,10 @@ from fastapi.testclient import TestClient
 
 from models_store import kinds
 from models_store.errors import UnreadableFile, listed
-from service.engine.budget import Costly
+from service.engine.budget import Costly, Stopped
 from service.engine.rules import Limits, Rules
 from service.engine.workers import FEW
-from service.errors import TooLarge
+from service.errors import TooLarge, Unparsable
 from service.formats import archive, form, table_size
 from service.formats.document import columns, memory
 from service.oip import requests, tensors
@@ -200,6 +200,36 @@ def test_a_damaged_member_of_an_archive_is_refused(client: TestClient, method: i
         response = client.post("/models/tiny/encode", content=bytes(damaged), headers=headers)
         assert response.status_code in (400, 422), response.text
         assert json.loads(response.content)["detail"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_members_that_zipfile_unpacks_whole_whatever_their_size_says_are_refused(
+    client: TestClient, method: int
+) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", method) as members:
+        members.writestr("label.npy", b"")
+    headers = {"content-type": "application/x-npz"}
+    response = client.post("/models/tiny/encode", content=archive.getvalue(), headers=headers)
+    assert response.status_code == 400
+    assert f"packed by method {method} of zip" in response.json()["detail"]
+    assert "stored and deflate" in response.json()["detail"]
+
+
+def test_a_content_disposition_has_few_parameters() -> None:
+    """Its parser looks through all that came before at each semicolon within quotes."""
+    rules = Rules(manifest(), Limits(10, 10, 10))
+    head = b'--b\r\nContent-Disposition: form-data; name="label"; a="%b\r\n\r\nf\r\n--b--\r\n'
+    with pytest.raises(Unparsable, match="has 1002 semicolons, and may have 32"):
+        form.columns(rules, head % (b";" * 1000), b"b", Mock())
+
+
+def test_between_the_parts_of_a_form_it_is_checked_whether_the_caller_is_gone() -> None:
+    rules, allowance = Rules(manifest(), Limits(10, 10, 10)), Mock()
+    allowance.check.side_effect = [None, Stopped]
+    part = b'--b\r\nContent-Disposition: form-data; name="label"\r\n\r\nf\r\n'
+    with pytest.raises(Stopped):
+        form.columns(rules, 3 * part + b"--b--\r\n", b"b", allowance)
 
 
 def test_a_list_of_labels_is_short() -> None:

@@ -31,8 +31,8 @@ class LinearEncoder(nn.Module):
     of a complete row, in at most :data:`MOST_STEPS` steps: an approximation (32 factors, 200 columns: within
     1 % with 30 % of the cells missing, within 10 % with 90 %), on which the disagreement of views rests. The
     natural parameters, s = W_o^T Ψ_o^{-1} x_o and the lower triangle of W_o^T Ψ_o^{-1} W_o, are exact, and
-    what is answered follows from them (``models_store/linear.py``). All of this is in float64, outputs too: the mean of an expert that says
-    little is far larger than its effect on the product.
+    what is answered follows from them (``models_store/linear.py``). All of this is in float64, outputs too:
+    the mean of an expert that says little is far larger than its effect on the product.
 
     References:
         | The EM algorithm for mixtures of factor analyzers (Ghahramani & Hinton, 1996), equation 1
