@@ -197,7 +197,12 @@ async def in_thread(budget: Budget, function: Callable[[Allowance], T]) -> T:
     """
     allowance = Allowance(budget)
     loop = asyncio.get_running_loop()
-    work = loop.run_in_executor(budget.executor, copy_context().run, function, allowance)
+
+    def unless_gone() -> T:
+        allowance.check()  # it may have waited for its thread
+        return function(allowance)
+
+    work = loop.run_in_executor(budget.executor, copy_context().run, unless_gone)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

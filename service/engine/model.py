@@ -99,7 +99,7 @@ class Model:
         self.manifest = manifest
         self.budget = budget or Budget()
         """Memory that requests may take."""
-        self._admission = admission or Admission()
+        self.admission = admission or Admission()
         self.latent = latent
         self.calibration = calibration
         self.residuals = residuals
@@ -243,7 +243,7 @@ class Model:
         together = tuple(name for name in self.rules.names if name in given + scored)
         modalities = [self.rules.modality(name) for name in scored]
         decoders = {name: self._graphs[decoder_file(name)] for name in scored}
-        scorer = Scorer(decoders, modalities, together, observations, self._admission, self.manifest.mixture)
+        scorer = Scorer(decoders, modalities, together, observations, self.admission, self.manifest.mixture)
         cells = min(observations.n * draws * scorer.cells, CELLS_AT_ONCE)
         natural = 2 * self._natural(observations.n, together)
         await self._reserve((observations.n * draws + natural) * BYTES_OF_NUMBER + cells * BYTES_OF_CELL)
@@ -341,7 +341,7 @@ class Model:
         cells = [z.shape[0] * z.shape[1] * math.prod(one.parameter_shape()) for one in modalities]
         if max(cells) <= CELLS_AT_ONCE:
             return nullcontext()
-        return self._admission.computation("generate", sum(cells), "K, N, gen_mod or fields")
+        return self.admission.computation("generate", sum(cells), "K, N, gen_mod or fields")
 
     async def _factors(
         self,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from models_store import golden
@@ -15,6 +16,7 @@ from service.errors import Conflict, Forbidden, NotFound
 from service.formats import files, render
 from service.http.response import JSON
 from service.models.catalog import Catalog
+from service.models.loading import Loaded
 from service.openapi.errors import problem
 from service.routes.dependencies import CurrentCatalog, CurrentModel
 from service.schemas import (
@@ -28,6 +30,8 @@ from service.schemas import (
 )
 
 router = APIRouter(prefix="/models", tags=["models"])
+
+T = TypeVar("T")
 
 CARD = "report/card.md"
 
@@ -113,14 +117,27 @@ MOST_EXAMPLES = 64
 """Most examples that a bundle holds."""
 
 
+async def _admitted(request: Request, current: Loaded, kind: str, function: Callable[[], T]) -> T:
+    """Computes a response as one step among the long computations, unless these take too long already."""
+    with request.state.deadlines.limit(request.receive) as deadline:
+        deadline.uploaded = True
+        with current.model.admission.computation(kind, 1, "examples") as computation:
+            result = await computation.run(function)
+            computation.advance(1)
+            return result
+
+
 @router.get("/{name}/examples", operation_id="get_examples", response_model=Examples, responses=MISSING)
-def get_examples(
-    current: CurrentModel, n_data: Annotated[int, Query(ge=1, le=MOST_EXAMPLES)] = 8
+async def get_examples(
+    request: Request, current: CurrentModel, n_data: Annotated[int, Query(ge=1, le=MOST_EXAMPLES)] = 8
 ) -> Response:
     """The first examples of the bundle: rows kept out of training, or synthetic rows where it has none."""
-    values = golden.from_bytes(current.bundle.read(golden.FILE))
-    content = render.to_json({"inputs": golden.examples(current.bundle.manifest, values, n_data)})
-    return Response(content, media_type=JSON)
+
+    def content() -> bytes:
+        values = golden.from_bytes(current.bundle.read(golden.FILE))
+        return render.to_json({"inputs": golden.examples(current.bundle.manifest, values, n_data)})
+
+    return Response(await _admitted(request, current, "examples", content), media_type=JSON)
 
 
 @router.get(
@@ -129,8 +146,21 @@ def get_examples(
     response_class=Response,
     responses={200: {"description": "The file.", "content": EXAMPLE}, **MISSING},
 )
-def get_example_file(current: CurrentModel, row: Annotated[int, Path(ge=0)], modality: str) -> Response:
+async def get_example_file(
+    request: Request, current: CurrentModel, row: Annotated[int, Path(ge=0)], modality: str
+) -> Response:
     """A picture (PNG) or a sound (WAV, from its spectrogram) of an example."""
+    kind = f"example of {current.bundle.manifest.name}: {modality}"
+    media, content = await _admitted(request, current, kind, lambda: _example_file(current, row, modality))
+    return Response(content, media_type=media)
+
+
+def _example_file(current: Loaded, row: int, modality: str) -> tuple[str, bytes]:
+    """Media type and content of an example.
+
+    Raises:
+        NotFound: There is none.
+    """
     manifest = current.bundle.manifest
     values = golden.from_bytes(current.bundle.read(golden.FILE))
     held = golden.examples(manifest, values, MOST_EXAMPLES).get(modality, [])
@@ -144,7 +174,7 @@ def get_example_file(current: CurrentModel, row: Annotated[int, Path(ge=0)], mod
         raise NotFound(
             f"a row of '{modality}' is no picture or sound; /models/{manifest.name}/examples has it"
         )
-    return Response(file[1], media_type=file[0])
+    return file
 
 
 @router.get(

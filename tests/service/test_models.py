@@ -5,17 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import socket
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
+import httpx2
 import onnx
 import pytest
 from fastapi.testclient import TestClient
 
 from models_store.manifest import Manifest
 from service.app import create_app
+from service.models.catalog import Catalog
+from service.routes import models as routes
 from service.settings import Settings
 from tests.service.asking import SEVEN, parts
+from tests.service.running import running, until
 
 
 def serving(store: Path, **options: object) -> TestClient:
@@ -201,6 +209,44 @@ def test_a_picture_of_an_example_is_read_as_its_numbers(client: TestClient) -> N
     as_file = client.post("/models/tiny/encode", files={"image": picture.content}).json()
     as_numbers = client.post("/models/tiny/encode", json={"inputs": {"image": [numbers]}}).json()
     assert as_file["mu"] == as_numbers["mu"]
+
+
+def test_examples_are_not_computed_for_clients_that_have_left(
+    bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One at work blocks the only thread; five wait behind it and leave."""
+    entered, gate, rows = threading.Event(), threading.Event(), list[int]()
+
+    def example(_loaded: object, row: int, _modality: str) -> tuple[str, bytes]:
+        rows.append(row)
+        entered.set()
+        gate.wait()
+        return "image/png", b""
+
+    monkeypatch.setattr(routes, "_example_file", example)
+    settings = Settings(store=bundle_folder.parents[1], threads=1)
+    catalog = Catalog(settings)
+    with (
+        running(create_app(settings, lambda _: catalog)) as (host, port),
+        httpx2.Client(base_url=f"http://{host}:{port}", timeout=60) as client,
+        ThreadPoolExecutor(1) as clients,
+    ):
+        current = catalog.loaded["tiny"].model.admission.current
+        first = clients.submit(client.get, "/models/tiny/examples/0/image")
+        try:
+            assert entered.wait(60)
+            with ExitStack() as connections:
+                for row in range(1, 6):
+                    connection = connections.enter_context(socket.create_connection((host, port)))
+                    path = f"/models/tiny/examples/{row}/image"
+                    connection.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+                until(lambda: len(current) == 6)
+            until(lambda: len(current) == 1)
+        finally:
+            gate.set()
+        assert first.result().status_code == 200
+        assert client.get("/models/tiny/examples/9/image").status_code == 200
+    assert rows == [0, 9]
 
 
 @pytest.mark.parametrize(
