@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -185,6 +186,26 @@ def test_work_in_a_thread_ends_when_its_request_is_cancelled() -> None:
         assert ended == [True]
 
     asyncio.run(check())
+
+
+def test_work_whose_request_was_cancelled_before_a_thread_was_free_is_not_done() -> None:
+    gate, done = threading.Event(), list[int]()
+
+    def work(number: int, _allowance: Allowance) -> None:
+        gate.wait()
+        done.append(number)
+
+    async def check(executor: Executor) -> None:
+        budget = Budget(1000, executor=executor)
+        tasks = [asyncio.create_task(in_thread(budget, partial(work, number))) for number in range(2)]
+        await asyncio.sleep(0)  # both are queued
+        tasks[1].cancel()
+        asyncio.get_running_loop().call_soon(gate.set)
+        await asyncio.wait(tasks)
+
+    with ThreadPoolExecutor(1) as executor:
+        asyncio.run(check(executor))
+    assert done == [0]
 
 
 def test_work_that_fails_in_a_thread_leaves_nothing_to_the_garbage_collector() -> None:
