@@ -21,11 +21,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 from torch import Tensor
 
 from models_store.arrays import Array
 from models_store.linear import EncoderOutput, Experts, LinearModels
-from training.data.rows import Rows
+from training.data.rows import Rows, with_hidden_cells
 from training.factor_choice import HIDDEN
 from training.model import MVAE
 
@@ -81,11 +82,11 @@ def stacked_weight(difference: Array) -> float:
     Arguments:
         difference: Log-density of each prediction by the first model, less that by the second: (n,).
     """
-    ratio = np.exp(np.clip(difference[~np.isnan(difference)], -500, 500))
+    difference = difference[~np.isnan(difference)].astype(np.float64)
     weight = 0.5
     for _ in range(ITERATIONS):
-        of_first = weight * ratio / (weight * ratio + 1 - weight)
-        weight = (of_first.sum() + 1) / (len(ratio) + 2)
+        of_first = expit(difference + logit(weight))
+        weight = (of_first.sum() + 1) / (len(difference) + 2)
     return round(min(max(float(weight), LEAST), 1 - LEAST), DIGITS)
 
 
@@ -115,8 +116,7 @@ def _predictions(model: MVAE, rows: Rows, rng: np.random.Generator) -> Iterator[
         if len(names) > 1:
             yield _Prediction(name, x, given, held | {name: torch.zeros(len(x), dtype=torch.bool)})
         if name in (model.config.hidden_cells or {}):
-            hidden = torch.from_numpy(rng.random(x.shape) < HIDDEN)
-            rest, target = x.masked_fill(hidden, math.nan), x.masked_fill(~hidden, math.nan)
+            rest, target = with_hidden_cells(x, HIDDEN, rng)
             seen = ~rest.flatten(1).isnan().all(dim=1)
             yield _Prediction(name, target, given | {name: rest}, held | {name: seen})
 

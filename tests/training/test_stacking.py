@@ -36,6 +36,12 @@ def test_both_keep_a_weight(difference: list[float], weight: float) -> None:
     assert stacked_weight(np.array(difference)) == weight
 
 
+def test_differences_in_single_precision_may_be_large() -> None:
+    """e^100 is none of its numbers; rows of hundreds of columns differ by as much."""
+    difference = [100.0, -1.0]
+    assert stacked_weight(np.array(difference, np.float32)) == stacked_weight(np.array(difference))
+
+
 def test_predictions_that_are_no_number_do_not_count() -> None:
     difference = np.array([0.5, 2.0, -1.0])
     assert stacked_weight(np.append(difference, np.nan)) == stacked_weight(difference)

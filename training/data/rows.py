@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from models_store.manifest import Modality
 from models_store.tables.dialect import TrainingTable
+
+
+def with_hidden_cells(x: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Values with NaN in a random share of their cells; and these cells, with NaN in all others."""
+    hidden = torch.from_numpy(rng.random(x.shape) < share)
+    return x.masked_fill(hidden, math.nan), x.masked_fill(~hidden, math.nan)
 
 
 class Source(Protocol):
