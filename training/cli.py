@@ -88,7 +88,7 @@ def fit_command(
 ) -> None:
     """Trains a model, checks its ONNX graphs against torch, measures it and publishes it.
 
-    Publishes nothing, and exits with 1, if no modality is predicted from the others better than by its
+    Publishes nothing, and exits with 1, if nothing is predicted from the rest of a row better than by its
     training mean.
     """
     if resume is not None and (workdir is not None or start is not None):

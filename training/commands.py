@@ -49,6 +49,8 @@ from training.places import reason
 from training.threads import threads_for
 from training.tracking import Tracked, tracked
 
+ABSURD = -10.0
+"""Gain below which an answer is worse than none: ten times the error of the training mean."""
 console = Console(quiet=not is_leader())
 
 
@@ -227,13 +229,22 @@ def _check_gains(measured: Manifest, files: dict[str, bytes], folder: Path) -> N
         TrainingError: It is such a model; its card was written into the folder of the run.
     """
     gains: dict[str, Gain] = measured.metrics["gains"]
-    if not gains or beats_the_mean(gains):
+    absurd = [name for name, gain in gains.items() if gain["gain"] < ABSURD]
+    if not absurd and (not gains or beats_the_mean(gains)):
         return
     _write({name: files[name] for name in files if name.startswith(FOLDER)}, folder)
+    if absurd:
+        gain = gains[absurd[0]]
+        raise TrainingError(
+            f"nothing was published: '{absurd[0]}' is predicted far worse than by its training mean "
+            f"({gain['measure']} {gain['gain']:.3g} on {gain['rows']} held-out rows), as where a cell is "
+            f"mistyped; look for values far from all others; weights and {CARD} are in {folder}; "
+            f"--resume {folder} --force publishes the model as it is"
+        )
     best = max(gains, key=lambda name: gains[name]["gain"])
     gain = gains[best]
     raise TrainingError(
-        "nothing was published: no modality is predicted from the others better than by its training mean "
+        "nothing was published: nothing is predicted from the rest of a row better than by its training mean "
         f"(the best is '{best}', {gain['measure']} {gain['gain']:.3f} ± {gain['gain_error']:.3f} on "
         f"{gain['rows']} held-out rows); weights and {CARD} are in {folder}; "
         f"check that the rows of the files belong together, or {REMEDY}; "

@@ -104,7 +104,7 @@ class MultimodalImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
         gains = self.metrics_["gains"]
         if gains and not beats_the_mean(gains):
             warnings.warn(
-                "no view is predicted from the others better than by its training mean",
+                "nothing is predicted from the rest of a row better than by its training mean",
                 ConvergenceWarning,
                 stacklevel=2,
             )

@@ -20,9 +20,11 @@ from models_store.linear import EncoderOutput
 from models_store.manifest import Modality
 from tests.training.tables.tables import write
 from tests.training.test_evaluate import linear_gaussian
+from training import commands
 from training.checkpoint import BEST
 from training.cli import main
 from training.data.rows import Rows
+from training.errors import TrainingError
 from training.evaluation import measure_model
 from training.evaluation.card import card_of
 from training.evaluation.evaluated import EvaluatedModel
@@ -83,7 +85,7 @@ def test_a_model_of_independent_columns_is_not_published_unless_forced(
 
     assert fit("--workdir", "run") == 1
     error = capsys.readouterr().err
-    assert error.startswith("anyview-train: nothing was published: no modality is predicted from the others")
+    assert error.startswith("anyview-train: nothing was published: nothing is predicted from the rest")
     assert "--resume run --force" in error
     assert error.count("\n") == 1
     assert list(Path("store").iterdir()) == []
@@ -109,6 +111,21 @@ def test_chance_among_many_modalities_is_not_a_gain() -> None:
     entry: Gain = {"measure": "R²", "gain": 0.2, "gain_error": 0.1, "rows": 40}
     assert beats_the_mean({"x": entry}) == ["x"]
     assert beats_the_mean({str(number): entry for number in range(50)}) == []
+
+
+def test_a_model_that_answers_absurdly_is_not_published_whatever_else_it_predicts(tmp_path: Path) -> None:
+    """As with one cell of a million among small numbers, by which everything was scaled."""
+    good: Gain = {"measure": "R²", "gain": 0.8, "gain_error": 0.01, "rows": 100}
+    absurd: Gain = {"measure": "R²", "gain": -1.8e9, "gain_error": 1e9, "rows": 90}
+    measured = linear_gaussian(10).manifest.model_copy(
+        update={"metrics": {"gains": {"x": good, "y": absurd}}}
+    )
+    with pytest.raises(
+        TrainingError, match=r"'y' is predicted far worse .* \(R² -1\.8e\+09 on 90 held-out rows\)"
+    ):
+        commands._check_gains(measured, {"report/card.md": b"card"}, tmp_path)
+    assert (tmp_path / "report" / "card.md").read_bytes() == b"card"
+    commands._check_gains(measured.model_copy(update={"metrics": {"gains": {"x": good}}}), {}, tmp_path)
 
 
 # --- numbers of the head -----------------------------------------------------------------------------
@@ -217,7 +234,20 @@ def test_an_exact_model_gains_its_explained_variance_and_covers() -> None:
     assert measured["b"]["gain"] == pytest.approx(1 - (1.8 / 5 + 1.2 / 2) / 2, abs=0.03)
     assert measured["b"]["coverage_90"] == pytest.approx(0.9, abs=0.02)
     assert abs(measured["b"]["over_regression"]) < 0.02  # ridge regression is exact, too
-    assert beats_the_mean(measured) == ["a", "b"]
+    assert beats_the_mean(measured) == ["a", "b", "b: cells"]
+    # Of 5 and 2: cells of b are hidden with .3, and the second is missing in a fifth of the rows.
+    first = (0.44 * 1.8 + 0.56 * (1 + 4 / 6)) / 5
+    second = (0.3 * 1.2 + 0.7 * (1 + 1 / 9)) / 2
+    assert measured["b: cells"]["gain"] == pytest.approx(1 - (first + 0.8 * second) / 1.8, abs=0.03)
+    assert measured["b: cells"]["coverage_90"] == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_vector_alone_is_measured_by_its_cells() -> None:
+    evaluated = linear_gaussian(300)
+    only = evaluated.manifest.model_copy(update={"modalities": evaluated.manifest.modalities[1:]})
+    measured = gains(replace(evaluated, manifest=only))
+    assert beats_the_mean(measured) == ["b: cells"]
+    assert measured["b: cells"]["rows"] < 300  # a row needs a cell to predict, and another one
 
 
 def test_a_single_modality_has_nothing_to_be_predicted_from() -> None:
@@ -231,7 +261,7 @@ def test_a_single_modality_has_nothing_to_be_predicted_from() -> None:
 def test_a_target_that_no_row_has_beside_others_is_left_out() -> None:
     half = torch.arange(30) % 2 == 0
     evaluated = linear_gaussian(30, {"a": half, "b": ~half})
-    assert not gains(evaluated)
+    assert gains(evaluated).keys() == {"b: cells"}
     assert not values(evaluated)
 
 
@@ -304,12 +334,18 @@ def test_the_card_begins_with_rows_and_gains_and_folds_the_details() -> None:
     head, (_, *details) = lines[:10], lines[lines.index("<details>") :]
     assert head[0] == "# x 1"
     assert head[2].startswith("Rows: 70 trained it, 9 chose the epoch, 21 tested it.")
+    assert measured.metrics["gains"].keys() == {"a", "b", "b: cells"}
     for name, gain in measured.metrics["gains"].items():
         (row,) = (line for line in head if line.startswith(f"| `{name}` |"))
         cells = [cell.strip().replace("−", "-") for cell in row.split("|")[2:-1]]
         over_mean, over_regression, covered, rows = cells
         assert over_mean == f"R² {gain['gain']:+.3f} ± {gain['gain_error']:.3f}"
-        assert over_regression == f"{gain['over_regression']:+.3f} ± {gain['over_regression_error']:.3f}"
-        assert (covered, rows) == (f"{gain['coverage_90']:.3f}", "100")
+        assert covered == f"{gain['coverage_90']:.3f}"
+        assert rows == str(gain["rows"])
+        if "over_regression" in gain:
+            error = gain["over_regression_error"]
+            assert over_regression == f"{gain['over_regression']:+.3f} ± {error:.3f}"
+        else:
+            assert over_regression == "–"
     assert "## Measured" in details
     assert details[-1] == "</details>"

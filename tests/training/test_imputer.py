@@ -159,7 +159,9 @@ def test_arrays_without_names_are_filled_and_noise_is_said_to_be_noise() -> None
     x[::5, 1] = np.nan
     cheap = {**CHEAP, "fit.epochs": 1}
     imputer = MultimodalImputer({"a": ["x0"], "b": ["x1", "x2"]}, changes=cheap, random_state=1)
-    with pytest.warns(ConvergenceWarning, match="no view is predicted from the others better than by its"):
+    with pytest.warns(
+        ConvergenceWarning, match="nothing is predicted from the rest of a row better than by its"
+    ):
         filled = imputer.fit(x).transform(x)
     assert filled.dtype == float
     assert not np.isnan(filled).any()

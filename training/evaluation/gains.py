@@ -1,7 +1,8 @@
 """Gains of a model's predictions: each modality from all others, beside simpler predictions of the same rows.
 
 The references are the training mean (of labels: their shares) and, for tables, ridge or logistic regression
-on the same training rows. The head of the card shows them; a model that gains nothing is not published.
+on the same training rows. Of a vector whose cells may be missing, a random share of them is predicted from
+the rest of the row as well. The head of the card shows the gains; a model of none is not published.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from scipy.stats import norm
 
 from models_store.arrays import Array
 from models_store.manifest import Modality
-from training.data.rows import Rows
+from training.data.rows import Rows, with_hidden_cells
 from training.evaluation.answers import CELLS, covered, label_probabilities
 from training.evaluation.cells import cells_of
 from training.evaluation.evaluated import EvaluatedModel, having, observed
@@ -23,6 +24,7 @@ from training.evaluation.losses import Losses
 from training.evaluation.metrics import Gain
 from training.evaluation.predicting import DRAWS, answered
 from training.evaluation.regressions import moments, predict_labels, predict_numbers
+from training.factor_choice import HIDDEN
 
 LEARNED = 5000
 """Limit of training rows, drawn at random, for the regressions and the training mean."""
@@ -40,13 +42,35 @@ def gains(evaluated: EvaluatedModel) -> dict[str, Gain]:
     train = sample(evaluated.train, LEARNED, evaluated.seed)
     measured = {}
     for target in evaluated.manifest.modalities:
-        others = [name for name in names if name != target.name]
-        if not others or target.traits.mixed:  # tables are measured by column
+        if target.traits.mixed:  # tables are measured by column
             continue
-        rows = rows_with(evaluated.test, target.name, others).head(_most(evaluated, target))
-        if len(rows) > 1:
-            measured[target.name] = _gain(evaluated, target, others, train, rows)
+        if others := [name for name in names if name != target.name]:
+            rows = rows_with(evaluated.test, target.name, others).head(_most(evaluated, target))
+            if len(rows) > 1:
+                measured[target.name] = _gain(evaluated, target, others, train, rows)
+        if target.may_lack_cells and "columns" in target.traits.fields and math.prod(target.shape) > 1:
+            rows, x = _with_hidden_cells(evaluated, target)
+            if len(rows) > 1:
+                measured[f"{target.name}: cells"] = _gain_of_cells(evaluated, target, train, rows, x)
     return measured
+
+
+def _gain_of_cells(evaluated: EvaluatedModel, target: Modality, train: Rows, rows: Rows, x: Array) -> Gain:
+    predicted, coverage = _answered(evaluated, target, evaluated.manifest.names, rows, x)
+    return gain_of(Losses.of(target, train), x, predicted, None, coverage, evaluated.seed)
+
+
+def _with_hidden_cells(evaluated: EvaluatedModel, target: Modality) -> tuple[Rows, Array]:
+    """Rows without some cells of the target but with something else, and these cells, NaN where observed."""
+    name, test = target.name, evaluated.test
+    rest, hidden = with_hidden_cells(test.data[name], HIDDEN, evaluated.rng())
+    here = torch.from_numpy(observed(test, name))
+    seen, asked = (here & ~x.flatten(1).isnan().all(dim=1) for x in (rest, hidden))
+    rest[~seen] = 0.0  # as in all rows that lack a view
+    rows = Rows({**test.data, name: rest}, {**test.masks, name: seen})
+    usable = asked & torch.from_numpy(np.any([observed(rows, other) for other in rows.data], axis=0))
+    most = _most(evaluated, target)
+    return rows.take(usable).head(most), hidden[usable][:most].numpy()
 
 
 def beats_the_mean(measured: Mapping[str, Gain]) -> list[str]:
@@ -85,7 +109,7 @@ def _gain(
     evaluated: EvaluatedModel, target: Modality, others: Sequence[str], train: Rows, rows: Rows
 ) -> Gain:
     losses, x = Losses.of(target, train), rows.data[target.name].numpy()
-    predicted, coverage = _answered(evaluated, target, others, rows)
+    predicted, coverage = _answered(evaluated, target, others, rows, x)
     regression = regressed(evaluated, target, others, train, rows)
     return gain_of(losses, x, predicted, regression, coverage, evaluated.seed)
 
@@ -136,13 +160,13 @@ def _resampled(by_row: Array, seed: int) -> Array:
 
 
 def _answered(
-    evaluated: EvaluatedModel, target: Modality, others: Sequence[str], rows: Rows
+    evaluated: EvaluatedModel, target: Modality, given: Sequence[str], rows: Rows, x: Array
 ) -> tuple[Array, tuple[float, float] | None]:
-    """Predicted means or probabilities, and of numbers the coverage of the 50 and 90 % intervals."""
+    """Predicted means or probabilities, and of numbers x the coverage of the 50 and 90 % intervals."""
     if target.labels is not None:
-        return label_probabilities(evaluated, target.name, others, rows), None
-    mean, low, high = answered(evaluated, target, others, rows)
-    half, _, nearly_all = covered(rows.data[target.name].numpy().astype(np.float64), low, high)
+        return label_probabilities(evaluated, target.name, given, rows), None
+    mean, low, high = answered(evaluated, target, given, rows)
+    half, _, nearly_all = covered(x.astype(np.float64), low, high)
     return mean, (half, nearly_all)
 
 
