@@ -113,7 +113,7 @@ class LinearFit:
         drawn = perturbed(features.x, factors, self._shrinkage(features), LINEAR_MEMBERS // 2, rng)
         return [self._set(copy.deepcopy(model), features, one) for one in drawn]
 
-    def _fitted(self, rows: Rows, chosen: Mapping[str, float]) -> Fitted:
+    def _fitted(self, rows: Rows, given_variances: Mapping[str, float]) -> Fitted:
         model, rows = _inputs(self.experiment, self.prepared, rows)
         features, seed = features_of(model, rows), self.experiment.seed
         factors = _turned(fit_factors(features.x, self.choice.factors, STEPS, self._shrinkage(features)))
@@ -121,9 +121,9 @@ class LinearFit:
             for parameter in cast(MLPDecoder, decoder).head.parameters():
                 nn.init.zeros_(parameter)
         self._set(model, features, factors)
-        whole, variances = _completed(factors, self.experiment.model.latent_dim), dict(chosen)
+        whole, variances = _completed(factors, self.experiment.model.latent_dim), dict(given_variances)
         for name, view in zip(model.modalities, features.views, strict=True):
-            variance = _fit_others(model, name, rows, features, whole, view, seed, chosen.get(name))
+            variance = _fit_others(model, name, rows, features, whole, view, seed, given_variances.get(name))
             if variance is not None:
                 variances[name] = variance
         return Fitted(model.eval(), features, factors, variances)

@@ -117,7 +117,7 @@ class Protocol(HttpToolsProtocol):
     def _receive(self, data: bytes) -> None:
         if self._refused:
             return
-        if not self._is_answered() or self.waiting_for_head:  # not by a body that nobody reads
+        if not self._is_answered() or self.waiting_for_head:  # not by a body that no task reads
             self._idle_since = None
         self._received += len(data)
         try:
@@ -353,7 +353,7 @@ class Protocol(HttpToolsProtocol):
             self._crowded = True
 
     def _is_answered(self) -> bool:
-        """Whether no request waits for its response; the next one, or a body that nobody reads, may come."""
+        """Whether no request waits for its response; the next one, or a body that no task reads, may come."""
         return self.cycle is None or bool(self.cycle.response_complete)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:

@@ -65,10 +65,10 @@ def _with_hidden_cells(evaluated: EvaluatedModel, target: Modality) -> tuple[Row
     name, test = target.name, evaluated.test
     rest, hidden = with_hidden_cells(test.data[name], HIDDEN, evaluated.rng())
     here = torch.from_numpy(observed(test, name))
-    seen, asked = (here & ~x.flatten(1).isnan().all(dim=1) for x in (rest, hidden))
+    seen, hides = (here & ~x.flatten(1).isnan().all(dim=1) for x in (rest, hidden))
     rest[~seen] = 0.0  # as in all rows that lack a view
     rows = Rows({**test.data, name: rest}, {**test.masks, name: seen})
-    usable = asked & torch.from_numpy(np.any([observed(rows, other) for other in rows.data], axis=0))
+    usable = hides & torch.from_numpy(np.any([observed(rows, other) for other in rows.data], axis=0))
     most = _most(evaluated, target)
     return rows.take(usable).head(most), hidden[usable][:most].numpy()
 
