@@ -12,7 +12,6 @@ import logging
 import os
 import re
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Collection, Mapping
@@ -23,8 +22,10 @@ from pathlib import Path, PurePosixPath
 
 from models_store import golden
 from models_store.errors import BundleRefused, ManifestError, UnknownModel, VersionExists
+from models_store.limits import MAX_MANIFEST_BYTES
 from models_store.manifest import FileEntry, Manifest, decoder_file, encoder_file
 from models_store.protobuf import has_external_data
+from models_store.regular import NotRegular, open_regular
 
 log = logging.getLogger("anyview")
 
@@ -32,7 +33,6 @@ SHIPPED = Path(__file__).parent / "bundles"
 """The models that come with the project."""
 
 MANIFEST = "manifest.json"
-MAX_MANIFEST_BYTES = 2**26
 REPORT = "report/"
 MAX_REPORT_BYTES = 2**25
 """Largest file of a report, which is one response."""
@@ -169,7 +169,8 @@ def completed(target: Path, manifest: Manifest, files: Mapping[str, bytes]) -> M
         files: By name relative to the bundle.
 
     Raises:
-        BundleRefused: A file is missing, or has a path that no bundle may have.
+        BundleRefused: A file is missing, or has a path that no bundle may have, or a service would refuse
+            the manifest.
     """
     check_listed(_label(target), manifest, files)
     for name in files:
@@ -179,32 +180,56 @@ def completed(target: Path, manifest: Manifest, files: Mapping[str, bytes]) -> M
         name: FileEntry(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
         for name, content in files.items()
     }
-    return manifest.model_copy(update={"files": entries})
+    complete = manifest.model_copy(update={"files": entries})
+    try:
+        # Metrics were added without a check; a service must not be the first to refuse them.
+        Manifest.from_json(complete.to_json())
+    except ManifestError as error:
+        raise BundleRefused(f"{_label(target)}: {error}") from None
+    return complete
 
 
 def names(root: Path) -> list[str]:
-    """Names of the models that have at least one version, in alphabetical order.
+    """Names of the models that have at least one version, in alphabetical order."""
+    return list(published(root))
+
+
+def published(root: Path) -> dict[str, list[int]]:
+    """The versions of every model that has one, oldest first; models in alphabetical order.
 
     A folder whose name no model can have, such as one that is not UTF-8, is passed over.
     """
     if not root.is_dir():
-        return []
-    return sorted(
-        folder.name
-        for folder in root.iterdir()
-        if NAME.fullmatch(folder.name) and folder.is_dir() and versions(root, folder.name)
-    )
+        return {}
+    every = {name: versions(root, name) for name in sorted(_folders(root, NAME))}
+    return {name: numbers for name, numbers in every.items() if numbers}
+
+
+def _folders(folder: Path, pattern: re.Pattern[str]) -> list[str]:
+    """Names of the folders in a folder that match a pattern.
+
+    Raises:
+        OSError: The folder is not there or unreadable.
+    """
+    # One call of the system lists them with their types: a store may hold 100,000.
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries if pattern.fullmatch(entry.name) and _is_folder(entry)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into an unreadable folder
+        return False
 
 
 def versions(root: Path, name: str) -> list[int]:
     """The published versions of a model, oldest first; none if its folder is not there or unreadable."""
     folder = root / name
     try:
-        if not folder.is_dir():
-            return []
-        return sorted(
-            int(path.name) for path in folder.iterdir() if VERSION.fullmatch(path.name) and path.is_dir()
-        )
+        return sorted(map(int, _folders(folder, VERSION)))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     except OSError as error:
         _log_unreadable(folder, error.strerror)
         return []
@@ -270,16 +295,16 @@ def inside(folder: Path, name: str) -> Path:
 def _read(folder: Path, name: str, limit: int = MAX_MANIFEST_BYTES) -> bytes:
     """Read a regular file; a pipe, which would never end, or a device is refused."""
     path = inside(folder, name)
+    if folder.is_symlink():  # what it leads to may change, and be of any size
+        raise BundleRefused(f"{_label(folder)}: is a symbolic link; a version is a folder, copy it there")
     try:
-        # Without O_NONBLOCK, to open a pipe would wait for its writer.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise BundleRefused(f"{_label(folder)}: {name} is no regular file")
-            if status.st_size > limit:
-                size = status.st_size
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
                 raise BundleRefused(f"{_label(folder)}: {name} has {size} bytes, and may have {limit}")
             return file.read()
+    except NotRegular:
+        raise BundleRefused(f"{_label(folder)}: {name} is no regular file") from None
     except OSError:
         raise BundleRefused(f"{_label(folder)}: {name} is missing or unreadable") from None
 

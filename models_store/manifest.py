@@ -19,12 +19,21 @@ from pydantic import (
     model_validator,
 )
 
-from models_store.errors import ManifestError, listed
+from models_store.errors import ManifestError, listed, shown
 from models_store.kinds import KINDS
 from models_store.kinds.base import Kind
 from models_store.kinds.fields import Column, Frozen, ModalityFields, Name
 from models_store.likelihoods import FAMILIES, Likelihood, Part, likelihood
 from models_store.likelihoods.mixed import CELLS
+from models_store.limits import (
+    MOST_MODALITIES,
+    Description,
+    Text,
+    cause_of,
+    check_document,
+    first_of,
+    place_of,
+)
 from models_store.linear import LinearModels
 from models_store.members import MOST_MEMBERS, Members
 from models_store.tables.dialect import TrainingTable
@@ -32,6 +41,8 @@ from models_store.tables.dialect import TrainingTable
 FORMAT: Final = 1
 PRODUCT: Final = "poe"
 LINEAR: Final = "poe_linear"
+INDENTED_BYTES = 2**20
+"""Size up to which a manifest is indented, which more than doubles it."""
 RESERVED = frozenset({"all", "none", "prior"})
 """Words with a special meaning in ``cond_mod`` and ``gen_mod``."""
 
@@ -121,6 +132,20 @@ class Modality(ModalityFields):
             Part(column.likelihood or "normal", len(column.labels or ())) for column in self.columns or ()
         )
 
+    @cached_property
+    def label_sets(self) -> tuple[tuple[int, int], ...]:
+        """Number of labels and length of the longest, of the category or of each column with labels."""
+        sets = [self.labels, *(column.labels for column in self.columns or ())]
+        return tuple((len(labels), max(map(len, labels))) for labels in sets if labels)
+
+    @cached_property
+    def characters(self) -> int:
+        """Number of characters of all labels, and of the names and units of columns."""
+        texts = list(self.labels or ())
+        for column in self.columns or ():
+            texts += [column.name, column.unit or "", *(column.labels or ())]
+        return sum(map(len, texts))
+
     @computed_field  # type: ignore[prop-decorator]  # how pydantic declares a property
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -156,7 +181,7 @@ class Reference(Frozen):
     """Quantiles of the scores at equally spaced levels, from the lowest to the highest score."""
     disagreement: tuple[FiniteFloat, ...] | None = None
     """The same quantiles of the disagreement between the experts."""
-    estimator: str | None = None
+    estimator: Text | None = None
     """Name of the estimator of the scores; only scores of one estimator compare."""
 
 
@@ -174,20 +199,20 @@ class Manifest(Frozen):
     name: Name
     version: Annotated[int, Field(ge=1)]
     created: datetime
-    description: str = ""
-    licence: str = ""
+    description: Description = ""
+    licence: Description = ""
     latent_dim: Annotated[int, Field(gt=0)]
     members: Annotated[int, Field(ge=1, le=MOST_MEMBERS)] = 1
     """Models whose latent spaces lie beside each other in z: see ``models_store/members.py``."""
-    weights: tuple[float, ...] = ()
+    weights: Annotated[tuple[float, ...], Field(max_length=MOST_MEMBERS)] = ()
     """Weight of each member in the mixture; none where all are equal."""
     linear_members: Annotated[int, Field(ge=0, le=MOST_MEMBERS)] = 0
     """Number of the members that are linear models; they are the last ones."""
     fusion: Literal["poe", "poe_linear"] = PRODUCT
     """Rule that joins the experts of a row: their product, with the prior; in the dimensions of linear
     members that of full covariances, see ``models_store/linear.py``."""
-    modalities: Annotated[tuple[Modality, ...], Field(min_length=1)]
-    files: dict[str, FileEntry] = Field(default={})
+    modalities: Annotated[tuple[Modality, ...], Field(min_length=1, max_length=MOST_MODALITIES)]
+    files: dict[Text, FileEntry] = Field(default={})
     trained: dict[str, Any] = Field(default={})
     """Experiment, data, seed and versions of the training run."""
     metrics: dict[str, Any] = Field(default={})
@@ -240,15 +265,19 @@ class Manifest(Frozen):
     def to_json(self) -> bytes:
         usual = {"tables": (), "members": 1, "weights": (), "linear_members": 0}
         unset = {name for name, value in usual.items() if getattr(self, name) == value}
-        return self.model_dump_json(indent=2, exclude_none=True, exclude=unset).encode() + b"\n"
+        text = self.model_dump_json(indent=2, exclude_none=True, exclude=unset).encode() + b"\n"
+        if len(text) <= INDENTED_BYTES:
+            return text
+        return self.model_dump_json(exclude_none=True, exclude=unset).encode() + b"\n"
 
     @classmethod
     def from_json(cls, text: bytes) -> Manifest:
         """Read and check a manifest.
 
         Raises:
-            ManifestError: The text is no JSON, of another format, or has invalid values.
+            ManifestError: The text is too large, no JSON, of another format, or has invalid values.
         """
+        check_document(text)
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -256,14 +285,14 @@ class Manifest(Frozen):
 
 
 def _first_message(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    first = first_of(error)
+    where = place_of(first)
     if where == "format":
-        return f"format is {first['input']!r}, this program reads format {FORMAT}"
+        return f"format is {shown(first['input'])}, this program reads format {FORMAT}"
     if where == "fusion":
         served = f"{PRODUCT!r} and {LINEAR!r}, products of experts"
-        return f"fusion is {first['input']!r}, this program serves {served}"
-    return f"{where}: {first['msg']}" if where else first["msg"]
+        return f"fusion is {shown(first['input'])}, this program serves {served}"
+    return f"{where}: {cause_of(first)}" if where else cause_of(first)
 
 
 def _check_columns(names: Sequence[str]) -> None:

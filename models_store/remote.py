@@ -18,6 +18,7 @@ import fsspec
 
 from models_store.errors import BundleRefused, ManifestError, StoreAway, VersionExists
 from models_store.folder import MANIFEST, VERSION, Bundle, StoredVersion, completed, inside
+from models_store.limits import MAX_MANIFEST_BYTES
 from models_store.manifest import Manifest
 
 CHANGING = ("ETag", "LastModified", "mtime", "created", "md5Hash", "updated", "size")
@@ -113,7 +114,8 @@ class ObjectStore:
     def _copy(self, folder: Path) -> None:
         """Copy one version into a folder."""
         name, number = folder.parent.name, int(folder.name)
-        content = self._read(name, number, MANIFEST)
+        # One byte more shows that a manifest is too large, without all of it in memory.
+        content = self._read(name, number, MANIFEST, end=MAX_MANIFEST_BYTES + 1)
         try:
             listed = Manifest.from_json(content).files
         except ManifestError as error:
@@ -125,9 +127,9 @@ class ObjectStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self._read(name, number, file))
 
-    def _read(self, name: str, number: int, file: str) -> bytes:
+    def _read(self, name: str, number: int, file: str, end: int | None = None) -> bytes:
         try:
-            return self._ask(self._fs.cat_file, self._key(name, number, file))
+            return self._ask(self._fs.cat_file, self._key(name, number, file), end=end)
         except FileNotFoundError:
             raise BundleRefused(f"{name}/{number}: {file} is missing or unreadable") from None
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import chain, islice
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from models_store.errors import UnknownModel
-from models_store.folder import Bundle, StoredVersion, names, publish, versions
+from models_store.folder import Bundle, StoredVersion, publish, published, versions
 from models_store.manifest import Manifest
 
 MOST_STAMPED = 10_000
@@ -86,7 +88,7 @@ class Folder:
         self._root = root
 
     def published(self) -> dict[str, list[int]]:
-        return {name: versions(self._root, name) for name in names(self._root)}
+        return published(self._root)
 
     def vanished(self) -> str | None:
         return None if self._root.is_dir() else f"there is no folder {self._root}"
@@ -95,10 +97,7 @@ class Folder:
         return max(versions(self._root, name), default=0) + 1
 
     def stamp(self, name: str, number: int) -> str:
-        folder = self._root / name / str(number)
-        # Deeper folders, which no bundle needs, may be without end.
-        paths = islice(chain(folder.glob("*"), folder.glob("*/*")), MOST_STAMPED)
-        return repr(sorted((str(path.relative_to(folder)), *_state(path)) for path in paths))
+        return repr(sorted(islice(_states(self._root / name / str(number)), MOST_STAMPED)))
 
     def fetch(self, name: str, number: int) -> StoredVersion:
         return StoredVersion(self._root / name / str(number))
@@ -110,13 +109,26 @@ class Folder:
         return str(publish(self._root, manifest, files))
 
 
-def _state(path: Path) -> tuple[int, int]:
-    """Size and time of the last change; zeros for a file that was removed since it was listed."""
+def _states(folder: Path, levels: int = 2) -> Iterator[tuple[str, int, int]]:
+    """Yields path, size and time of the last change of a folder and of what lies in its first levels.
+
+    A link counts as itself: what it leads to may change at any time, and a bundle has no links.
+    """
     try:
-        status = path.lstat()
-    except OSError:
-        return (0, 0)
-    return status.st_size, status.st_mtime_ns
+        status = folder.lstat()
+        yield str(folder), status.st_size, status.st_mtime_ns
+        if not stat.S_ISDIR(status.st_mode):
+            return
+        # Deeper folders, which no bundle needs, may be without end.
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if levels > 1 and entry.is_dir(follow_symlinks=False):
+                    yield from _states(Path(entry.path), levels - 1)
+                else:
+                    status = entry.stat(follow_symlinks=False)
+                    yield entry.path, status.st_size, status.st_mtime_ns
+    except OSError:  # removed since it was listed, or unreadable
+        return
 
 
 def store_at(address: str | Path) -> Store:

@@ -42,7 +42,7 @@ from training.evaluation.gains import beats_the_mean
 from training.evaluation.members import MemberGraphs
 from training.evaluation.metrics import Gain
 from training.evaluation.residuals import fit_residuals
-from training.export import OnnxGraphs, export
+from training.export import OnnxGraphs, check_room, export
 from training.importing import read_saved, to_bundle
 from training.launch import Launch, is_leader, launched
 from training.places import reason
@@ -93,6 +93,7 @@ def fit(
     with naming_lost_processes(processes, folder):
         fabric = fabric_for(experiment.fit, launch)
         prepared = data.prepare(experiment, fabric)
+    check_room(experiment, prepared)
     _announce(experiment, prepared, folder, launch)
     with tracked(trackers if leader else [], experiment, folder, resume) as log:
         with _shown(experiment, prepared, log) as progress:

@@ -5,7 +5,6 @@ An unknown key is an error, so that a misspelt setting is never silently a defau
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,11 +12,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from models_store.kinds import KINDS
 from models_store.kinds.fields import Column, Name, Spectrogram
+from models_store.limits import Description, Text, cause_of, first_of, place_of
 from models_store.manifest import KindName, Modality
 from models_store.members import MOST_MEMBERS
 from models_store.tables.dialect import FileDialect
 from training.augment_config import Augment, usual_or_none
 from training.errors import ExperimentError
+from training.toml import parse
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 LINEAR_MEMBERS = 4
@@ -60,19 +61,19 @@ class Network(_Frozen):
 class TableColumn(_Frozen):
     """One column of a vector, of counts or of a table, and its place in the file."""
 
-    name: str
+    name: Text
     """Name of the column in requests and responses."""
-    unit: str | None = None
+    unit: Text | None = None
     """Unit such as ``cm``, shown beside every value."""
     range: tuple[float, float] | None = None
     """Lowest and highest expected value, for display; values are not clipped."""
-    field: str | None = None
+    field: Text | None = None
     """Header of the column in the file; default: its name."""
     likelihood: str | None = None
     """Of a column of a ``table``: ``normal``, ``log_normal``, ``laplace``, ``student_t``, ``poisson``,
     ``negative_binomial``, ``zero_inflated`` or ``categorical``; default: ``categorical`` with labels, else
     ``normal``."""
-    labels: tuple[str, ...] | None = None
+    labels: tuple[Text, ...] | None = None
     """Of a column of a ``table``: its labels, in the order of their indices."""
     ordered: bool = False
     """Of a column of a ``table``: whether its labels go from the lowest to the highest."""
@@ -109,7 +110,7 @@ class ModalityChoice(_Frozen):
     likelihood: str | None = None
     """``normal``, ``log_normal``, ``laplace``, ``student_t``, ``bernoulli``, ``categorical``, ``poisson``,
     ``negative_binomial``, ``zero_inflated``, or ``mixed`` of a ``table``; default: that of the source."""
-    labels: tuple[str, ...] | None = None
+    labels: tuple[Text, ...] | None = None
     """For a category: its labels, in the order of their indices."""
     columns: tuple[TableColumn, ...] | None = None
     """For a vector, counts or a table: its columns, in order."""
@@ -310,9 +311,9 @@ class Experiment(_Frozen):
 
     name: Name
     """Name of the published model."""
-    description: str = ""
+    description: Description = ""
     """One sentence for the card."""
-    licence: str = ""
+    licence: Description = ""
     """Licence of the weights and of the data."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the initial weights, the order of rows and every draw; determines the model."""
@@ -366,24 +367,19 @@ def read_experiment(name_or_path: str) -> tuple[Experiment, str]:
         raise ExperimentError(f"no experiment file '{name_or_path}'; built in are {names}")
     try:
         text = path.read_text(encoding="utf-8")
-        return Experiment.model_validate(tomllib.loads(text)), text
+        return Experiment.model_validate(parse(text)), text
     except ValidationError as error:
         raise ExperimentError(f"{path}: {_first(error)}") from None
     except UnicodeDecodeError as error:
         raise ExperimentError(f"{path} must be UTF-8 text: byte {error.start} is not") from None
-    except RecursionError:
-        raise ExperimentError(f"{path}: arrays or tables are nested too deeply") from None
     except OSError as error:
         raise ExperimentError(f"{path} cannot be read: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
+    except ExperimentError as error:
         raise ExperimentError(f"{path}: {error}") from None
-    except ValueError:
-        raise ExperimentError(f"{path}: an integer has more digits than any setting takes") from None
 
 
 def _first(error: ValidationError) -> str:
-    first: Any = error.errors(include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    first = first_of(error)
     if first["type"] == "extra_forbidden":
-        return f"unknown key '{where}'"
-    return f"{where}: {first['msg']}, got {first['input']!r:.200}"
+        return f"unknown key '{place_of(first)}'"
+    return f"{place_of(first)}: {cause_of(first, shows_input=True)}"

@@ -15,7 +15,9 @@ from safetensors.torch import save as safetensors_bytes
 
 from models_store import golden
 from models_store.arrays import Array
+from models_store.errors import ManifestError
 from models_store.likelihoods import Parameters
+from models_store.limits import MOST_VALUES, check_document
 from models_store.linear import EncoderOutput
 from models_store.manifest import LINEAR, PRODUCT, Manifest, Modality, decoder_file, encoder_file
 from training.checkpoint import EpochReport
@@ -30,6 +32,8 @@ PROVIDERS: Mapping[str, Sequence[tuple[str, dict[str, str]]]] = {
 }
 """Providers of onnxruntime by type of device, before that of the CPU."""
 PARITY_BATCHES = (1, 7, 64)
+SHARE_BEFORE_METRICS = 0.75
+"""Share of the limits of a manifest that is filled before a model is measured."""
 GOLDEN_ROWS = 32
 
 
@@ -169,6 +173,35 @@ def described(
         tables=prepared.tables,
         trained=_origin(experiment, prepared, reports),
     )
+
+
+def check_room(experiment: Experiment, prepared: Prepared) -> None:
+    """Checks, before training, that a service will accept the size of the manifest.
+
+    Raises:
+        ExportError: The manifest would be too large, or has a text that is too long.
+    """
+    losses = [-1000.1234] * min(experiment.model.members * experiment.fit.epochs, MOST_VALUES)
+    manifest = Manifest.model_construct(  # checked below as a whole, with values that were copied unchecked
+        name=experiment.name,
+        version=1,
+        created=datetime.now(UTC),
+        description=experiment.description,
+        licence=experiment.licence,
+        latent_dim=1,
+        modalities=prepared.modalities,
+        tables=prepared.tables,
+        trained={"history": {"train_loss": losses, "validation_loss": losses}},
+    )
+    document = manifest.to_json()
+    try:
+        check_document(document, SHARE_BEFORE_METRICS)
+        Manifest.from_json(document)
+    except ManifestError as error:
+        raise ExportError(
+            f"the model could not be published: {error}; the manifest lists every column, label and loss of "
+            "an epoch: shorten or leave out some, or set fewer epochs"
+        ) from None
 
 
 def golden_inputs(

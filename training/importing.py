@@ -17,7 +17,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 from torch import Tensor, nn
 
+from models_store.errors import shown
 from models_store.likelihoods import FAMILIES
+from models_store.limits import cause_of, first_of, place_of
 from models_store.manifest import Manifest, Modality
 from training.config import Experiment
 from training.data import Prepared
@@ -162,15 +164,15 @@ def _config(folder: Path) -> tuple[dict[str, Any], Saved]:
         raise ImportRefused(f"{path} is no JSON: {error}") from None
     if not isinstance(raw, dict) or raw.get("name") != "MVAEConfig":
         name = raw.get("name") if isinstance(raw, dict) else raw
-        raise ImportRefused(f"{path} is of '{name!s:.60}'; only an MVAE, of 'MVAEConfig', can be imported")
+        raise ImportRefused(f"{path} is of {shown(name)}; only an MVAE, of 'MVAEConfig', can be imported")
     if not raw.get("input_dims"):
         raise ImportRefused(f"{path} has no input_dims: write the shape of every modality there")
     try:
         config = Saved.model_validate_json(json.dumps(raw))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the configuration"
-        raise ImportRefused(f"{path}: {where}: {first['msg']}, got {first['input']!r:.60}") from None
+        first = first_of(error)
+        where = place_of(first) or "the configuration"
+        raise ImportRefused(f"{path}: {where}: {cause_of(first, shows_input=True)}") from None
     for name, dist in (config.decoders_dist or {}).items():
         if dist not in FAMILIES:
             raise ImportRefused(f"{path}: decoders_dist of '{name}' is '{dist}', which is not known")

@@ -169,7 +169,7 @@ def _from_array(modality: ModalityFields, array: Array, numbers: Array) -> Array
 
 
 def _choices(labels: Sequence[str]) -> str:
-    return ", ".join(repr(label) for label in labels[:20]) + (", …" if len(labels) > 20 else "")
+    return ", ".join(shown(label) for label in labels[:20]) + (", …" if len(labels) > 20 else "")
 
 
 def _or_integer(labels: tuple[str, ...]) -> str:

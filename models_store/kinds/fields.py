@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from models_store.limits import MOST_AXES, Text
 from models_store.tables.dialect import normal
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
@@ -37,14 +38,14 @@ class Frozen(BaseModel):
 class Column(Frozen):
     """One column of a vector, of counts or of a table, in its unit."""
 
-    name: str
-    unit: str | None = None
+    name: Text
+    unit: Text | None = None
     range: tuple[float, float] | None = None
-    field: str | None = None
+    field: Text | None = None
     """Header of the column in the training table, where it is not the name."""
-    likelihood: str | None = None
+    likelihood: Text | None = None
     """Likelihood of a column of a table; None in other kinds."""
-    labels: tuple[str, ...] | None = None
+    labels: tuple[Text, ...] | None = None
     """Text of each index of a categorical column of a table."""
     ordered: bool | None = None
     """Whether the labels are in an order, from the lowest to the highest."""
@@ -97,20 +98,20 @@ class ModalityFields(Frozen):
     """Fields of a modality that its kind reads and writes rows by."""
 
     name: Name
-    kind: str
-    shape: tuple[Annotated[int, Field(gt=0)], ...]
+    kind: Text
+    shape: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(max_length=MOST_AXES)]
     """Shape of one row, as its kind allows: (H, W) or (H, W, C) for an image, (C,) for a vector, () for a
     category."""
     dtype: Dtype
-    likelihood: str
-    labels: tuple[str, ...] | None = None
+    likelihood: Text
+    labels: tuple[Text, ...] | None = None
     """Text of each index of a category."""
     columns: tuple[Column, ...] | None = None
     """Columns of a vector, of counts or of a table."""
     range: tuple[float, float] | None = None
     """Lowest and highest value, where the kind or the likelihood has them."""
     spectrogram: Spectrogram | None = None
-    field: str | None = None
+    field: Text | None = None
     """Header of the column in the training table, for a modality that is one column."""
     background: Annotated[int, Field(ge=0, le=255)] | None = None
     """Level, 0 … 255, of the background of the training pictures, on which transparent pictures are drawn."""

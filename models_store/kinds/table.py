@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from models_store.arrays import Array
-from models_store.errors import UnreadableFile, WrongValue, shown
+from models_store.errors import LONGEST_LISTED, UnreadableFile, WrongValue, shown
 from models_store.kinds import arrays
 from models_store.kinds.fields import ModalityFields
 from models_store.tables.dialect import normal
@@ -222,7 +222,8 @@ def names_of(modality: ModalityFields, given: Collection[str]) -> list[str]:
     names = [aliases.get(name) or aliases.get(normal(name)) for name in given]
     if None in names:
         unknown = next(one for one, name in zip(given, names, strict=True) if name is None)
-        first = ", ".join(modality.column_names[:10]) + (", …" if len(modality.column_names) > 10 else "")
+        first = ", ".join(name[:LONGEST_LISTED] for name in modality.column_names[:10])
+        first += ", …" if len(modality.column_names) > 10 else ""
         raise WrongValue(f"unknown column {shown(unknown)}; the columns are {first}")
     if len({*names}) < len(names):
         raise WrongValue("a column of the table is named twice")

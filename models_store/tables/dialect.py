@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from models_store.limits import Text
+
 Format = Literal["csv", "parquet", "excel", "json", "jsonl"]
 Compression = Literal["none", "gzip", "zstd"]
 DecimalMark = Literal[".", ","]
@@ -114,7 +116,7 @@ class TableLayout(BaseModel):
 
     format: Format | None = None
     """Format of the file."""
-    encoding: str | None = None
+    encoding: Text | None = None
     """Encoding of text, as Python names it."""
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
     """Character between two cells of text."""
@@ -124,7 +126,7 @@ class TableLayout(BaseModel):
     """Decimal mark of the numbers in text."""
     thousands: ThousandsMark | None = None
     """Mark between groups of three digits; empty where there is none."""
-    missing: tuple[str, ...] = ()
+    missing: tuple[Text, ...] = ()
     """Cells that mean a missing value in every column, besides empty ones."""
     title_lines: int | None = Field(default=None, ge=0)
     """Number of lines before the header."""
@@ -135,7 +137,7 @@ class TableLayout(BaseModel):
 class FileDialect(TableLayout):
     """How a file of rows is written, in an experiment. What is left out is detected."""
 
-    missing_in: dict[str, tuple[str, ...]] = {}
+    missing_in: dict[Text, tuple[Text, ...]] = {}
     """By header, further cells that mean a missing value in that column."""
     footer_lines: int | None = Field(default=None, ge=0)
     """Number of lines below the last row of text or Excel, such as totals and notes; default: by their words
@@ -147,7 +149,7 @@ class StoredColumn(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    header: str
+    header: Text
     """Header as the file spells it."""
     decimal: DecimalMark | None = None
     """Decimal mark of its numbers."""
@@ -155,18 +157,18 @@ class StoredColumn(BaseModel):
     """Mark between groups of three digits."""
     percent: bool | None = None
     """Its numbers end with a percent sign."""
-    prefix: str | None = None
+    prefix: Text | None = None
     """Text before each of its numbers, such as ``$``."""
-    suffix: str | None = None
+    suffix: Text | None = None
     """Text behind each of its numbers, such as `` kg``."""
-    missing: tuple[str, ...] | None = None
+    missing: tuple[Text, ...] | None = None
     """Cells that mean a missing value in this column."""
 
 
 class TrainingTable(TableLayout):
     """How a table that trained a model is written: no cell of it, but the headers of all its columns."""
 
-    modalities: tuple[str, ...] = ()
+    modalities: tuple[Text, ...] = ()
     """Modalities that the table holds."""
     columns: tuple[StoredColumn, ...] = ()
     """Columns from left to right, those that no modality has among them."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_store.errors import ManifestError
+from models_store.errors import ManifestError, shown
 from models_store.likelihoods import Bernoulli
 from models_store.manifest import Manifest
 from tests.models_store.examples import array, category, counts, image, manifest
@@ -223,7 +223,7 @@ def test_a_model_without_modalities_is_refused() -> None:
 @pytest.mark.parametrize("other", [0, 2, "1", None])
 def test_another_format_is_refused_with_the_one_that_is_read(other: Any) -> None:
     sentence = refusal(written(format=other))
-    assert f"format is {other!r}" in sentence
+    assert f"format is {shown(other)}" in sentence
     assert "reads format 1" in sentence
 
 

@@ -120,6 +120,37 @@ def test_the_stamp_of_a_folder_without_end_is_taken_from_its_first_levels(bundle
     assert place.stamp("digits", 1) != before
 
 
+def test_a_version_that_is_a_link_is_refused(bundle: Path) -> None:
+    bundle.rename(bundle.parents[2] / "elsewhere")
+    bundle.symlink_to(bundle.parents[2] / "elsewhere")
+    place = Folder(bundle.parents[1])
+    assert place.published() == {"digits": [1]}
+    assert "is a symbolic link" in refusal(bundle)
+
+
+def test_the_stamp_of_a_link_does_not_change_with_what_it_leads_to(bundle: Path) -> None:
+    outside = bundle.parents[2] / "outside"
+    (outside / "deeper").mkdir(parents=True)
+    (bundle.parent / "2").symlink_to(outside)
+    (bundle / "link").symlink_to(outside)
+    place = Folder(bundle.parents[1])
+    before = [place.stamp("digits", number) for number in (1, 2)]
+    (outside / "new").touch()
+    (outside / "deeper" / "new").touch()
+    os.utime(outside, (1, 1))
+    assert [place.stamp("digits", number) for number in (1, 2)] == before
+    assert "outside" not in before[0]
+    (bundle.parent / "2").unlink()
+    (bundle.parent / "2").symlink_to(outside / "deeper")
+    assert place.stamp("digits", 2) != before[1]
+
+
+def test_links_without_an_end_hide_no_model(bundle: Path) -> None:
+    (bundle.parent / "2").symlink_to("2")
+    (bundle.parents[1] / "looped").symlink_to("looped")
+    assert Folder(bundle.parents[1]).published() == {"digits": [1]}
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
 def test_a_model_whose_folder_cannot_be_read_hides_no_other(
     bundle: Path, caplog: pytest.LogCaptureFixture

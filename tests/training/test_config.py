@@ -48,11 +48,15 @@ def test_a_mistake_is_refused_with_its_place(text: str, message: str, tmp_path: 
     ("content", "message"),
     [
         (b'name="\xff"', r"x\.toml must be UTF-8 text: byte 6 is not"),
-        (b"a=" + b"[" * 3000 + b"]" * 3000, r"x\.toml: arrays or tables are nested too deeply"),
+        (b"a=" + b"[" * 3000 + b"]" * 3000, r"x\.toml: tables and arrays must be nested at most 32 deep"),
         (b"seed=1" + b"0" * 5000, r"x\.toml: an integer has more digits"),
+        (b"seed=0x" + b"f" * 5000, r"x\.toml: an integer must be within 64 bits, .* got one of 20000 bits"),
+        (b".".join([b"a"] * 5000) + b"=1", r"x\.toml: tables and arrays must be nested at most 32 deep"),
+        (b".".join([b"a"] * 31) + b"=1", r"x\.toml: name: Field required, got \{'a': \{'a': \{'a': \{"),
+        (b"licence='" + b"a" * 10_001 + b"'\n" + MINIMAL.encode(), "at most 10000 characters, got 10001"),
         (MINIMAL.encode() + b"[model]\nbeta = inf\n", r"x\.toml: model\.beta: .*finite number"),
     ],
-    ids=["encoding", "nesting", "digits", "infinity"],
+    ids=["encoding", "nesting", "digits", "hex", "keys", "deep", "length", "infinity"],
 )
 def test_a_file_that_cannot_be_parsed_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_bytes(content)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
+from models_store.errors import ManifestError
 from models_store.latent import Latent
+from models_store.limits import check_document
 from models_store.manifest import Manifest, Reference
 from training.evaluation.answers import answer_metrics
 from training.evaluation.by_column import column_metrics
@@ -19,6 +22,11 @@ from training.evaluation.probes import probes
 from training.evaluation.scores import log_probs, references, score
 from training.evaluation.space import fits
 from training.evaluation.value import values
+
+SHARE_WITH_METRICS = 0.9
+"""Share of the limits of a manifest that is filled before its files are listed."""
+LEAST_NEEDED = (("value",), ("accuracy", "calibration"), ("intervals",), ("log_prob",))
+"""Metrics that a manifest without room for all leaves out, in this order, after tables of reliability."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +42,29 @@ class Findings:
     reference: Mapping[str, Reference]
 
     def stated_in(self, manifest: Manifest) -> Manifest:
-        """Returns the manifest with these metrics and reference scores."""
-        return manifest.model_copy(
-            update={"metrics": dict(self.metrics), "reference": dict(self.reference) or None}
-        )
+        """Returns the manifest with these metrics and reference scores, or with those that it has room for.
+
+        Many of them are of pairs of modalities: of several hundred, the manifest would be refused.
+        """
+        reference = dict(self.reference) or None
+        stated = manifest
+        for metrics in _shortened(dict(self.metrics)):
+            stated = manifest.model_copy(update={"metrics": metrics, "reference": reference})
+            with suppress(ManifestError):
+                check_document(stated.to_json(), SHARE_WITH_METRICS)
+                break
+        return stated
+
+
+def _shortened(metrics: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields metrics, and then ever fewer of those that pairs of modalities have."""
+    yield metrics
+    by_question = metrics.get("calibration", {}).items()
+    metrics = {**metrics, "calibration": {question: {**one, "bins": []} for question, one in by_question}}
+    yield metrics
+    for names in LEAST_NEEDED:
+        metrics = {**metrics, **{name: {} for name in names}}
+        yield metrics
 
 
 def measure_answers(evaluated: EvaluatedModel) -> Findings:

@@ -42,7 +42,7 @@ def pictures(
     history = evaluated.manifest.trained.get("history", {})
     if len(history.get("train_loss", ())) > 1:
         drawn["losses.png"] = losses(history)
-    if metrics["calibration"]:
+    if any(_some(metrics["calibration"])):
         drawn["reliability.png"] = reliability(metrics["calibration"])
     return {name: content for name, content in drawn.items() if content is not None}
 
@@ -155,6 +155,9 @@ def reliability(calibration: Mapping[str, Calibration]) -> bytes:
 
 
 def _some(calibration: Mapping[str, Calibration]) -> Iterator[tuple[str, Calibration]]:
-    """Yields the conditionals on one modality; more lines could not be distinguished."""
-    alone = [(conditional, how) for conditional, how in calibration.items() if "," not in conditional]
+    """Yields the conditionals on one modality; more lines could not be distinguished.
+
+    A manifest without room for all metrics has no bins.
+    """
+    alone = [(name, how) for name, how in calibration.items() if "," not in name and how["bins"]]
     yield from alone[:MOST_MODALITIES]

@@ -203,3 +203,12 @@ def test_any_bytes_give_one_index_or_are_refused(content: bytes) -> None:
     else:
         assert read.shape == (1,)
         assert content.decode().strip() == ("cat", "dog", "blå hval")[read[0]]
+
+
+def test_a_message_shows_some_labels_and_the_start_of_each() -> None:
+    modality = category(*(f"{number:03} " + "a" * 900 for number in range(100)))
+    with pytest.raises(InputRefused) as refused:
+        read_values(modality, ["b" * 10_000])
+    assert len(str(refused.value)) < 1200
+    assert "'000 aaa" in str(refused.value)
+    assert "…" in str(refused.value)
