@@ -20,6 +20,7 @@ from service.engine.model import Model
 from service.engine.sessions import cpu_quota
 from service.engine.workers import Workers
 from service.errors import NotFound, NotReady, TooBusy, WrongInput
+from service.models.listing import Listing
 from service.models.loading import Loaded, Queue, load
 from service.models.sandbox import TrialLimits
 from service.models.trials import Passed, Trials
@@ -67,7 +68,8 @@ class Catalog:
         self.store_away: str | None = None
         """Why the store did not answer when it was last looked at."""
         self.published: dict[str, list[int]] = {}
-        """What was in the store when it was last looked at."""
+        """Considered versions that were in the store when it was last looked at."""
+        self._listing = Listing(self._required, self.settings.versions)
         self._store: stores.Store | None = None
         self._threads = self.settings.threads or max(1, cpu_quota() // self.settings.workers)
         self._workers = Workers(self._threads)
@@ -215,7 +217,8 @@ class Catalog:
     def _look(self) -> str | None:
         """Follows what is published; returns why the store is not there, or None."""
         place = self._place()
-        published = self.published = place.published()
+        published = place.published()
+        self.published = self._listing.of(published)
         if not published and (self.versions or place.vanished()):
             return place.vanished() or f"the store {self.settings.store} is empty"
         for name, loaded in self.versions.items():
@@ -229,9 +232,9 @@ class Catalog:
         self.trials.forget(self._is_published)
         self._awaited = []
         missing = self.missing  # their trials come first
-        for name in sorted(published, key=lambda name: name not in missing):
+        for name in sorted(self.published, key=lambda name: name not in missing):
             if name not in self._dismissed:
-                self._follow(name, published[name])
+                self._follow(name, self.published[name])
         return None
 
     def _is_published(self, key: tuple[str, int]) -> bool:
@@ -269,7 +272,7 @@ class Catalog:
             NotFound: It is not in the store.
             StoreAway: The store does not answer.
         """
-        published = self.published = self._place().published()
+        published = self.published = self._listing.of(self._place().published())
         if name not in published:
             raise NotFound(f"no model '{name}' is in the store; there is {listed(published)}")
         numbers = published[name]
