@@ -33,6 +33,8 @@ WAIT_SECONDS = 1.0
 """Longest wait for memory that other requests give back."""
 BYTES_OF_NUMBER = 48
 """Bytes of one number of a response: float32, and twice up to 22 as JSON, whose pieces are joined."""
+BYTES_OF_CHARACTER = 12
+"""Bytes of one character of a response: 4 in an array, 4 in a string, and twice 2 or more in the response."""
 
 
 class Stopped(Exception):

@@ -16,7 +16,7 @@ from models_store.manifest import Manifest, Modality, decoder_file, encoder_file
 from models_store.residuals import Residuals
 from service.engine.admission import Admission, Computation
 from service.engine.batching import Runner
-from service.engine.budget import BYTES_OF_NUMBER, SMALL, Budget
+from service.engine.budget import BYTES_OF_CHARACTER, BYTES_OF_NUMBER, SMALL, Budget
 from service.engine.calibrating import corrections
 from service.engine.draws import draw_mixture
 from service.engine.fusing import Explanation, FusionRequest, FusionResult
@@ -27,7 +27,14 @@ from service.engine.residuals import RowFactors, factors_of_rows
 from service.engine.robust import mean_of, tempered
 from service.engine.rules import Limits, Rules
 from service.engine.scoring import Scored, p_values, questions_of
-from service.engine.summaries import FIELDS, Summary, SummaryOptions, numbers_by_row, numbers_in
+from service.engine.summaries import (
+    FIELDS,
+    Summary,
+    SummaryOptions,
+    characters,
+    numbers_by_row,
+    numbers_in,
+)
 from service.engine.targets import Draws, decode, size_of
 from service.engine.workers import aside
 
@@ -137,7 +144,7 @@ class Model:
         names = self.rules.encoding(observations, condition, draws)
         by_row = (draws + 2) * self.manifest.latent_dim + (len(self.manifest.names) + 3 if explained else 0)
         numbers = observations.n * by_row
-        await self._reserve((numbers + self._natural(observations.n, names)) * BYTES_OF_NUMBER)
+        await self.reserve((numbers + self._natural(observations.n, names)) * BYTES_OF_NUMBER)
         fused = await self._fused(
             observations, names, draws, seed, return_mean=return_mean, explained=explained, robust=robust
         )
@@ -189,7 +196,7 @@ class Model:
         self.rules.check_size(observations.n, max(draws, summary_draws))
         options = SummaryOptions(fields, draws, summary_draws, seed, noise)
         natural = self._natural(observations.n, names) * BYTES_OF_NUMBER
-        await self._reserve(self._bytes_of(options, observations.n, target_names) + natural)
+        await self.reserve(self._bytes_of(options, observations.n, target_names) + natural)
         most = options.draws_of_z
         fused = await self._fused(observations, names, most, seed, return_mean=return_mean, robust=robust)
         z = await self._drawn(fused.z, prior, seed, in_tables=in_tables)
@@ -246,7 +253,7 @@ class Model:
         scorer = Scorer(decoders, modalities, together, observations, self.admission, self.manifest.mixture)
         cells = min(observations.n * draws * scorer.cells, CELLS_AT_ONCE)
         natural = 2 * self._natural(observations.n, together)
-        await self._reserve((observations.n * draws + natural) * BYTES_OF_NUMBER + cells * BYTES_OF_CELL)
+        await self.reserve((observations.n * draws + natural) * BYTES_OF_NUMBER + cells * BYTES_OF_CELL)
         conditional, posterior = [
             (await self._fused(observations, names, 0, seed, return_mean=True, robust=robust)).posterior
             for names in (given, together)
@@ -259,7 +266,7 @@ class Model:
 
     # --- the steps ------------------------------------------------------------------------------------
 
-    async def _reserve(self, size: int) -> None:
+    async def reserve(self, size: int) -> None:
         """Takes memory for the current request; small requests are not counted."""
         if size > SMALL:
             await self.budget.take(size)
@@ -283,7 +290,9 @@ class Model:
         self.rules.check_drawn(rows, of_z)
         cells = options.draws_of_z * max(math.prod(one.parameter_shape()) for one in modalities)
         in_memory = min(rows * cells, CELLS_AT_ONCE)
-        return rows * (answered * BYTES_OF_NUMBER + of_z * BYTES_OF_Z) + in_memory * BYTES_OF_CELL
+        texts = sum(characters(one, options.fields, rows, options.samples) for one in modalities)
+        numbers = rows * (answered * BYTES_OF_NUMBER + of_z * BYTES_OF_Z)
+        return numbers + in_memory * BYTES_OF_CELL + texts * BYTES_OF_CHARACTER
 
     def _fused(
         self,
@@ -356,7 +365,7 @@ class Model:
         """Factors of the residuals of every row; None where no target depends on them."""
         if self.residuals is None or self.residuals.cells.keys().isdisjoint(targets):
             return None
-        await self._reserve(2 * z.shape[0] * z.shape[1] * self.residuals.rank * BYTES_OF_Z)
+        await self.reserve(2 * z.shape[0] * z.shape[1] * self.residuals.rank * BYTES_OF_Z)
         given, run = [self.rules.modality(name) for name in names], partial(decode, self._graphs)
         return await factors_of_rows(
             self.residuals, given, run, observations, z, seed=seed, at_once=CELLS_AT_ONCE, exact=exact

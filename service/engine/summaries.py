@@ -248,6 +248,17 @@ def numbers_by_row(modality: Modality, fields: Collection[str], draws: int) -> i
     return math.prod(shape) * sum(parts.get(field, 0) for field in {*fields}) + 2 * labels
 
 
+def characters(modality: Modality, fields: Collection[str], rows: int, draws: int) -> int:
+    """Counts the characters of labels, columns and units in the response for some rows of a target.
+
+    Labels are in arrays, whose texts all take as much as the longest.
+    """
+    by_row = 0
+    for labels, longest in modality.label_sets:
+        by_row += longest * (labels * ("probabilities" in fields) + draws * ("samples" in fields))
+    return rows * by_row + modality.characters
+
+
 def samples(modality: Modality, parameters: Parameters, noise: bool, seed: int, first_row: int = 0) -> Array:
     """Returns the mean of p(x | z) at each draw of z, or with ``noise`` a draw of x: (n, N, *shape).
 

@@ -12,12 +12,16 @@ import orjson
 from models_store.arrays import Array
 from models_store.kinds import category
 from models_store.manifest import Manifest, Modality
+from service.engine.budget import BYTES_OF_CHARACTER
 from service.errors import WrongInput
 from service.formats import render
 from service.http.response import BYTES, JSON, Reply
 from service.oip import tensors
 from service.oip.outputs import Output
 from service.oip.requests import RequestedOutput
+
+CHARACTERS_OF_CLASS = 16
+"""Characters beside the label in an entry of a classification."""
 
 
 def write(
@@ -82,6 +86,17 @@ def values_of(manifest: Manifest, requested: RequestedOutput, output: Output, ar
     if requested.classes:
         return _classes(manifest, output, array, requested.classes)
     return _plain(manifest, output, array)
+
+
+def memory(manifest: Manifest, answers: Sequence[tuple[RequestedOutput, Output, Array]]) -> int:
+    """Bytes of the labels that classifications name, beside their numbers."""
+    characters = 0
+    for requested, output, array in answers:
+        labels = output.labels(manifest) if requested.classes else ()
+        if labels:
+            longest = CHARACTERS_OF_CLASS + max(map(len, labels))
+            characters += len(array) * min(requested.classes, len(labels)) * longest
+    return characters * BYTES_OF_CHARACTER
 
 
 def _plain(manifest: Manifest, output: Output, array: Array) -> Array:

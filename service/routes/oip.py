@@ -92,6 +92,7 @@ async def answer(loaded: Loaded, request: InferenceRequest, came: int, write: Ca
     size = sum(
         [array.size // COPIED if one.binary and not one.classes else array.size for one, _, array in answered]
     )
+    await model.reserve(answers.memory(model.manifest, answered))
     reply = await aside(size, write, model.manifest, request.head.id, returned, answered)
     cache.statistics.answered(rows.n, (came, read, computed, time.monotonic_ns()))
     return reply
