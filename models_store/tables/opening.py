@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, TypeAlias
 import zstandard
 
 from models_store.errors import UnreadableFile, listed
+from models_store.regular import open_regular
 from models_store.tables.dialect import Compression, Dialect, Format, TableLayout, footer_lines
 from models_store.tables.documents import ExcelSource, JsonSource
 from models_store.tables.known import KnownTables
@@ -129,7 +130,7 @@ def _unpacked(content: Path | bytes, where: str) -> tuple[Opener, Compression]:
     """Opens the content without its compression, from its start, as often as needed."""
 
     def plain() -> BinaryIO:
-        return content.open("rb") if isinstance(content, Path) else io.BytesIO(content)
+        return open_regular(content) if isinstance(content, Path) else io.BytesIO(content)
 
     try:
         with plain() as stream:

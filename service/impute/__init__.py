@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import io
 import json
+import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -155,7 +156,8 @@ def _run_data_set(model: Model, arguments: argparse.Namespace, progress: Progres
 def _run(model: Model, arguments: argparse.Namespace, progress: Progress) -> None:
     """Checks the whole table, then fills it: so errors are reported before a long computation."""
     file, options = Path(arguments.file), FillOptions.of(arguments)
-    if not file.is_file() and file.exists():
+    # Unlike the methods of Path, these take a name that is too long for one that does not exist.
+    if not os.path.isfile(file) and os.path.exists(file):  # noqa: PTH110, PTH113
         raise WrongInput(f"{file} is no file, and a table is read twice: first to check it")
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
     table = read_matched(model.manifest, file, options.keep)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,18 @@ def test_what_cannot_be_filled_is_refused_and_leaves_no_file(
 def test_a_file_that_is_not_there_is_one_sentence(store: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="No such file"):
         filled(store, tmp_path / "nothing.csv")
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".csv", "a" * 300 + "*.csv"])
+def test_a_name_that_is_too_long_is_one_sentence(store: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(SystemExit, match=r"^anyview-serve impute: .*(cannot be read|has no Parquet files)"):
+        filled(store, tmp_path / name, "--output", str(tmp_path / "out"))
+
+
+def test_a_pipe_is_not_waited_for(store: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SystemExit, match="is no file, and a table is read twice"):
+        filled(store, tmp_path / "pipe")
 
 
 def test_bytes_that_are_no_text_are_refused(store: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models_store.regular import open_regular
 from training.errors import DataError
 
 
@@ -21,7 +22,7 @@ def read(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
     """
     try:
         # opened here, since numpy leaves a damaged file open
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as archive:
             return {name: torch.from_numpy(archive[name]) for name in names}
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None

@@ -13,6 +13,7 @@ from models_store.errors import InputRefused
 from models_store.kinds import levels
 from models_store.kinds.image import background_of, is_transparent
 from models_store.manifest import Modality
+from models_store.regular import read_regular
 from training.tables.files import File, texts
 
 LOOKED_AT = 200
@@ -43,7 +44,7 @@ def _opaque(modality: Modality, file: File, field: str) -> Iterator[Array]:
     cells = (cell for block in file.blocks([field]) for cell in texts(block[field]))
     for place in islice((file.path.parent / cell for cell in cells if cell), LOOKED_FOR):
         try:
-            content = place.read_bytes()
+            content = read_regular(place)
             if not is_transparent(content):
                 yield kinds.read_file(modality, content)
         except (InputRefused, OSError):  # a missing entry

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import parquet
 
+from models_store.regular import open_regular
 from models_store.tables.dialect import FileDialect
 from models_store.tables.opening import OTHER_FORMATS
 from training.errors import DataError
@@ -35,10 +37,10 @@ def open_file(path: Path, how: FileDialect | None = None, marks: Marks = NO_MARK
     Raises:
         DataError: There is no such file, or it is of no known format.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - a name that is too long is none
         path = _table_in(path)
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             start = stream.read(4096)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
