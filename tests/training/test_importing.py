@@ -154,7 +154,7 @@ def test_a_model_file_that_is_more_than_tensors_is_refused(tmp_path: Path) -> No
         ({"latent_dim": "4"}, "latent_dim: Input should be a valid integer, got '4'"),
         ({"latent_dim": True}, "latent_dim: Input should be a valid integer"),
         ({"latent_dim": -4}, "latent_dim: Input should be greater than 0, got -4"),
-        ({"latent_dim": None}, "latent_dim: Input should be a valid integer, got None"),
+        ({"latent_dim": None}, "latent_dim: Input should be a valid integer, got null"),
         ({"latent_dim": 10**12, "custom_architectures": []}, r"latent_dim is 1e\+12, too large for model.pt"),
         ({"input_dims": {"a": [10**9, 10**9]}, "custom_architectures": []}, "input_dims of 'a' is 1e"),
         ({"input_dims": "abc"}, "input_dims: Input should be a"),
