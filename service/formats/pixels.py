@@ -16,7 +16,17 @@ BYTES_OF_PIXEL = 9
 """Memory of one pixel while its picture is decoded and converted, in bytes."""
 LOOP_PIXELS = 50_000
 """Pixels that are decoded on the event loop: some 1 ms."""
-PNG, RIFF = b"\x89PNG\r\n\x1a\n", b"RIFF"
+RIFF = b"RIFF"
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR"
+"""Begin of a PNG whose first chunk states its size, as it must."""
+PNG_HEAD = 33
+"""Bytes up to the end of that chunk."""
+LOOP_CHUNKS = 16
+"""Most further chunks of a PNG that is decoded on the event loop."""
+PLAIN_CHUNKS = frozenset(
+    {b"PLTE", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"bKGD", b"pHYs", b"tIME", b"tEXt", b"IDAT"}
+)
+"""Chunks that neither change the size nor are unpacked, but for the pixels."""
 LOCKING = (b"RIFF", b"ftyp")
 """Begin of WebP, and bytes 4 to 8 of AVIF and HEIC: their decoders make all threads of Python wait."""
 LOCKING_WEIGHT = 5
@@ -66,10 +76,23 @@ def _pixels_on_loop(file: bytes | str) -> int:
         return 0
     if content.startswith(RIFF) and content[8:12] == b"WAVE":
         return len(content)
-    if content.startswith(PNG):
+    if content.startswith(PNG) and _is_plain(content):
         width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
         return width * height
     return LOOP_PIXELS + 1
+
+
+def _is_plain(content: bytes) -> bool:
+    """Whether a PNG has only few chunks, whose work is that of the size it states first."""
+    start = PNG_HEAD
+    for _ in range(LOOP_CHUNKS):
+        name = content[start + 4 : start + 8]
+        if name in (b"IEND", b""):
+            return True
+        if name not in PLAIN_CHUNKS:
+            return False
+        start += 12 + int.from_bytes(content[start : start + 4], "big")
+    return False
 
 
 def _counted(allowance: Allowance, media: Sequence[tuple[Kind, bytes | str]]) -> int:

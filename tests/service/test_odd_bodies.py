@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from PIL import Image
+from PIL import Image, ImageFile
 
 from models_store.errors import InputRefused
 from models_store.kinds import read_values
+from tests.models_store import crafted
 from tests.models_store.examples import array, image
 from tests.service.asking import SEVEN, ask, inputs, parts
 
@@ -130,6 +132,32 @@ def test_pictures_whose_decoders_hold_the_interpreter_have_fewer_pixels(
     assert response.status_code == 413
     assert "the first 1 of 1 have 2000" in response.text
     assert few_pixels == []
+
+
+@pytest.mark.parametrize("form", ["form", "JSON", "tensor"])
+@pytest.mark.parametrize("name", ["plain", *crafted.crafted_pngs(1, 1)])
+def test_no_large_picture_is_decoded_on_the_event_loop(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, form: str, name: str
+) -> None:
+    """The size of a PNG is read where its decoder reads it."""
+    threads: list[bool] = []
+    load = ImageFile.ImageFile.load
+
+    def recorded(picture: ImageFile.ImageFile) -> Any:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            threads.append(True)
+        else:
+            threads.append(False)
+        return load(picture)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", recorded)
+    pictures = {"plain": crafted.png(300, 200), **crafted.crafted_pngs(300, 200)}
+    response = client.post(**bodies([pictures[name]])[form])
+    assert response.status_code == 200, response.text
+    assert threads
+    assert all(threads)
 
 
 @pytest.mark.parametrize("form", ["form", "JSON", "tensor"])
