@@ -9,7 +9,7 @@ import string
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,15 @@ BASE64_AT_ONCE = 2**20
 BLANKS = string.whitespace.encode()
 STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
 """From the URL-safe alphabet (RFC 4648, section 5)."""
+
+
+class Work(NamedTuple):
+    """Work of decoding a file."""
+
+    pixels: int = 0
+    """Pixels that decoding allocates or visits; 0 for what is no picture."""
+    weight: int = 1
+    """As how many each of them counts in a request."""
 
 
 class Kind(ABC):
@@ -88,9 +97,9 @@ class Kind(ABC):
             WrongValue: It can be read, but a value does not fit.
         """
 
-    def pixels(self, content: bytes) -> int:
-        """Pixels that decoding a file would make, by its header; 0 for what is no picture."""
-        return 0
+    def work(self, content: bytes) -> Work:
+        """Work of decoding a file, by its headers; no pixels if :meth:`read` refuses it by these."""
+        return Work()
 
     def read_file(self, modality: ModalityFields, content: bytes) -> Array:
         """See :func:`models_store.kinds.read_file`."""

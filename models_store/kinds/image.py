@@ -12,26 +12,19 @@ from PIL import Image, ImageOps
 
 from models_store.arrays import Array
 from models_store.errors import UnreadableFile, first_line
-from models_store.kinds import heif, levels, repair, tiles
-from models_store.kinds.base import MediaKind
+from models_store.kinds import decoding, heif, levels, repair, tiles
+from models_store.kinds.base import MediaKind, Work
+from models_store.kinds.decoding import LOCKING_FORMATS
 from models_store.kinds.fields import ModalityFields
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", *heif.FORMATS)
-MAX_PIXELS = 50_000_000
-"""Pixels of one picture, and of all pictures of one request."""
 MAXIMUM_TAGS = (341, 281)
 """SMaxSampleValue and MaxSampleValue of a TIFF."""
 NEAR, MOSTLY = 16, 0.75
 """Levels by which a border may differ from the background, and the share of borders that do not."""
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode by number of channels."""
-
-LOCKING_FORMATS = ("WEBP", "AVIF", "HEIF")
-"""Their decoders in Pillow hold the interpreter's lock."""
 _ONE_AT_A_TIME = threading.Lock()  # between two such pictures other threads run
-
-# read() refuses large pictures by their header; Pillow's limit would only warn.
-Image.MAX_IMAGE_PIXELS = None
 
 
 def read(modality: ModalityFields, content: bytes) -> Array:
@@ -50,8 +43,9 @@ def read(modality: ModalityFields, content: bytes) -> Array:
 def is_transparent(content: bytes) -> bool:
     """Whether a readable picture has pixels that are not opaque."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            if not picture.has_transparency_data or picture.width * picture.height > MAX_PIXELS:
+        with decoding.opened(content, FORMATS) as picture:
+            decoding.work(picture, content)
+            if not picture.has_transparency_data:
                 return False
             return bool(np.asarray(picture.convert("RGBA").getchannel("A")).min() < 255)
     except Exception:  # Pillow's parsers raise exceptions of any type on damaged files
@@ -74,13 +68,18 @@ def background_of(pixels: Array) -> int | None:
     return round(level) if alike.mean() >= MOSTLY else None
 
 
-def pixels(content: bytes) -> int:
-    """Pixels that the header of a picture states; 0 if it cannot be read."""
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            return picture.width * picture.height
-    except Exception:  # Pillow's parsers raise exceptions of any type on damaged files
-        return 0
+def work(content: bytes) -> Work:
+    """Work of decoding a picture, of which nothing is decoded; 0 if it is refused before it is decoded."""
+    bare = repair.bare_png(content) if content.startswith(repair.PNG) else None
+    for candidate in (content, bare):
+        try:
+            with decoding.opened(candidate or b"", FORMATS) as picture:
+                return decoding.work(picture, candidate or b"")
+        except UnreadableFile:
+            return Work()
+        except Exception as error:  # Pillow's parsers raise exceptions of any type on damaged files
+            del error
+    return Work()
 
 
 def _read(modality: ModalityFields, content: bytes) -> Image.Image:
@@ -106,10 +105,8 @@ def _read(modality: ModalityFields, content: bytes) -> Image.Image:
 
 
 def _decode(modality: ModalityFields, content: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-        width, height = picture.size
-        if width * height > MAX_PIXELS:
-            raise UnreadableFile(f"a picture may have {MAX_PIXELS} pixels, this one has {width} × {height}")
+    with decoding.opened(content, FORMATS) as picture:
+        decoding.work(picture, content)
         maximum = _stated_maximum(picture)
         with _ONE_AT_A_TIME if picture.format in LOCKING_FORMATS else nullcontext():
             picture.load()
@@ -185,8 +182,8 @@ class ImageKind(MediaKind):
     def suits_array(self, shape: tuple[int, ...], dtype: str, counted: bool) -> bool:
         return self.fits(shape) and shape[1:] != (2,) and dtype == "uint8"
 
-    def pixels(self, content: bytes) -> int:
-        return pixels(content)
+    def work(self, content: bytes) -> Work:
+        return work(content)
 
     def read(self, modality: ModalityFields, content: bytes) -> Array:
         return read(modality, content)[None]

@@ -28,13 +28,13 @@ def repaired(content: bytes) -> bytes | None:
         Exception: A JPEG cannot be decoded; Pillow raises exceptions of any type.
     """
     if content.startswith(PNG):
-        return _bare_png(content)
+        return bare_png(content)
     if content.startswith(JPEG) and not content.endswith(END_OF_IMAGE):
         return _ended_jpeg(content.rstrip(b"\xff"))
     return None
 
 
-def _bare_png(content: bytes) -> bytes:
+def bare_png(content: bytes) -> bytes:
     """Critical chunks as they are, and the ancillary chunks that matter if their checksums are right."""
     kept, start = [PNG], len(PNG)
     while start + 8 <= len(content):

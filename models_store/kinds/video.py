@@ -11,9 +11,10 @@ from PIL import Image
 from models_store.arrays import Array
 from models_store.errors import UnreadableFile
 from models_store.kinds import levels
-from models_store.kinds.base import MediaKind
+from models_store.kinds.base import MediaKind, Work
+from models_store.kinds.decoding import MAX_PIXELS, MAX_READS, opened
 from models_store.kinds.fields import ModalityFields
-from models_store.kinds.image import MAX_PIXELS, MODES
+from models_store.kinds.image import MODES
 
 CHANNELS = (1, 3)
 MAX_FRAMES = 10_000
@@ -32,7 +33,7 @@ def read(modality: ModalityFields, content: bytes) -> Array:
         UnreadableFile: The file is no GIF, damaged, or too large.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=("GIF",)) as clip:
+        with _opened(content) as clip:
             ends = np.cumsum(_durations(clip))
             steps = (np.arange(modality.shape[0]) + 0.5) * ends[-1] / modality.shape[0]
             shown = np.searchsorted(ends, steps, side="right")
@@ -46,6 +47,11 @@ def read(modality: ModalityFields, content: bytes) -> Array:
         ) from None
     row = np.stack([frames[index] for index in shown])
     return levels.to_units(modality, row.reshape(modality.shape))
+
+
+def _opened(content: bytes) -> Image.Image:
+    # the blocks of 255 bytes are read twice, each in two steps
+    return opened(content, ("GIF",), MAX_READS + len(content) // 50)
 
 
 def frames_of(clip: Image.Image) -> int:
@@ -117,14 +123,15 @@ class VideoKind(MediaKind):
         picture = len(shape) == 3 and shape[2] in MODES
         return self.fits(shape) and not picture and dtype == "uint8"
 
-    def pixels(self, content: bytes) -> int:
+    def work(self, content: bytes) -> Work:
         try:
-            with Image.open(io.BytesIO(content), formats=("GIF",)) as clip:
-                return clip.width * clip.height * len(_durations(clip))
+            with _opened(content) as clip:
+                durations = _durations(clip)
+                return Work(clip.width * clip.height * len(durations))
         except UnreadableFile:
-            return MAX_PIXELS + 1
+            return Work(MAX_PIXELS + 1)
         except Exception:  # Pillow's parsers raise exceptions of any type on damaged files
-            return 0
+            return Work()
 
     def read(self, modality: ModalityFields, content: bytes) -> Array:
         return read(modality, content)[None]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from models_store.errors import UnreadableFile
 from models_store.kinds import arrays
 from models_store.kinds.base import Kind, from_base64
-from models_store.kinds.image import MAX_PIXELS
+from models_store.kinds.decoding import LOCKING_WEIGHT, MAX_PIXELS, PYTHON_WEIGHT
 from service.engine.budget import Allowance, Costly
 from service.engine.rules import Rules
 from service.errors import TooLarge
@@ -27,10 +27,6 @@ PLAIN_CHUNKS = frozenset(
     {b"PLTE", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"bKGD", b"pHYs", b"tIME", b"tEXt", b"IDAT"}
 )
 """Chunks that neither change the size nor are unpacked, but for the pixels."""
-LOCKING = (b"RIFF", b"ftyp")
-"""Begin of WebP, and bytes 4 to 8 of AVIF and HEIC: their decoders make all threads of Python wait."""
-LOCKING_WEIGHT = 5
-"""A pixel of such a picture counts as so many, which leaves some 0.2 s for the largest."""
 
 
 def check(
@@ -46,7 +42,7 @@ def check(
     Raises:
         Costly: Decoding takes too long for the event loop.
         WrongInput: A modality is unknown.
-        TooLarge: The pictures of the request have more than ``MAX_PIXELS`` pixels.
+        TooLarge: The pictures of the request take more than ``MAX_PIXELS`` pixels.
     """
     on_loop = allowance is None
     media = [
@@ -104,12 +100,13 @@ def _counted(allowance: Allowance, media: Sequence[tuple[Kind, bytes | str]]) ->
             content = from_base64(file) if isinstance(file, str) else file
         except UnreadableFile:
             continue  # the reader gives the reason
-        weight = LOCKING_WEIGHT if content[:4] == LOCKING[0] or content[4:8] == LOCKING[1] else 1
-        total += weight * traits.pixels(content)
-        if total > MAX_PIXELS and (len(pictures) > 1 or weight > 1):
+        work = traits.work(content)
+        total += work.weight * work.pixels
+        if total > MAX_PIXELS and (len(pictures) > 1 or work.weight > 1):
             raise TooLarge(
                 f"the pictures of one request may have {MAX_PIXELS} pixels, the first {number} of "
-                f"{len(pictures)} have {total}; send smaller pictures, or fewer. "
-                f"Pixels of WebP, AVIF and HEIC count {LOCKING_WEIGHT} times"
+                f"{len(pictures)} have {total}; send smaller pictures, or fewer, or save them as PNG. "
+                f"Pixels of WebP, AVIF and HEIC count {LOCKING_WEIGHT} times; those of plain PPM, of PPM "
+                f"with an unusual maximum and of BMP with run lengths, {PYTHON_WEIGHT} times per channel"
             )
     return total

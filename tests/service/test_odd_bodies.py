@@ -161,6 +161,15 @@ def test_no_large_picture_is_decoded_on_the_event_loop(
 
 
 @pytest.mark.parametrize("form", ["form", "JSON", "tensor"])
+def test_values_that_python_decodes_are_few(client: TestClient, form: str) -> None:
+    picture = b"P3\n600 600\n255\n1 1 1"
+    response = client.post(**bodies([picture])[form])
+    assert response.status_code == 413
+    assert "the first 1 of 1 have 54000000" in response.text
+    assert "of plain PPM" in response.text
+
+
+@pytest.mark.parametrize("form", ["form", "JSON", "tensor"])
 def test_as_many_pixels_as_allowed_are_read(client: TestClient, few_pixels: list[int], form: str) -> None:
     response = client.post(**bodies([blank(20, 20)] * 2)[form])
     assert response.status_code == 200, response.text

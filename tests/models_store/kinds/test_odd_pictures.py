@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from models_store.errors import InputRefused
 from models_store.kinds import heif, read_file
-from models_store.kinds.image import pixels
+from models_store.kinds.image import work
 from tests.conftest import DATA
 from tests.models_store.examples import NumpyArray, image
 
@@ -225,7 +225,7 @@ def test_heic_is_read_upright() -> None:
     assert upright[4:12] == b"ftypheic"
     assert mad(upright) < 3
     assert mad(turned) < 3
-    assert pixels(upright) == 784
+    assert work(upright) == (784, 5)
     with pytest.raises(InputRefused, match="no readable picture"):
         read_file(GREY, upright[: len(upright) // 2])
 
@@ -241,5 +241,5 @@ def test_heic_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_pixels_are_counted_by_the_header() -> None:
-    assert pixels(CONTENT) == 784
-    assert pixels(b"nothing") == 0
+    assert work(CONTENT) == (784, 1)
+    assert work(b"nothing").pixels == 0
