@@ -1,4 +1,4 @@
-"""Frames of an AVIF, which its decoder allocates, whatever size the container states for the picture."""
+"""Frames of an AVIF: its decoder allocates them by their own size, which the container may not state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strips and tiles of a TIFF: they are decoded whole, whatever size the picture has."""
+"""Strips and tiles of a TIFF: they are decoded whole, also where the picture is smaller."""
 
 from __future__ import annotations
 
