@@ -17,7 +17,7 @@ import tomlkit
 from pyarrow import parquet
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -33,6 +33,7 @@ from training import commands
 from training.config import read_experiment
 from training.errors import TrainingError
 from training.evaluation.gains import beats_the_mean
+from training.tables.frames import arrow_column, check_names, table_of
 from training.tables.guess import FEWEST_ROWS, guess
 
 ESTIMATOR, MANIFEST = "estimator", "manifest.json"
@@ -60,7 +61,8 @@ class MultimodalImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
     Attributes:
         bundle_: Files of the published model by name.
         categories_: Labels of each category by column.
-        left_out_: Columns that the model does not have, such as constant ones; they are returned as they are.
+        left_out_: Columns that the model does not have, such as dates and constant ones; they are returned as
+            they are. A warning of ``fit`` says why.
         metrics_: Metrics of the model card, such as ``gains`` over the training mean.
 
     Example:
@@ -114,8 +116,10 @@ class MultimodalImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
         """Writes the table, guesses an experiment, trains, and publishes within the folder."""
         file, experiment_file = folder / f"{self.name}.parquet", folder / "experiment.toml"
         parquet.write_table(table, file)
-        text = guess([file], experiment_file, groups=self._groups(table.column_names)).text
-        document = tomllib.loads(text)
+        first = guess([file], experiment_file, groups=self._groups(table.column_names))
+        if first.left_out:
+            warnings.warn(f"left out of the model: {'; '.join(first.left_out)}", stacklevel=3)
+        document = tomllib.loads(first.text)
         document["seed"] = self.seed_
         for key, value in (self.changes or {}).items():
             *tables, last = key.split(".")
@@ -293,27 +297,20 @@ class MultimodalImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator): 
     def _table(self, X: Any, *, reset: bool) -> pa.Table:  # noqa: N803
         """The rows as a table with text for headers; checks the columns as scikit-learn does."""
         least = FEWEST_ROWS if reset else 1
-        checked = validate_data(
-            self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=least
-        )
+        checks = {"dtype": None, "ensure_all_finite": "allow-nan", "ensure_min_samples": least}
+        framed = hasattr(X, "columns")
+        if framed:
+            check_names(X)
+        checked = validate_data(self, X, reset=reset, skip_check_array=framed, **checks)
+        if framed:  # its columns have types of their own, which check_array would make one
+            check_array(np.broadcast_to(0.0, X.shape), estimator=self, input_name="X", **checks)
         if not reset:
             check_is_fitted(self)
         names = [str(name) for name in self.get_feature_names_out()]
-        if hasattr(X, "columns"):
-            table = pa.Table.from_pandas(X, preserve_index=False) if hasattr(X, "iloc") else pa.table(X)
-            return table.rename_columns(names)
-        return pa.table([_column(values) for values in np.asarray(checked).T], names=names)
-
-
-def _column(values: Array) -> pa.Array:
-    """A column of an array; a column of objects that are of several types becomes text."""
-    if values.dtype.kind in "fiub":
-        return pa.array(values, from_pandas=True)
-    cells = [None if cell is None or cell != cell else cell for cell in values.tolist()]
-    try:
-        return pa.array(cells)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if cell is None else str(cell) for cell in cells])
+        if framed:
+            return table_of(X, names)
+        pairs = zip(names, np.asarray(checked).T, strict=True)
+        return pa.table([arrow_column(name, values) for name, values in pairs], names)
 
 
 def _rows(table: pa.Table) -> Array:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +172,83 @@ def test_arrays_without_names_are_filled_and_noise_is_said_to_be_noise() -> None
     assert list(imputer.get_feature_names_out()) == ["x0", "x1", "x2"]
     with pytest.raises(ValueError, match="X has 2 features, but MultimodalImputer is expecting 3"):
         imputer.transform(x[:, :2])
+
+
+CAUSE = np.random.default_rng(2).normal(size=ROWS)
+COLUMNS: dict[str, Any] = {
+    "Int64": pd.array(np.arange(ROWS) % 7, dtype="Int64"),
+    "boolean": pd.array(CAUSE > 0, dtype="boolean"),
+    "bool": CAUSE > 0,
+    "category": pd.Categorical(np.where(CAUSE > 0, "a", "b")),
+    "text": np.where(CAUSE > 0, "a", "b"),
+    "date": pd.date_range("2020", periods=ROWS),
+    "duration": pd.to_timedelta(np.arange(ROWS), unit="s"),
+    "period": pd.period_range("2020", periods=ROWS, freq="M"),
+    "mixed": pd.Series([1, 2.5, "x", None] * (ROWS // 4), dtype=object),
+    "sparse": pd.arrays.SparseArray(CAUSE),
+}
+TYPES = {  # of Arrow, without units and sizes of offsets
+    "Int64": "int64",
+    "boolean": "bool",
+    "bool": "bool",
+    "category": "dictionary",
+    "text": "string",
+    "date": "timestamp",
+    "duration": "duration",
+    "period": "string",
+    "mixed": "string",
+    "sparse": "double",
+}
+
+
+@pytest.mark.parametrize(("first", "second"), list(combinations(COLUMNS, 2)))
+def test_columns_of_any_two_types_stand_side_by_side(first: str, second: str) -> None:
+    frame = pd.DataFrame({"x": CAUSE, first: COLUMNS[first], second: COLUMNS[second]})
+    if first not in ("bool", "sparse"):
+        frame.loc[3, first] = None
+    table = MultimodalImputer()._table(frame, reset=True)
+    types = {one.name: re.split(r"[\[<]", str(one.type))[0].removeprefix("large_") for one in table.schema}
+    assert types == {"x": "double", first: TYPES[first], second: TYPES[second]}
+    assert table[first][3].as_py() is None or first in ("bool", "sparse")
+    assert table[second].null_count == frame[second].isna().sum()
+
+
+def test_a_frame_of_all_types_is_filled_and_dates_come_back_with_a_warning() -> None:
+    frame = pd.DataFrame({"x": CAUSE, "y": 2 * CAUSE, **COLUMNS})
+    frame.loc[5, ["x", "Int64", "boolean", "category"]] = None
+    with pytest.warns(UserWarning, match="left out of the model: date: holds dates or times"):
+        imputer = MultimodalImputer(changes={**CHEAP, "fit.epochs": 10}, random_state=0).fit(frame)
+    filled = pd.DataFrame(imputer.transform(frame), columns=list(frame))
+    assert {"date", "period"} <= {*imputer.left_out_}
+    assert (filled["date"] == frame["date"]).all()
+    assert filled.loc[5, "category"] in ("a", "b")
+    assert filled.loc[5, ["x", "Int64", "boolean"]].notna().all()
+    frame["x"] = frame["x"].astype(object)
+    frame.loc[7, "x"] = "tall"
+    with pytest.raises(ValueError, match=r"row 7 .*column 'x'.*'tall'"):
+        imputer.transform(frame)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (CAUSE * 1j, "column 'c' holds complex128; convert it to numbers, text, truth values or times"),
+        (
+            np.where(CAUSE > 2, np.inf, CAUSE),
+            r"column 'c' has an infinity in row \d+ \(counted from 0\); write",
+        ),
+    ],
+)
+def test_a_column_that_cannot_be_read_is_a_value_error_with_its_name(values: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        MultimodalImputer().fit(pd.DataFrame({"x": CAUSE, "c": values}))
+
+
+def test_a_frame_has_enough_rows_and_no_column_twice() -> None:
+    with pytest.raises(ValueError, match="minimum of 10 is required"):
+        MultimodalImputer().fit(people().head(4))
+    with pytest.raises(ValueError, match="X has the column 'x' more than once; give each column a name"):
+        MultimodalImputer().fit(pd.DataFrame(np.zeros((20, 2)), columns=["x", "x"]))
 
 
 def test_what_cannot_be_learned_is_a_value_error() -> None:

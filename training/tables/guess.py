@@ -55,10 +55,12 @@ class Guessed:
     Arguments:
         text: The experiment file.
         report: Lines on what was read, learned, left out and joined; at most 40.
+        left_out: Sentence on each column that is not learned.
     """
 
     text: str
     report: Sequence[str]
+    left_out: Sequence[str] = ()
 
 
 def experiment_for(paths: Sequence[Path], output: Path) -> str:
@@ -124,7 +126,7 @@ def guess(
     }
     places = [file.path if address else Path(path) for file, path in zip(files, paths, strict=True)]
     draft = Draft(places, output, dialects, key, rows, guesses, notes, marks, address)
-    return Guessed(draft.text(), report_lines(draft, files, fields, cases, decisions))
+    return Guessed(draft.text(), report_lines(draft, files, fields, cases, decisions), left_out)
 
 
 def _check_finite(fields: Sequence[Field]) -> None:
