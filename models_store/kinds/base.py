@@ -121,13 +121,15 @@ class Kind(ABC):
         return np.concatenate([empty, *(self.read_value(modality, value) for value in values)])
 
     def read_value(self, modality: ModalityFields, value: Any) -> Array:
-        """One row, (1, *shape), from nested lists of numbers or from a file in base64."""
+        """One row, (1, *shape), from nested lists of numbers, one number, or a file in base64."""
         if isinstance(value, str):
             rows = self.read_file(modality, from_base64(value))
             if len(rows) != 1:
                 raise WrongValue(f"a base64 value must hold one row, this one holds {len(rows)}")
             return rows
-        return self.rows(modality, arrays.from_lists(modality, value)[None])
+        numbers = arrays.from_lists(modality, value)
+        alone = numbers.ndim == 0 and modality.shape == (1,)
+        return self.rows(modality, numbers[None, None] if alone else numbers[None])
 
     def rows(self, modality: ModalityFields, array: Array) -> Array:
         """See :func:`models_store.kinds.rows`."""

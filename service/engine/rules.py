@@ -243,9 +243,17 @@ class Rules:
         return tuple(name for name in sent if name in names)
 
 
+def _header(modality: Modality) -> str | None:
+    """Header of the only column of a modality in the training table; None where it has several."""
+    if modality.columns is not None and len(modality.columns) == 1:
+        return modality.columns[0].field or modality.columns[0].name
+    return modality.field
+
+
 def _by_header(manifest: Manifest) -> dict[str, Modality]:
-    """Modalities by the header of their column, where only one has it; files have their name alone."""
-    fields = [(normal(one.field), one) for one in manifest.modalities if one.field is not None]
+    """Modalities of one column by its header, where only one has it; files have their name alone."""
+    headers = ((_header(one), one) for one in manifest.modalities)
+    fields = [(normal(header), one) for header, one in headers if header is not None]
     uses = Counter(header for header, _ in fields)
     return {
         header: one for header, one in fields if uses[header] == 1 and not isinstance(one.traits, MediaKind)

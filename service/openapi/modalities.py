@@ -170,12 +170,13 @@ def _others(modality: Modality) -> list[Schema]:
         cell = {"type": ["number", "string", "null"]}
         return [{**nested(modality.shape, cell), "description": "Or the cells in the order of the columns."}]
     cells = nested(modality.shape, _cell(modality))
+    alone = [_cell(modality)] if modality.shape == (1,) else []
     if modality.columns or isinstance(modality.traits, MediaKind):
-        return [cells]
+        return [cells, *alone]
     if "columns" in modality.traits.fields:
         by_number: Schema = {"type": "object", "additionalProperties": _cell(modality)}
-        return [_file(modality), {**by_number, "description": "Or cells by their number, from 0."}]
-    return [_file(modality)]
+        return [_file(modality), {**by_number, "description": "Or cells by their number, from 0."}, *alone]
+    return [_file(modality), *alone]
 
 
 def _file(modality: Modality) -> Schema:

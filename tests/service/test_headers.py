@@ -17,7 +17,7 @@ from tests.models_store.examples import array, category, image, mixed_table
 from tests.service.asking import SEVEN, ask, inputs, npz, parts
 from tests.service.kinds import publish
 
-SEX, BLOOD, HEIGHT = "性別", "Blood Type (ABO)", "Height [cm]"
+SEX, BLOOD, HEIGHT, AGE = "性別", "Blood Type (ABO)", "Height [cm]", "Age (1-99)"
 NAMED: dict[str, list[Any]] = {"m": ["f"], "blood_type": ["0"], "body": [{"height": 172, "mass": 60}]}
 HEADED: dict[str, list[Any]] = {SEX: ["f"], BLOOD: ["0"], "body": [{HEIGHT: 172, "mass": 60}]}
 
@@ -26,10 +26,12 @@ HEADED: dict[str, list[Any]] = {SEX: ["f"], BLOOD: ["0"], "body": [{HEIGHT: 172,
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     store: Path = tmp_path_factory.mktemp("headers")
     columns = (Column(name="height", field=HEIGHT), Column(name="mass"))
+    years = (Column(name="years", field=AGE),)
     views = [
         category("f", "m").model_copy(update={"name": "m", "field": SEX}),
         category("0", "A", "B").model_copy(update={"name": "blood_type", "field": BLOOD}),
         array("vector", 2).model_copy(update={"name": "body", "columns": columns}),
+        array("vector", 1).model_copy(update={"name": "survey", "columns": years}),
         image(28, 28).model_copy(update={"field": "photo"}),
     ]
     publish(store, views)
@@ -52,6 +54,15 @@ FORMS: dict[str, dict[str, Any]] = {
 def test_a_header_is_its_modality(client: TestClient, body: dict[str, Any]) -> None:
     expected = ask(client, "/encode?seed=1", **inputs(**NAMED))
     assert ask(client, "/encode?seed=1", **body) == expected
+
+
+@pytest.mark.parametrize("row", [70, [70], {"years": 70}, {AGE: 70}])
+@pytest.mark.parametrize("name", ["survey", AGE])
+def test_a_header_is_its_vector_of_one_column_and_a_number_its_row(
+    client: TestClient, name: str, row: Any
+) -> None:
+    expected = ask(client, "/encode?seed=1", **inputs(survey=[[70], None], m=[None, "f"]))
+    assert ask(client, "/encode?seed=1", **inputs(**{name: [row, None], "m": [None, "f"]})) == expected
 
 
 def test_a_header_names_a_tensor(client: TestClient) -> None:
