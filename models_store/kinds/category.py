@@ -150,8 +150,15 @@ def index_of(value: Any, labels: tuple[str, ...]) -> int:
         number = value if type(value) is int else _as_integer(value) if lookup.all_read else None
         index = None if number is None else lookup.integers.get(number)
     if index is None:
-        raise WrongValue(f"must be a label ({_choices(labels)}){_or_integer(labels)}, got {shown(value)}")
+        accepted = f"a label ({_choices(labels)}){_or_integer(labels)}"
+        raise WrongValue(f"must be {accepted}, got {shown(value)}{_hint(value, labels)}")
     return index
+
+
+def _hint(value: Any, labels: Sequence[str]) -> str:
+    """The label that a text is but for case."""
+    alike = [one for one in labels if isinstance(value, str) and one.casefold() == value.strip().casefold()]
+    return f"; write {alike[0]!r}" if alike else ""
 
 
 def _from_array(modality: ModalityFields, array: Array, numbers: Array) -> Array:

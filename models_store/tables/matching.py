@@ -310,8 +310,24 @@ def _indices(labels: tuple[str, ...], at: int, block: Block) -> Array:
             indices[text] = by_number[value]
         else:
             where = f"row {block.first_row + row} (counted from 0), column '{header}'"
-            indices[text] = _located(where, partial(category.index_of, text, labels))
+            indices[text] = _located(where, partial(_index_of_cell, text, labels))
     return np.array([indices[text] for text in texts], np.float64)
+
+
+def _index_of_cell(text: str, labels: tuple[str, ...]) -> int:
+    """Index of the label in a cell.
+
+    Raises:
+        WrongValue: It is no label; the text ends with what to do.
+    """
+    try:
+        return category.index_of(text, labels)
+    except WrongValue as error:
+        further = 'make the column counts (kind = "counts") or ' if _labels_by_number(labels) else ""
+        raise WrongValue(
+            f"{error}; leave the cell empty to have the label filled; to know further ones, {further}"
+            "train on rows that have them"
+        ) from None
 
 
 def _labels_by_number(labels: Sequence[str]) -> Mapping[float | None, int]:

@@ -198,6 +198,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "a column in two ways": (table("mass,body.mass\n3,4\n"), 422, "'mass' and 'body.mass' of the table"),
     "a word": (table("mass\n3\nheavy\n"), 422, r"row 1 \(counted from 0\), column 'mass': .*'heavy'"),
     "an unknown label": (table("animal\ncat\ncow\n"), 422, r"row 1 .* 'animal': must be a label .*'cow'"),
+    "a label in another case": (table("animal\nCat\n"), 422, r"got 'Cat'; write 'cat'; leave the cell empty"),
     "an empty row": (table("mass,animal\n3,cat\n,\n"), 422, "row 1 .*has nothing observed"),
     "a short line": (table("mass,animal\n3\n"), 400, r"row 0 \(counted from 0\) has 1 cells, .* has 2"),
     "a header alone": (table("mass,animal\n"), 422, "was sent without a single row"),
