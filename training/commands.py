@@ -25,7 +25,7 @@ from training.ablation import weak
 from training.checkpoint import LAST, EpochReport
 from training.config import Experiment, read_experiment
 from training.device import device_name, device_of, fabric_for, naming_lost_processes
-from training.divergence import REMEDY
+from training.divergence import advice
 from training.errors import TrainingError
 from training.evaluation import (
     EvaluatedModel,
@@ -105,7 +105,7 @@ def fit(
                 measured, files = _finished(trained, experiment, text, prepared, place)
             log.measured(measured.metrics)
             if not force:
-                _check_gains(measured, files, folder)
+                _check_gains(measured, files, folder, advice(experiment, text))
             _publish(measured, files, place)
 
 
@@ -223,7 +223,7 @@ def _members(evaluated: EvaluatedModel) -> list[EvaluatedModel]:
     return [replace(evaluated, graphs=one) for one in graphs]
 
 
-def _check_gains(measured: Manifest, files: dict[str, bytes], folder: Path) -> None:
+def _check_gains(measured: Manifest, files: dict[str, bytes], folder: Path, remedy: str) -> None:
     """Refuses a model of which no prediction is better than the training mean.
 
     Raises:
@@ -248,8 +248,7 @@ def _check_gains(measured: Manifest, files: dict[str, bytes], folder: Path) -> N
         "nothing was published: nothing is predicted from the rest of a row better than by its training mean "
         f"(the best is '{best}', {gain['measure']} {gain['gain']:.3f} ± {gain['gain_error']:.3f} on "
         f"{gain['rows']} held-out rows); weights and {CARD} are in {folder}; "
-        f"check that the rows of the files belong together, or {REMEDY}; "
-        f"--resume {folder} --force publishes the model as it is"
+        f"{remedy}; --resume {folder} --force publishes the model as it is"
     )
 
 

@@ -6,21 +6,59 @@ A run whose joint posterior runs away from the prior has finite losses for hundr
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from models_store.manifest import Modality
 from training.checkpoint import EpochReport
+from training.config import Experiment
 
 NATS_OF_A_NUMBER = 24 * math.log(2)
 """Most information in one float32: its 24 significant bits."""
 HEADROOM = 2.0
 """A divergence from the prior up to so many times the information of a row is accepted."""
 
-REMEDY = (
-    'try model.objective = "conditional", a smaller fit.learning_rate, or fit.clip = 1; '
-    "with many small modalities, fewer and larger ones"
+_SUSPECTED = re.compile(
+    r"^#.* (\S+) occurs far outside the other numbers of (.+?); if it means missing", re.MULTILINE
 )
+"""A comment of ``init`` on a number that may mean a missing value."""
+USUAL_CLIP = 1.0
+"""Largest norm of a gradient that a remedy names."""
+
+
+def remedy_of(experiment: Experiment) -> str:
+    """Settings to try after training has failed, without those that the experiment has already."""
+    settings = ["a smaller fit.learning_rate"]
+    if experiment.model.objective != "conditional":
+        settings.insert(0, 'model.objective = "conditional"')
+    if experiment.fit.clip is None or experiment.fit.clip > USUAL_CLIP:
+        settings.append(f"fit.clip = {USUAL_CLIP:g}")
+    return f"try {' or '.join(settings)}; with many small modalities, fewer and larger ones"
+
+
+def advice(experiment: Experiment, text: str) -> str:
+    """What to check of data of which nothing was learned, and the settings to try then.
+
+    Arguments:
+        experiment: The experiment.
+        text: Its file, with the comments of ``init``.
+    """
+    checks = [
+        f"{code} occurs far outside the other numbers of {columns}: if it means missing, name it in [data] "
+        "missing"
+        for code, columns in _SUSPECTED.findall(text)
+        if code not in _marks(experiment)
+    ] or ["add rows, or views that depend on the others"]
+    if len(experiment.data.files) > 1:
+        checks.insert(0, "check that the rows of the files belong together")
+    return f"{'; '.join(checks)}; or {remedy_of(experiment)}"
+
+
+def _marks(experiment: Experiment) -> set[str]:
+    """Marks for a missing value that the experiment names."""
+    data = experiment.data
+    return {*data.missing}.union(*data.missing_by_column.values())
 
 
 def capacity(modalities: Sequence[Modality], weights: Mapping[str, float], beta: float) -> float:
@@ -50,10 +88,12 @@ class Watch:
     Arguments:
         warmup: Epochs in which the weight of the divergence from the prior rises.
         most: :func:`capacity` of the data.
+        remedy: :func:`remedy_of` of the experiment.
     """
 
     warmup: int
     most: float
+    remedy: str
 
     def diverged(self, report: EpochReport, earlier: Sequence[EpochReport]) -> str | None:
         """Describes how training diverged in an epoch after the warm-up; None if it did not.
@@ -97,7 +137,7 @@ class Watch:
             return None
         return (
             f"the best epoch, {best}, lies within the warm-up of {self.warmup} epochs: later epochs did not "
-            f"improve on held-out rows, so the model may have learned little; {REMEDY}"
+            f"improve on held-out rows, so the model may have learned little; {self.remedy}"
         )
 
     def complaints(self, reports: Sequence[EpochReport]) -> list[str]:

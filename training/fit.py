@@ -29,7 +29,7 @@ from training.data.augment import Augmentation
 from training.data.batches import share_of
 from training.data.rows import Rows
 from training.device import Placement, compile_loss, fabric_for, from_leader, naming_lost_processes
-from training.divergence import REMEDY, Watch, capacity
+from training.divergence import Watch, capacity, remedy_of
 from training.epoch import Diverged, Progress, adam, generator_of, train_epoch
 from training.errors import TrainingError
 from training.launch import launched
@@ -196,7 +196,7 @@ class _Run:
             try:
                 report = self.epoch(len(state.reports) + 1)
             except Diverged as trouble:
-                _step_back(state, read_state, self.workdir, str(trouble), self.progress)
+                _step_back(state, read_state, self.workdir, str(trouble), self.watch.remedy, self.progress)
                 continue
             state.reports.append(report)
             if self.fabric.is_global_zero:
@@ -227,11 +227,18 @@ class _Run:
 def _watch(model: MVAE, experiment: Experiment, prepared: Prepared) -> Watch:
     weights = dict(zip(model.modalities, model.weights.tolist(), strict=True))
     settings = experiment.model
-    return Watch(settings.warmup, capacity(prepared.modalities, weights, settings.beta))
+    return Watch(
+        settings.warmup, capacity(prepared.modalities, weights, settings.beta), remedy_of(experiment)
+    )
 
 
 def _step_back(
-    state: State, read: Callable[[], checkpoint.Saved], workdir: Path, what: str, progress: Progress
+    state: State,
+    read: Callable[[], checkpoint.Saved],
+    workdir: Path,
+    what: str,
+    remedy: str,
+    progress: Progress,
 ) -> None:
     """Restore the state of the last finished epoch, with half the step.
 
@@ -242,7 +249,7 @@ def _step_back(
     if factor < 2.0**-HALVINGS:
         raise TrainingError(
             f"{what}, with a {HALVINGS} times halved step too; the weights of the best epoch so far are in "
-            f"{workdir / BEST}; {REMEDY}"
+            f"{workdir / BEST}; {remedy}"
         )
     checkpoint.restore(state, read())
     state.factor = factor

@@ -15,12 +15,12 @@ from tests.training.test_weak_views import weak_views
 from training import data
 from training.checkpoint import EpochReport
 from training.config import read_experiment
-from training.divergence import NATS_OF_A_NUMBER, Watch, capacity
+from training.divergence import NATS_OF_A_NUMBER, Watch, advice, capacity
 from training.errors import TrainingError
 from training.fit import BEST, Progress, fit
 from training.tables.guess import experiment_for
 
-WATCH = Watch(warmup=3, most=50.0)
+WATCH = Watch(warmup=3, most=50.0, remedy="try less")
 
 
 def reports(
@@ -82,10 +82,35 @@ def test_a_best_epoch_within_the_warm_up_is_reported_with_a_remedy() -> None:
     made = reports([9, 8, 7, 6, 5], validation=[9, 7, 8, 8, 8])
     (sentence,) = WATCH.complaints(made)
     assert sentence.startswith("the best epoch, 2, lies within the warm-up of 3 epochs")
-    assert 'model.objective = "conditional"' in sentence
+    assert sentence.endswith("; try less")
     assert WATCH.complaints(reports([9, 8, 7, 6, 5], validation=[9, 8, 7, 6.5, 6.8])) == []
     assert WATCH.complaints(made[:3]) == []  # nothing but warm-up: there is nothing to compare with
     assert WATCH.complaints(reports([9, 8, 7, 6, 5])) == []  # no validation rows
+
+
+def test_a_remedy_is_no_setting_that_the_experiment_has(tmp_path: Path) -> None:
+    weak_views(tmp_path / "weak.csv")
+    text = experiment_for([tmp_path / "weak.csv"], tmp_path / "e.toml")
+    assert 'objective = "conditional"' in text
+    comment = "-1 occurs far outside the other numbers of 'a' (9); if it means missing, set [data] missing"
+
+    def advice_of(text: str) -> str:
+        (tmp_path / "e.toml").write_text(text)
+        return advice(*read_experiment(str(tmp_path / "e.toml")))
+
+    rest = "with many small modalities, fewer and larger ones"
+    first = advice_of(text)
+    assert first == (
+        "add rows, or views that depend on the others; or try a smaller fit.learning_rate or fit.clip = 1; "
+        + rest
+    )
+    other = text.replace('"conditional"', '"coherent"').replace("[fit]", "[fit]\nclip = 1.0")
+    assert advice_of(other).endswith(
+        f'try model.objective = "conditional" or a smaller fit.learning_rate; {rest}'
+    )
+    suspected = f'{text}\n# to check:\n#   weak.csv: {comment} = ["-1"]\n'
+    assert advice_of(suspected).startswith("-1 occurs far outside the other numbers of 'a' (9): if it means")
+    assert advice_of(suspected.replace("[data]\n", '[data]\nmissing = ["-1"]\n', 1)) == first
 
 
 def test_views_that_are_drawn_to_a_product_of_themselves_end_training_with_a_remedy(
