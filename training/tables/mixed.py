@@ -12,8 +12,8 @@ from models_store.kinds.mixed import TableKind
 from training.tables.counts import count_likelihood
 from training.tables.draft import Guess
 from training.tables.naming import modality_name
+from training.tables.order import labels_in_order
 from training.tables.roles import Decision, Role
-from training.tables.scales import in_order
 from training.tables.survey import Field
 
 APART, FEWEST = 0.1, 3
@@ -75,7 +75,7 @@ def _column(decision: Decision, spelled: str) -> dict[str, Any]:
     if spelled != field.label:
         column["field"] = spelled
     if decision.role == "category":
-        labels, sized = in_order(field.values or {})
+        labels, sized = labels_in_order(field)
         column["labels"] = labels
         if sized and len(labels) > 2:
             column["ordered"] = True

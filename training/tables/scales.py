@@ -7,6 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from pathlib import Path
 
+from models_store.tables.affixes import split_affixes
+from models_store.tables.cells import number
+
 SCALES = Path(__file__).with_name("scales.txt")
 _NUMBER = r"\d+(?:[.,]\d+)?"
 _RANGE = re.compile(
@@ -24,7 +27,8 @@ _GRADE = re.compile(
 def in_order(labels: Collection[str]) -> tuple[list[str], bool]:
     """Labels in their order, and whether it is one of size rather than of the alphabet."""
     graded = [_as_grade] if len({label[:1].casefold() for label in labels}) == 1 else []
-    for rank in (_as_number, _as_range, *graded, *_scales()):
+    amounts = [_as_amount] if len({_unit(label) for label in labels}) == 1 else []
+    for rank in (_as_number, *amounts, _as_range, *graded, *_scales()):
         ranks = {label: rank(label) for label in labels}
         if len(labels) > 1 and None not in ranks.values() and len(set(ranks.values())) == len(ranks):
             return sorted(labels, key=lambda label: ranks[label] or 0.0), True
@@ -51,6 +55,18 @@ def _as_grade(label: str) -> float | None:
     """The number of a grade such as ``stage 2`` or ``T3``."""
     match = _GRADE.fullmatch(label.strip())
     return float(match[2].replace(",", ".")) if match else None
+
+
+def _as_amount(label: str) -> float | None:
+    """The number of an amount such as ``5 mg``."""
+    parts = split_affixes(label.strip())
+    return number(parts.number) if parts else None
+
+
+def _unit(label: str) -> tuple[str, str] | None:
+    """Currency and unit of an amount."""
+    parts = split_affixes(label.strip())
+    return (parts.prefix.strip(), parts.suffix.strip()) if parts else None
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from models_store.arrays import Array
+from training.tables.arrow_orders import stated_orders
 from training.tables.files import Block, File, is_numeric, matrix, texts
 
 MOST_LABELS = 100
@@ -48,6 +49,7 @@ class Field:
         skew: Skewness of the numbers.
         log_skew: Skewness of their logarithms; NaN where one is not above 0.
         infinite: Whether a number is infinite.
+        order: Labels in the order that a Parquet file states; none where it states none.
         one_hot: Whether each row of an array holds a single 1 among zeros.
         sample: Numbers of the first rows, NaN where missing.
     """
@@ -73,6 +75,7 @@ class Field:
     skew: float = np.nan
     log_skew: float = np.nan
     infinite: bool = False
+    order: Sequence[str] = ()
     one_hot: bool = False
     sample: Array = field(default_factory=lambda: np.empty(0))
 
@@ -226,11 +229,12 @@ class _Words:
             self.keys.update(filled)
             self.keys = self.keys if len(self.keys) == before + len(filled) else None
 
-    def field(self, file: File, name: str) -> Field:
+    def field(self, file: File, name: str, order: Sequence[str]) -> Field:
         """The column as a field."""
         return _field(
             file,
             name,
+            order=order,
             rows=self.rows,
             present=self.present,
             values=self.values,
@@ -298,7 +302,8 @@ def look(file: File) -> list[Field]:
         for name, rows in arrays.items():
             rows.see(block[name])
     fields = {name: rows.field(file, name) for name, rows in arrays.items()}
-    fields |= {name: column.field(file, name) for name, column in words.items()}
+    orders = stated_orders(file.path) if words and file.dialect and file.dialect.format == "parquet" else {}
+    fields |= {name: column.field(file, name, orders.get(name, ())) for name, column in words.items()}
     if counts is not None:
         fields |= {one.name: one for one in counts.fields(file, numeric)}
     return [fields[name] for name in file.shapes if name in fields]

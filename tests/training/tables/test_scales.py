@@ -35,6 +35,8 @@ from training.tables.scales import in_order
         ["<18", "18-24", "25-34", "65+"],
         ["under 5", "5 to 9", "10 to 14", "over 14"],
         ["stage 1", "stage 2", "stage 10"],
+        ["5 mg", "10 mg", "20 mg"],
+        ["$5", "$10", "$1,000"],
         ["T1", "T2", "T3"],
         ["I", "II", "III", "IV", "V", "IX"],
         ["1", "2", "10"],
