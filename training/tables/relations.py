@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import combinations, groupby
+from itertools import product as pairs_of
 
 import numpy as np
 
 from models_store.arrays import Array
+from training.tables.cases import Cases, plain
+from training.tables.files import Block, File, is_numeric, matrix, texts
 from training.tables.survey import Field
 
 MOST_COLUMNS = 100
 """Columns of a file up to which each is compared with sums and products of the others."""
+MOST_CASES = 10_000
+"""Cases of which columns of several files are compared."""
 MOST_TERMS = 8
 FEWEST_ROWS = 20
 EXACT = 1e-4
@@ -185,6 +190,67 @@ def _terms(target: Array, others: Array) -> list[int] | None:
 def _sentence(field: Field, terms: Sequence[Field], product: bool) -> str:
     names = ", ".join(f"'{one.name}'" for one in terms)
     return f"'{field.name}' follows from {names} by a {'product of powers' if product else 'weighted sum'}"
+
+
+def across_files(fields: Sequence[Field], cases: Cases) -> list[str]:
+    """A sentence for each column that is equal to one of an earlier file in all cases that have both.
+
+    Compared are columns of one header but for case, blanks and punctuation; and, of files that are not wide,
+    all columns of numbers.
+    """
+    files = {one.file.path: one.file for one in fields}
+    columns = {path: [one for one in fields if one.file.path == path and not one.shape] for path in files}
+    lines = []
+    for first, second in combinations(files, 2):
+        pairs = list(_comparable(columns[first], columns[second]))
+        if pairs:
+            values = [
+                _by_case(files[path], sorted({pair[at].name for pair in pairs}), cases)
+                for at, path in enumerate((first, second))
+            ]
+            lines += [
+                f"'{other.name}' of {second.name} is equal to '{one.name}' of {first.name} in all {n} cases "
+                "that have both: leave one out, since it gives the other away"
+                for one, other in pairs
+                if (n := _equal_cases(values[0][one.name], values[1][other.name]))
+            ]
+    return lines
+
+
+def _comparable(first: Sequence[Field], second: Sequence[Field]) -> Iterator[tuple[Field, Field]]:
+    narrow = len(first) * len(second) <= MOST_COLUMNS
+    for one, other in pairs_of(first, second):
+        named = plain(one.name) == plain(other.name)
+        if named or (narrow and one.numeric and other.numeric and one.values is None):
+            yield one, other
+
+
+def _by_case(file: File, names: Sequence[str], cases: Cases) -> dict[str, Array]:
+    """Cells of the first cases as text, None where missing: by name, (n,)."""
+    size = min(len(cases), MOST_CASES)
+    cells = {name: np.full(size, None, object) for name in names}
+    for numbers, block in cases.blocks(file, names):
+        there = (numbers >= 0) & (numbers < size)
+        for name in names if there.any() else ():
+            cells[name][numbers[there]] = _texts(block, name)[there]
+    return cells
+
+
+def _texts(block: Block, name: str) -> Array:
+    """Cells of a column as text, numbers with seven digits, None where missing: (n,)."""
+    if not is_numeric(block[name]):
+        return np.array(texts(block[name]), object)
+    numbers = matrix(block, [name])[:, 0]
+    return np.array([None if np.isnan(one) else f"{one:.7g}" for one in numbers], object)
+
+
+def _equal_cases(first: Array, second: Array) -> int:
+    """Number of cases that have both cells, if these are equal, and enough to differ by chance; else 0."""
+    there = (first != None) & (second != None)  # noqa: E711 - elementwise
+    values = first[there]
+    if there.sum() < FEWEST_ROWS or len({*values}) < 2 or (values != second[there]).any():
+        return 0
+    return int(there.sum())
 
 
 def by_file(fields: Sequence[Field]) -> list[str]:
