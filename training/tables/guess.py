@@ -7,7 +7,7 @@ column, ``views`` on what belongs together, and here each view becomes a modalit
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from training.errors import DataError, ExperimentError
 from training.tables.cases import load_keys
 from training.tables.counts import count_likelihood
 from training.tables.dataset import DataSetFile, is_data_set
+from training.tables.doubts import doubts
 from training.tables.draft import Draft, Guess, joined
 from training.tables.files import File, texts
 from training.tables.joins import key_of
@@ -33,11 +34,11 @@ from training.tables.media import FILES, Files, remarks_on
 from training.tables.mixed import tables_of
 from training.tables.naming import modality_name
 from training.tables.opening import open_file
+from training.tables.order import labels_in_order
 from training.tables.pictures import is_picture, range_of, remarks_on_shape
-from training.tables.relations import by_file
+from training.tables.relations import across_files, by_file
 from training.tables.report import join_lines, report_lines
-from training.tables.roles import Decision, decide, kinds_of, remedy
-from training.tables.scales import in_order
+from training.tables.roles import decide, kinds_of, remedy
 from training.tables.survey import Field, look
 from training.tables.views import View, form_views, regrouped
 
@@ -117,7 +118,13 @@ def guess(
         "left out": left_out,
         "how cells were read": [f"{file.path.name}: {line}" for file in files for line in file.report],
         "how files were joined": join_lines(files, cases),
-        "to check": [*_same_columns(files), *_remarks(guesses), *by_file(used), *_ordered(kept)],
+        "to check": [
+            *_same_columns(files),
+            *_remarks(guesses),
+            *across_files(used, cases),
+            *by_file(used),
+            *doubts(kept),
+        ],
     }
     dialects = {
         str(path): layout_of(file.dialect).model_copy(update={"missing": ()})  # the marks are those of data
@@ -169,27 +176,6 @@ def _same_columns(files: Sequence[File]) -> list[str]:
         "all files have the same columns, and are joined side by side; if each holds rows of one table, "
         "name their folder, or their pattern in quotes (Parquet)"
     ]
-
-
-def _ordered(decisions: Sequence[Decision]) -> list[str]:
-    """Sentences on words whose order is not that of the alphabet."""
-    lines = []
-    for field in (one.field for one in decisions if one.role == "category"):
-        if not field.numeric and len(field.values or ()) > 2:
-            labels, sized = in_order(field.values or ())
-            if sized and labels != sorted(labels):
-                lines.append(f"the labels of '{field.name}' have the order {', '.join(labels)}")
-        if alike := _alike(field.values or ()):
-            lines.append(f"'{field.name}' has labels that differ by case alone: {', '.join(alike)}")
-    return lines
-
-
-def _alike(labels: Iterable[str]) -> list[str]:
-    """Labels that differ by case alone."""
-    groups: dict[str, list[str]] = {}
-    for label in labels:
-        groups.setdefault(label.casefold(), []).append(label)
-    return sorted(label for group in groups.values() if len(group) > 1 for label in group)
 
 
 def _modalities(views: Sequence[View], fields: Sequence[Field], taken: set[str]) -> list[Guess]:
@@ -263,7 +249,7 @@ def _mostly_at_ends(fields: Sequence[Field]) -> bool:
 
 
 def _category(field: Field, name: str, spelled: str) -> Guess:
-    labels, sized = in_order(field.values or {})
+    labels, sized = labels_in_order(field)
     order = f" in the order {', '.join(labels)}" if sized and not field.numeric else ""
     comment = f"{len(labels)} different values{order}; {field.missing:.0%} are empty"
     return Guess(name, "category", {"field": spelled, "labels": labels}, (), comment)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import mimetypes
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from models_store.kinds import KINDS
 from models_store.tables.affixes import split_affixes
 from models_store.tables.cells import number
 from models_store.tables.names import unit_of
 from training.tables.media import FILES
+from training.tables.scales import in_order
 from training.tables.survey import Field
 from training.tables.words import first_word
 
@@ -24,8 +27,14 @@ numbers."""
 
 FEW_NUMBERS = 10
 """Whole numbers with at most so many different values are a category."""
+MANY_COUNTED, RARE = 8, 0.2
+"""Different whole numbers from which on they may be counts, and the largest share of their upper half."""
 MOST_EXACT = 2.0**53
 """Whole numbers from here on may be equal as floats."""
+MOST_SEVERAL = 12
+"""Labels up to which several numbers in each are names of groups."""
+FEWEST_DIGITS = 7
+"""Digits of whole numbers that identify the rows where all differ and have as many."""
 FEWEST_KEYS = 10
 """Rows from which on values that all differ are taken for keys."""
 MANY_ALIKE = 20
@@ -39,6 +48,8 @@ _KEY = re.compile(
     r"(^|[^a-z])(id|ids|key|code|nr|no|number|index|idx|uuid|guid|barcode|mrn)$|^(id|key)[^a-z]"
 )
 _COUNT = re.compile(r"(^|[^a-z])(n|num|count|counts|number of|anzahl)([^a-z]|$)")
+_LABEL = re.compile(r"class|label|type|code|categor|cluster|group|target|species|status|digit|(^|[^a-z])id")
+"""Names of labels."""
 _WEIGHT = re.compile(
     r"wt(survey|mec|int|ph|saf|drd|1|2)\w*|fnlwgt|p_?weights?|(rep|fin|final|pers|person)_?wt\w*|_?llcpwt\w*|_?strwt"
     r"|\w*(survey|sampl\w*|design|final|person|household|replicate|probability|expansion|inverse)"
@@ -70,6 +81,10 @@ _SEVERAL = re.compile(
     r"(?!0x)[+-]?\d[\d.,]*%?\s*((/|±|\+/-|–|-|x|×|;)\s*[+-]?\d[\d.,]*|[(\[]\s*[+-]?\d[\d.,%\s;–-]*[)\]])"
 )
 """Several numbers in one cell, such as a blood pressure."""
+_MARKED = re.compile(
+    r"(~|≈|<|>|≤|≥|ca?\.?|about|approx\.?)\s*[+-]?\d[\d.,]*|[+-]?\d[\d.,]*\s*([*†‡?+!]+|'(\d+\")?)"
+)
+"""A number that a sign or word marks, such as ``~50``, or feet and inches."""
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _FILE_NAME = re.compile(r".*\.[^\W\d_]\w{1,4}")
 _SUFFIX = re.compile(r"\.[a-z0-9]{2,5}")
@@ -124,9 +139,9 @@ def _alone(field: Field, key: str | None) -> Decision:
         return Decision(field, "left out", reason)
     if kinds_of(field):
         return Decision(field, "files")
-    if not field.numeric or _is_few(field):
+    if not field.numeric or (_is_few(field) and not _falls_off(field)):
         return Decision(field, "category")
-    return Decision(field, "count" if _is_count(field) else "measure")
+    return Decision(field, "count" if _is_count(field) or _falls_off(field) else "measure")
 
 
 def _useless(field: Field) -> str | None:
@@ -154,7 +169,8 @@ def _unread(field: Field) -> str | None:
         if _NEGATIVE.fullmatch(words[0]):
             return f"numbers such as '{words[0]}'; write a minus before those below 0"
         return f"numbers and text such as '{words[0]}'; name the text in [data] missing to learn the numbers"
-    if field.present >= FEWEST_KEYS and many and _SEVERAL.fullmatch(example):
+    several = many or _are_several(field.values or {})
+    if field.present >= FEWEST_KEYS and several and _SEVERAL.fullmatch(example):
         return f"holds several numbers in a cell, such as '{example}'; make a column of each"
     if field.present >= FEWEST_KEYS and many and _has_affixes(example):
         return f"holds numbers with text around them, such as '{example}'; keep the numbers alone"
@@ -165,6 +181,23 @@ def _unread(field: Field) -> str | None:
     if many:
         return "text with too many different values for a category"
     return None
+
+
+def _are_several(labels: Collection[str]) -> bool:
+    """Whether most of many labels hold several numbers; ranges such as ``18-24`` in an order do not."""
+    most = 2 * sum(bool(_SEVERAL.fullmatch(label)) for label in labels) > len(labels)
+    return most and len(labels) > MOST_SEVERAL and not in_order(labels)[1]
+
+
+def holds_number_and_more(labels: Collection[str]) -> str | None:
+    """A label that is a number with text beside it, where most labels are such or numbers; else None."""
+    beside = [label for label in labels if number(label) is None and _is_number_and_more(label)]
+    plain = sum(number(label) is not None for label in labels)
+    return beside[0] if beside and 2 * (len(beside) + plain) > len(labels) else None
+
+
+def _is_number_and_more(text: str) -> bool:
+    return bool(_SEVERAL.fullmatch(text) or _MARKED.fullmatch(text)) or _has_affixes(text)
 
 
 def _has_affixes(text: str) -> bool:
@@ -206,7 +239,18 @@ def _identifies(field: Field) -> str | None:
         return "its whole numbers all differ and rise from row to row: it identifies the rows"
     if field.high - field.low + 1 == field.present and field.low in (0, 1):
         return f"holds each whole number from {field.low:g} to {field.high:g} once: it identifies the rows"
+    if digits := _digits(field):
+        return f"its whole numbers of {digits} digits all differ: it identifies the rows"
     return None
+
+
+def _digits(field: Field) -> int | None:
+    """The number of digits that all numbers have; None for few digits, and for rounded numbers."""
+    digits = len(f"{field.low:.0f}")
+    if field.low <= 0 or digits < FEWEST_DIGITS or len(f"{field.high:.0f}") != digits:
+        return None
+    sample = field.sample[~np.isnan(field.sample)].astype(np.int64)
+    return digits if np.gcd.reduce(sample) == 1 else None
 
 
 def _designed(field: Field) -> str | None:
@@ -237,6 +281,15 @@ def _may_be_count(field: Field) -> bool:
 def _spreads_like_counts(field: Field) -> bool:
     """Whole numbers that begin near 0 and have a long tail upwards."""
     return _may_be_count(field) and field.low <= 0.1 * field.high and field.skew > 0.5
+
+
+def _falls_off(field: Field) -> bool:
+    """Whole numbers from 0, almost as many as make no category, of which the higher ones are rare."""
+    values = {float(value): count for value, count in (field.values or {}).items()}
+    if len(values) < MANY_COUNTED or field.low or not _spreads_like_counts(field):
+        return False
+    high = sum(count for value, count in values.items() if 2 * value > field.high)
+    return high <= RARE * field.present and not _LABEL.search(field.name.lower())
 
 
 # --- neighbours decide -----------------------------------------------------
