@@ -123,9 +123,9 @@ def test_a_model_that_answers_absurdly_is_not_published_whatever_else_it_predict
     with pytest.raises(
         TrainingError, match=r"'y' is predicted far worse .* \(R² -1\.8e\+09 on 90 held-out rows\)"
     ):
-        commands._check_gains(measured, {"report/card.md": b"card"}, tmp_path)
+        commands._check_gains(measured, {"report/card.md": b"card"}, tmp_path, "")
     assert (tmp_path / "report" / "card.md").read_bytes() == b"card"
-    commands._check_gains(measured.model_copy(update={"metrics": {"gains": {"x": good}}}), {}, tmp_path)
+    commands._check_gains(measured.model_copy(update={"metrics": {"gains": {"x": good}}}), {}, tmp_path, "")
 
 
 # --- numbers of the head -----------------------------------------------------------------------------
