@@ -16,18 +16,8 @@ MOST_WORDS = 5
 """Different words that a column of numbers may hold, besides marks for missing values."""
 FEW_NUMBERS = 10
 """With fewer different numbers, words beside them are labels, such as 0, 1, 2, 3+."""
-SENTINELS = frozenset(
-    {sign + digit * times for sign in ("-", "") for digit in "789" for times in range(2, 7)}
-    | {"-1", "-7", "-8", "-9"}
-)
-"""Numbers that often stand for a missing value."""
-_CODES = frozenset(map(float, SENTINELS))
-FEWEST_CODES = 3
-"""Cells from which on a number is taken for a code, ..."""
-FAR = 0.5
-"""... if it lies further from all other numbers than this share of their range."""
 REMEMBERED = 200
-_OF_NUMBERS = ("figures", "points", "commas", "votes", "codes", "lowest", "highest", "values")
+_OF_NUMBERS = ("figures", "points", "commas", "votes", "values")
 _NO_NUMBERS = EMPTY | PERHAPS | {None}
 _OF_PLAIN_NUMBERS = b"0123456789.+-"
 _THREE = re.compile(r"\.\d{3}$", re.ASCII | re.MULTILINE)
@@ -54,9 +44,6 @@ class ColumnSurvey:
         unit: Prefix and suffix of each number, where these are counts without them.
         widths: Lengths of lists.
         booleans: Values that a format with types stores as truth values.
-        codes: Numbers that may stand for a missing value.
-        lowest: Lowest of the other numbers.
-        highest: Highest of the other numbers.
     """
 
     rows: int = 0
@@ -76,9 +63,6 @@ class ColumnSurvey:
     unit: tuple[str, str] = ("", "")
     widths: set[int] = field(default_factory=set)
     booleans: int = 0
-    codes: Counter[str] = field(default_factory=Counter)
-    lowest: float = float("inf")
-    highest: float = float("-inf")
 
     def see(self, cells: Sequence[Cell], marks: Collection[str]) -> None:
         """Counts some consecutive cells."""
@@ -122,26 +106,16 @@ class ColumnSurvey:
             values = list(map(float, cells))
         except ValueError:
             return False
-        low, high = min(values), max(values)
-        if not math.isfinite(high - low):
+        if not math.isfinite(max(values) - min(values)):
             return False
         grouped = len(_GROUPED.findall(lines)) if _THREE.search(lines) else 0
         pointed = lines.count(".") - grouped
         self.figures, self.points = self.figures + len(cells), self.points + len(cells)
         self.commas += len(cells) - pointed
         self.votes["."] += pointed
-        if not _CODES.isdisjoint(values):
-            self.codes.update(f"{value:g}" for value in values if value in _CODES)
-            others = [value for value in values if value not in _CODES]
-            low, high = min(others, default=math.inf), max(others, default=-math.inf)
-        self._see_range(low, high)
         if len(self.values) < REMEMBERED:
             self.values.update(cells)
         return True
-
-    def _see_range(self, low: float, high: float) -> None:
-        """Takes account of numbers that are no codes."""
-        self.lowest, self.highest = min(self.lowest, low), max(self.highest, high)
 
     def _see_text(self, text: str, times: int, marks: Collection[str]) -> None:
         if text in marks:
@@ -167,11 +141,6 @@ class ColumnSurvey:
             self.votes[vote] += times
         if text in self.values or len(self.values) < REMEMBERED:
             self.values[text] += times
-        value = point if point is not None else comma or 0.0
-        if f"{value:g}" in SENTINELS:
-            self.codes[f"{value:g}"] += times
-        else:
-            self._see_range(value, value)
 
     def _see_word(self, text: str, times: int) -> None:
         """Counts a word, and the number in it where it has a unit; other words are remembered longer."""
@@ -204,23 +173,6 @@ class ColumnSurvey:
         with_unit = sum(self.affixes.values())
         many = self.bare is not None and len(self.bare.values) > FEW_NUMBERS
         return many and 2 * with_unit > self.rows - self.empty - self.marked
-
-    def suspects(self) -> dict[str, int]:
-        """Codes that occur several times, far outside the other numbers or at their ends, by count."""
-        far = FAR * (self.highest - self.lowest)
-        return {
-            code: times
-            for code, times in self.codes.items()
-            if times >= FEWEST_CODES and self._is_apart(float(code), far)
-        }
-
-    def _is_apart(self, code: float, far: float) -> bool:
-        if not self.lowest < self.highest:
-            return False
-        if -10 < code < 0:
-            far = max(far, 2.0) if self.highest - self.lowest < 10 else 0.0
-            return self.lowest >= 0 and code < self.lowest - far
-        return code < min(self.lowest - far, 0) or code > self.highest + far
 
     @property
     def stored(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,6 @@ from models_store.tables.names import unique_names
 from models_store.tables.parquet import is_unreadable
 from models_store.tables.sources import Source
 
-MOST_NAMED = 3
-"""Columns that a sentence names."""
 _GROUPING = frozenset(".,' \u00a0\u202f")
 
 
@@ -102,23 +100,7 @@ def _describe(
             described.append(_numeric(base, columns[at], decimals[at], report))
         else:
             described.append(_textual(base, columns[at], used, report))
-    return tuple(described), (*report, *_suspected(source.headers, columns, numeric))
-
-
-def _suspected(
-    headers: Sequence[str], columns: Sequence[ColumnSurvey], numeric: Sequence[bool]
-) -> Iterator[str]:
-    """A sentence for each number that may stand for a missing value."""
-    by_code: dict[str, list[str]] = {}
-    for header, column, is_number in zip(headers, columns, numeric, strict=True):
-        for code, times in column.suspects().items() if is_number else ():
-            by_code.setdefault(code, []).append(f"'{header}' ({times})")
-    for code, places in by_code.items():
-        more = f" and {len(places) - MOST_NAMED} more columns" if len(places) > MOST_NAMED else ""
-        yield (
-            f"{code} occurs far outside the other numbers of {', '.join(places[:MOST_NAMED])}{more}; if it "
-            f'means missing, set [data] missing = ["{code}"]'
-        )
+    return tuple(described), tuple(report)
 
 
 def _see(

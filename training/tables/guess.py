@@ -40,6 +40,7 @@ from training.tables.relations import across_files, by_file
 from training.tables.report import join_lines, report_lines
 from training.tables.roles import decide, kinds_of, remedy
 from training.tables.survey import Field, look
+from training.tables.suspects import suspect_lines
 from training.tables.views import View, form_views, regrouped
 
 FEWEST_ROWS = 10
@@ -120,6 +121,7 @@ def guess(
         "how files were joined": join_lines(files, cases),
         "to check": [
             *_same_columns(files),
+            *suspect_lines(used),
             *_remarks(guesses),
             *across_files(used, cases),
             *by_file(used),

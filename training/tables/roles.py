@@ -264,7 +264,14 @@ def _designed(field: Field) -> str | None:
 
 
 def _is_few(field: Field) -> bool:
-    return field.whole and field.values is not None and len(field.values) <= FEW_NUMBERS
+    """Whether a column has few different whole numbers, beside those that may mean missing."""
+    return field.whole and field.values is not None and len(_unsuspected(field)) <= FEW_NUMBERS
+
+
+def _unsuspected(field: Field) -> list[str]:
+    """The different whole numbers of a column but the suspected ones."""
+    suspected = {f"{value:.0f}" for value in field.suspects.values}
+    return [value for value in field.values or () if value not in suspected]
 
 
 def _is_count(field: Field) -> bool:
@@ -280,7 +287,8 @@ def _may_be_count(field: Field) -> bool:
 
 def _spreads_like_counts(field: Field) -> bool:
     """Whole numbers that begin near 0 and have a long tail upwards."""
-    return _may_be_count(field) and field.low <= 0.1 * field.high and field.skew > 0.5
+    high = np.nanmax(field.sample, initial=0)
+    return _may_be_count(field) and field.low <= 0.1 * high and field.skew > 0.5
 
 
 def _falls_off(field: Field) -> bool:

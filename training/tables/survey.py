@@ -11,7 +11,9 @@ import numpy as np
 
 from models_store.arrays import Array
 from training.tables.arrow_orders import stated_orders
+from training.tables.ends import Ends
 from training.tables.files import Block, File, is_numeric, matrix, texts
+from training.tables.suspects import Suspects, find_suspects, without
 
 MOST_LABELS = 100
 """Text with more different values than this is no category."""
@@ -19,8 +21,10 @@ MOST_KEYS = 100_000
 """Values of which it is checked whether all differ."""
 LARGEST_WHOLE = 2**53
 """Floats from here on are all whole, so that this says nothing."""
-SAMPLED_ROWS, SAMPLED_CELLS = 1000, 2**24
-"""Rows and cells that are kept to compare columns with one another."""
+SAMPLED_ROWS, SAMPLED_CELLS = 2000, 2**24
+"""Most rows and cells that are kept, evenly over the file, to describe columns and to compare them."""
+FEWEST_SKEWED = 8
+"""Numbers from which on a skewness says something."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +40,7 @@ class Field:
         rows: Number of rows.
         present: Rows with a value.
         numeric: Whether its single values are numbers.
-        zeros: Values that are 0.
+        zeros: Values that are 0, unless 0 is suspected.
         whole: Whether all numbers are whole.
         low: Lowest number.
         high: Highest number.
@@ -46,12 +50,13 @@ class Field:
         steps: Whether they rise by 1.
         pattern: Equal for fields that are missing in the same rows.
         example: First text.
-        skew: Skewness of the numbers.
-        log_skew: Skewness of their logarithms; NaN where one is not above 0.
+        skew: Skewness of the sample.
+        log_skew: Skewness of its logarithms; NaN where one is not above 0.
         infinite: Whether a number is infinite.
         order: Labels in the order that a Parquet file states; none where it states none.
         one_hot: Whether each row of an array holds a single 1 among zeros.
-        sample: Numbers of the first rows, NaN where missing.
+        sample: Numbers of some rows, NaN where missing or suspected.
+        suspects: Numbers that may stand for a missing value or be typos.
     """
 
     file: File
@@ -78,6 +83,7 @@ class Field:
     order: Sequence[str] = ()
     one_hot: bool = False
     sample: Array = field(default_factory=lambda: np.empty(0))
+    suspects: Suspects = field(default_factory=Suspects)
 
     @property
     def missing(self) -> float:
@@ -101,15 +107,14 @@ class _Numbers:
         self.pattern = np.zeros(width, np.uint64)
         self.values: list[Counter[float] | None] = [Counter() for _ in range(width)]
         self.keys: list[Array | None] = [np.empty(0) for _ in range(width)]
-        self.sample: list[Array] = []
+        self.ends = Ends(width)
+        self._sample, self._step = np.empty((0, width)), 1
         self._last = np.empty((0, width))
-        self._centre = np.zeros((2, width))
-        self._sums = np.zeros((2, 3, width))
 
     def see(self, cells: Array) -> None:
         """Takes account of consecutive rows, (n, width), NaN where missing."""
         there, finite = ~np.isnan(cells), np.isfinite(cells)
-        self._sample(cells)
+        self._add_to_sample(cells)
         self.pattern += _weights(self.rows, len(cells)) @ there.astype(np.uint64)
         self.present += there.sum(0)
         self.infinite |= (there & ~finite).any(0)
@@ -122,27 +127,17 @@ class _Numbers:
         rise = np.diff(np.concatenate([self._last, cells]), axis=0)
         self.steps &= (rise == 1).all(0)
         self.rises &= (rise > 0).all(0)
-        self._add_moments(bounded)
+        self.ends.see(bounded, self.rows)
         for column in np.flatnonzero(self.whole).tolist():
             self._count(column, bounded[finite[:, column], column])
         self._last = cells[-1:]
         self.rows += len(cells)
 
-    def _sample(self, cells: Array) -> None:
-        width = max(1, cells.shape[1])
-        rest = min(SAMPLED_ROWS, max(1, SAMPLED_CELLS // width)) - self.rows
-        if rest > 0:
-            self.sample.append(cells[:rest])
-
-    def _add_moments(self, cells: Array) -> None:
-        """Adds the first three powers of the numbers and of their logarithms, around their first mean."""
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            for at, values in enumerate((cells, np.log(np.where(cells > 0, cells, np.nan)))):
-                there = ~np.isnan(values)
-                if not self.rows:
-                    self._centre[at] = np.nansum(values, axis=0) / np.maximum(1, there.sum(0))
-                apart = np.where(there, values - self._centre[at], 0.0)
-                self._sums[at] += [apart.sum(0), (apart**2).sum(0), (apart**3).sum(0)]
+    def _add_to_sample(self, cells: Array) -> None:
+        """Keeps each ``_step``-th row; the step doubles when these are too many."""
+        self._sample = np.concatenate([self._sample, cells[-self.rows % self._step :: self._step]])
+        while len(self._sample) > min(SAMPLED_ROWS, max(1, SAMPLED_CELLS // max(1, cells.shape[1]))):
+            self._sample, self._step = self._sample[::2].copy(), 2 * self._step
 
     def _count(self, column: int, numbers: Array) -> None:
         """Counts the values of a column of whole numbers."""
@@ -158,31 +153,20 @@ class _Numbers:
             distinct = len(different) == len(numbers) and len(np.unique(merged)) == len(merged)
             self.keys[column] = merged if distinct else None
 
-    def skewness(self) -> Array:
-        """Skewness of the numbers and of their logarithms: (2, width)."""
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            first, second, third = self._sums.swapaxes(0, 1) / np.maximum(1, self.present)
-            variance = second - first**2
-            skew = (third - 3 * first * second + 2 * first**3) / np.maximum(variance, 1e-300) ** 1.5
-        skew[1, ~(self.low > 0)] = np.nan
-        return np.where(variance > 0, skew, np.nan)
-
     def fields(self, file: File, names: Sequence[str]) -> Iterator[Field]:
         """The columns as fields."""
-        skew = self.skewness()
-        sample = np.concatenate([*self.sample, self._last[:0]])
+        samples = np.ascontiguousarray(self._sample.T)
         for at, name in enumerate(names):
-            label, unit = file.labels[name]
             counted = self.values[at] if self.whole[at] else None
-            yield Field(
+            suspects = find_suspects(samples[at], self.ends.of_column(at), int(self.present[at]))
+            sample = without(samples[at], suspects.values)
+            yield _field(
                 file,
                 name,
-                label,
-                unit,
                 rows=self.rows,
                 present=int(self.present[at]),
                 numeric=True,
-                zeros=int(self.zeros[at]),
+                zeros=int(self.zeros[at]) - suspects.codes.get(0.0, 0),
                 whole=bool(self.whole[at]),
                 low=float(self.low[at]),
                 high=float(self.high[at]),
@@ -191,11 +175,25 @@ class _Numbers:
                 rises=bool(self.rises[at]),
                 steps=bool(self.steps[at]),
                 pattern=int(self.pattern[at]),
-                skew=float(skew[0, at]),
-                log_skew=float(skew[1, at]),
+                skew=_skewness(sample),
+                log_skew=_skewness(np.log(sample)) if np.nanmin(sample, initial=np.inf) > 0 else np.nan,
                 infinite=bool(self.infinite[at]),
-                sample=sample[:, at],
+                sample=sample,
+                suspects=suspects,
             )
+
+
+def _skewness(numbers: Array) -> float:
+    """Skewness; one cell that is far from all others does not decide it."""
+    body = np.sort(numbers[np.isfinite(numbers)])
+    if len(body) < FEWEST_SKEWED:
+        return np.nan
+    median = body[len(body) // 2]
+    for end, inner in ((0, 1), (-1, -2)):
+        if 2 * abs(body[end] - body[inner]) > abs(body[end] - median):
+            body[end] = body[inner]
+    spread = body.std()
+    return float((((body - body.mean()) / spread) ** 3).mean()) if body[0] < body[-1] and spread else np.nan
 
 
 def _field(file: File, name: str, **counted: Any) -> Field:

@@ -128,8 +128,8 @@ def test_the_report_counts_rows_views_gaps_and_columns_that_are_left_out(tmp_pat
     )
     assert "10 of 480 cells, in 1 column, most in 'weight' 17%" in text
     assert (
-        "999 occurs far outside the other numbers of 'days' (6); if it means missing, set [data] missing"
-        in text
+        "999 lies apart from the other numbers of 'days' (6); if it means missing, run init with --missing "
+        "days=999" in text
     )
     assert "on a log scale, for their long tails" in text
     assert lines[-1].startswith("fit: about ")
