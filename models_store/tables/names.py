@@ -8,6 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 UNIT_IN_BRACKETS = re.compile(r"^(.*?)\s*[\[(]\s*([^\])]+?)\s*[\])]\s*$")
+_NO_UNIT = re.compile(
+    r"[+-]?\d[\d.,]*\s*(-|–|—|/|\.\.+|…|to|bis)\s*[+-]?\d[\d.,]*|(?![ACFJKLMNSTVWdghlmsty])[A-Za-z]"
+)
+"""Text in brackets that is no unit: the range of a scale, such as 1-10, and single letters that are none."""
 LONGEST_WITH_UNIT = 500
 """Longest header in which a unit is looked for."""
 UNITS = {
@@ -47,7 +51,7 @@ def unit_of(header: str) -> tuple[str, str | None]:
     """Name and unit from a header such as ``height [cm]`` or ``height_cm``."""
     # Its time grows with the square of the brackets.
     bracketed = UNIT_IN_BRACKETS.match(header) if len(header) <= LONGEST_WITH_UNIT else None
-    if bracketed and bracketed[1]:
+    if bracketed and bracketed[1] and not _NO_UNIT.fullmatch(bracketed[2]):
         return bracketed[1], bracketed[2]
     lower = header.lower()
     for suffix in _LONGEST_FIRST:

@@ -65,6 +65,12 @@ def gaps(values: Any, every: int) -> list[Any]:
         ("height", ("height", None)),
         ("group_a", ("group_a", None)),
         ("cm", ("cm", None)),
+        ("satisfaction (1-10)", ("satisfaction (1-10)", None)),
+        ("pain [0 – 100]", ("pain [0 – 100]", None)),
+        ("score (0 to 4)", ("score (0 to 4)", None)),
+        ("conc(B)", ("conc(B)", None)),
+        ("water (C)", ("water", "C")),
+        ("count (10^9/l)", ("count", "10^9/l")),
     ],
 )
 def test_a_unit_is_read_from_the_header(header: str, expected: tuple[str, str | None]) -> None:
