@@ -11,7 +11,7 @@ from training.tables.roles import Decision, holds_number_and_more
 from training.tables.scales import in_order
 from training.tables.survey import Field
 
-MANY_WHOLE = 6
+MANY_WHOLE = 8
 """Different whole numbers from which on a category of them may be counts or measures."""
 MANY_NUMBERS = 12
 """Labels up to which numbers with text beside them are no reason to ask."""
