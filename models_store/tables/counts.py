@@ -23,6 +23,7 @@ _OF_PLAIN_NUMBERS = b"0123456789.+-"
 _THREE = re.compile(r"\.\d{3}$", re.ASCII | re.MULTILINE)
 _GROUPED = re.compile(r"^[+-]?[1-9]\d{0,2}\.\d{3}$", re.ASCII | re.MULTILINE)
 """Numbers with a point whose digits may also be groups of three."""
+_ONE_GROUP = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
 
 
 @dataclass
@@ -184,6 +185,15 @@ class ColumnSurvey:
         if self.votes["."] != self.votes[","]:
             return "," if self.votes[","] > self.votes["."] else "."
         return usual
+
+    @property
+    def groups_alone(self) -> list[str]:
+        """Numbers with one mark before three digits, where this may be a decimal mark or one of thousands.
+
+        Nothing where a number shows which it is, or where few have such a mark.
+        """
+        marked = [text for text in self.values if _ONE_GROUP.fullmatch(text)]
+        return marked if not self.votes.total() and len(marked) >= FEW_NUMBERS else []
 
     @property
     def has_codes(self) -> bool:

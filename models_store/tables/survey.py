@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from models_store.errors import listed
 from models_store.tables.affixes import units_of
 from models_store.tables.cells import EMPTY, PERHAPS, number, thousands_mark
 from models_store.tables.counts import FEW_NUMBERS, ColumnSurvey
-from models_store.tables.dialect import ColumnDialect
+from models_store.tables.dialect import ColumnDialect, DecimalMark
 from models_store.tables.names import unique_names
 from models_store.tables.parquet import is_unreadable
 from models_store.tables.sources import Source
@@ -34,6 +34,7 @@ def survey(
     missing: Sequence[str],
     by_column: Mapping[str, Sequence[str]],
     decimal: str | None = None,
+    delimiter: str = ",",
 ) -> Findings:
     """Reads a table once.
 
@@ -43,6 +44,7 @@ def survey(
         missing: Marks for a missing value in any column.
         by_column: Further marks, by header.
         decimal: The decimal mark of all columns; None: by their cells.
+        delimiter: Between two cells of text.
     """
     columns = [ColumnSurvey() for _ in source.headers]
     marks = [frozenset((*missing, *by_column.get(header, ()))) for header in source.headers]
@@ -54,7 +56,11 @@ def survey(
         if len(rows) >= limit:
             total += _see(source, columns, rows, marks)
     total += _see(source, columns, rows, marks)
-    described, report = _describe(source, units, columns, marks, decimal)
+    columns = [column.of_one_unit() for column in columns]
+    usual = _usual_mark(columns, delimiter)
+    described, report = _describe(source, units, columns, marks, (decimal, usual))
+    if decimal is None and not source.typed and delimiter not in "., ":
+        report = (*report, *_ambiguous(source.headers, columns, usual))
     return Findings(described, report, total)
 
 
@@ -63,13 +69,10 @@ def _describe(
     units: Sequence[str],
     columns: Sequence[ColumnSurvey],
     marks: Sequence[Collection[str]],
-    decimal: str | None,
+    decimal_marks: tuple[str | None, str],
 ) -> tuple[tuple[ColumnDialect, ...], tuple[str, ...]]:
-    columns = [column.of_one_unit() for column in columns]
-    votes: Counter[str] = Counter()
-    for column in columns:
-        votes.update(column.votes)
-    usual = "," if votes[","] > votes["."] else "."
+    """The columns and the report; the decimal marks are that which the user states and the usual one."""
+    decimal, usual = decimal_marks
     points = source.typed  # a number of a format with types has a point
     decimals = [
         decimal or ("." if points and column.votes["."] else column.decimal(usual)) for column in columns
@@ -101,6 +104,33 @@ def _describe(
         else:
             described.append(_textual(base, columns[at], used, report))
     return tuple(described), tuple(report)
+
+
+def _usual_mark(columns: Sequence[ColumnSurvey], delimiter: str) -> DecimalMark:
+    """The decimal mark of a table, by the numbers that show theirs.
+
+    Where none does, points before three digits are marks of thousands if semicolons delimit the cells, as
+    programs write them where the comma is the decimal mark.
+    """
+    votes = sum((column.votes for column in columns), Counter[str]())
+    grouped = [text for column in columns for text in column.groups_alone]
+    if not votes and delimiter == ";" and grouped and all("." in text for text in grouped):
+        return ","
+    return "," if votes[","] > votes["."] else "."
+
+
+def _ambiguous(headers: Sequence[str], columns: Sequence[ColumnSurvey], usual: DecimalMark) -> Iterator[str]:
+    """Sentences on columns whose mark before three digits no number of the table explains."""
+    if any(column.votes.total() for column in columns):
+        return
+    for header, column in zip(headers, columns, strict=True):
+        for text in column.groups_alone[:1]:
+            mark = "." if "." in text else ","
+            other = "sets off thousands" if mark == usual else "is the decimal mark"
+            yield (
+                f"'{header}': {text} is read as {number(text, usual):.10g}; if '{mark}' {other}, set "
+                f'decimal = "{"," if usual == "." else "."}" in [data.dialects]'
+            )
 
 
 def _see(

@@ -200,7 +200,7 @@ def read_table(
     decimal = layout.decimal if layout and dialect.format == "csv" else None
     durations = source.durations if isinstance(source, ParquetSource) else {}
     units = [durations.get(header, "") for header in source.headers] if durations else dialect.units
-    matches = survey(source, units, marks, missing_by_column or {}, decimal)
+    matches = survey(source, units, marks, missing_by_column or {}, decimal, dialect.delimiter)
     report = matches.report if dialect.has_header else (_nameless(matches.columns), *matches.report)
     if not dialect.encoding.startswith("utf") and not (layout and layout.encoding):
         report = (

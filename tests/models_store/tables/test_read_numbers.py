@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models_store.tables import read_table
+from models_store.tables.dialect import FileDialect
 from tests.models_store.tables.test_read import ROWS, column, labels
 
 
@@ -53,3 +54,58 @@ def test_na_among_codes_is_missing() -> None:
 def test_a_comment_above_columns_in_blanks_is_no_header() -> None:
     table = read_table("\n".join(["# h w", *(f"{at}.5 {at}" for at in range(ROWS)), ""]).encode())
     assert (table.rows, table.dialect.headers) == (ROWS, ("column 1", "column 2"))
+
+
+def groups(delimiter: str, cells: list[str], others: list[str]) -> bytes:
+    rows = [delimiter.join(row) for row in zip(cells, others, strict=True)]
+    return "\n".join([delimiter.join(["km", "y"]), *rows, ""]).encode()
+
+
+KILOMETRES = [f"{17 + at}.{at * 37 % 1000:03d}" for at in range(ROWS)]
+WHOLE = [str(at) for at in range(ROWS)]
+
+
+def test_points_before_three_digits_set_off_thousands_where_semicolons_delimit() -> None:
+    table = read_table(groups(";", KILOMETRES, WHOLE))
+    assert column(table, "km") == [float(cell.replace(".", "")) for cell in KILOMETRES]
+    assert (table.dialect.columns[0].decimal, table.dialect.columns[0].thousands) == (",", ".")
+    assert table.report == (
+        "'km': 17.000 is read as 17000; if '.' is the decimal mark, set decimal = \".\" in [data.dialects]",
+    )
+
+
+def test_the_decimal_mark_that_the_user_states_is_not_doubted() -> None:
+    table = read_table(groups(";", KILOMETRES, WHOLE), FileDialect(decimal="."))
+    assert column(table, "km") == [float(cell) for cell in KILOMETRES]
+    assert table.report == ()
+
+
+@pytest.mark.parametrize("delimiter", ["\t", "|"])
+def test_points_before_three_digits_are_doubted_elsewhere(delimiter: str) -> None:
+    table = read_table(groups(delimiter, KILOMETRES, WHOLE))
+    assert column(table, "km") == [float(cell) for cell in KILOMETRES]
+    assert table.report == (
+        "'km': 17.000 is read as 17; if '.' sets off thousands, set decimal = \",\" in [data.dialects]",
+    )
+
+
+def test_commas_before_three_digits_are_doubted_where_semicolons_delimit() -> None:
+    table = read_table(groups(";", [cell.replace(".", ",") for cell in KILOMETRES], WHOLE))
+    assert column(table, "km") == [float(cell.replace(".", "")) for cell in KILOMETRES]
+    assert table.report == (
+        "'km': 17,000 is read as 17000; if ',' is the decimal mark, set decimal = \",\" in [data.dialects]",
+    )
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "others"),
+    [
+        pytest.param(",", WHOLE, id="commas delimit"),
+        pytest.param(";", [f"{at}.5" for at in range(ROWS)], id="a column with decimal points"),
+        pytest.param(";", [f"0.{at:03d}" for at in range(ROWS)], id="a leading zero"),
+    ],
+)
+def test_points_are_decimal_marks_where_nothing_speaks_against_it(delimiter: str, others: list[str]) -> None:
+    table = read_table(groups(delimiter, KILOMETRES, others))
+    assert column(table, "km") == [float(cell) for cell in KILOMETRES]
+    assert table.report == ()
