@@ -66,6 +66,32 @@ PERHAPS = frozenset(
 )
 """Words for a missing value that may also be labels."""
 
+_ABSENT = frozenset(
+    [
+        *("missing", "unknown", "not available", "not known", "not done", "not measured", "no data"),
+        *(
+            "refused",
+            "don't know",
+            "don’t know",
+            "dont know",
+            "do not know",
+            "not applicable",
+            "nd",
+            "n.d",
+            "n/d",
+            "fehlt",
+            "unbekannt",
+            "k.a",
+            "k. a",
+            "keine angabe",
+            "manquant",
+        ),
+        *("inconnu", "non disponible", "desconocido", "faltante", "sin datos", "sconosciuto", "mancante"),
+        *("desconhecido", "onbekend", "saknas", "okänd", "brak", "нет данных", "неизвестно", "未知", "缺失"),
+    ]
+)
+"""Words for a missing value, in lower case, that may also be labels but are no units and no names."""
+
 # No two parts may match the same digits: a long run of them would take the square of its length.
 _PLAIN = {
     ".": re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+|[dD][+-]\d+)?", re.ASCII),
@@ -171,6 +197,11 @@ def numbers(cells: Sequence[str | None], decimal: str, missing: Collection[str])
             raise ValueError(f"{row}: '{cell}' is no number")
         values[row] = np.nan if value is None else value
     return values
+
+
+def is_absent(word: str) -> bool:
+    """Whether a word says that a value is unknown, in any case and with a full stop or without."""
+    return word.casefold().rstrip(".") in _ABSENT
 
 
 def is_missing(cell: str | None, missing: Collection[str]) -> bool:

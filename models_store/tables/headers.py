@@ -6,17 +6,8 @@ import re
 from collections.abc import Sequence
 from itertools import accumulate, pairwise, zip_longest
 
-from models_store.tables.cells import CENSORED, EMPTY, PERHAPS, number
+from models_store.tables.cells import CENSORED, EMPTY, PERHAPS, is_absent, number
 
-_ABSENT = frozenset(
-    [
-        *("missing", "unknown", "not available", "not known", "not done", "not measured", "no data"),
-        *("refused", "nd", "n.d", "n/d", "fehlt", "unbekannt", "k.a", "k. a", "keine angabe", "manquant"),
-        *("inconnu", "non disponible", "desconocido", "faltante", "sin datos", "sconosciuto", "mancante"),
-        *("desconhecido", "onbekend", "saknas", "okänd", "brak", "нет данных", "неизвестно", "未知", "缺失"),
-    ]
-)
-"""Words for a missing value, which are no units and no names."""
 MOST_DESCRIPTIONS = 2
 """Lines of texts below the header, as survey programs write them."""
 IDENTIFIERS = '{"ImportId":'
@@ -192,7 +183,7 @@ def _is_bound(name: str, header: Sequence[str]) -> bool:
 
 def _is_absent(cell: str) -> bool:
     """Whether a cell means a missing value."""
-    return cell in EMPTY | PERHAPS or cell.casefold().rstrip(".") in _ABSENT
+    return cell in EMPTY | PERHAPS or is_absent(cell)
 
 
 def _is_word(cell: str) -> bool:

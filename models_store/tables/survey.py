@@ -9,13 +9,15 @@ from typing import Any
 
 from models_store.errors import listed
 from models_store.tables.affixes import units_of
-from models_store.tables.cells import EMPTY, PERHAPS, number, thousands_mark
+from models_store.tables.cells import EMPTY, PERHAPS, is_absent, number, thousands_mark
 from models_store.tables.counts import FEW_NUMBERS, ColumnSurvey
 from models_store.tables.dialect import ColumnDialect, DecimalMark
 from models_store.tables.names import unique_names
 from models_store.tables.parquet import is_unreadable
 from models_store.tables.sources import Source
 
+MOST_NAMED = 3
+"""Columns that a sentence names."""
 _GROUPING = frozenset(".,' \u00a0\u202f")
 
 
@@ -79,6 +81,7 @@ def _describe(
     ]
     numeric = [column.is_numeric(mark) for column, mark in zip(columns, decimals, strict=True)]
     used = {word for column, yes in zip(columns, numeric, strict=True) if yes for word in column.words}
+    used = {word.casefold() for word in used}
     described, report = [], list[str]()
     for at, (name, unit) in enumerate(unique_names(source.headers)):
         base = ColumnDialect(
@@ -103,7 +106,7 @@ def _describe(
             described.append(_numeric(base, columns[at], decimals[at], report))
         else:
             described.append(_textual(base, columns[at], used, report))
-    return tuple(described), tuple(report)
+    return tuple(described), (*report, *_kept_labels(columns, described, used))
 
 
 def _usual_mark(columns: Sequence[ColumnSurvey], delimiter: str) -> DecimalMark:
@@ -193,11 +196,19 @@ def _thousands(seen: ColumnSurvey, decimal: str) -> str:
 def _textual(
     base: ColumnDialect, seen: ColumnSurvey, used: Collection[str], report: list[str]
 ) -> ColumnDialect:
-    """A word such as NA is a label, unless columns of numbers use it for missing or nothing else is there."""
-    doubtful = Counter({word: n for word, n in seen.words.items() if word in PERHAPS or word in used})
+    """A word such as NA is a label, unless columns of numbers use it for missing or nothing else is there.
+
+    Arguments:
+        base: The column.
+        seen: Counts of its cells.
+        used: Words of columns of numbers in lower case.
+        report: Receives sentences.
+    """
     only_one = len(seen.words) == 1 and not seen.values
     sure = only_one or seen.has_codes
-    absent = Counter({word: n for word, n in doubtful.items() if word in PERHAPS and (word in used or sure)})
+    absent = Counter(
+        {word: n for word, n in seen.words.items() if word in PERHAPS and (word.casefold() in used or sure)}
+    )
     if absent or seen.odd:
         report.append(f"'{base.header}': taken as missing: {_counts(absent + seen.odd)}")
     if seen.has_codes:
@@ -209,11 +220,36 @@ def _textual(
         and len(seen.bare.values) > FEW_NUMBERS
     ):
         report.append(_several_units(base.header, seen))
-    if labels := doubtful - absent:
-        report.append(
-            f"'{base.header}': kept as labels: {_counts(labels)}; if they mean missing, set missing"
-        )
     return base.model_copy(update={"missing": tuple(sorted({*base.missing, *absent}))})
+
+
+def _kept_labels(
+    columns: Sequence[ColumnSurvey], described: Sequence[ColumnDialect], used: Collection[str]
+) -> Iterator[str]:
+    """Sentences on labels that may mean missing, one for all columns with the same ones.
+
+    Arguments:
+        columns: Counts of the columns.
+        described: How these are read.
+        used: Words of columns of numbers in lower case.
+    """
+    by_words: dict[frozenset[str], list[int]] = {}
+    for at, (column, dialect) in enumerate(zip(columns, described, strict=True)):
+        words = [
+            word for word in column.words if word in PERHAPS or word.casefold() in used or is_absent(word)
+        ]
+        if dialect.content == "text" and (labels := frozenset(words) - set(dialect.missing)):
+            by_words.setdefault(labels, []).append(at)
+    for labels, places in by_words.items():
+        headers = [f"'{described[at].header}'" for at in places]
+        named = ", ".join(headers[:MOST_NAMED])
+        more = f" and {len(headers) - MOST_NAMED} more columns" if len(headers) > MOST_NAMED else ""
+        total = sum((columns[at].words for at in places), Counter[str]())
+        counts = _counts(Counter({word: total[word] for word in labels}))
+        yield (
+            f"{named}{more}: kept as labels: {counts}; if they mean missing, declare them with "
+            "--missing COLUMN=LABEL"
+        )
 
 
 def _several_units(header: str, seen: ColumnSurvey) -> str:

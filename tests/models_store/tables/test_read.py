@@ -102,7 +102,8 @@ def test_a_word_that_may_be_a_label_is_one(word: str) -> None:
 
     assert labels(table, "sex") == [word, "m"] * (ROWS // 2)
     assert table.report == (
-        f"'sex': kept as labels: '{word}' ({ROWS // 2}); if they mean missing, set missing",
+        f"'sex': kept as labels: '{word}' ({ROWS // 2}); if they mean missing, declare them with "
+        "--missing COLUMN=LABEL",
     )
 
 

@@ -27,9 +27,33 @@ def test_a_word_that_numbers_use_for_missing_is_named_where_it_is_a_label() -> N
     table = read_table("\n".join(["size,sex", *rows]).encode())
     assert table.report == (
         "'size' is a column of numbers; taken as missing: 'k.A.' (8)",
-        "'sex': kept as labels: 'k.A.' (13); if they mean missing, set missing",
+        "'sex': kept as labels: 'k.A.' (13); if they mean missing, declare them with --missing COLUMN=LABEL",
     )
     assert labels(table, "sex").count("k.A.") == 13
+
+
+@pytest.mark.parametrize(
+    "word", ["unbekannt", "Unknown", "UNKNOWN", "Don't know", "refused", "k. A.", "未知"]
+)
+def test_words_for_unknown_among_labels_are_named(word: str) -> None:
+    rows = [f"{row / 4},{['f', 'm', word][row % 3]}" for row in range(ROWS)]
+    table = read_table("\n".join(["size,sex", *rows]).encode())
+    assert table.report == (
+        f"'sex': kept as labels: '{word}' (13); if they mean missing, declare them with --missing COLUMN=LABEL",
+    )
+
+
+def test_words_of_several_columns_are_one_line() -> None:
+    rows = [",".join([["yes", "no", "unknown"][row % 3]] * 4) for row in range(ROWS)]
+    (line,) = read_table("\n".join(["a,b,c,d", *rows]).encode()).report
+    assert line.startswith("'a', 'b', 'c' and 1 more columns: kept as labels: 'unknown' (52); if they mean")
+
+
+def test_a_word_for_missing_is_one_in_any_case() -> None:
+    rows = [f"{'n/a' if row % 5 == 0 else row / 4},{['f', 'N/A', 'n/a'][row % 3]}" for row in range(ROWS)]
+    table = read_table("\n".join(["size,sex", *rows]).encode())
+    assert labels(table, "sex")[:3] == ["f", None, None]
+    assert table.report[1] == "'sex': taken as missing: 'N/A' (13), 'n/a' (13)"
 
 
 @pytest.mark.parametrize("mark", ["#NV", "#WERT!", "#VALEUR!", "#N/D"])
