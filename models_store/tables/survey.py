@@ -212,7 +212,7 @@ def _textual(
     if absent or seen.odd:
         report.append(f"'{base.header}': taken as missing: {_counts(absent + seen.odd)}")
     if seen.has_codes:
-        code = next(iter(seen.values))
+        code = next(text for text in seen.values if text.startswith("0"))
         report.append(f"'{base.header}' has numbers with leading zeros, such as {code}: read as codes, text")
     if (
         2 * sum(seen.affixes.values()) > seen.rows - seen.empty
@@ -243,7 +243,7 @@ def _kept_labels(
     for labels, places in by_words.items():
         headers = [f"'{described[at].header}'" for at in places]
         named = ", ".join(headers[:MOST_NAMED])
-        more = f" and {len(headers) - MOST_NAMED} more columns" if len(headers) > MOST_NAMED else ""
+        more = f" and {len(headers) - MOST_NAMED} more" if len(headers) > MOST_NAMED else ""
         total = sum((columns[at].words for at in places), Counter[str]())
         counts = _counts(Counter({word: total[word] for word in labels}))
         yield (

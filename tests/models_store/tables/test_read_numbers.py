@@ -19,6 +19,12 @@ def test_numbers_of_one_length_with_leading_zeros_are_codes(rest: str) -> None:
     assert "'zip' has numbers with leading zeros, such as 0" in "\n".join(table.report)
 
 
+def test_the_example_of_a_leading_zero_has_one() -> None:
+    cells = [f"{ROWS - at:02d}" for at in range(ROWS)]
+    table = read_table("\n".join(["zip,x", *(f"{cell},{at}.5" for at, cell in enumerate(cells))]).encode())
+    assert "'zip' has numbers with leading zeros, such as 09: read as codes, text" in table.report
+
+
 @pytest.mark.parametrize("cells", [["0", "1"], ["0.5", "0.7"], ["007", "12"], ["10", "20"], ["-05", "005"]])
 def test_other_numbers_are_no_codes(cells: list[str]) -> None:
     table = read_table("\n".join(["x,y", *(f"{cells[at % 2]},{at}.5" for at in range(ROWS)), ""]).encode())

@@ -39,14 +39,15 @@ def test_words_for_unknown_among_labels_are_named(word: str) -> None:
     rows = [f"{row / 4},{['f', 'm', word][row % 3]}" for row in range(ROWS)]
     table = read_table("\n".join(["size,sex", *rows]).encode())
     assert table.report == (
-        f"'sex': kept as labels: '{word}' (13); if they mean missing, declare them with --missing COLUMN=LABEL",
+        f"'sex': kept as labels: '{word}' (13); if they mean missing, declare them with "
+        "--missing COLUMN=LABEL",
     )
 
 
 def test_words_of_several_columns_are_one_line() -> None:
     rows = [",".join([["yes", "no", "unknown"][row % 3]] * 4) for row in range(ROWS)]
     (line,) = read_table("\n".join(["a,b,c,d", *rows]).encode()).report
-    assert line.startswith("'a', 'b', 'c' and 1 more columns: kept as labels: 'unknown' (52); if they mean")
+    assert line.startswith("'a', 'b', 'c' and 1 more: kept as labels: 'unknown' (52); if they mean")
 
 
 def test_a_word_for_missing_is_one_in_any_case() -> None:
