@@ -218,6 +218,7 @@ def _textual(
         2 * sum(seen.affixes.values()) > seen.rows - seen.empty
         and seen.bare
         and len(seen.bare.values) > FEW_NUMBERS
+        and (seen.figures or len(units_of(seen.affixes)) > 1)
     ):
         report.append(_several_units(base.header, seen))
     return base.model_copy(update={"missing": tuple(sorted({*base.missing, *absent}))})

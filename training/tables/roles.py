@@ -75,7 +75,7 @@ _AFFIXED = re.compile(
     r"|'[+-]?\d[\d.,]*|=\"[+-]?\d[\d.,]*\""
 )
 """Numbers with a currency, a unit or brackets."""
-_NEGATIVE = re.compile(r"\([\d.,']+\)|[\d.,']+-")
+_NEGATIVE = re.compile(r"\(\s?[$€£¥]?\s?[\d.,']+\s?[$€£¥%]?\s?\)|[$€£¥]?\s?[\d.,']+-")
 """Numbers below 0 as accountants write them."""
 _SEVERAL = re.compile(
     r"(?!0x)[+-]?\d[\d.,]*%?\s*((/|±|\+/-|–|-|x|×|;)\s*[+-]?\d[\d.,]*|[(\[]\s*[+-]?\d[\d.,%\s;–-]*[)\]])"
@@ -165,9 +165,9 @@ def _unread(field: Field) -> str | None:
     if _ADDRESS.match(example) and any(suffix in KINDS[name].suffixes for name in FILES):
         return f"names files on the web, such as '{example}'; download them, and name those files"
     many = field.values is None or (len(field.values) > FEW_NUMBERS and 2 * len(field.values) > field.present)
-    if words := _words_among_measures(field.values or ()):
-        if _NEGATIVE.fullmatch(words[0]):
-            return f"numbers such as '{words[0]}'; write a minus before those below 0"
+    if words := _words_among_measures(field.texts):
+        if negative := next(filter(_NEGATIVE.fullmatch, words), None):
+            return f"numbers such as '{negative}'; write a minus before those below 0"
         return f"numbers and text such as '{words[0]}'; name the text in [data] missing to learn the numbers"
     several = many or _are_several(field.values or {})
     if field.present >= FEWEST_KEYS and several and _SEVERAL.fullmatch(example):
@@ -206,15 +206,17 @@ def _has_affixes(text: str) -> bool:
 
 
 def _words_among_measures(values: Iterable[str]) -> list[str]:
-    """Texts among values that mostly are many different numbers with decimals; none among codes or labels."""
-    read = {value: number(value) for value in values}
+    """Texts among values that mostly are many different numbers with decimals; none among codes or labels.
+
+    Numbers below 0 that accountants wrote are texts, and such among whole numbers too.
+    """
+    read = {value: number(parts.number if (parts := split_affixes(value)) else value) for value in values}
     numbers = [one for one in read.values() if one is not None]
-    measured = len(numbers) > FEW_NUMBERS and any(not one.is_integer() for one in numbers)
-    return (
-        [value for value, one in read.items() if one is None]
-        if measured and 2 * len(numbers) > len(read)
-        else []
-    )
+    words = [value for value, one in read.items() if one is None]
+    negative = sum(map(bool, map(_NEGATIVE.fullmatch, words)))
+    measured = negative or any(not one.is_integer() for one in numbers)
+    many = len(numbers) + negative > FEW_NUMBERS and 2 * (len(numbers) + negative) > len(read)
+    return words if numbers and measured and many else []
 
 
 def remedy(example: str) -> str:

@@ -49,7 +49,7 @@ class Field:
         rises: Whether numbers rise from each row to the next.
         steps: Whether they rise by 1.
         pattern: Equal for fields that are missing in the same rows.
-        example: First text.
+        texts: First different texts, at most ``MOST_LABELS``.
         skew: Skewness of the sample.
         log_skew: Skewness of its logarithms; NaN where one is not above 0.
         infinite: Whether a number is infinite.
@@ -76,7 +76,7 @@ class Field:
     rises: bool = False
     steps: bool = False
     pattern: int = 0
-    example: str | None = None
+    texts: Sequence[str] = ()
     skew: float = np.nan
     log_skew: float = np.nan
     infinite: bool = False
@@ -89,6 +89,11 @@ class Field:
     def missing(self) -> float:
         """The share of rows without a value."""
         return 1 - self.present / max(self.rows, 1)
+
+    @property
+    def example(self) -> str | None:
+        """First text."""
+        return next(iter(self.texts), None)
 
 
 class _Numbers:
@@ -209,7 +214,7 @@ class _Words:
         self.rows = self.present = 0
         self.values: Counter[str] | None = Counter()
         self.keys: set[str] | None = set()
-        self.example: str | None = None
+        self.texts: list[str] = []
         self.pattern = np.zeros(1, np.uint64)
 
     def see(self, cells: Sequence[str | None]) -> None:
@@ -218,9 +223,9 @@ class _Words:
         there = np.array([cell is not None for cell in cells], np.uint64)
         self.pattern += _weights(self.rows, len(cells)) @ there
         self.rows, self.present = self.rows + len(cells), self.present + len(filled)
-        self.example = self.example or next(iter(filled), None)
         if self.values is not None:
             self.values.update(filled)
+            self.texts = list(self.values)[:MOST_LABELS]
             self.values = self.values if len(self.values) <= MOST_LABELS else None
         if self.keys is not None and len(self.keys) < MOST_KEYS:
             before = len(self.keys)
@@ -238,7 +243,7 @@ class _Words:
             values=self.values,
             differ=self.keys is not None,
             pattern=int(self.pattern[0]),
-            example=self.example,
+            texts=self.texts,
         )
 
 

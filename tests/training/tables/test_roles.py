@@ -114,6 +114,22 @@ def test_many_answers_on_one_scale_are_one_view_of_numbers(tmp_path: Path) -> No
             [f"{i}.5" if i % 3 else f"({i}.5)" for i in range(N)],
             "write a minus before those below 0",
         ),
+        (
+            "acct",
+            [f"{i}.5" if i % 2 else f"({i}.5)" for i in range(400)],
+            "numbers such as '(0.5)'; write a minus before those below 0",
+        ),
+        (
+            "trail",
+            [f"{i}.5" if i % 2 else f"{i}.5-" for i in range(400)],
+            "numbers such as '0.5-'; write a minus before those below 0",
+        ),
+        (
+            "result",
+            [f"${i},234.50" if i % 5 else f"(${i}.10)" for i in range(1, 400)],
+            "numbers such as '($5.10)'; write a minus before those below 0",
+        ),
+        ("loss", [i if i % 2 else f"({i})" for i in range(N)], "numbers such as '(0)'; write a minus"),
         ("site", ["here"] * N, "always 'here'"),
         (
             "price",
@@ -150,7 +166,8 @@ def test_many_answers_on_one_scale_are_one_view_of_numbers(tmp_path: Path) -> No
 def test_columns_that_say_nothing_of_a_case_are_left_out_with_a_line(
     tmp_path: Path, name: str, values: list[Any], reason: str
 ) -> None:
-    text = guessed_text(write(tmp_path / "t.csv", {name: values, "x": MEASURE, "y": MEASURE**2}))
+    others = np.resize(MEASURE, len(values))
+    text = guessed_text(write(tmp_path / "t.csv", {name: values, "x": others, "y": others**2}))
     (line,) = [line for line in text.splitlines() if line.startswith(f"#   {name}: ")]
     assert reason in line
     assert f'"{name}"' not in text.partition("# left out")[0].replace('name = "t"', "")
