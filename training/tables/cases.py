@@ -33,7 +33,7 @@ class Cases:
         rows: Number of cases where there is no key.
         shared: By pair of files, the number of cases that have rows in both.
         without: By file, the number of rows without a key.
-        unmatched: By file, the keys that no other file has.
+        unmatched: By file, the keys that no other file has, as it writes them.
     """
 
     headers: Mapping[Path, str]
@@ -90,15 +90,17 @@ def load_keys(files: Sequence[File], key: str | None) -> Cases:
     numbers: dict[str, int] = {}
     for path, keys in keys_of_files.items():
         if (twice := _repeated(keys)) is not None:
-            raise DataError(f"{path}: the key '{twice}' occurs more than once in '{headers[path]}'")
+            written = spelled[path][keys.index(twice)]
+            raise DataError(f"{path}: the key '{written}' occurs more than once in '{headers[path]}'")
         for one in keys:
             if one is not None:
                 numbers.setdefault(one, len(numbers))
     without = {path: n for path, keys in spelled.items() if (n := keys.count(None))}
     for path, count in without.items():
         LOGGER.warning("%s: '%s' is empty in %d rows, which are left out", path, headers[path], count)
-    unmatched = _unmatched(keys_of_files) if len(files) > 1 else {}
-    return Cases(headers, numbers, alike, 0, _shared(keys_of_files, headers), without, unmatched)
+    unmatched = _unmatched(keys_of_files, spelled) if len(files) > 1 else {}
+    shared = _shared(keys_of_files, spelled, headers)
+    return Cases(headers, numbers, alike, 0, shared, without, unmatched)
 
 
 def plain(header: str) -> str:
@@ -117,9 +119,16 @@ def _header(file: File, key: str) -> str:
 
 
 def _shared(
-    keys: Mapping[Path, Sequence[str | None]], headers: Mapping[Path, str]
+    keys: Mapping[Path, Sequence[str | None]],
+    spelled: Mapping[Path, Sequence[str | None]],
+    headers: Mapping[Path, str],
 ) -> dict[tuple[Path, Path], int]:
     """By pair of files, the number of keys in both.
+
+    Arguments:
+        keys: By file, its keys.
+        spelled: The same, as the file writes them.
+        headers: By file, the header of its key column.
 
     Raises:
         DataError: No key is in two files.
@@ -128,7 +137,8 @@ def _shared(
     shared = {pair: len(present[pair[0]] & present[pair[1]]) for pair in combinations(keys, 2)}
     if shared and not any(shared.values()):
         examples = " and ".join(
-            f"{path} has {some_of(sorted(map(str, some))[:3])}" for path, some in list(present.items())[:3]
+            f"{path} has {some_of(sorted({text for text in some if text})[:3])}"
+            for path, some in list(spelled.items())[:3]
         )
         raise DataError(
             f"no value of '{next(iter(headers.values()))}' is in two of the files, so that nothing joins "
@@ -137,11 +147,14 @@ def _shared(
     return shared
 
 
-def _unmatched(keys: Mapping[Path, Sequence[str | None]]) -> dict[Path, list[str]]:
-    """By file, the keys that no other file has, in its order."""
+def _unmatched(
+    keys: Mapping[Path, Sequence[str | None]], spelled: Mapping[Path, Sequence[str | None]]
+) -> dict[Path, list[str]]:
+    """By file, the keys that no other file has, in its order and as it writes them."""
     holders = Counter(key for some in keys.values() for key in some)
     single = {
-        path: [key for key in some if key is not None and holders[key] == 1] for path, some in keys.items()
+        path: [text for key, text in zip(some, spelled[path], strict=True) if text and holders[key] == 1]
+        for path, some in keys.items()
     }
     return {path: some for path, some in single.items() if some}
 

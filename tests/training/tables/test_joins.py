@@ -16,6 +16,9 @@ from tests.training.tables.tables import guessed_text, write
 from training.config import read_experiment
 from training.data import Prepared, prepare
 from training.errors import TrainingError
+from training.tables.cases import load_keys
+from training.tables.guess import guess
+from training.tables.opening import open_file
 
 N = 40
 RNG = np.random.default_rng(0)
@@ -138,3 +141,24 @@ def test_keys_that_do_not_join_are_refused_in_one_sentence(
     with pytest.raises(TrainingError, match=message) as refusal:
         guessed_text(*joined(tmp_path, first, second))
     assert "\n" not in str(refusal.value)
+
+
+def test_keys_in_sentences_are_spelled_as_in_the_file(tmp_path: Path) -> None:
+    first = [f"P{i:03d}" for i in range(N)]
+    lines = guess(joined(tmp_path, {"id": first, "x": X}, {"id": [*first[2:], "Q1", "Q2"], "y": Y}), tmp_path)
+    text = "\n".join(lines.report)
+    assert "with the 'id' 'P000', 'P001'" in text
+    assert "with the 'id' 'Q1', 'Q2'" in text
+
+
+def test_a_repeated_key_is_spelled_as_in_the_file(tmp_path: Path) -> None:
+    file = open_file(write(tmp_path / "a.csv", {"id": ["P1", "P2", "P1"], "x": X[:3]}))
+    with pytest.raises(TrainingError, match="the key 'P1' occurs more than once in 'id'"):
+        load_keys([file], "id")
+
+
+def test_keys_that_join_nothing_are_spelled_as_in_the_files(tmp_path: Path) -> None:
+    columns = {"id": ["P1", "P2"], "x": X[:2]}, {"id": ["Q1", "q2"], "y": Y[:2]}
+    files = [open_file(path) for path in joined(tmp_path, *columns)]
+    with pytest.raises(TrainingError, match=r"a\.csv has 'P1', 'P2' and .*b\.csv has 'Q1', 'q2'"):
+        load_keys(files, "id")
