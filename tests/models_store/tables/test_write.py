@@ -57,6 +57,7 @@ def test_round_trip(
         (mark if number is None else f"{number:.2f}".replace(".", decimal), label or "", word)
         for number, label, word in values
     ]
+    assume(any(spelled[-1][:2]))  # one text alone below the rows is a note
     first = tmp_path / "first.csv"
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter, lineterminator=line_end)
