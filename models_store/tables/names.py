@@ -11,7 +11,7 @@ UNIT_IN_BRACKETS = re.compile(r"^(.*?)\s*[\[(]\s*([^\])]+?)\s*[\])]\s*$")
 _NO_UNIT = re.compile(
     r"[+-]?\d[\d.,]*\s*(-|–|—|/|\.\.+|…|to|bis)\s*[+-]?\d[\d.,]*|(?![ACFJKLMNSTVWdghlmsty])[A-Za-z]"
 )
-"""Text in brackets that is no unit: the range of a scale, such as 1-10, and single letters that are none."""
+"""Text in brackets that is not a unit: the range of a scale, such as 1-10, and most single letters."""
 LONGEST_WITH_UNIT = 500
 """Longest header in which a unit is looked for."""
 UNITS = {

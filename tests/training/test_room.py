@@ -16,10 +16,6 @@ from training.evaluation.findings import SHARE_WITH_METRICS, Findings
 from training.export import SHARE_BEFORE_METRICS, check_room
 
 
-def test_a_usual_experiment_has_room(experiment: Experiment, prepared: data.Prepared) -> None:
-    check_room(experiment, prepared)
-
-
 def test_too_many_epochs_are_refused_before_training(experiment: Experiment, prepared: data.Prepared) -> None:
     fit = experiment.fit.model_copy(update={"epochs": MOST_VALUES // 4})
     check_room(experiment.model_copy(update={"fit": fit}), prepared)

@@ -83,24 +83,25 @@ def _number_and_more(field: Field) -> str | None:
 
 def _whole_labels(fields: Sequence[Field]) -> list[str]:
     """A sentence on categories of many whole numbers."""
-    names = [one.name for one in fields if one.numeric and len(one.values or ()) >= MANY_WHOLE]
-    if not names:
-        return []
-    return [
-        f"{_named(names)}: {MANY_WHOLE} or more whole numbers are learned as labels, and others are refused "
-        'later; if they count something, set kind = "counts" and columns'
-    ]
+    return _about(
+        [one for one in fields if one.numeric and len(one.values or ()) >= MANY_WHOLE],
+        f"{MANY_WHOLE} or more whole numbers are learned as labels, and others are refused later; "
+        'if they count something, set kind = "counts" and columns',
+    )
 
 
 def _codes(fields: Sequence[Field]) -> list[str]:
     """A sentence on whole numbers that their names call codes."""
-    names = [one.name for one in fields if one.whole and _CODE.search(one.name.lower())]
-    if not names:
-        return []
-    return [
-        f"{_named(names)}: codes by the name, learned as measures by their size; leave them out, or write "
-        "them as text to learn labels"
-    ]
+    return _about(
+        [one for one in fields if one.whole and _CODE.search(one.name.lower())],
+        "codes by the name, learned as measures by their size; leave them out, or write them as text to "
+        "learn labels",
+    )
+
+
+def _about(fields: Sequence[Field], sentence: str) -> list[str]:
+    """A sentence behind the names of columns; none without columns."""
+    return [f"{_named([one.name for one in fields])}: {sentence}"] if fields else []
 
 
 def _without_place(fields: Sequence[Field]) -> list[str]:

@@ -20,7 +20,7 @@ from models_store.kinds.category import CategoryKind
 from models_store.kinds.image import ImageKind
 from models_store.kinds.tensor import TensorKind
 from models_store.kinds.vector import VectorKind
-from models_store.tables.dialect import layout_of
+from models_store.tables.dialect import TableLayout, layout_of
 from training.errors import DataError, ExperimentError
 from training.tables.cases import load_keys
 from training.tables.counts import count_likelihood
@@ -128,14 +128,18 @@ def guess(
             *doubts(kept),
         ],
     }
-    dialects = {
-        str(path): layout_of(file.dialect).model_copy(update={"missing": ()})  # the marks are those of data
+    places = [file.path if address else Path(path) for file, path in zip(files, paths, strict=True)]
+    draft = Draft(places, output, _layouts(files, paths), key, rows, guesses, notes, marks, address)
+    return Guessed(draft.text(), report_lines(draft, files, fields, cases, decisions), left_out)
+
+
+def _layouts(files: Sequence[File], paths: Sequence[Path | str]) -> dict[str, TableLayout]:
+    """How each file is written, by its path; marks of missing cells are those of the experiment's data."""
+    return {
+        str(path): layout_of(file.dialect).model_copy(update={"missing": ()})
         for path, file in zip(paths, files, strict=True)
         if file.dialect and not isinstance(file, DataSetFile)
     }
-    places = [file.path if address else Path(path) for file, path in zip(files, paths, strict=True)]
-    draft = Draft(places, output, dialects, key, rows, guesses, notes, marks, address)
-    return Guessed(draft.text(), report_lines(draft, files, fields, cases, decisions), left_out)
 
 
 def _check_finite(fields: Sequence[Field]) -> None:
