@@ -99,11 +99,9 @@ def guess(
     fields = [field for file in files for field in look(file)]
     key = key or key_of(files, fields)
     cases = load_keys(files, key)
-    rows = len(cases)
-    if rows < FEWEST_ROWS:
-        raise DataError(
-            f"{joined(paths)} has {rows} rows; at least {FEWEST_ROWS} are needed to learn anything"
-        )
+    if (rows := len(cases)) < FEWEST_ROWS:
+        least = f"at least {FEWEST_ROWS} are needed to learn anything"
+        raise DataError(f"{joined(paths)} has {rows} rows; {least}")
     decisions = decide(fields, cases.headers)
     left_out = [f"{one.field.name}: {one.reason}" for one in decisions if one.reason]
     taken: set[str] = set()
